@@ -1,0 +1,135 @@
+package tunnel_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newGroup runs a group until the test ends, and waits for it.
+func newGroup(t testing.TB, o tunnel.Options) *tunnel.Group {
+	t.Helper()
+	group := tunnel.New(o)
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		group.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-stopped
+	})
+	return group
+}
+
+// tcpPair returns both ends of one loopback connection.
+func tcpPair(t testing.TB) (dialed, accepted *net.TCPConn) {
+	t.Helper()
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
+	defer listener.Close()
+	dialed, err = net.DialTCP("tcp4", nil, listener.Addr().(*net.TCPAddr))
+	must(t, err)
+	accepted, err = listener.AcceptTCP()
+	must(t, err)
+	return dialed, accepted
+}
+
+// rig is one tunnel with the far ends of both its connections.
+type rig struct {
+	client, origin *net.TCPConn
+	tunnel         *tunnel.Tunnel
+	result         chan tunnel.Result // holds more than one, so that a second Done is seen
+}
+
+func newRig(t testing.TB, group *tunnel.Group, prefix []byte) *rig {
+	t.Helper()
+	client, front := tcpPair(t)
+	back, origin := tcpPair(t)
+	r := &rig{client: client, origin: origin, result: make(chan tunnel.Result, 4)}
+	t.Cleanup(func() {
+		client.Close()
+		origin.Close()
+	})
+	r.tunnel = group.Start(tunnel.Params{
+		Client: front, Origin: back, Prefix: prefix,
+		Done: func(res tunnel.Result) { r.result <- res },
+	})
+	return r
+}
+
+// roundTrip sends buf from client to origin and back.
+func roundTrip(t testing.TB, client, origin net.Conn, buf []byte) {
+	t.Helper()
+	for _, leg := range [][2]net.Conn{{client, origin}, {origin, client}} {
+		if _, err := leg[0].Write(buf); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(leg[1], buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ended waits for Done and checks the cause.
+func (r *rig) ended(t testing.TB, want tunnel.Cause) tunnel.Result {
+	t.Helper()
+	select {
+	case got := <-r.result:
+		if got.Ended != want {
+			t.Fatalf("ended by %v (%v), want %v", got.Ended, got.Err, want)
+		}
+		return got
+	case <-time.After(patience):
+		t.Fatalf("the tunnel has not ended after %v", patience)
+		return tunnel.Result{}
+	}
+}
+
+// patience is how long a test waits for what must happen before it gives up.
+const patience = 20 * time.Second
+
+// eventually polls for a state that the kernel or another goroutine brings about without a signal.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after %v: %s", patience, what)
+		}
+	}
+}
+
+// readAll reads to the end that the tunnel makes of conn.
+func readAll(t testing.TB, conn net.Conn) []byte {
+	t.Helper()
+	must(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	b, err := io.ReadAll(conn)
+	must(t, err)
+	return b
+}
+
+// flood writes until the tunnel takes no more or the connection ends, and closes the channel it returns.
+func flood(conn net.Conn) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for chunk := make([]byte, 64<<10); ; {
+			if _, err := conn.Write(chunk); err != nil {
+				return
+			}
+		}
+	}()
+	return ended
+}

@@ -1,0 +1,153 @@
+package tunnel
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// streaming starts a tunnel whose origin floods a client that reads nothing, and returns when the direction holds a pipe.
+func streaming(t *testing.T, g *Group) (client, origin net.Conn, tn *Tunnel, done chan Result) {
+	t.Helper()
+	client, front := pair(t)
+	back, origin := pair(t)
+	done = make(chan Result, 1)
+	tn = g.Start(Params{Client: front, Origin: back, Done: func(r Result) { done <- r }})
+	go func() {
+		for chunk := make([]byte, 1<<20); ; {
+			if _, err := origin.Write(chunk); err != nil {
+				return
+			}
+		}
+	}()
+	await(t, "the stream is spliced", func() bool { return lent(g) == 1 })
+	return client, origin, tn, done
+}
+
+func pair(t *testing.T) (dialed, accepted net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if dialed, err = net.Dial("tcp4", listener.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if accepted, err = listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		dialed.Close()
+		accepted.Close()
+	})
+	return dialed, accepted
+}
+
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func lent(g *Group) int {
+	open, free := pipes(g)
+	return open - free
+}
+
+func pipes(g *Group) (open, free int) {
+	g.pipes.mu.Lock()
+	defer g.pipes.mu.Unlock()
+	return g.pipes.open, len(g.pipes.free)
+}
+
+func TestStreamIsSplicedAndGivesItsPipeBackWhenTheSourceRunsDry(t *testing.T) {
+	g := New(Options{})
+	client, front := pair(t)
+	back, origin := pair(t)
+	done := make(chan Result, 1)
+	g.Start(Params{Client: front, Origin: back, Done: func(r Result) { done <- r }})
+	const total = 64 << 20
+	go func() { _, _ = origin.Write(make([]byte, total)) }()
+	await(t, "the stream is spliced", func() bool { return lent(g) == 1 })
+	if n, err := io.CopyN(io.Discard, client, total); err != nil {
+		t.Fatalf("client read %d bytes, %v", n, err)
+	}
+	await(t, "the pipe is given back by the open tunnel", func() bool { return lent(g) == 0 })
+	g.sweep(time.Now())
+	g.sweep(time.Now())
+	if open, _ := pipes(g); open != 0 {
+		t.Errorf("%d pipes open after two sweeps without need", open)
+	}
+	client.Close()
+	origin.Close()
+	<-done
+}
+
+func TestPipeThatHoldsBytesIsNotLentAgain(t *testing.T) {
+	g := New(Options{})
+	_, _, tn, done := streaming(t, g)
+	var before int64
+	await(t, "the client's window is full", func() bool {
+		_, down := tn.Bytes()
+		full := down == before
+		before = down
+		return full
+	})
+	tn.End(Revoked)
+	<-done
+	if open, free := pipes(g); open != 0 || free != 0 {
+		t.Errorf("%d pipes of %d are free, want none: the bytes in them are another tunnel's", free, open)
+	}
+}
+
+func TestNoMorePipesAreLentThanTheGroupMayHold(t *testing.T) {
+	g := New(Options{Pipes: 1})
+	_, _, first, firstDone := streaming(t, g)
+	client, front := pair(t)
+	back, origin := pair(t)
+	done := make(chan Result, 1)
+	g.Start(Params{Client: front, Origin: back, Done: func(r Result) { done <- r }})
+	go func() {
+		_, _ = origin.Write(make([]byte, 8<<20))
+		origin.Close()
+	}()
+	if n, err := io.Copy(io.Discard, client); err != nil || n != 8<<20 {
+		t.Fatalf("the stream without a pipe moved %d bytes, %v", n, err)
+	}
+	if open, _ := pipes(g); open != 1 {
+		t.Errorf("%d pipes open, want 1", open)
+	}
+	client.Close()
+	<-done
+	first.End(Shutdown)
+	<-firstDone
+}
+
+func TestPoolTrimsOnlyWhatWasNotNeeded(t *testing.T) {
+	pool := pipePool{max: 3}
+	a, b, c := pool.get(), pool.get(), pool.get()
+	if pool.get() != nil {
+		t.Fatal("a fourth pipe was lent of three")
+	}
+	for _, p := range []*pipe{a, b, c} {
+		pool.put(p, true)
+	}
+	pool.trim()
+	if pool.open != 3 {
+		t.Fatalf("%d pipes open, want all three, which were in use since the last trim", pool.open)
+	}
+	pool.put(pool.get(), true)
+	pool.trim()
+	if pool.open != 1 {
+		t.Fatalf("%d pipes open, want the one that was used", pool.open)
+	}
+	pool.close()
+	if pool.open != 0 {
+		t.Fatalf("%d pipes open after close", pool.open)
+	}
+}

@@ -1,0 +1,102 @@
+package tunnel_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+)
+
+// tlsRig is a tunnel whose client speaks TLS to us, and plain TCP goes to the origin.
+func tlsRig(t *testing.T, group *tunnel.Group) (*tls.Conn, *rig) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	must(t, err)
+	dialed, accepted := tcpPair(t)
+	back, origin := tcpPair(t)
+	front := tls.Server(accepted, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	client := tls.Client(dialed, &tls.Config{InsecureSkipVerify: true})
+	shaken := make(chan error, 1)
+	go func() { shaken <- client.Handshake() }()
+	must(t, front.Handshake())
+	must(t, <-shaken)
+	r := &rig{client: dialed, origin: origin, result: make(chan tunnel.Result, 4)}
+	r.tunnel = group.Start(tunnel.Params{
+		Client: front, Origin: back,
+		Done: func(res tunnel.Result) { r.result <- res },
+	})
+	t.Cleanup(func() {
+		dialed.Close()
+		origin.Close()
+	})
+	return client, r
+}
+
+func TestEveryByteArrivesWhenTheClientSpeaksTLS(t *testing.T) {
+	client, r := tlsRig(t, newGroup(t, tunnel.Options{}))
+	up, down := size(t)/8, size(t)/4
+	exchange(t, client, r.origin, r.tunnel, up, down)
+	if res := r.ended(t, tunnel.Client); res.Up != up || res.Down != down || res.Err != nil {
+		t.Errorf("result %+v, want %d up, %d down", res, up, down)
+	}
+}
+
+// Many TLS clients close the socket without saying so in TLS first. That is still an orderly close.
+func TestTLSClientThatClosesWithoutAFarewellIsTheCause(t *testing.T) {
+	client, r := tlsRig(t, newGroup(t, tunnel.Options{}))
+	roundTrip(t, client, r.origin, make([]byte, 64))
+	must(t, client.NetConn().(*net.TCPConn).Close())
+	if got := readAll(t, r.origin); len(got) != 0 {
+		t.Fatalf("origin read %q", got)
+	}
+	must(t, r.origin.Close())
+	r.ended(t, tunnel.Client)
+}
+
+// A close_notify after the origin's reset would turn a cut-off transfer into a complete one.
+func TestResetOfTheOriginIsNotAnOrderlyEndToATLSClient(t *testing.T) {
+	client, r := tlsRig(t, newGroup(t, tunnel.Options{}))
+	roundTrip(t, client, r.origin, make([]byte, 64))
+	must(t, r.origin.SetLinger(0))
+	must(t, r.origin.Close())
+	must(t, client.SetReadDeadline(time.Now().Add(patience)))
+	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("client read %v, want a reset", err)
+	}
+	r.ended(t, tunnel.Error)
+}
+
+// What was cut off in the middle is reset, on TLS too, and End waits for no farewell to a client that reads nothing.
+func TestTLSClientThatReadsNothingIsResetWhenTheTunnelIsRevoked(t *testing.T) {
+	_, r := tlsRig(t, newGroup(t, tunnel.Options{}))
+	stopped := flood(r.origin)
+	var moved int64
+	eventually(t, "the client's window is full", func() bool {
+		_, down := r.tunnel.Bytes()
+		full := down == moved && down > 0
+		moved = down
+		return full
+	})
+	if !r.tunnel.End(tunnel.Revoked) {
+		t.Fatal("End did not end the tunnel")
+	}
+	<-stopped
+	r.ended(t, tunnel.Revoked)
+	must(t, r.client.SetReadDeadline(time.Now().Add(patience)))
+	if _, err := io.Copy(io.Discard, r.client); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("client read to %v, want a reset", err)
+	}
+}
