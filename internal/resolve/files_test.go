@@ -1,0 +1,210 @@
+package resolve
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+)
+
+const hostsText = `
+127.0.0.1	localhost
+::1		localhost ip6-localhost  # the same
+192.0.2.7	Legacy.Corp.Example. legacy	# a comment 10.0.0.1 no.example
+192.0.2.8	legacy
+192.0.2.8	legacy
+fe80::1%eth0	zoned.example
+not-an-address	bad.example
+192.0.2.9
+#192.0.2.9 commented.example
+`
+
+func write(t *testing.T, path, text string, at time.Time) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHostsFileGoesBeforeUpstreams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	write(t, path, hostsText, time.Unix(1, 0))
+	for _, tt := range []struct {
+		name     string
+		families Families
+		want     []string
+	}{
+		{"localhost", Both, []string{"127.0.0.1", "::1"}},
+		{"localhost", IP4, []string{"127.0.0.1"}},
+		{"localhost", IP6, []string{"::1"}},
+		{"ip6-localhost", Both, []string{"::1"}},
+		{"ip6-localhost", IP4, nil},
+		{"legacy.corp.example", Both, []string{"192.0.2.7"}},
+		{"legacy.corp.example", IP6, nil},
+		{"legacy", Auto, []string{"192.0.2.7", "192.0.2.8"}},
+	} {
+		r, s := newScripted(t, Config{Hosts: path, Families: tt.families}, nil)
+		if tt.want == nil {
+			mustFail(t, r, tt.name, ErrNotFound)
+		} else {
+			mustLookup(t, r, tt.name, tt.want...)
+		}
+		mustAsk(t, s, 0)
+	}
+}
+
+func TestWhatHostsFileDoesNotSayIsAskedUpstream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	write(t, path, hostsText, time.Unix(1, 0))
+	for _, name := range []string{"zoned.example", "bad.example", "commented.example", "no.example", "192.0.2.9"} {
+		r, s := newScripted(t, Config{Hosts: path}, nil)
+		mustFail(t, r, name, ErrNotFound)
+		mustAsk(t, s, 1)
+	}
+}
+
+func TestExchangeAnswersAddressesFromTheHostsFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	write(t, path, hostsText, time.Unix(1, 0))
+	r, s := newScripted(t, Config{Hosts: path}, nil)
+	for _, tt := range []struct {
+		name  string
+		qtype uint16
+		want  string
+		asked int
+	}{
+		{"LOCALHOST.", dns.TypeA, "localhost. 5 IN A 127.0.0.1", 0},
+		{"localhost.", dns.TypeAAAA, "localhost. 5 IN AAAA ::1", 0},
+		{"legacy.", dns.TypeAAAA, "", 0},
+		{"legacy.", dns.TypeMX, "", 1},
+	} {
+		got, err := r.Exchange(t.Context(), dns.Question{Name: tt.name, Qtype: tt.qtype, Qclass: 1}, false)
+		if err != nil || got.Rcode != dns.RcodeSuccess || joined(got.Answer) != joined(zone(tt.want)) {
+			t.Errorf("%s %s: %v, %v; want %q", tt.name, dns.TypeToString[tt.qtype], got.Answer, err, tt.want)
+		}
+		mustAsk(t, s, tt.asked)
+	}
+}
+
+func joined(records []dns.RR) string {
+	var text strings.Builder
+	for _, rr := range records {
+		text.WriteString(rr.String() + "\n")
+	}
+	return text.String()
+}
+
+func TestHostsFileIsReadAgainWhenItChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newScripted(t, Config{Hosts: path}, nil) // no such file yet
+		step := func(want ...string) {
+			t.Helper()
+			time.Sleep(checkFiles)
+			if want == nil {
+				mustFail(t, r, "x.example", ErrNotFound)
+			} else {
+				mustLookup(t, r, "x.example", want...)
+			}
+		}
+		step()
+		write(t, path, "192.0.2.1 x.example", time.Unix(1, 0))
+		step("192.0.2.1")
+		write(t, path, "192.0.2.2 x.example", time.Unix(2, 0))
+		mustLookup(t, r, "x.example", "192.0.2.1") // not looked at for each lookup
+		step("192.0.2.2")
+
+		// A file renamed into place may have the old one's time and size.
+		write(t, path+".new", "192.0.2.3 x.example", time.Unix(2, 0))
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+		step("192.0.2.3")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		step()
+	})
+}
+
+func TestFileThatCannotBeReadKeepsWhatItSaid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	write(t, path, "192.0.2.1 x.example", time.Unix(1, 0))
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newScripted(t, Config{Hosts: path}, nil)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(path, 0o700); err != nil { // opens, and does not read
+			t.Fatal(err)
+		}
+		time.Sleep(checkFiles)
+		mustLookup(t, r, "x.example", "192.0.2.1")
+	})
+}
+
+func TestUpstreamsAreThoseOfResolvConf(t *testing.T) {
+	local := []string{"127.0.0.1:53", "[::1]:53"}
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	synctest.Test(t, func(t *testing.T) {
+		r, err := New(Config{ResolvConf: path, Hosts: path + ".hosts"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for i, tt := range []struct {
+			name, text string
+			want       []string
+		}{
+			{name: "a missing file: this host, as resolv.conf(5) says", want: local},
+			{"servers in order, search domains ignored",
+				"search corp.example\nnameserver 10.0.0.2\n# nameserver 10.0.0.9\nnameserver 2001:db8::53\noptions ndots:5",
+				[]string{"10.0.0.2:53", "[2001:db8::53]:53"}},
+			{"a changed file", "nameserver 10.0.0.3", []string{"10.0.0.3:53"}},
+			{"a server that is no address", "nameserver dns.example\nnameserver 10.0.0.4", []string{"10.0.0.4:53"}},
+			{"no server", "search corp.example", local},
+		} {
+			if tt.text != "" {
+				write(t, path, tt.text, time.Unix(int64(i), 0))
+			}
+			time.Sleep(checkFiles)
+			r.files.refresh(r.now())
+			var got []string
+			for _, u := range r.files.upstreams() {
+				got = append(got, u.addr.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("%s: %s", tt.name, diff)
+			}
+		}
+	})
+}
+
+func TestUpstreamsOfTheConfigurationSilenceResolvConf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, path, "nameserver 10.0.0.2", time.Unix(1, 0))
+	want := netip.MustParseAddrPort("127.0.0.7:5353")
+	r, _ := newScripted(t, Config{ResolvConf: path, Upstreams: []netip.AddrPort{want}}, nil)
+	if got := r.files.upstreams(); len(got) != 1 || got[0].addr != want {
+		t.Errorf("%v, want %v alone", got, want)
+	}
+}
+
+func TestOneNameOfTheHostsFileHoldsSixteenAddressesAtMost(t *testing.T) {
+	var text strings.Builder
+	for i := range 100 {
+		text.WriteString(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}).String() + " x.example\n")
+	}
+	if got := parseHosts([]byte(text.String()))["x.example"].both; len(got) != MaxAddrs {
+		t.Errorf("%d addresses, want %d", len(got), MaxAddrs)
+	}
+}

@@ -1,0 +1,160 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Answer is what [Resolver.Lookup] found. Its slices are shared with the cache and
+// must not be written to.
+type Answer struct {
+	// Addrs are the addresses, the IPv4 ones first, each family in the upstream's
+	// order, at most MaxAddrs of each, no zones, IPv4-mapped ones unmapped. Never
+	// empty where the error is nil.
+	Addrs []netip.Addr
+	// Chain is the names that CNAMEs led through to the addresses, lower case,
+	// without a trailing dot. Empty: the name has its addresses itself.
+	Chain []string
+	// Stale says that the TTL has passed and no upstream could be asked.
+	Stale bool
+}
+
+// Records is what [Resolver.Exchange] found. They are the caller's own copies.
+type Records struct {
+	// Answer is the CNAMEs from the question's name on, and the records of the
+	// question's type at their end. Each TTL is what is left of the smallest.
+	Answer []dns.RR
+	// Authority is the SOA that proves a negative answer, and with DNSSEC the
+	// records that deny. Empty for positive answers.
+	Authority []dns.RR
+	// Rcode is dns.RcodeSuccess, with or without records, or dns.RcodeNameError.
+	Rcode int
+	// TTL is how long the records may be kept. Zero: for this one request.
+	TTL time.Duration
+	// Stale says that the TTL has passed and no upstream could be asked. TTL is
+	// then short, so that whoever asked comes back soon.
+	Stale bool
+}
+
+// staleTTL is the TTL on records that outlived theirs (RFC 8767 section 4).
+const staleTTL = 30 * time.Second
+
+// Lookup returns the addresses of name, which is canonical: lower case, A-labels,
+// no trailing dot. It waits for both families where both are asked for. Where one
+// of them fails (not: has no records) the addresses of the other are the answer: a
+// broken AAAA must not cut off a host that has a good A.
+//
+// The error matches ErrNotFound, ErrTimeout or ErrFailed, or is ctx's own when
+// that is cancelled; a deadline of ctx that passes is ErrTimeout. A question that
+// its asker gives up goes on for the others who wait for it.
+func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
+	now := r.now()
+	r.files.refresh(now)
+	if host, ok := r.files.hosts()[name]; ok {
+		return host.answer(name, r.types)
+	}
+	// Both questions are on their way before either is waited for.
+	var started [2]pending
+	for i, qtype := range r.types {
+		started[i] = r.start(key{name: name, qtype: qtype}, now)
+	}
+	var found Answer
+	var failed error
+	for i := range r.types {
+		e, stale, err := r.wait(ctx, started[i])
+		if err == nil {
+			err = e.problem
+		}
+		switch {
+		case err == nil:
+			found = merge(found, Answer{Addrs: e.addrs, Chain: e.chain, Stale: stale})
+		case failed == nil || errors.Is(failed, ErrNotFound):
+			failed = err
+		}
+	}
+	if len(found.Addrs) == 0 {
+		return Answer{}, failed
+	}
+	return found, nil
+}
+
+// merge adds the addresses of b behind those of a. It allocates only where both
+// have some.
+func merge(a, b Answer) Answer {
+	if len(a.Addrs) == 0 {
+		return b
+	}
+	addrs := make([]netip.Addr, 0, len(a.Addrs)+len(b.Addrs))
+	return Answer{
+		Addrs: append(append(addrs, a.Addrs...), b.Addrs...),
+		Chain: a.Chain,
+		Stale: a.Stale || b.Stale,
+	}
+}
+
+// Exchange answers one question of class IN with records: a name may be in any case
+// and with or without its final dot. dnssec sets DO upstream and keeps signatures
+// and denials in the answer; such answers are cached apart.
+//
+// NXDOMAIN and NODATA are answers here, not errors. Errors are those of Lookup,
+// save ErrNotFound. Transfers, ANY and other meta types are refused with ErrFailed.
+func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (Records, error) {
+	k := key{name: canonical(q.Name), qtype: q.Qtype, dnssec: dnssec}
+	if q.Qclass != dns.ClassINET || !askable(q.Qtype) {
+		return Records{}, fmt.Errorf("resolving %q: class %d type %d is not asked upstream: %w",
+			k.name, q.Qclass, q.Qtype, ErrFailed)
+	}
+	now := r.now()
+	r.files.refresh(now)
+	if host, ok := r.files.hosts()[k.name]; ok && (k.qtype == dns.TypeA || k.qtype == dns.TypeAAAA) {
+		return host.records(k), nil
+	}
+	e, stale, err := r.wait(ctx, r.start(k, now))
+	if err == nil && errors.Is(e.problem, ErrFailed) {
+		err = e.problem
+	}
+	if err != nil {
+		return Records{}, err
+	}
+	return e.records(r.now(), stale), nil
+}
+
+// askable refuses what is no record: OPT, and 128–255, the Q and meta types
+// (RFC 6895 section 3.1).
+func askable(qtype uint16) bool {
+	return qtype != dns.TypeNone && qtype != dns.TypeOPT && (qtype < 128 || qtype > 255)
+}
+
+// records is e as a caller may have it at now.
+func (e *entry) records(now time.Duration, stale bool) Records {
+	ttl := max(0, e.expires-now)
+	if stale {
+		ttl = staleTTL
+	}
+	return Records{
+		Answer:    copyRecords(e.answer, ttl),
+		Authority: copyRecords(e.authority, ttl),
+		Rcode:     e.rcode,
+		TTL:       ttl,
+		Stale:     stale,
+	}
+}
+
+// copyRecords copies deeply: callers write ids, cases and TTLs into what they get,
+// and other callers read the cache's own at the same time.
+func copyRecords(records []dns.RR, ttl time.Duration) []dns.RR {
+	if len(records) == 0 {
+		return nil
+	}
+	out := make([]dns.RR, len(records))
+	for i, rr := range records {
+		out[i] = dns.Copy(rr)
+		out[i].Header().Ttl = uint32(ttl / time.Second)
+	}
+	return out
+}

@@ -1,0 +1,47 @@
+package resolve
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics counts one question per family and lookup, those that the hosts file
+// answers excepted. Each is one of hit, negative (a hit that says no), stale, miss
+// (asked upstream) or shared (waited for another's miss); a stale one that had to
+// wait for upstreams to fail was a miss or shared first. Prefetch counts questions
+// that nobody waits for. Upstream has each try, whatever came of it.
+type metrics struct {
+	hit, negative, stale, miss, shared, prefetch prometheus.Counter
+
+	upstream prometheus.Histogram
+}
+
+// newMetrics registers with reg; nil counts and shows nobody.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	cache := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_dns_cache_total",
+		Help: "Questions by what the DNS cache made of them.",
+	}, []string{"result"})
+	return &metrics{
+		hit:      cache.WithLabelValues("hit"),
+		negative: cache.WithLabelValues("negative"),
+		stale:    cache.WithLabelValues("stale"),
+		miss:     cache.WithLabelValues("miss"),
+		shared:   cache.WithLabelValues("shared"),
+		prefetch: cache.WithLabelValues("prefetch"),
+		upstream: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
+			Name:    "egress_dns_upstream_seconds",
+			Help:    "How long upstream DNS servers took for one question, silence included.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 5},
+		}),
+	}
+}
+
+// countHit counts a fresh entry that was in the cache: what it says may be no.
+func (m *metrics) countHit(e *entry) {
+	if e.problem != nil || len(e.answer) == 0 {
+		m.negative.Inc()
+		return
+	}
+	m.hit.Inc()
+}

@@ -1,0 +1,386 @@
+package resolve
+
+import (
+	"context"
+	"encoding/binary"
+	"math/bits"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// server is a real upstream on loopback: what it gets over UDP and TCP goes to its
+// funcs, whole packets in and out.
+type server struct {
+	addr netip.AddrPort
+	udp  *net.UDPConn
+	// onUDP may send any number of packets; onTCP returns one message, nil to hang up.
+	onUDP func(query []byte, from netip.AddrPort)
+	onTCP func(query []byte) []byte
+
+	mu       sync.Mutex
+	overUDP  int
+	overTCP  int
+	tcp      net.Listener
+	finished sync.WaitGroup
+}
+
+// serve starts s on one port of ip for both transports.
+func (s *server) serve(t *testing.T, ip string) netip.AddrPort {
+	t.Helper()
+	for s.udp == nil {
+		tcp, err := net.Listen("tcp", ip+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.addr = tcp.Addr().(*net.TCPAddr).AddrPort()
+		// The port that TCP has free somebody may use for UDP.
+		if udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(s.addr)); err == nil {
+			s.tcp, s.udp = tcp, udp
+		} else {
+			tcp.Close()
+		}
+	}
+	s.finished.Go(s.readUDP)
+	s.finished.Go(s.acceptTCP)
+	t.Cleanup(s.stop)
+	return s.addr
+}
+
+// stop ends s and waits, so that what its funcs wrote can be read. Twice is once.
+func (s *server) stop() {
+	s.udp.Close()
+	s.tcp.Close()
+	s.finished.Wait()
+}
+
+func (s *server) readUDP() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := s.udp.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.overUDP++
+		s.mu.Unlock()
+		if s.onUDP != nil {
+			s.onUDP(slices.Clone(buf[:n]), from)
+		}
+	}
+}
+
+func (s *server) acceptTCP() {
+	for {
+		c, err := s.tcp.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.overTCP++
+		s.mu.Unlock()
+		co := &dns.Conn{Conn: c}
+		if query, err := co.ReadMsgHeader(nil); err == nil && s.onTCP != nil {
+			if reply := s.onTCP(query); reply != nil {
+				co.Write(reply)
+			}
+		}
+		c.Close()
+	}
+}
+
+func (s *server) send(to netip.AddrPort, packet []byte) { s.udp.WriteToUDPAddrPort(packet, to) }
+
+// counts returns the questions that came over UDP and over TCP.
+func (s *server) counts() (udp, tcp int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.overUDP, s.overTCP
+}
+
+// answering is a reply to query with the records of text, and whatever edit does.
+func answering(query []byte, text string, edit func(*dns.Msg)) []byte {
+	q := new(dns.Msg)
+	if err := q.Unpack(query); err != nil {
+		panic(err)
+	}
+	m := new(dns.Msg).SetReply(q)
+	m.Answer = zone(text)
+	if edit != nil {
+		edit(m)
+	}
+	wire, err := m.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return wire
+}
+
+// newReal makes a resolver of real sockets.
+func newReal(t *testing.T, timeout time.Duration, upstreams ...netip.AddrPort) *Resolver {
+	t.Helper()
+	r, err := New(Config{Upstreams: upstreams, Hosts: t.TempDir() + "/hosts", Families: IP4, Timeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+// long is a timeout that a test on loopback does not reach.
+const long = 20 * time.Second
+
+func TestForgedAnswersAreIgnoredAndTheRealOneIsUsed(t *testing.T) {
+	const evil = "x.example. 60 IN A 10.6.6.6"
+	for _, tt := range []struct {
+		name  string
+		from  string // another source; empty for the upstream's own
+		forge func(query []byte) []byte
+	}{
+		{name: "from another port", from: "127.0.0.1", forge: func(q []byte) []byte { return answering(q, evil, nil) }},
+		{name: "from another address", from: "127.0.0.2", forge: func(q []byte) []byte { return answering(q, evil, nil) }},
+		{name: "with another id", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Id++ })
+		}},
+		{name: "with another name in the question", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Question[0].Name = "y.example." })
+		}},
+		{name: "with letters of another case in the question", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Question[0].Name = "X.example." })
+		}},
+		{name: "with another type in the question", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeAAAA })
+		}},
+		{name: "with another class in the question", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS })
+		}},
+		{name: "without a question", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Question = nil })
+		}},
+		{name: "with two questions", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) })
+		}},
+		{name: "that is a query", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Response = false })
+		}},
+		{name: "that is a NOTIFY", forge: func(q []byte) []byte {
+			return answering(q, evil, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })
+		}},
+		{name: "of three bytes", forge: func(q []byte) []byte { return q[:3] }},
+		{name: "of a header alone", forge: func(q []byte) []byte {
+			head := slices.Clone(q[:12])
+			head[2] |= 0x80
+			return head
+		}},
+		{name: "of nothing", forge: func([]byte) []byte { return nil }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &server{}
+			forger := &server{}
+			if tt.from != "" {
+				forger.serve(t, tt.from)
+			}
+			s.onUDP = func(query []byte, from netip.AddrPort) {
+				if tt.from == "" {
+					s.send(from, tt.forge(query))
+				} else {
+					forger.send(from, tt.forge(query))
+				}
+				s.send(from, answering(query, "x.example. 60 IN A 192.0.2.1", nil))
+			}
+			r := newReal(t, long, s.serve(t, "127.0.0.1"))
+			mustLookup(t, r, "x.example", "192.0.2.1")
+			if udp, tcp := s.counts(); udp != 1 || tcp != 0 {
+				t.Errorf("asked %d times over UDP and %d over TCP, want once over UDP", udp, tcp)
+			}
+		})
+	}
+}
+
+func TestQuestionThatIsGuessedAtGoesOverTCP(t *testing.T) {
+	s := &server{}
+	s.onUDP = func(query []byte, from netip.AddrPort) {
+		for i := range 2 * maxGuesses {
+			s.send(from, answering(query, "x.example. 60 IN A 10.6.6.6", func(m *dns.Msg) { m.Id += uint16(i + 1) }))
+		}
+	}
+	s.onTCP = func(query []byte) []byte { return answering(query, "x.example. 60 IN A 192.0.2.1", nil) }
+	r := newReal(t, long, s.serve(t, "127.0.0.1"))
+	mustLookup(t, r, "x.example", "192.0.2.1")
+}
+
+func TestMalformedAnswerIsAFailureOfItsUpstream(t *testing.T) {
+	record := func(tail string) func([]byte) []byte {
+		return func(query []byte) []byte {
+			q, _ := newQuery(key{name: "x.example", qtype: dns.TypeA})
+			wire := append(slices.Clone(query[:q.end]), tail...)
+			wire[2], wire[3] = 0x81, 0x80
+			binary.BigEndian.PutUint16(wire[6:], 1)
+			binary.BigEndian.PutUint16(wire[10:], 0)
+			return wire
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		make func(query []byte) []byte
+		want error
+	}{
+		{"a record cut short", record("\xc0\x0c\x00\x01\x00"), ErrFailed},
+		{"a record longer than the message", record("\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x40\x00\x01\x02"), ErrFailed},
+		{"an address of three bytes", record("\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x03\x01\x02\x03"), ErrFailed},
+		{"an address of no bytes", record("\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x00"), ErrNotFound},
+		{"a CNAME of no bytes", record("\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x00"), ErrNotFound},
+		{"a name that points at itself", record("\xc0\x1b\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"), ErrFailed},
+		{"a name that points ahead", record("\xc0\xff\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"), ErrFailed},
+		{"a name of no bytes, the root", record("\x00\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"), ErrNotFound},
+		{"a CNAME to a name of no bytes", record("\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x01\x00"), ErrFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &server{}
+			s.onUDP = func(query []byte, from netip.AddrPort) { s.send(from, tt.make(query)) }
+			r := newReal(t, long, s.serve(t, "127.0.0.1"))
+			mustFail(t, r, "x.example", tt.want)
+		})
+	}
+}
+
+func TestUpstreamAfterAMalformedOneIsUsed(t *testing.T) {
+	bad, good := &server{}, &server{}
+	bad.onUDP = func(query []byte, from netip.AddrPort) {
+		wire := answering(query, "x.example. 60 IN A 10.6.6.6", nil)
+		bad.send(from, wire[:len(wire)-2])
+	}
+	good.onUDP = func(query []byte, from netip.AddrPort) {
+		good.send(from, answering(query, "x.example. 60 IN A 192.0.2.1", nil))
+	}
+	r := newReal(t, long, bad.serve(t, "127.0.0.1"), good.serve(t, "127.0.0.2"))
+	mustLookup(t, r, "x.example", "192.0.2.1")
+}
+
+func TestTruncatedAnswerIsAskedForAgainOverTCP(t *testing.T) {
+	var many strings.Builder
+	for range 40 {
+		many.WriteString("x.example. 60 IN TXT " + strings.Repeat("x", 200) + "\n")
+	}
+	var size uint16
+	var dnssec bool
+	s := &server{}
+	s.onUDP = func(query []byte, from netip.AddrPort) {
+		m := new(dns.Msg)
+		m.Unpack(query)
+		size, dnssec = m.IsEdns0().UDPSize(), m.IsEdns0().Do()
+		// A truncated answer is no answer, and its records must not become one.
+		s.send(from, answering(query, "x.example. 60 IN TXT evil", func(m *dns.Msg) { m.Truncated = true }))
+	}
+	s.onTCP = func(query []byte) []byte { return answering(query, many.String(), nil) }
+	r := newReal(t, long, s.serve(t, "127.0.0.1"))
+	for range 2 {
+		got, err := r.Exchange(t.Context(), dns.Question{Name: "x.example.", Qtype: dns.TypeTXT, Qclass: 1}, true)
+		if err != nil || len(got.Answer) != 40 {
+			t.Fatalf("%d records, %v; want the 40 that TCP carries", len(got.Answer), err)
+		}
+	}
+	if udp, tcp := s.counts(); udp != 1 || tcp != 1 {
+		t.Errorf("asked %d times over UDP and %d over TCP, want once each", udp, tcp)
+	}
+	s.stop()
+	if size != 1232 || !dnssec {
+		t.Errorf("asked for at most %d bytes, DO %v; want 1232 and true", size, dnssec)
+	}
+}
+
+func TestWrongAnswerOverTCPIsAFailure(t *testing.T) {
+	for name, edit := range map[string]func(*dns.Msg){
+		"another id":       func(m *dns.Msg) { m.Id++ },
+		"another question": func(m *dns.Msg) { m.Question[0].Name = "y.example." },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &server{}
+			s.onUDP = func(query []byte, from netip.AddrPort) {
+				s.send(from, answering(query, "", func(m *dns.Msg) { m.Truncated = true }))
+			}
+			s.onTCP = func(query []byte) []byte { return answering(query, "x.example. 60 IN A 10.6.6.6", edit) }
+			r := newReal(t, long, s.serve(t, "127.0.0.1"))
+			mustFail(t, r, "x.example", ErrFailed)
+		})
+	}
+}
+
+// The bounds are six standard deviations wide: chance crosses one of them less
+// than once in ten million runs. Counters and a fixed port cross them all.
+func TestIDsAndSourcePortsAreRandom(t *testing.T) {
+	const questions = 2000
+	var ids, ports []uint16
+	s := &server{}
+	s.onUDP = func(query []byte, from netip.AddrPort) {
+		ids = append(ids, binary.BigEndian.Uint16(query))
+		ports = append(ports, from.Port())
+		s.send(from, answering(query, "", nil))
+	}
+	r := newReal(t, long, s.serve(t, "127.0.0.1"))
+	for range questions {
+		if _, err := r.ask(t.Context(), s.addr, key{name: "x.example", qtype: dns.TypeA}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.stop()
+	for bit := range 16 {
+		ones := 0
+		for _, id := range ids {
+			ones += int(id >> bit & 1)
+		}
+		if ones < questions/2-134 || ones > questions/2+134 {
+			t.Errorf("bit %d of the id is set in %d of %d questions", bit, ones, questions)
+		}
+	}
+	for what, values := range map[string][]uint16{"ids": ids, "ports": ports} {
+		distinct, steps := make(map[uint16]bool), 0
+		for i, v := range values {
+			distinct[v] = true
+			if i > 0 && bits.Len16(v-values[i-1]) <= 3 { // the next few numbers up
+				steps++
+			}
+		}
+		t.Logf("%s: %d distinct of %d, %d small steps", what, len(distinct), questions, steps)
+		if len(distinct) < questions*9/10 || steps > 30 {
+			t.Errorf("%s: %d distinct of %d, %d small steps", what, len(distinct), questions, steps)
+		}
+	}
+}
+
+func TestSilentUpstreamIsATimeoutAndADeadOneAFailure(t *testing.T) {
+	silent := &server{}
+	mustFail(t, newReal(t, 20*time.Millisecond, silent.serve(t, "127.0.0.1")), "x.example", ErrTimeout)
+
+	refusing, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := refusing.LocalAddr().(*net.UDPAddr).AddrPort()
+	refusing.Close()
+	mustFail(t, newReal(t, long, port), "x.example", ErrFailed)
+}
+
+func TestCancelledContextInterruptsARead(t *testing.T) {
+	asked := make(chan struct{})
+	s := &server{onUDP: func([]byte, netip.AddrPort) { close(asked) }}
+	s.serve(t, "127.0.0.1")
+	ctx, cancel := context.WithCancel(t.Context())
+	tr := &transport{timeout: time.Hour, seconds: newMetrics(nil).upstream}
+	failed := make(chan error)
+	go func() {
+		_, err := tr.ask(ctx, s.addr, key{name: "x.example", qtype: dns.TypeA})
+		failed <- err
+	}()
+	<-asked
+	cancel()
+	if err := <-failed; err == nil {
+		t.Error("an answer came from nowhere")
+	}
+}
