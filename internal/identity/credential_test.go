@@ -1,0 +1,158 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// header is the value that a client sends for the user and the secret.
+func header(plain string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(plain))
+}
+
+// shown is the credential of a header that must parse.
+func shown(tb testing.TB, plain string) Credential {
+	tb.Helper()
+	c, err := ParseAuthorization(header(plain))
+	if err != nil {
+		tb.Fatalf("ParseAuthorization(%q): %v", header(plain), err)
+	}
+	return c
+}
+
+func TestAuthorizationThatIsAccepted(t *testing.T) {
+	long, name := strings.Repeat("s", 512), strings.Repeat("f", 64)
+	for _, tt := range []struct{ why, value, function, secret string }{
+		{"as clients send it", header("billing:s3cret"), "billing", "s3cret"},
+		{"lower-case scheme", "basic YTpi", "a", "b"},
+		{"upper-case scheme", "BASIC YTpi", "a", "b"},
+		{"colons in the secret", header("a:b:c:"), "a", "b:c:"},
+		{"every byte of a name", header("aZ09-._~:x"), "aZ09-._~", "x"},
+		{"a space in the secret", header("a: "), "a", " "},
+		{"longest name and secret", header(name + ":" + long), name, long},
+	} {
+		c, err := ParseAuthorization(tt.value)
+		if err != nil || !c.Shown() || c.String() != tt.function || c.token != sha256.Sum256([]byte(tt.secret)) {
+			t.Errorf("%s: ParseAuthorization(%q) = %q, %v; want %q", tt.why, tt.value, c, err, tt.function)
+		}
+	}
+}
+
+func TestAuthorizationThatIsMalformed(t *testing.T) {
+	for _, tt := range []struct{ why, value string }{
+		{"empty", ""},
+		{"scheme alone", "Basic"},
+		{"scheme and space alone", "Basic "},
+		{"another scheme", "Bearer YTpi"},
+		{"two spaces", "Basic  YTpi"},
+		{"tab", "Basic\tYTpi"},
+		{"leading space", " Basic YTpi"},
+		{"trailing space", "Basic YTpi "},
+		{"two values in one", "Basic YTpi, Basic YTpi"},
+		{"not base64", "Basic !!!!"},
+		{"line end inside", "Basic YT\r\npi"},
+		{"line end behind", "Basic YTpi\n"},
+		{"no padding", strings.TrimRight(header("a:bc"), "=")},
+		{"stray bits behind the last byte", "Basic YTpiYx=="},
+		{"url-safe alphabet", "Basic " + base64.URLEncoding.EncodeToString([]byte("a:b?>~~~?"))},
+		{"no colon", header("billing")},
+		{"no function", header(":secret")},
+		{"no secret", header("billing:")},
+		{"space in the name", header("bil ling:secret")},
+		{"percent in the name", header("bil%20ling:secret")},
+		{"NUL in the name", header("a\x00:b")},
+		{"NUL in the secret", header("a:b\x00")},
+		{"DEL in the secret", header("a:b\x7f")},
+		{"UTF-8 in the secret", header("a:bé")},
+		{"UTF-8 in the name", header("é:b")},
+		{"name of 65 bytes", header(strings.Repeat("f", 65) + ":s")},
+		{"secret of 513 bytes", header("a:" + strings.Repeat("s", 513))},
+		{"text behind the longest value", header(strings.Repeat("f", 64)+":"+strings.Repeat("s", 512)) + "YTpi"},
+		{"secret of a megabyte", header("a:" + strings.Repeat("s", 1<<20))},
+	} {
+		c, err := ParseAuthorization(tt.value)
+		if !errors.Is(err, ErrMalformed) || c != (Credential{}) {
+			t.Errorf("%s: ParseAuthorization = %v, %v; want none, ErrMalformed", tt.why, c, err)
+		}
+	}
+}
+
+func TestMalformedQuotesNothing(t *testing.T) {
+	_, err := ParseAuthorization(header("billing:very secret\n"))
+	if err == nil || strings.Contains(err.Error(), "billing") || strings.Contains(err.Error(), "secret\n") {
+		t.Errorf("error %q quotes the header", err)
+	}
+}
+
+func TestCredentialPrintsNoHash(t *testing.T) {
+	if got := shown(t, "billing:s3cret").String(); got != "billing" {
+		t.Errorf("String = %q, want the claimed name alone", got)
+	}
+}
+
+func TestParseAuthorizationDoesNotAllocate(t *testing.T) {
+	value := header(strings.Repeat("f", 64) + ":" + strings.Repeat("s", 512))
+	huge := header("a:" + strings.Repeat("s", 1<<20))
+	if n := testing.AllocsPerRun(100, func() {
+		_, _ = ParseAuthorization(value)
+		_, _ = ParseAuthorization(huge)
+	}); n != 0 {
+		t.Errorf("ParseAuthorization allocates %v times", n)
+	}
+}
+
+func TestValidFunction(t *testing.T) {
+	for name, want := range map[string]bool{
+		"billing": true, "aZ09-._~": true, strings.Repeat("f", 64): true,
+		"": false, "a b": false, "a:b": false, "é": false, "a%20": false, strings.Repeat("f", 65): false,
+	} {
+		if got := ValidFunction(name); got != want {
+			t.Errorf("ValidFunction(%q) = %t, want %t", name, got, want)
+		}
+	}
+}
+
+// FuzzParseAuthorization compares with encoding/base64 and strings.Cut: what
+// is accepted encodes back to the same bytes and splits the same way, and what
+// is refused gives no credential.
+func FuzzParseAuthorization(f *testing.F) {
+	for _, seed := range []string{
+		"", "Basic ", "Basic YTpi", "basic YTpi", "Basic  YTpi", "Basic\tYTpi", "Basic YTpiYx==", "Basic YT\npi",
+		header("billing:s3cret"), header("a:b:c"), header(":b"), header("a:"), header("a\x00:b"), header("é:b"),
+		header("a:" + strings.Repeat("s", 513)), header(strings.Repeat("f", 65) + ":s"),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		c, err := ParseAuthorization(value)
+		if err != nil {
+			if c.Shown() || !errors.Is(err, ErrMalformed) {
+				t.Fatalf("ParseAuthorization(%q) = %v, %v", value, c, err)
+			}
+			return
+		}
+		plain, err := base64.StdEncoding.DecodeString(value[len("Basic "):])
+		if err != nil || header(string(plain))[len("Basic "):] != value[len("Basic "):] {
+			t.Fatalf("%q was accepted but encodes back to %q", value, header(string(plain)))
+		}
+		user, secret, found := strings.Cut(string(plain), ":")
+		if !found || !ValidFunction(user) || c.String() != user || c.token != sha256.Sum256([]byte(secret)) || len(secret) > 512 {
+			t.Fatalf("%q was accepted as %q; want %q", value, c, user)
+		}
+	})
+}
+
+// BenchmarkParseAuthorization measures one header of the usual size: base64,
+// split and SHA-256. It leaves out reading the header from the wire.
+func BenchmarkParseAuthorization(b *testing.B) {
+	value := header("billing-webhook:0123456789abcdef0123456789abcdef")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseAuthorization(value); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

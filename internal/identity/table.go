@@ -1,0 +1,220 @@
+package identity
+
+import (
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Entry says how one function is identified.
+type Entry struct {
+	Function     string         // its name, one that ValidFunction accepts
+	Tokens       []Token        // any of them; empty: not by token
+	Certificates []string       // any of the names; empty: not by certificate
+	Sources      []netip.Prefix // beside credentials: where they hold; alone: what identifies; empty: anywhere
+}
+
+// Table tells callers apart. It is immutable and safe for concurrent use. A
+// nil *Table identifies nobody.
+type Table struct {
+	functions    map[string]*function
+	certificates map[string]*function
+	sources      map[netip.Prefix]*function
+	v4, v6       []int // prefix lengths in use in sources, longest first
+	compares     int   // tokens compared for each credential: the most that a function has
+}
+
+// function is one compiled Entry.
+type function struct {
+	name    string
+	tokens  []Token
+	sources []netip.Prefix // empty: anywhere
+}
+
+// Conflict is one caller that two functions claim.
+type Conflict struct {
+	Via    Via    // what both claim; ViaNone: the name of the function itself
+	First  string // the function that has it
+	Second string // the function that claims it again
+	Index  int    // which of Second's tokens, certificates or sources it is
+	Value  string // the certificate's name, the range, or the beginning of the token's hash
+}
+
+// String says it in one line.
+func (c Conflict) String() string {
+	if c.Via == ViaNone {
+		return fmt.Sprintf("the function %s is there twice", c.Second)
+	}
+	return fmt.Sprintf("the %s %s identifies both %s and %s", c.Via, c.Value, c.First, c.Second)
+}
+
+// ConflictError is the error of New where two functions could claim the same
+// caller.
+type ConflictError struct {
+	Conflicts []Conflict // at least one, in the order of the entries
+}
+
+// Error lists the conflicts.
+func (e *ConflictError) Error() string {
+	lines := make([]string, len(e.Conflicts))
+	for i, c := range e.Conflicts {
+		lines[i] = c.String()
+	}
+	return strings.Join(lines, "; ")
+}
+
+// New compiles a Table. It fails with a *ConflictError where two functions
+// share a token, a certificate's name or, being identified by source alone, a
+// range; one range within another is no conflict, the longer prefix wins.
+func New(entries []Entry) (*Table, error) {
+	b := builder{
+		Table: Table{
+			functions:    make(map[string]*function, len(entries)),
+			certificates: map[string]*function{},
+			sources:      map[netip.Prefix]*function{},
+			compares:     1,
+		},
+		tokens: map[Token]*function{},
+	}
+	for _, e := range entries {
+		if err := b.add(e); err != nil {
+			return nil, fmt.Errorf("identifying %s: %w", e.Function, err)
+		}
+	}
+	if len(b.conflicts) > 0 {
+		return nil, &ConflictError{Conflicts: b.conflicts}
+	}
+	return &b.Table, nil
+}
+
+// builder gathers a Table and the conflicts in it.
+type builder struct {
+	Table
+	tokens    map[Token]*function
+	conflicts []Conflict
+}
+
+// add adds one entry.
+func (b *builder) add(e Entry) error {
+	f := &function{name: e.Function, tokens: slices.Clone(e.Tokens)}
+	claim(b, b.functions, f, ViaNone, 0, e.Function, e.Function)
+	b.compares = max(b.compares, len(f.tokens))
+	for i, t := range e.Tokens {
+		claim(b, b.tokens, f, ViaToken, i, t, "sha256:"+hex.EncodeToString(t[:4])+"…")
+	}
+	for i, name := range e.Certificates {
+		claim(b, b.certificates, f, ViaCertificate, i, canonicalName(name), name)
+	}
+	alone := len(e.Tokens)+len(e.Certificates) == 0
+	for i, p := range e.Sources {
+		if !p.IsValid() {
+			return errors.New("a source is no range")
+		}
+		p = canonicalPrefix(p)
+		f.sources = append(f.sources, p)
+		if alone {
+			claim(b, b.sources, f, ViaSource, i, p, p.String())
+			b.addLength(p)
+		}
+	}
+	return nil
+}
+
+// claim gives key to f in m, or notes that another function has it. A function
+// may claim the same thing twice.
+func claim[K comparable](b *builder, m map[K]*function, f *function, via Via, index int, key K, value string) {
+	if first := m[key]; first == nil {
+		m[key] = f
+	} else if first != f {
+		b.conflicts = append(b.conflicts, Conflict{Via: via, First: first.name, Second: f.name, Index: index, Value: value})
+	}
+}
+
+// addLength notes that a prefix of that length is in use.
+func (b *builder) addLength(p netip.Prefix) {
+	lengths := &b.v6
+	if p.Addr().Is4() {
+		lengths = &b.v4
+	}
+	descending := func(a, b int) int { return b - a }
+	if at, found := slices.BinarySearchFunc(*lengths, p.Bits(), descending); !found {
+		*lengths = slices.Insert(*lengths, at, p.Bits())
+	}
+}
+
+// canonicalPrefix unwraps an IPv4-mapped prefix, as callers' addresses are
+// unwrapped, and clears the host bits.
+func canonicalPrefix(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
+}
+
+// byToken returns the function that the credential claims if its token is one
+// of that function's. It makes the same number of compares, which it returns,
+// for every credential: of a function that has fewer tokens, or that there is
+// not, the rest are made against a token that nobody has.
+func (t *Table) byToken(c *Credential) (f *function, compares int) {
+	var nothing Token
+	var tokens []Token
+	if f = t.functions[string(c.function[:c.size])]; f != nil {
+		tokens = f.tokens
+	}
+	holds := 0
+	for ; compares < t.compares; compares++ {
+		token, real := &nothing, 0
+		if compares < len(tokens) {
+			token, real = &tokens[compares], 1
+		}
+		holds |= real & subtle.ConstantTimeCompare(token[:], c.token[:])
+	}
+	if holds == 0 {
+		return nil, compares
+	}
+	return f, compares
+}
+
+// byCertificate returns the function that the names of a certificate
+// identify, or nil where they identify none or more than one.
+func (t *Table) byCertificate(names []string) *function {
+	var found *function
+	for _, name := range names {
+		switch f := t.certificates[name]; {
+		case f == nil || f == found:
+		case found != nil:
+			return nil
+		default:
+			found = f
+		}
+	}
+	return found
+}
+
+// bySource returns the function of the longest range that has the address.
+func (t *Table) bySource(a netip.Addr) (Identity, error) {
+	if t == nil || !a.IsValid() {
+		return Identity{}, ErrRequired
+	}
+	lengths := t.v6
+	if a.Is4() {
+		lengths = t.v4
+	}
+	for _, bits := range lengths {
+		// The error is for lengths that the address cannot have: never here.
+		p, err := a.Prefix(bits)
+		if f := t.sources[p]; err == nil && f != nil {
+			return Identity{Function: f.name, Via: ViaSource}, nil
+		}
+	}
+	return Identity{}, ErrRequired
+}
+
+// mayCallFrom tells whether the function's credentials hold from that address.
+func (f *function) mayCallFrom(a netip.Addr) bool {
+	return len(f.sources) == 0 || slices.ContainsFunc(f.sources, func(p netip.Prefix) bool { return p.Contains(a) })
+}
