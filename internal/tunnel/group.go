@@ -2,9 +2,13 @@ package tunnel
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 )
+
+// keepAliveAfter is the age at which a tunnel gets Options.KeepAlive.
+const keepAliveAfter = 10 * time.Second
 
 // Options are the limits of a group. The zero value is usable and limited.
 type Options struct {
@@ -15,6 +19,10 @@ type Options struct {
 	Lifetime time.Duration
 	// Sweep is how often the janitor looks: both limits hold to within one sweep. Zero or less: 1 s.
 	Sweep time.Duration
+	// KeepAlive is set on both connections once a tunnel is keepAliveAfter old: it finds peers that are gone without a
+	// word, and short tunnels, which are most, need not pay its four system calls on each leg. Enable false: what the
+	// connections came with stays.
+	KeepAlive net.KeepAliveConfig
 	// Pipes is the most pipes (two descriptors each) that streaming directions hold at the same time, beyond which they
 	// copy instead. Zero: 128. Negative: never splice.
 	Pipes int
@@ -26,6 +34,7 @@ type Group struct {
 	buffers               sync.Pool // *[bufferSize]byte
 	waiters               sync.Pool // *[waiterSize]byte
 	pipes                 pipePool
+	keepAlive             net.KeepAliveConfig
 
 	mu     sync.Mutex
 	live   []*Tunnel
@@ -44,6 +53,7 @@ func New(o Options) *Group {
 	}
 	g.buffers.New = func() any { return new([bufferSize]byte) }
 	g.waiters.New = func() any { return new([waiterSize]byte) }
+	g.keepAlive = o.KeepAlive
 	g.pipes.max = o.Pipes
 	if o.Pipes == 0 {
 		g.pipes.max = 128
@@ -155,6 +165,10 @@ func (g *Group) sweep(now time.Time) {
 		up, down := t.Bytes()
 		if moved := up + down; moved != t.seen {
 			t.seen, t.active = moved, now
+		}
+		if g.keepAlive.Enable && !t.kept && slack.Sub(t.started) >= keepAliveAfter {
+			t.kept = true
+			t.keepAlive(g.keepAlive)
 		}
 		switch {
 		case slack.Sub(t.started) >= g.lifetime:

@@ -61,6 +61,7 @@ type Tunnel struct {
 	slot   int       // index in group.live; guarded by group.mu
 	seen   int64     // bytes moved at the last sweep; the janitor's alone
 	active time.Time // the sweep that last saw a byte move; the janitor's alone
+	kept   bool      // keepalive has been set; the janitor's alone
 }
 
 // end is one of the two connections. raw is nil unless conn is a *net.TCPConn.
@@ -108,6 +109,19 @@ func (e *end) take(conn net.Conn) {
 	}
 	if raw, err := tcp.SyscallConn(); err == nil {
 		e.raw = raw
+	}
+}
+
+// keepAlive makes the kernel probe both peers. A connection that is closed meanwhile, or no TCP, needs none.
+func (t *Tunnel) keepAlive(c net.KeepAliveConfig) {
+	for _, e := range [...]*end{&t.client, &t.origin} {
+		inner := e.conn
+		if tc, ok := inner.(interface{ NetConn() net.Conn }); ok {
+			inner = tc.NetConn()
+		}
+		if tcp, ok := inner.(*net.TCPConn); ok {
+			_ = tcp.SetKeepAliveConfig(c)
+		}
 	}
 }
 
