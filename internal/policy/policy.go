@@ -1,0 +1,302 @@
+// Package policy answers one question: may this function reach that
+// destination? It holds the vocabulary of the whole program (Name, Target,
+// Pattern, Reason, Verdict) and the compiled, immutable Policy.
+//
+// What it does: it parses names, targets and patterns once into typed values,
+// compiles a Spec into hash tables, and decides without allocating and without
+// scanning rules. Every zero value refuses.
+//
+// What it does not do: it performs no I/O, resolves nothing, reads no clock
+// (the caller passes the instant), does not know who calls (package identity
+// does) and does not read files (package config does).
+//
+//	p, err := policy.Compile(spec)
+//	d := p.Decide(p.Function("billing"), target, time.Now())
+//	if d.Verdict == policy.Deny { … d.Reason, d.Rule … }
+//	if !d.PermitsAddress(addr) { … policy.ReasonAddressNotAllowed … }
+package policy
+
+import (
+	"fmt"
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Policy is one compiled policy file. It is immutable and safe for concurrent
+// use. A nil *Policy refuses everything.
+type Policy struct {
+	hash      string
+	seed      maphash.Seed // of every list
+	deny      *list
+	functions map[string]*Function
+	names     []string
+	rules     int
+}
+
+// Function is the compiled allow-list of one function. A nil *Function is
+// allowed nothing.
+type Function struct {
+	name        string
+	owner       string
+	reportUntil int64 // Unix seconds, exclusive; 0: enforce
+	seed        maphash.Seed
+	own         *list
+	terms       []*Terms // what own's entries point at
+	sets        []setRef
+	cidrs       cidrTable
+	exact       bool   // own or a set has names
+	depth       depths // of the wildcards of own and the sets
+	count       int
+}
+
+// rule is the stored form of one allow entry; Rule is the form handed out.
+type rule struct {
+	index int32
+	line  int32
+	terms *Terms
+}
+
+// noTerms are the terms of a rule without any: no port, hence no request.
+var noTerms Terms
+
+// setRef is an allow entry that names a shared set.
+type setRef struct {
+	rule rule
+	list *list
+}
+
+// Spec is what a policy is compiled from. The zero Spec compiles to a policy
+// that refuses everything.
+type Spec struct {
+	Hash      string      // identifies the file in records: first 12 hex digits of its SHA-256
+	Deny      []DenySpec  // wins over every allow of every function
+	Sets      [][]Pattern // lists shared by functions, referred to by index
+	Functions []FunctionSpec
+}
+
+// DenySpec is one line of the deny list.
+type DenySpec struct {
+	Pattern Pattern
+	Line    int // line in the file, for records and Explain
+}
+
+// FunctionSpec is one function of a Spec.
+type FunctionSpec struct {
+	Name        string
+	Owner       string
+	ReportUntil time.Time // first instant at which the function enforces again; zero: it enforces now
+	Rules       []RuleSpec
+}
+
+// RuleSpec is one entry of a function's allow list. Exactly one of Pattern,
+// Prefix and Set says what it covers.
+type RuleSpec struct {
+	Line    int
+	Pattern Pattern      // a host rule; the zero Pattern: not a host rule
+	Prefix  netip.Prefix // a rule for literal addresses; the zero Prefix: not one
+	Set     int          // 1 + index into Spec.Sets; 0: not a set rule
+	Terms   *Terms       // shared between rules where equal; nil: no port, hence allows nothing
+}
+
+// Compile builds the policy. It fails on a Spec that contradicts itself: a
+// function without a name or named twice, a rule that covers nothing or two
+// things, a set that is not there, a list of more than 4 GiB of text. The
+// policy keeps the Terms; the caller must not change them afterwards.
+func Compile(s Spec) (*Policy, error) {
+	p := &Policy{hash: s.Hash, seed: maphash.MakeSeed(), functions: make(map[string]*Function, len(s.Functions))}
+	sets, err := compileSets(s.Sets, p.seed)
+	if err != nil {
+		return nil, err
+	}
+	if p.deny, err = compileDeny(s.Deny, p.seed); err != nil {
+		return nil, err
+	}
+	for _, fs := range s.Functions {
+		if _, dup := p.functions[fs.Name]; dup || fs.Name == "" {
+			return nil, fmt.Errorf("compiling functions.%s: it has no name, or that of another", fs.Name)
+		}
+		f, err := compileFunction(fs, p.seed, sets)
+		if err != nil {
+			return nil, fmt.Errorf("compiling functions.%s: %w", fs.Name, err)
+		}
+		p.functions[fs.Name] = f
+		p.names = append(p.names, fs.Name)
+		p.rules += f.count
+	}
+	slices.Sort(p.names)
+	return p, nil
+}
+
+// compileSets compiles the shared lists. Their entries say nothing: the rule
+// that names the set does.
+func compileSets(sets [][]Pattern, seed maphash.Seed) ([]*list, error) {
+	lists := make([]*list, len(sets))
+	for i, patterns := range sets {
+		b := listBuilder{seed: seed, firsts: true}
+		for _, p := range patterns {
+			b.add(p, entry{})
+		}
+		var err error
+		if lists[i], err = b.build(); err != nil {
+			return nil, fmt.Errorf("compiling sets[%d]: %w", i, err)
+		}
+	}
+	return lists, nil
+}
+
+// compileDeny compiles the deny list.
+func compileDeny(lines []DenySpec, seed maphash.Seed) (*list, error) {
+	b := listBuilder{seed: seed, firsts: true}
+	for i, d := range lines {
+		if d.Pattern.IsZero() {
+			return nil, fmt.Errorf("compiling deny[%d]: it has no pattern", i)
+		}
+		b.add(d.Pattern, entry{index: int32(i), line: int32(d.Line)})
+	}
+	l, err := b.build()
+	if err != nil {
+		return nil, fmt.Errorf("compiling deny: %w", err)
+	}
+	return l, nil
+}
+
+// compileFunction compiles one function; sets are the compiled shared lists.
+func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Function, error) {
+	f := &Function{name: fs.Name, owner: fs.Owner, seed: seed}
+	if !fs.ReportUntil.IsZero() {
+		f.reportUntil = fs.ReportUntil.Unix()
+	}
+	b := listBuilder{seed: seed, patterns: make([]Pattern, 0, len(fs.Rules)), entries: make([]entry, 0, len(fs.Rules))}
+	numbers := map[*Terms]int32{} // equal rules share their terms
+	for i, rs := range fs.Rules {
+		if rs.kinds() != 1 {
+			return nil, fmt.Errorf("allow[%d]: a rule covers exactly one of a host, a set and a cidr", i)
+		}
+		if rs.Set < 0 || rs.Set > len(sets) {
+			return nil, fmt.Errorf("allow[%d]: no set number %d", i, rs.Set)
+		}
+		r := rule{index: int32(i), line: int32(rs.Line), terms: rs.Terms}
+		if r.terms == nil {
+			r.terms = &noTerms
+		}
+		f.count++
+		switch {
+		case rs.Set > 0:
+			f.sets = append(f.sets, setRef{rule: r, list: sets[rs.Set-1]})
+			f.count += sets[rs.Set-1].count - 1
+		case rs.Prefix.IsValid():
+			f.cidrs.add(rs.Prefix, r)
+		default:
+			number, known := numbers[r.terms]
+			if !known {
+				number = int32(len(f.terms))
+				numbers[r.terms] = number
+				f.terms = append(f.terms, r.terms)
+			}
+			b.add(rs.Pattern, entry{index: r.index, line: r.line, terms: number})
+		}
+	}
+	var err error
+	if f.own, err = b.build(); err != nil {
+		return nil, fmt.Errorf("allow: %w", err)
+	}
+	f.summarize()
+	return f, nil
+}
+
+// summarize notes what the function's lists have between them, so that a
+// decision hashes nothing that none of them can hold.
+func (f *Function) summarize() {
+	f.exact = !f.own.exact.empty()
+	f.depth = f.own.depth
+	for _, ref := range f.sets {
+		f.exact = f.exact || !ref.list.exact.empty()
+		f.depth.addAll(ref.list.depth)
+	}
+}
+
+// kinds counts how many things the rule says it covers.
+func (rs RuleSpec) kinds() int {
+	n := 0
+	for _, has := range []bool{!rs.Pattern.IsZero(), rs.Prefix.IsValid(), rs.Set != 0} {
+		if has {
+			n++
+		}
+	}
+	return n
+}
+
+// Hash returns the hash of the file the policy was compiled from: 12 hex
+// digits, as records carry it.
+func (p *Policy) Hash() string {
+	if p == nil {
+		return ""
+	}
+	return p.hash
+}
+
+// Function returns the function of that name, or nil, which is allowed nothing.
+func (p *Policy) Function(name string) *Function {
+	if p == nil {
+		return nil
+	}
+	return p.functions[name]
+}
+
+// Functions returns the names of all functions, sorted. The caller must not
+// change it.
+func (p *Policy) Functions() []string {
+	if p == nil {
+		return nil
+	}
+	return p.names
+}
+
+// Rules returns the number of rules of all functions; a rule that names a set
+// counts once for each of its patterns.
+func (p *Policy) Rules() int {
+	if p == nil {
+		return 0
+	}
+	return p.rules
+}
+
+// Name returns the function's name, "" for nil.
+func (f *Function) Name() string {
+	if f == nil {
+		return ""
+	}
+	return f.name
+}
+
+// Owner returns the free text of the file, "" for nil.
+func (f *Function) Owner() string {
+	if f == nil {
+		return ""
+	}
+	return f.owner
+}
+
+// Rules returns how many rules the function has, patterns of sets included.
+func (f *Function) Rules() int {
+	if f == nil {
+		return 0
+	}
+	return f.count
+}
+
+// Reports tells whether the function is in report mode at that instant.
+func (f *Function) Reports(now time.Time) bool {
+	return f != nil && now.Unix() < f.reportUntil
+}
+
+// ReportUntil returns the first instant at which the function enforces again;
+// zero: it has no report mode.
+func (f *Function) ReportUntil() time.Time {
+	if f == nil || f.reportUntil == 0 {
+		return time.Time{}
+	}
+	return time.Unix(f.reportUntil, 0).UTC()
+}
