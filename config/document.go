@@ -1,0 +1,243 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxExpanded bounds the values that aliases add to a file: without it a
+// kilobyte of nested anchors is billions of them.
+const maxExpanded = 2_000_000
+
+// document parses the one YAML document of the file into its tree. It notes
+// what is wrong and returns nil where there is nothing to read.
+func (r *reader) document(data []byte) *yaml.Node {
+	if !r.plainText(0, "file", data) {
+		return nil
+	}
+	root, err := decodeFirst(data)
+	switch {
+	case errors.Is(err, io.EOF) || err == nil && isNull(root):
+		r.failAt(0, 1, "file", "it is empty; write version: 1 and at least one function")
+		return nil
+	case err != nil:
+		line, text := syntax(data, err)
+		r.failAt(0, line, "file", "%s", text)
+		return nil
+	}
+	sizes := expansion{sizes: map[*yaml.Node]int{}}
+	if sizes.of(root); sizes.tooLarge != nil {
+		r.failAt(0, sizes.tooLarge.Line, "file",
+			"its anchors expand to more than %d values; write shared lists under sets", maxExpanded)
+		return nil
+	}
+	return root
+}
+
+// plainText checks that a file is what it looks like in an editor: UTF-8
+// without a byte order mark, and without characters that end a line only for
+// some readers or turn the direction of text.
+func (r *reader) plainText(file int, key string, data []byte) bool {
+	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
+		r.failAt(file, 1, key, "it begins with a byte order mark; save it as UTF-8 without one")
+		return false
+	}
+	for i := 0; i < len(data); {
+		c, size := rune(data[i]), 1
+		if ' ' <= c && c <= '~' {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			c, size = utf8.DecodeRune(data[i:])
+		}
+		what := oddity(c, size, data[i+size:])
+		if what != "" {
+			r.failAt(file, 1+bytes.Count(data[:i], []byte("\n")), key, "it has %s; save it as plain UTF-8 text", what)
+			return false
+		}
+		i += size
+	}
+	return true
+}
+
+// oddity says what is wrong with a character that a file must not have, or "".
+func oddity(c rune, size int, rest []byte) string {
+	switch {
+	case c == utf8.RuneError && size == 1:
+		return "bytes that are not UTF-8"
+	case c == '\r' && (len(rest) == 0 || rest[0] != '\n'):
+		return "a carriage return within a line"
+	case unicode.IsControl(c) && !strings.ContainsRune("\r\n\t", c):
+		return fmt.Sprintf("the control character U+%04X", c)
+	case c == 0xfeff, unicode.In(c, unicode.Bidi_Control, unicode.Zl, unicode.Zp):
+		return fmt.Sprintf("the invisible character U+%04X", c)
+	default:
+		return ""
+	}
+}
+
+// decodeFirst parses the first document and sees to it that there is no
+// second one. It returns io.EOF where there is none at all.
+func decodeFirst(data []byte) (root *yaml.Node, err error) {
+	// The parser panics on what it believes cannot happen. A reload must not
+	// end the process for it.
+	defer func() {
+		if p := recover(); p != nil {
+			root, err = nil, fmt.Errorf("yaml: %v", p)
+		}
+	}()
+	lines := &lineReader{rest: data}
+	dec := yaml.NewDecoder(lines)
+	var doc, second yaml.Node
+	if err := dec.Decode(&doc); err != nil {
+		return nil, err
+	}
+	if len(doc.Content) == 0 {
+		return nil, io.EOF
+	}
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		if second.Line == 0 {
+			second.Line = lines.count // it is no document either
+		}
+		return nil, &secondDocumentError{line: second.Line}
+	}
+	return doc.Content[0], nil
+}
+
+// secondDocumentError says that something follows the document.
+type secondDocumentError struct{ line int }
+
+func (e *secondDocumentError) Error() string { return "a second document" }
+
+// lineReader hands out a line for each Read and counts them, which tells how
+// far the parser had come when it failed: it gives the line where a block
+// begins for some errors, and none at all for others.
+type lineReader struct {
+	rest  []byte
+	count int
+}
+
+// Read implements io.Reader.
+func (l *lineReader) Read(p []byte) (int, error) {
+	if len(l.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := bytes.IndexByte(l.rest, '\n') + 1
+	if n == 0 {
+		n = len(l.rest)
+	}
+	if n = copy(p, l.rest[:n]); l.rest[n-1] == '\n' || n == len(l.rest) {
+		l.count++
+	}
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+// parserLine matches the errors of the YAML parser.
+var parserLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+
+// syntax turns an error of the YAML parser into a line and a text.
+func syntax(data []byte, err error) (line int, text string) {
+	if second := (*secondDocumentError)(nil); errors.As(err, &second) {
+		return second.line, "a second document begins here; write one document"
+	}
+	m := parserLine.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 1, "it is not YAML; write keys and values"
+	}
+	line, text = failedLine(data, m[2]), m[2]
+	if n, err := strconv.Atoi(m[1]); err == nil && !strings.HasPrefix(m[2], "did not find expected") && !strings.Contains(m[2], "tab") {
+		line = n
+	}
+	lines := bytes.SplitN(data, []byte("\n"), line+1)
+	at := string(lines[min(line, len(lines))-1])
+	indent := at[:len(at)-len(strings.TrimLeft(at, " \t"))]
+	switch {
+	case strings.Contains(indent, "\t"):
+		text = "a tab indents this line; write spaces"
+	case strings.Contains(text, "alphabetic or numeric character"):
+		text = `a text that begins with "*" or "&" is not in quotes; write it like "*.example.com"`
+	case strings.Contains(text, "unknown anchor"):
+		text += `; write a text that begins with "*" in quotes`
+	case strings.Contains(text, "cannot start any token"):
+		text = "this line has a text that begins with a special character; write it in quotes"
+	default:
+		text += "; look at the indentation, colons and quotes here"
+	}
+	return line, text
+}
+
+// failedLine returns the line that makes the parser fail with that message:
+// the last of the shortest beginning of the file that fails the same way, of
+// the few lines that the parser reads ahead.
+func failedLine(data []byte, message string) int {
+	fails := func(data []byte) (int, bool) {
+		lines := &lineReader{rest: data}
+		var doc yaml.Node
+		err := yaml.NewDecoder(lines).Decode(&doc)
+		return lines.count, err != nil && strings.HasSuffix(err.Error(), message)
+	}
+	line, _ := fails(data)
+	for range 3 {
+		lines := bytes.SplitAfterN(data, []byte("\n"), line)
+		head := data[:len(data)-len(lines[len(lines)-1])]
+		if _, same := fails(head); line <= 1 || !same {
+			break
+		}
+		line--
+	}
+	return max(line, 1)
+}
+
+// expansion counts the values of a tree with its aliases followed.
+type expansion struct {
+	sizes    map[*yaml.Node]int // of nodes with an anchor; -1: being counted
+	added    int
+	tooLarge *yaml.Node // the alias that is too much; nil: none
+}
+
+// of returns the size of a node. It stops at the first alias that leads back
+// to itself or brings the total beyond maxExpanded.
+func (e *expansion) of(n *yaml.Node) int {
+	if n.Kind == yaml.AliasNode {
+		size, counted := e.sizes[n.Alias]
+		if !counted {
+			size = e.of(n.Alias)
+		}
+		if e.added += size; size < 0 || e.added > maxExpanded {
+			e.tooLarge = n
+			return maxExpanded
+		}
+		return size
+	}
+	if n.Anchor != "" {
+		e.sizes[n] = -1
+	}
+	size := 1
+	for _, child := range n.Content {
+		if e.tooLarge != nil {
+			return maxExpanded
+		}
+		size += e.of(child)
+	}
+	if n.Anchor != "" {
+		e.sizes[n] = size
+	}
+	return size
+}
+
+// isNull tells whether a node has no value.
+func isNull(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && slices.Contains([]string{"", "~", "null", "Null", "NULL"}, n.Value)
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// maxListProblems bounds the problems that are listed of one file of patterns.
+const maxListProblems = 20
+
+// pattern parses one pattern; text is what is wrong with it, or "".
+func pattern(s string) (p policy.Pattern, text string) {
+	p, err := policy.ParsePattern(s)
+	if err == nil {
+		return p, ""
+	}
+	host, port, hasPort := strings.Cut(s, ":")
+	switch addr, addrErr := netip.ParseAddr(s); {
+	case addrErr == nil && addr.Zone() == "":
+		return p, quote(s) + " is an address, not a name; write a rule with cidr: " + netip.PrefixFrom(addr, addr.BitLen()).String()
+	case strings.Contains(s, "://") || strings.Contains(s, "/"):
+		return p, quote(s) + " is a URL or a path; write the hostname alone"
+	case hasPort && digits(port) && host != "":
+		return p, quote(s) + " has a port; write host: and ports: as keys of a rule"
+	case errors.Is(err, policy.ErrBadPattern):
+		return p, quote(s) + " is " + quoteLine(err.Error())
+	default:
+		return p, quote(s) + " is not a pattern; write a hostname"
+	}
+}
+
+// quoteLine keeps the text of an error on one line.
+func quoteLine(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return ' '
+		}
+		return c
+	}, s)
+}
+
+// breadth tells how wide a pattern is.
+func (r *reader) breadth(p policy.Pattern) policy.Breadth {
+	if !p.Wildcard() {
+		return policy.BreadthOne
+	}
+	if r.suffixes == nil {
+		r.suffixes = policy.NewSuffixes()
+	}
+	return r.suffixes.Breadth(p)
+}
+
+// tooWide is what is wrong with a wildcard over a public suffix.
+func tooWide(p policy.Pattern) string {
+	return quote(p.String()) + " covers every name of a public registry; write the names that are needed"
+}
+
+// deny reads the deny list, which may be as wide as it likes.
+func (r *reader) deny(v value) {
+	r.list(v, func(item value) {
+		s, ok := r.scalar(item, "a pattern")
+		if !ok {
+			return
+		}
+		p, text := pattern(s)
+		if text != "" {
+			r.fail(item, "%s", text)
+			return
+		}
+		r.config.Deny = append(r.config.Deny, policy.DenySpec{Pattern: p, Line: item.line})
+	})
+}
+
+// set is what rules need to know of a set.
+type set struct {
+	index  int            // in Config.Sets
+	shared policy.Pattern // the first wildcard over a shared suffix; zero: none
+	where  Problem        // its place
+}
+
+// readSets reads the lists that rules share.
+func (r *reader) readSets(v value) {
+	r.sets = map[string]*set{}
+	r.members(v, func(name string, member value) {
+		s := &set{index: len(r.config.Sets)}
+		r.sets[name] = s
+		r.config.Sets = append(r.config.Sets, Set{Name: name})
+		switch {
+		case !r.validName(member, name, "a set"):
+		case len(member.node.Content) > 0 && member.node.Tag == "!!map":
+			found := r.object(member, []field{{"file", func(v value) { r.setFile(s, v) }}})
+			r.require(member, found, "write file: and a path, or a list", "file")
+		default:
+			r.list(member, func(item value) {
+				if text, ok := r.scalar(item, "a pattern"); ok {
+					r.setPattern(s, text, 0, item.line, item.at)
+				}
+			})
+		}
+	})
+}
+
+// setPattern adds one pattern to a set and tells whether it could.
+func (r *reader) setPattern(s *set, text string, file, line int, at *place) bool {
+	p, wrong := pattern(text)
+	breadth := policy.BreadthOne
+	if wrong == "" {
+		breadth = r.breadth(p)
+	}
+	switch {
+	case wrong != "":
+	case breadth == policy.BreadthRegistry:
+		wrong = tooWide(p)
+	case breadth == policy.BreadthShared && s.shared.IsZero():
+		s.shared, s.where = p, Problem{File: r.files[file], Line: line}
+	}
+	if wrong != "" {
+		r.failAt(file, line, at.String(), "%s", wrong)
+		return false
+	}
+	patterns := &r.config.Sets[s.index].Patterns
+	*patterns = append(*patterns, p)
+	return true
+}
+
+// setFile reads a file of patterns, one a line, with comments behind "#". It
+// is read without YAML: such lists have up to millions of lines.
+func (r *reader) setFile(s *set, v value) {
+	data, file, ok := r.file(v, maxList)
+	if !ok || !r.plainText(file, v.at.String(), data) {
+		return
+	}
+	_, _ = r.hash.Write(data) // a hash never fails
+	patterns := &r.config.Sets[s.index].Patterns
+	*patterns = slices.Grow(*patterns, bytes.Count(data, []byte("\n"))+1)
+	line, wrong := 0, 0
+	for text := range strings.Lines(string(data)) {
+		line++
+		if text = uncomment(text); text == "" {
+			continue
+		}
+		if r.setPattern(s, text, file, line, v.at) {
+			continue
+		}
+		if wrong++; wrong == maxListProblems {
+			r.failAt(file, line, v.at.String(), "there are %d problems up to here; the rest of the file was not read", wrong)
+			return
+		}
+	}
+	if wrong == 0 && len(*patterns) == 0 {
+		r.failAt(file, 1, v.at.String(), "the file has no pattern; write one a line")
+	}
+}
+
+// uncomment drops a comment and the space around the rest.
+func uncomment(line string) string {
+	if i := strings.IndexByte(line, '#'); i >= 0 {
+		line = line[:i]
+	}
+	return strings.TrimSpace(line)
+}
