@@ -1,0 +1,302 @@
+// Package audit writes the records: one JSON object a line for every decision
+// of the proxy, and nothing else in that stream.
+//
+// What it does: it encodes an Event without allocating, chains every line to
+// the one before it by SHA-256, lets concurrent callers share a write(2), and
+// returns once that write has returned. When the output fails it leaves no
+// split line, no gap in seq and no break of the chain behind: a line of which
+// the output has a part is completed first, lines that were not begun are
+// taken back and their callers are told.
+//
+// What it does not do: it decides nothing, it does not call fsync(2), it keeps
+// no copy of what it wrote, and it does not rotate files (Reopen follows who
+// does).
+//
+//	log, err := audit.Open("stdout", audit.Options{Version: version})
+//	…
+//	if err := log.Record(&audit.Event{Kind: audit.Refused, …}); err != nil {
+//		// nobody may see an answer that no record shows: 503 audit_unavailable
+//	}
+//
+// # The chain
+//
+// A record has prev, the lower-case hex SHA-256 of the line before it in the
+// same boot, without its newline. The first record of a boot has the SHA-256
+// of the boot string. Together with seq it shows a line that was changed,
+// removed, repeated or moved, except at the very end of the last boot, where
+// nothing follows that could show it.
+//
+// # SIGPIPE
+//
+// The log writes with write(2) itself, so a reader of standard output that is
+// gone is an EPIPE here and not the end of the process. Whatever else writes
+// through os.Stdout or os.Stderr ends the program on a broken pipe unless main
+// calls signal.Ignore(syscall.SIGPIPE).
+package audit
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ErrUnavailable is wrapped by the errors of records that could not be
+// written; the cause is wrapped beside it. Of such a record nothing is on the
+// output, or a part that is completed when the output takes bytes again: the
+// record of a request that was answered audit_unavailable may still appear.
+var ErrUnavailable = errors.New("the audit output is unavailable")
+
+// ErrKind is returned for an Event whose Kind is none of the constants.
+var ErrKind = errors.New("an audit event has no valid kind")
+
+var (
+	errTimeout = errors.New("the output took no bytes in time")
+	errClosed  = errors.New("the log is closed")
+	errFull    = errors.New("too many records wait for the output")
+)
+
+// Failure says what Record answers when the output fails.
+type Failure uint8
+
+const (
+	// Refuse makes Record return an error that wraps ErrUnavailable, and
+	// Healthy return false. It is the zero value; unknown values are Refuse.
+	Refuse Failure = iota
+	// Count makes Record return nil. The loss is counted and told by the next
+	// heartbeat.
+	Count
+)
+
+// String returns the word of the configuration file.
+func (f Failure) String() string {
+	if f == Count {
+		return "count"
+	}
+	return "refuse"
+}
+
+// defaultTimeout is how long a write may block when Options does not say.
+const defaultTimeout = 5 * time.Second
+
+// Options says how a Log behaves. The zero Options refuses when the output
+// fails.
+type Options struct {
+	OnFailure  Failure               // zero: Refuse
+	Version    string                // the program's version, copied into every record
+	Registerer prometheus.Registerer // nil: metrics are kept but not registered
+	Now        func() time.Time      // the clock of records; nil: time.Now
+	Logger     *slog.Logger          // told when the output fails and recovers; nil: discard
+	Timeout    time.Duration         // how long one write may block; zero or less: 5 s
+	Boot       string                // names this process in records; "": 16 random hex digits
+}
+
+// Log is an open stream of records, safe for concurrent use. Make one with
+// Open or New.
+type Log struct {
+	onFailure Failure
+	timeout   time.Duration
+	now       func() time.Time
+	logger    *slog.Logger
+	metrics   *metrics
+	boot      string
+	path      string // "": the output cannot be reopened
+	lastID    atomic.Uint64
+
+	mu      sync.Mutex
+	turn    sync.Cond // someone waits for room in open, or for busy to end
+	enc     encoder
+	seq     uint64            // of the last line of open, or of what went before it
+	prev    [sha256.Size]byte // hash of that line
+	tally   tally             // of the lines up to there
+	policy  string            // of the last record
+	open    *batch            // lines that no write has taken yet
+	flight  *batch            // lines of the write under way; nil: none
+	free    []*batch          // batches to use again
+	since   time.Time         // when busy began
+	watch   *time.Timer       // calls stall when busy lasts too long
+	post    *time.Timer       // calls flushPosted
+	posted  bool              // post is set
+	wanted  int               // how many wait in acquire; nobody else leads meanwhile
+	busy    bool              // someone uses out and torn without holding mu
+	stalled bool              // busy lasts longer than a write may block
+	failing bool              // the last write failed
+	closed  bool
+
+	out  sink // of whoever set busy
+	torn torn // of whoever set busy
+}
+
+// New returns a Log over w. A Write that blocks is not interrupted: callers
+// that wait behind it are released after Options.Timeout, the one that called
+// it is not. Close does not close w.
+func New(w io.Writer, o Options) *Log { return newLog(writer{w}, o) }
+
+// Open returns a Log over standard output ("stdout") or over a file, which is
+// created with mode 0640 and appended to. A file that ends in the middle of a
+// line, left by a process that was killed, gets a newline before the first
+// record. A FIFO that nobody reads is an error.
+func Open(output string, o Options) (*Log, error) {
+	if output == "stdout" {
+		out, err := standardOutput()
+		if err != nil {
+			return nil, err
+		}
+		return newLog(out, o), nil
+	}
+	out, midLine, err := openFile(output)
+	if err != nil {
+		return nil, err
+	}
+	l := newLog(out, o)
+	l.path = output
+	if midLine {
+		l.torn = torn{rest: []byte{'\n'}}
+	}
+	return l, nil
+}
+
+// newLog returns a Log that writes to out.
+func newLog(out sink, o Options) *Log {
+	l := &Log{
+		onFailure: o.OnFailure,
+		timeout:   o.Timeout,
+		now:       o.Now,
+		logger:    o.Logger,
+		metrics:   newMetrics(o.Registerer),
+		boot:      o.Boot,
+		tally:     tally{counts: map[tallyKey]uint64{}},
+		out:       out,
+	}
+	if l.timeout <= 0 {
+		l.timeout = defaultTimeout
+	}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	if l.boot == "" {
+		var b [8]byte
+		rand.Read(b[:]) // never fails, see crypto/rand
+		l.boot = hex.EncodeToString(b[:])
+	}
+	l.turn.L = &l.mu
+	l.enc = newEncoder(l.boot, o.Version)
+	l.prev = sha256.Sum256([]byte(l.boot))
+	l.open = l.fresh()
+	l.watch = time.AfterFunc(l.timeout, l.stall)
+	l.watch.Stop()
+	l.post = time.AfterFunc(postDelay, l.flushPosted)
+	l.post.Stop()
+	return l
+}
+
+// Boot returns what names this process in every record.
+func (l *Log) Boot() string { return l.boot }
+
+// NextID returns an ID that no other request of this process has.
+func (l *Log) NextID() ID { return ID(l.lastID.Add(1)) }
+
+// FormatID returns the ID as records carry it, "<boot>-<hex>"; "" for 0.
+func (l *Log) FormatID(id ID) string {
+	if id == 0 {
+		return ""
+	}
+	return string(appendID([]byte(l.boot), id))
+}
+
+// Healthy tells whether records can be written as far as is known: false
+// since a write failed or stalled until one succeeds. Under Count it is always
+// true.
+func (l *Log) Healthy() bool {
+	if l.onFailure == Count {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.failing
+}
+
+// Record writes one record and returns once write(2) has returned for it, or
+// the error that says that it did not: ErrKind, or one that wraps
+// ErrUnavailable, which Options.OnFailure can turn into a count. It returns
+// within about twice Options.Timeout, unless its own write hangs in the kernel.
+// While the output fails it does not wait at all. It does not retain e.
+func (l *Log) Record(e *Event) error {
+	err := l.record(e)
+	if l.onFailure == Count && errors.Is(err, ErrUnavailable) {
+		return nil
+	}
+	return err
+}
+
+// Post gives one record to the log without waiting for it: it goes out with
+// the next Record, or within postDelay. It is for what has happened already and
+// nothing waits for, such as the end of a tunnel; what fails is counted as lost.
+// Order, seq and chain are as if it had been recorded. It does not retain e.
+func (l *Log) Post(e *Event) {
+	if e == nil || !e.Kind.valid() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.stalled || len(l.open.buf) >= pendingLimit {
+		l.lose(newMark(e))
+		return
+	}
+	l.append(l.open, e)
+	l.open.refs-- // nobody reads the result
+	if !l.posted {
+		l.posted = true
+		l.post.Reset(postDelay)
+	}
+}
+
+// flushPosted writes what was posted and no Record has taken along.
+func (l *Log) flushPosted() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posted = false
+	switch {
+	case len(l.open.marks) == 0 || l.closed:
+	case l.busy || l.wanted > 0:
+		l.posted = true
+		l.post.Reset(postDelay)
+	default:
+		l.lead()
+	}
+}
+
+// Heartbeat writes a heartbeat record: the totals of the request records that
+// stand before it in this boot, and how many records were lost.
+func (l *Log) Heartbeat(policyHash string) error {
+	return l.Record(&Event{Kind: Heartbeat, Policy: policyHash})
+}
+
+// Probe looks after the output; call it each second or so. Where the path no
+// longer names the open file it reopens it. Where the last write failed it
+// tries a heartbeat, so that recovery is noticed and the loss is told without
+// a request. It returns what still fails, also under Count.
+func (l *Log) Probe() error {
+	if l.moved() {
+		if err := l.Reopen(); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	failing, policyHash := l.failing, l.policy
+	l.mu.Unlock()
+	if !failing {
+		return nil
+	}
+	return l.record(&Event{Kind: Heartbeat, Policy: policyHash})
+}

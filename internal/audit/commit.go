@@ -1,0 +1,336 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Group commit: there is one batch of lines that no write has taken, open. The
+// caller that finds no write under way becomes the leader, puts a new batch in
+// its place and writes the old one without holding the lock; the others append
+// to the new one and wait. There is no goroutine for writing, so an idle log
+// costs nothing and a lone caller writes for itself.
+
+const (
+	// pendingLimit is how many bytes may wait for the output; then callers
+	// wait before they encode.
+	pendingLimit = 4 << 20
+	// keepLimit is the largest buffer that is kept after a burst.
+	keepLimit = 1 << 20
+	// postDelay is how long a posted line waits for company.
+	postDelay = 50 * time.Millisecond
+	// stallSlack is how much longer than Options.Timeout a write may last
+	// before its followers are released: those outputs that can be polled
+	// keep to the timeout by themselves.
+	stallSlack = 250 * time.Millisecond
+)
+
+// batch is lines that go to the output together.
+type batch struct {
+	buf       []byte
+	marks     []mark
+	first     uint64            // seq of its first line
+	prev      [sha256.Size]byte // hash of the line before that
+	cond      sync.Cond         // its callers wait for done or abandoned, or to lead
+	refs      int               // callers that have not yet read the result
+	out       int               // when done: how many bytes of whole lines are on the output
+	err       error             // when done: why that is not all
+	done      bool
+	abandoned bool // the write stalls; its outcome comes, but nobody waits for it
+}
+
+// torn is what the output has a part of. The zero torn is nothing.
+type torn struct {
+	rest []byte // what is missing of it; empty: nothing
+	line []byte // the whole line; nil: not one of ours
+	mark mark
+}
+
+// begun returns how many bytes of the line the output has.
+func (t *torn) begun() int { return max(0, len(t.line)-len(t.rest)) }
+
+// record is Record, whatever OnFailure says.
+func (l *Log) record(e *Event) error {
+	if e == nil || !e.Kind.valid() {
+		return ErrKind
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.admit(); err != nil {
+		l.lose(newMark(e))
+		return unavailable(err)
+	}
+	b := l.open
+	return l.await(b, l.append(b, e))
+}
+
+// unavailable makes the error of a record that was not written.
+func unavailable(cause error) error { return fmt.Errorf("%w: %w", ErrUnavailable, cause) }
+
+// admit waits until the open batch has room.
+func (l *Log) admit() error {
+	for began := (time.Time{}); ; l.turn.Wait() {
+		switch {
+		case l.closed:
+			return errClosed
+		case l.stalled:
+			return errTimeout
+		case len(l.open.buf) < pendingLimit:
+			return nil
+		case began.IsZero():
+			began = time.Now()
+		case time.Since(began) > 2*l.timeout:
+			return errFull
+		}
+	}
+}
+
+// append appends the line of e to b and returns where it ends.
+func (l *Log) append(b *batch, e *Event) int {
+	start := len(b.buf)
+	at := place{now: l.now(), seq: l.seq + 1, prev: l.prev}
+	b.buf = l.enc.line(b.buf, e, &at, &l.tally)
+	m := newMark(e)
+	m.end = len(b.buf)
+	b.marks = append(b.marks, m)
+	b.refs++
+	l.tally.add(m)
+	l.seq++
+	l.prev = hashLine(b.buf[start:])
+	l.policy = e.Policy
+	return m.end
+}
+
+// hashLine hashes a line without its newline.
+func hashLine(line []byte) [sha256.Size]byte { return sha256.Sum256(line[:len(line)-1]) }
+
+// await waits for the outcome of the line of b that ends at end, and leads
+// where nobody else does.
+func (l *Log) await(b *batch, end int) error {
+	for !b.done && !b.abandoned {
+		if l.busy || l.wanted > 0 {
+			b.cond.Wait()
+			continue
+		}
+		l.lead() // what is not done and not under way is in open
+	}
+	b.refs--
+	var err error
+	switch {
+	case !b.done:
+		err = unavailable(errTimeout)
+	case end > b.out:
+		err = b.err
+	}
+	l.recycle(b)
+	return err
+}
+
+// lead writes the open batch. It gives mu back meanwhile.
+func (l *Log) lead() {
+	b := l.open
+	l.flight = b
+	l.open = l.fresh()
+	until := l.begin()
+	l.turn.Broadcast() // there is room
+	l.mu.Unlock()
+
+	start := time.Now()
+	n := 0
+	err := l.mend(until)
+	if err == nil {
+		n, err = l.out.write(b.buf, until)
+	}
+	l.metrics.write.Observe(time.Since(start).Seconds())
+
+	l.mu.Lock()
+	changed := l.settle(b, n, err)
+	l.end()
+	l.recycle(b)
+	if changed {
+		l.mu.Unlock() // the logger may block
+		l.tell(err)
+		l.mu.Lock()
+	}
+}
+
+// begin makes the caller the only one that uses out and torn. It returns when
+// its write has to end: at once while the output fails, so that a dead output
+// delays nobody.
+func (l *Log) begin() (until time.Time) {
+	l.busy = true
+	l.since = time.Now()
+	l.watch.Reset(l.timeout + stallSlack)
+	if l.failing {
+		return time.Time{}
+	}
+	return l.since.Add(l.timeout)
+}
+
+// end is the end of what begin began. It wakes one caller of the open batch to
+// lead it.
+func (l *Log) end() {
+	l.watch.Stop()
+	l.busy, l.stalled, l.flight = false, false, nil
+	l.turn.Broadcast()
+	l.open.cond.Signal()
+}
+
+// acquire is begin for others than leaders; nobody leads while one waits.
+func (l *Log) acquire() error {
+	l.wanted++
+	defer func() { l.wanted-- }()
+	for l.busy {
+		if l.stalled {
+			return unavailable(errTimeout)
+		}
+		l.turn.Wait()
+	}
+	l.begin()
+	return nil
+}
+
+// mend completes what the output has a part of.
+func (l *Log) mend(until time.Time) error {
+	if len(l.torn.rest) == 0 {
+		return nil
+	}
+	n, err := l.out.write(l.torn.rest, until)
+	l.torn.rest = l.torn.rest[n:]
+	if len(l.torn.rest) > 0 {
+		return err
+	}
+	l.torn = torn{}
+	return nil
+}
+
+// settle takes over that the output took n bytes of b: a line that was begun
+// will be completed, those behind it are taken back. It tells whether the
+// output begins or ceases to fail.
+func (l *Log) settle(b *batch, n int, err error) (changed bool) {
+	changed = l.failing != (err != nil)
+	l.failing = err != nil
+	whole, start := 0, 0
+	for whole < len(b.marks) && b.marks[whole].end <= n {
+		start = b.marks[whole].end
+		whole++
+	}
+	b.out = start
+	if err != nil {
+		b.err = unavailable(err)
+		kept := whole
+		if n > start {
+			m := b.marks[whole]
+			line := bytes.Clone(b.buf[start:m.end])
+			l.torn = torn{rest: line[n-start:], line: line, mark: m}
+			kept++
+		}
+		l.dropOpen(b.err)
+		l.takeBack(b, kept)
+	}
+	b.done = true
+	b.cond.Broadcast()
+	return changed
+}
+
+// dropOpen fails all lines that no write has taken.
+func (l *Log) dropOpen(err error) {
+	b := l.open
+	if len(b.marks) == 0 {
+		return
+	}
+	l.takeBack(b, 0)
+	b.err, b.done = err, true
+	b.cond.Broadcast()
+	l.open = l.fresh()
+}
+
+// takeBack takes the lines of b from the given one on out of the stream, so
+// that the next line follows the one before it. Nothing may stand behind them.
+func (l *Log) takeBack(b *batch, from int) {
+	for _, m := range b.marks[from:] {
+		l.tally.remove(m)
+		l.metrics.lost.Add(float64(m.weight))
+	}
+	l.seq, l.prev = b.first+uint64(from)-1, b.prev
+	if from > 0 {
+		start := 0
+		if from > 1 {
+			start = b.marks[from-2].end
+		}
+		l.prev = hashLine(b.buf[start:b.marks[from-1].end])
+	}
+	if b != l.open {
+		l.open.first, l.open.prev = l.seq+1, l.prev
+	}
+}
+
+// lose counts a line that was never part of the stream.
+func (l *Log) lose(m mark) {
+	l.tally.lost += m.weight
+	l.metrics.lost.Add(float64(m.weight))
+}
+
+// stall runs when someone has been busy for too long: the kernel does not come
+// back from a write. All who wait are released; new ones are turned away until
+// it does.
+func (l *Log) stall() {
+	l.mu.Lock()
+	if !l.busy || l.stalled || time.Since(l.since) < l.timeout {
+		l.mu.Unlock()
+		return
+	}
+	changed := !l.failing
+	l.stalled, l.failing = true, true
+	if l.flight != nil {
+		l.flight.abandoned = true
+		l.flight.cond.Broadcast()
+	}
+	l.dropOpen(unavailable(errTimeout))
+	l.turn.Broadcast()
+	l.mu.Unlock()
+	if changed {
+		l.tell(errTimeout)
+	}
+}
+
+// tell logs that the output begins or ceases to fail.
+func (l *Log) tell(err error) {
+	if err == nil {
+		l.logger.LogAttrs(context.Background(), slog.LevelInfo, "audit output works again", slog.Uint64("lost", l.Lost()))
+		return
+	}
+	l.logger.LogAttrs(context.Background(), slog.LevelError, "audit output fails",
+		slog.String("error", err.Error()), slog.String("on_failure", l.onFailure.String()))
+}
+
+// fresh returns an empty batch that continues the stream.
+func (l *Log) fresh() *batch {
+	var b *batch
+	if n := len(l.free); n > 0 {
+		b, l.free = l.free[n-1], l.free[:n-1]
+	} else {
+		b = &batch{}
+		b.cond.L = &l.mu
+	}
+	b.first, b.prev = l.seq+1, l.prev
+	return b
+}
+
+// recycle keeps a batch for later once nobody needs it.
+func (l *Log) recycle(b *batch) {
+	if b.refs > 0 || !b.done || b == l.open {
+		return
+	}
+	b.buf, b.marks = b.buf[:0], b.marks[:0]
+	if cap(b.buf) > keepLimit {
+		b.buf, b.marks = nil, nil
+	}
+	b.out, b.err, b.done, b.abandoned = 0, nil, false, false
+	l.free = append(l.free, b)
+}

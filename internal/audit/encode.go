@@ -1,0 +1,229 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// Caps, in bytes of text before escaping, which makes six of one at worst.
+// They keep every line under maxLine: log drivers split longer ones.
+const (
+	maxLine      = 16 << 10
+	maxText      = 256  // host, method, sni, owner, ticket
+	maxWord      = 64   // what comes from a closed set
+	maxRule      = 128  // function and rule
+	maxDetail    = 2048 // no request has one
+	maxAddresses = 32
+)
+
+// null is JSON's.
+const null = "null"
+
+// encoder makes lines. It is not safe for concurrent use.
+type encoder struct {
+	boot    []byte // from the end of the event's word to the number of seq
+	version []byte // the key and its value
+	id      []byte // from the key of id to the end of the boot in its value
+	second  int64  // the Unix second that stamp shows
+	stamp   []byte // date and time to the second
+	scratch []byte
+}
+
+// newEncoder returns an encoder with the constant parts of a line made.
+func newEncoder(boot, version string) encoder {
+	quoted := appendText(nil, boot, maxWord)
+	e := encoder{
+		boot:    append(append([]byte(`","boot":`), quoted...), `,"seq":`...),
+		version: appendText([]byte(`,"version":`), version, maxWord),
+		id:      append([]byte(`,"id":`), quoted[:len(quoted)-1]...),
+	}
+	e.setSecond(0)
+	return e
+}
+
+// place is where in the stream a line stands.
+type place struct {
+	now  time.Time
+	seq  uint64
+	prev [sha256.Size]byte
+}
+
+// line appends the line of e with its newline. t is the tally of the lines
+// before it.
+func (enc *encoder) line(dst []byte, e *Event, at *place, t *tally) []byte {
+	dst = append(dst, `{"time":"`...)
+	dst = enc.time(dst, at.now)
+	dst = append(dst, `","event":"`...)
+	dst = append(dst, e.Kind.String()...)
+	dst = append(dst, enc.boot...)
+	dst = strconv.AppendUint(dst, at.seq, 10)
+	dst = append(dst, `,"prev":"`...)
+	dst = hex.AppendEncode(dst, at.prev[:])
+	dst = append(dst, '"')
+	dst = text(dst, `,"policy":`, e.Policy, maxWord)
+	dst = append(dst, enc.version...)
+	switch e.Kind {
+	case Challenged, Refused, Opened, Closed, Answered:
+		dst = enc.request(dst, e)
+	case Started, Reloaded, ReloadFailed:
+		dst = append(dst, `,"functions":`...)
+		dst = strconv.AppendInt(dst, int64(e.Functions), 10)
+		dst = append(dst, `,"rules":`...)
+		dst = strconv.AppendInt(dst, int64(e.Rules), 10)
+		dst = text(dst, `,"detail":`, e.Detail, maxDetail)
+	default:
+		dst = t.append(dst)
+	}
+	return append(dst, '}', '\n')
+}
+
+// request appends the fields of a request.
+func (enc *encoder) request(dst []byte, e *Event) []byte {
+	dst = text(dst, `,"protocol":`, e.Protocol, maxWord)
+	if e.ID == 0 {
+		dst = append(dst, `,"id":null`...)
+	} else {
+		dst = append(appendID(append(dst, enc.id...), e.ID), '"')
+	}
+	dst = addrPort(dst, `,"client":`, e.Client)
+	dst = text(dst, `,"function":`, e.Function, maxRule)
+	dst = text(dst, `,"owner":`, e.Owner, maxText)
+	dst = text(dst, `,"via":`, e.Via, maxWord)
+	dst = text(dst, `,"method":`, e.Method, maxText)
+	dst = text(dst, `,"host":`, e.Host, maxText)
+	dst = number(dst, `,"port":`, int64(e.Port))
+	dst = append(dst, `,"verdict":"`...)
+	dst = append(dst, e.Verdict.String()...)
+	dst = append(dst, '"')
+	dst = text(dst, `,"reason":`, e.Reason.String(), maxWord)
+	dst = enc.rule(dst, e.Rule)
+	dst = addresses(dst, e.Addresses)
+	dst = addrPort(dst, `,"dialed":`, e.Dialed)
+	dst = append(dst, `,"sni":`...)
+	if e.HasSNI || e.SNI != "" {
+		dst = appendText(dst, e.SNI, maxText)
+	} else {
+		dst = append(dst, null...)
+	}
+	switch e.Kind {
+	case Closed:
+		dst = closed(dst, e)
+	case Answered:
+		dst = text(dst, `,"type":`, e.QType, maxWord)
+	}
+	if e.Suppressed > 0 {
+		dst = append(dst, `,"suppressed":`...)
+		dst = strconv.AppendUint(dst, e.Suppressed, 10)
+	}
+	return dst
+}
+
+// rule appends rule, line and ticket.
+func (enc *encoder) rule(dst []byte, r policy.Rule) []byte {
+	if r.IsZero() {
+		return append(dst, `,"rule":null,"line":null,"ticket":null`...)
+	}
+	enc.scratch = r.AppendPath(enc.scratch[:0])
+	dst = appendText(append(dst, `,"rule":`...), enc.scratch, maxRule)
+	dst = number(dst, `,"line":`, int64(r.Line()))
+	return text(dst, `,"ticket":`, r.Ticket(), maxText)
+}
+
+// closed appends what only a Closed record has.
+func closed(dst []byte, e *Event) []byte {
+	dst = append(dst, `,"bytes_up":`...)
+	dst = strconv.AppendInt(dst, e.BytesUp, 10)
+	dst = append(dst, `,"bytes_down":`...)
+	dst = strconv.AppendInt(dst, e.BytesDown, 10)
+	us := uint64(max(e.Duration, 0).Microseconds())
+	dst = append(dst, `,"duration_ms":`...)
+	dst = strconv.AppendUint(dst, us/1000, 10)
+	dst = append(dst, '.')
+	dst = padded(dst, us%1000, 3)
+	return text(dst, `,"ended":`, e.Ended, maxWord)
+}
+
+// addresses appends the first maxAddresses addresses and, where that leaves
+// some out, how many.
+func addresses(dst []byte, all []netip.Addr) []byte {
+	dst = append(dst, `,"addresses":`...)
+	if len(all) == 0 {
+		return append(dst, null...)
+	}
+	sep := byte('[')
+	for _, a := range all[:min(len(all), maxAddresses)] {
+		dst = append(dst, sep, '"')
+		dst = a.Unmap().WithZone("").AppendTo(dst)
+		dst = append(dst, '"')
+		sep = ','
+	}
+	dst = append(dst, ']')
+	if more := len(all) - maxAddresses; more > 0 {
+		dst = append(dst, `,"addresses_more":`...)
+		dst = strconv.AppendInt(dst, int64(more), 10)
+	}
+	return dst
+}
+
+// addrPort appends ip:port. A zone is left out: it is text of any kind.
+func addrPort(dst []byte, key string, a netip.AddrPort) []byte {
+	dst = append(dst, key...)
+	if !a.IsValid() {
+		return append(dst, null...)
+	}
+	dst = append(dst, '"')
+	dst = netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()).AppendTo(dst)
+	return append(dst, '"')
+}
+
+// text appends a key and a text, null for "".
+func text(dst []byte, key, s string, limit int) []byte {
+	dst = append(dst, key...)
+	if s == "" {
+		return append(dst, null...)
+	}
+	return appendText(dst, s, limit)
+}
+
+// number appends a key and a number, null for 0.
+func number(dst []byte, key string, n int64) []byte {
+	dst = append(dst, key...)
+	if n == 0 {
+		return append(dst, null...)
+	}
+	return strconv.AppendInt(dst, n, 10)
+}
+
+// time appends t as RFC 3339 in UTC with nine digits of the second. Date and
+// time of day are made once a second.
+func (enc *encoder) time(dst []byte, t time.Time) []byte {
+	if s := t.Unix(); s != enc.second {
+		enc.setSecond(s)
+	}
+	dst = append(dst, enc.stamp...)
+	dst = append(dst, '.')
+	dst = padded(dst, uint64(t.Nanosecond()), 9)
+	return append(dst, 'Z')
+}
+
+// setSecond makes stamp show a Unix second.
+func (enc *encoder) setSecond(s int64) {
+	enc.second = s
+	enc.stamp = time.Unix(s, 0).UTC().AppendFormat(enc.stamp[:0], "2006-01-02T15:04:05")
+}
+
+// padded appends n in exactly that many decimal digits.
+func padded(dst []byte, n uint64, digits int) []byte {
+	start := len(dst)
+	dst = append(dst, "000000000"[:digits]...)
+	for i := len(dst) - 1; i >= start && n > 0; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return dst
+}

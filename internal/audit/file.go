@@ -1,0 +1,213 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipeBuf is how much a pipe takes in one piece, and surely takes without
+// blocking when poll(2) calls it writable (PIPE_BUF on Linux).
+const pipeBuf = 4096
+
+// sink is where lines go. write returns how many bytes the output took, fewer
+// than all only with an error, and does not wait beyond until; the zero time
+// is not to wait at all.
+type sink interface {
+	write(p []byte, until time.Time) (int, error)
+	close() error
+}
+
+var (
+	_ sink = writer{}
+	_ sink = (*file)(nil)
+)
+
+// writer is the sink over an io.Writer, which cannot be told how long to wait.
+type writer struct{ w io.Writer }
+
+func (w writer) write(p []byte, _ time.Time) (int, error) {
+	n, err := w.w.Write(p)
+	n = min(max(n, 0), len(p))
+	if n < len(p) && err == nil {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+func (writer) close() error { return nil }
+
+// file is the sink over a file descriptor. It does not use os.File, whose
+// Write cannot be bounded in time on a descriptor that is shared with others
+// and therefore must not be made non-blocking, and which ends the process on
+// EPIPE.
+type file struct {
+	fd       int
+	keep     bool // close leaves it open
+	regular  bool // never polled: poll(2) always calls it writable
+	dev, ino uint64
+	poll     [1]unix.PollFd
+}
+
+// standardOutput returns the sink over descriptor 1.
+func standardOutput() (*file, error) {
+	f, _, err := newFile(1)
+	if err != nil {
+		return nil, fmt.Errorf("using standard output for records: %w", err)
+	}
+	f.keep = true
+	return f, nil
+}
+
+// openFile opens a path to append to, and tells whether it ends in the middle
+// of a line.
+func openFile(path string) (f *file, midLine bool, err error) {
+	// O_NONBLOCK: on a FIFO without a reader open(2) would wait for one.
+	fd, err := open(path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, false, fmt.Errorf("opening %s for records: %w", path, err)
+	}
+	f, size, err := newFile(fd)
+	if err == nil && f.regular && size > 0 {
+		midLine, err = f.endsMidLine(path, size)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, false, fmt.Errorf("looking at %s: %w", path, err)
+	}
+	return f, midLine, nil
+}
+
+// open is open(2) with close-on-exec and mode 0640, again on EINTR.
+func open(path string, flags int) (int, error) {
+	for {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o640)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// newFile looks at an open descriptor.
+func newFile(fd int) (f *file, size int64, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, 0, err
+	}
+	f = &file{fd: fd, regular: st.Mode&unix.S_IFMT == unix.S_IFREG, dev: uint64(st.Dev), ino: st.Ino}
+	return f, st.Size, nil
+}
+
+// endsMidLine tells whether the last byte of the file at path, which is f, is
+// not a newline.
+func (f *file) endsMidLine(path string, size int64) (bool, error) {
+	fd, err := open(path, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	var last [1]byte
+	n, err := unix.Pread(fd, last[:], size-1)
+	return n == 1 && last[0] != '\n', err
+}
+
+// write writes p. To a regular file it is one write(2), elsewhere pieces of
+// whole lines as poll(2) lets through.
+func (f *file) write(p []byte, until time.Time) (n int, err error) {
+	for n < len(p) {
+		chunk := p[n:]
+		if !f.regular {
+			if err := f.ready(until); err != nil {
+				return n, err
+			}
+			chunk = wholeLines(chunk, pipeBuf)
+		}
+		m, err := unix.Write(f.fd, chunk)
+		n += max(m, 0)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN && time.Now().Before(until):
+		case err == unix.EAGAIN:
+			return n, errTimeout
+		case err != nil:
+			return n, fmt.Errorf("writing records: %w", err)
+		case m <= 0:
+			return n, io.ErrShortWrite
+		}
+	}
+	return n, nil
+}
+
+// ready waits until the descriptor takes pipeBuf bytes, or has an error for
+// write(2) to return.
+func (f *file) ready(until time.Time) error {
+	for {
+		wait := max(0, time.Until(until))
+		f.poll[0] = unix.PollFd{Fd: int32(f.fd), Events: unix.POLLOUT}
+		n, err := unix.Poll(f.poll[:], int((wait+time.Millisecond-1)/time.Millisecond))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("polling the output: %w", err)
+		case n > 0:
+			return nil
+		case wait == 0:
+			return errTimeout
+		}
+	}
+}
+
+// wholeLines returns the longest beginning of p of at most limit bytes that
+// ends with a line, or limit bytes where the first line is longer. Whole lines
+// are not torn by another process that writes to the same pipe.
+func wholeLines(p []byte, limit int) []byte {
+	if len(p) <= limit {
+		return p
+	}
+	if end := bytes.LastIndexByte(p[:limit], '\n'); end >= 0 {
+		return p[:end+1]
+	}
+	return p[:limit]
+}
+
+// cut takes the last n bytes of a regular file away if they are this
+// descriptor's last write, and nobody's are behind them. That it cannot is no
+// error: the whole line is then written elsewhere.
+func (f *file) cut(n int) {
+	var st unix.Stat_t
+	if !f.regular || n == 0 || unix.Fstat(f.fd, &st) != nil {
+		return
+	}
+	if pos, err := unix.Seek(f.fd, 0, io.SeekCurrent); err == nil && pos == st.Size {
+		_ = unix.Ftruncate(f.fd, pos-int64(n))
+	}
+}
+
+// same tells whether two descriptors are of one file.
+func (f *file) same(g *file) bool { return f.dev == g.dev && f.ino == g.ino }
+
+// at tells whether the path names the file. Where that cannot be found out it
+// is taken to.
+func (f *file) at(path string) bool {
+	var st unix.Stat_t
+	switch err := unix.Stat(path, &st); {
+	case err == nil:
+		return f.dev == uint64(st.Dev) && f.ino == st.Ino
+	default:
+		return !errors.Is(err, unix.ENOENT)
+	}
+}
+
+func (f *file) close() error {
+	if f.keep {
+		return nil
+	}
+	if err := unix.Close(f.fd); err != nil {
+		return fmt.Errorf("closing the records: %w", err)
+	}
+	return nil
+}
