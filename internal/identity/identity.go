@@ -101,23 +101,28 @@ func (t *Table) Identify(c Caller) (Identity, error) {
 	if t == nil || c.BadCredential {
 		return Identity{}, ErrRejected
 	}
-	var f *function
-	id := Identity{}
+	f, via := t.byShown(&c)
+	if f == nil || !f.mayCallFrom(source) {
+		return Identity{}, ErrRejected
+	}
+	return Identity{Function: f.name, Via: via}, nil
+}
+
+// byShown finds the one function that everything shown stands for; nil where
+// something does not hold or stands for another.
+func (t *Table) byShown(c *Caller) (f *function, via Via) {
 	if c.Credential.Shown() {
 		if f, _ = t.byToken(&c.Credential); f == nil {
-			return Identity{}, ErrRejected
+			return nil, ViaNone
 		}
-		id = Identity{Function: f.name, Via: ViaToken}
+		via = ViaToken
 	}
 	if c.Certificate != nil {
 		named := t.byCertificate(c.Certificate)
 		if named == nil || f != nil && f != named {
-			return Identity{}, ErrRejected
+			return nil, ViaNone
 		}
-		f, id = named, Identity{Function: named.name, Via: ViaCertificate}
+		f, via = named, ViaCertificate
 	}
-	if !f.mayCallFrom(source) {
-		return Identity{}, ErrRejected
-	}
-	return id, nil
+	return f, via
 }

@@ -1,0 +1,366 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+const (
+	// headBuffer is the room that a head gets at first; nearly all fit.
+	headBuffer = 4 << 10
+	// keepAlive is how long a plain HTTP connection may wait for its next request.
+	keepAlive = 60 * time.Second
+	// lingerTime and lingerBytes bound how long a refused client may go on
+	// sending before the connection is cut.
+	lingerTime  = 2 * time.Second
+	lingerBytes = 1 << 20
+)
+
+// conn is one client connection until it is closed or becomes a tunnel. One
+// goroutine serves it.
+type conn struct {
+	net.Conn // what requests are read from: TCP, or TLS over it
+
+	raw          net.Conn // as it was accepted; the one field that others than its goroutine use
+	server       *Server
+	client       netip.AddrPort // as the PROXY header says, else the peer
+	certificate  []string       // names of the verified client certificate; nil: none
+	buf          *[]byte        // pooled; what has been read and not been consumed; nil: nothing
+	unidentified bool           // holds a place in server.waiting
+	reused       bool           // a request has been served on it
+	current      *exchange      // the request that is being served; nil: none yet
+	taken        bool           // a tunnel owns the connection now
+}
+
+// Read reads what was buffered first, then from the connection.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.buf != nil && len(*c.buf) > 0 {
+		n := copy(p, *c.buf)
+		c.consume(n)
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// consume drops the first n bytes of the buffer.
+func (c *conn) consume(n int) {
+	b := *c.buf
+	*c.buf = b[:copy(b, b[n:])]
+}
+
+// unread puts bytes back in front of what is buffered.
+func (c *conn) unread(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	if c.buf == nil {
+		c.buf = c.server.buffers.Get().(*[]byte)
+	}
+	*c.buf = append(append(make([]byte, 0, len(b)+len(*c.buf)), b...), *c.buf...)
+}
+
+// buffered returns what has been read and not been consumed.
+func (c *conn) buffered() []byte {
+	if c.buf == nil {
+		return nil
+	}
+	return *c.buf
+}
+
+// free gives the buffer back to the pool.
+func (c *conn) free() {
+	if c.buf != nil && cap(*c.buf) == headBuffer {
+		*c.buf = (*c.buf)[:0]
+		c.server.buffers.Put(c.buf)
+	}
+	c.buf = nil
+}
+
+// identified gives the place among the unidentified back.
+func (c *conn) identified() {
+	if c.unidentified {
+		c.unidentified = false
+		<-c.server.waiting
+	}
+}
+
+// serveConn serves a connection to its end, or until it becomes a tunnel.
+func (s *Server) serveConn(c *conn, tlsConfig *tls.Config) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked(p)
+		}
+		c.identified()
+		c.free()
+		if !c.taken {
+			_ = c.Close()
+		}
+		s.forget(c)
+		s.serving.Done()
+	}()
+	growStack()
+	_ = c.SetReadDeadline(time.Now().Add(s.opt.Limits.HeaderTimeout))
+	if !c.meet(tlsConfig) {
+		return
+	}
+	for c.serveRequest() {
+		c.reused = true
+		_ = c.SetReadDeadline(time.Now().Add(keepAlive))
+	}
+}
+
+// panicked keeps a bug in serving one connection from ending all others.
+func (c *conn) panicked(p any) {
+	c.server.metrics.panics.Inc()
+	c.server.log.Error("serving a connection panicked; it is closed", "panic", p, "stack", string(debug.Stack()))
+	if c.current != nil && !c.taken {
+		c.current.settle()
+	}
+}
+
+// growStack makes the goroutine's stack as large as serving a request needs,
+// in one step while there is nothing on it: otherwise it is copied three times
+// on the way down, frame by frame.
+//
+//go:noinline
+func growStack() {
+	var room [stackRoom]byte
+	runtime.KeepAlive(&room)
+}
+
+// stackRoom is what serving a CONNECT takes of the stack, roughly.
+const stackRoom = 6 << 10
+
+// meet does what comes before the first request: it reads the PROXY header of
+// a load balancer and shakes hands where the door is TLS.
+func (c *conn) meet(tlsConfig *tls.Config) bool {
+	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ap := peer.AddrPort()
+		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	if c.server.fromBalancer(c.client.Addr()) {
+		if err := c.readProxyHeader(); err != nil {
+			if !errors.Is(err, errSilent) {
+				c.refuseUnheard(policy.ReasonBadRequest)
+			}
+			return false
+		}
+	}
+	return tlsConfig == nil || c.handshake(tlsConfig)
+}
+
+// handshake makes the connection a TLS one, within the deadline for the head.
+// Names are taken from a certificate that was verified, whatever the config
+// asks of clients; one that was shown and was not verified names nobody.
+func (c *conn) handshake(config *tls.Config) bool {
+	// A peer that takes nothing must not hold the handshake either.
+	_ = c.SetWriteDeadline(time.Now().Add(c.server.opt.Limits.HeaderTimeout))
+	under := c.Conn
+	if len(c.buffered()) > 0 {
+		under = &replayConn{Conn: c.Conn, ahead: bytes.Clone(c.buffered())}
+	}
+	c.free()
+	tc := tls.Server(under, config)
+	if err := tc.HandshakeContext(c.server.base); err != nil {
+		var unverified *tls.CertificateVerificationError
+		if errors.As(err, &unverified) {
+			c.refuseUnheard(policy.ReasonIdentityRejected)
+		}
+		return false
+	}
+	_ = c.SetWriteDeadline(time.Time{})
+	switch state := tc.ConnectionState(); {
+	case len(state.VerifiedChains) > 0:
+		c.certificate = identity.CertificateNames(state.VerifiedChains[0][0])
+	case len(state.PeerCertificates) > 0:
+		c.certificate = []string{}
+	}
+	c.Conn = tc
+	return true
+}
+
+// replayConn is the raw connection under TLS, with what the PROXY header's
+// reader had read ahead.
+type replayConn struct {
+	net.Conn
+	ahead []byte
+}
+
+// Read reads what was read ahead first.
+func (r *replayConn) Read(p []byte) (int, error) {
+	if len(r.ahead) > 0 {
+		n := copy(p, r.ahead)
+		r.ahead = r.ahead[n:]
+		return n, nil
+	}
+	return r.Conn.Read(p)
+}
+
+// CloseWrite passes the end of the TLS stream on to the socket.
+func (r *replayConn) CloseWrite() error {
+	if t, ok := r.Conn.(*net.TCPConn); ok {
+		return t.CloseWrite()
+	}
+	return nil
+}
+
+// fromBalancer tells whether a PROXY header is to be expected.
+func (s *Server) fromBalancer(a netip.Addr) bool {
+	for _, p := range s.opt.ProxyProtocolFrom {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// errSilent is a load balancer's connection that ended before its first byte,
+// as a health check's does; it is not worth a record.
+var errSilent = errors.New("connection ended before its first byte")
+
+// readProxyHeader reads the PROXY protocol header that a load balancer must
+// send. A LOCAL one, of a health check, leaves the peer's own address.
+func (c *conn) readProxyHeader() error {
+	br := bufio.NewReaderSize(c.Conn, 512)
+	if _, err := br.Peek(1); err != nil {
+		return errSilent
+	}
+	h, err := proxyproto.Read(br)
+	if err != nil {
+		return fmt.Errorf("reading the PROXY header: %w", err)
+	}
+	rest, _ := br.Peek(br.Buffered())
+	c.unread(rest)
+	if h.Command.IsLocal() {
+		return nil
+	}
+	source, _, ok := h.TCPAddrs()
+	if !ok {
+		return fmt.Errorf("reading the PROXY header: %w", proxyproto.ErrUnsupportedAddressFamilyAndProtocol)
+	}
+	ap := source.AddrPort()
+	c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return nil
+}
+
+// refuseUnheard records a connection that is closed without an answer because
+// its PROXY header is missing or wrong, or its certificate does not hold.
+func (c *conn) refuseUnheard(r policy.Reason) {
+	x := c.newExchange(&head{})
+	// The connection ends in any case; finish counts what it cannot record.
+	_ = x.finish(audit.Refused, policy.Deny, r)
+}
+
+// serveRequest serves one request. It returns whether another may follow.
+func (c *conn) serveRequest() (again bool) {
+	raw, err := c.readHead()
+	if err != nil {
+		if errors.Is(err, errBigHead) || errors.Is(err, errBadHead) {
+			c.newExchange(&head{}).refuse(policy.ReasonBadRequest, err)
+		}
+		return false
+	}
+	h, err := parseHead(raw)
+	x := c.newExchange(h)
+	c.current = x
+	switch {
+	case err != nil:
+		x.refuse(policy.ReasonBadRequest, err)
+		return false
+	case h.method == http.MethodConnect:
+		x.serveConnect()
+		return false
+	default:
+		return x.servePlain()
+	}
+}
+
+// readHead reads until the empty line that ends a head, within the deadline
+// that is set and the bytes that are allowed.
+func (c *conn) readHead() (string, error) {
+	if c.buf == nil {
+		c.buf = c.server.buffers.Get().(*[]byte)
+	}
+	seen := 0
+	for {
+		b := *c.buf
+		if n := endOfHead(b, seen); n > 0 {
+			raw := string(b[:n])
+			c.consume(n)
+			if n > c.server.opt.Limits.HeaderBytes {
+				return "", errBigHead
+			}
+			return raw, nil
+		}
+		if len(b) >= c.server.opt.Limits.HeaderBytes {
+			return "", errBigHead
+		}
+		if hopeless(b, seen) {
+			return "", errBadHead
+		}
+		seen = len(b)
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, 2*cap(b)), b...)
+			c.free()
+			c.buf = &b
+		}
+		n, err := c.Conn.Read(b[len(b):cap(b)])
+		*c.buf = b[:len(b)+n]
+		if n == 0 && err != nil {
+			return "", err
+		}
+	}
+}
+
+// headStatus maps what is wrong with a head to a status.
+func headStatus(err error) (int, bool) {
+	switch {
+	case errors.Is(err, errBigHead):
+		return http.StatusRequestHeaderFieldsTooLarge, true
+	case errors.Is(err, errBadVersion):
+		return http.StatusHTTPVersionNotSupported, true
+	case errors.Is(err, errBadCoding):
+		return http.StatusNotImplemented, true
+	case errors.Is(err, errExpectation):
+		return http.StatusExpectationFailed, true
+	default:
+		return 0, false
+	}
+}
+
+// closeAfterReply ends a connection so that the client can read the reply
+// whole: it says that no more will come, then takes what the client still
+// sends, for a bounded time and size, because closing with unread input would
+// reset the connection and destroy the reply (RFC 9112, section 9.6).
+func (c *conn) closeAfterReply() {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); !ok || cw.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	if c.buf == nil {
+		c.buf = c.server.buffers.Get().(*[]byte)
+	}
+	room := (*c.buf)[:cap(*c.buf)]
+	for taken := 0; taken < lingerBytes; {
+		n, err := c.Conn.Read(room)
+		taken += n
+		if err != nil {
+			return
+		}
+	}
+}

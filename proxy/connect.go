@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+)
+
+// established is the answer to a CONNECT that may pass. It has no fields: what
+// follows it is the tunnel (RFC 9110, section 9.3.6).
+const established = "HTTP/1.1 200 Connection established\r\n\r\n"
+
+// pseudonym names the proxy in Via and Proxy-Status. All proxies of the
+// project share it, so that a loop through several tasks is seen as one.
+const pseudonym = "egress"
+
+// neverBlocks is how much a socket that has just connected takes without
+// waiting: less than the smallest send buffer of Linux.
+const neverBlocks = 4 << 10
+
+// connect walks a CONNECT from the target to the tunnel. When it returns the
+// connection is refused and done with, or a tunnel owns it.
+func (x *exchange) connect() {
+	x.event.Protocol = protocolConnect
+	ctx, cancel := context.WithTimeout(x.server.base, x.server.opt.Limits.DialTimeout)
+	defer cancel()
+	reason := x.aimConnect()
+	if reason == policy.ReasonNone {
+		reason = x.judge(ctx)
+	}
+	var origin net.Conn
+	if reason == policy.ReasonNone {
+		origin, reason = x.dial(ctx)
+	}
+	if reason == policy.ReasonNone {
+		if reason = x.permit(); reason != policy.ReasonNone {
+			_ = origin.Close()
+		}
+	}
+	if reason != policy.ReasonNone {
+		x.refuse(reason, nil)
+		return
+	}
+	x.tunnel(origin)
+}
+
+// aimConnect reads the target of a CONNECT. Only the request-target counts:
+// Host may be absent or differ, and a Connection field changes nothing. Content
+// would be tunnel bytes to one reader and a body to another, so it is refused.
+func (x *exchange) aimConnect() policy.Reason {
+	t, err := policy.ParseTarget(x.head.target)
+	if err != nil {
+		return policy.ReasonBadTarget
+	}
+	x.aim(t)
+	if x.head.hasBody() {
+		return policy.ReasonBadRequest
+	}
+	if x.loops() {
+		return policy.ReasonLoop
+	}
+	return policy.ReasonNone
+}
+
+// loops tells whether the request carries our own Via (RFC 9110, section 7.6.3).
+func (x *exchange) loops() bool {
+	for _, v := range x.head.via {
+		for hop := range strings.SplitSeq(v, ",") {
+			if f := strings.Fields(hop); len(f) > 1 && strings.EqualFold(f[1], pseudonym) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tunnel answers 200, checks the ClientHello where the rule wants it, and
+// hands both connections over.
+func (x *exchange) tunnel(origin net.Conn) {
+	c := x.conn
+	until := time.Now().Add(x.server.opt.Limits.HelloTimeout)
+	_ = c.SetReadDeadline(until)
+	if c.reused {
+		// Replies before this one may still fill the socket's buffer; on a
+		// fresh connection these few bytes cannot block.
+		_ = c.SetWriteDeadline(until)
+	}
+	if _, err := io.WriteString(c.Conn, established); err != nil {
+		x.abandon(origin, tunnel.Error, 0)
+		return
+	}
+	// A rule that is only reported on has no say about TLS: report mode is for
+	// finding out what a function needs, protocols where the server speaks
+	// first included.
+	if x.decision.Verdict == policy.Allow && x.decision.Rule.TLS() == policy.TLSVerify {
+		if !x.checkHello(origin) {
+			return
+		}
+	}
+	sent, err := x.forwardEarly(origin)
+	if err != nil {
+		x.abandon(origin, tunnel.Error, sent)
+		return
+	}
+	x.hand(origin, sent)
+}
+
+// checkHello reads the client's first bytes, wants a ClientHello for the host
+// in them, and returns whether the tunnel goes on. Nothing has reached the
+// origin before that.
+func (x *exchange) checkHello(origin net.Conn) bool {
+	c := x.conn
+	if c.buf == nil {
+		c.buf = c.server.buffers.Get().(*[]byte)
+	}
+	first, h, err := hello.Read(c.Conn, *c.buf)
+	if cap(first) != cap(*c.buf) {
+		c.free()
+		c.buf = &first
+	}
+	*c.buf = first
+	x.event.SNI, x.event.HasSNI = h.ServerName(), h.HasSNI
+	if err == nil {
+		err = h.Check(x.target.Host.String())
+	}
+	if err == nil {
+		x.verified = true
+		return true
+	}
+	reason := helloReason(err)
+	if reason == policy.ReasonNone {
+		x.abandon(origin, tunnel.Client, 0)
+		return false
+	}
+	if reason != policy.ReasonHelloTimeout && x.function.Reports(x.start) {
+		if x.finish(audit.Opened, policy.Report, reason) == nil {
+			return true
+		}
+		x.abandon(origin, tunnel.Error, 0)
+		return false
+	}
+	_ = origin.Close()
+	// The tunnel is open, so there is no reply to write: the record is the
+	// answer, and the connection ends.
+	_ = x.finish(audit.Refused, policy.Deny, reason)
+	x.settle()
+	return false
+}
+
+// helloReason maps what is wrong with the first bytes to a reason;
+// ReasonNone where the client just went away.
+func helloReason(err error) policy.Reason {
+	var timeout net.Error
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return policy.ReasonHelloTimeout
+	case errors.Is(err, hello.ErrMissing):
+		return policy.ReasonSNIMissing
+	case errors.Is(err, hello.ErrMismatch):
+		return policy.ReasonSNIMismatch
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return policy.ReasonNone
+	case errors.Is(err, hello.ErrNotTLS):
+		return policy.ReasonNotTLS
+	default: // a reset
+		return policy.ReasonNone
+	}
+}
+
+// forwardEarly writes what the client has sent already to the origin.
+func (x *exchange) forwardEarly(origin net.Conn) (int64, error) {
+	early := x.conn.buffered()
+	if len(early) == 0 {
+		return 0, nil
+	}
+	if len(early) > neverBlocks {
+		_ = origin.SetWriteDeadline(time.Now().Add(x.server.opt.Limits.HelloTimeout))
+	}
+	n, err := origin.Write(early)
+	return int64(n), err
+}
+
+// abandon ends an opened exchange that never became a tunnel.
+func (x *exchange) abandon(origin net.Conn, why tunnel.Cause, sent int64) {
+	_ = origin.Close()
+	x.ended(tunnel.Result{Up: sent, Ended: why})
+}
+
+// hand gives both connections to the tunnel and lets go of all that only the
+// set-up needed, because a tunnel may stay for hours.
+func (x *exchange) hand(origin net.Conn, sent int64) {
+	c := x.conn
+	c.taken = true
+	c.free()
+	x.server.forget(c)
+	judgedBy := x.policy
+	x.head, x.conn, x.addresses = nil, nil, nil
+	x.policy, x.identities, x.function, x.decision = nil, nil, nil, policy.Decision{}
+	x.account.tunnels.Inc()
+	t := x.server.tunnels.Start(tunnel.Params{
+		Client: c.Conn, Origin: origin, Value: x,
+		Done: func(r tunnel.Result) {
+			r.Up += sent
+			x.account.tunnels.Dec()
+			x.ended(r)
+		},
+	})
+	// A reload between the snapshot and the start has not seen this tunnel.
+	if now, _ := x.server.opt.Policy(); now != judgedBy {
+		x.server.rejudge(t)
+	}
+}
+
+// ended writes the last record of what was opened and gives its place back.
+func (x *exchange) ended(r tunnel.Result) {
+	x.event.Kind = audit.Closed
+	x.event.BytesUp, x.event.BytesDown = r.Up, r.Down
+	x.event.Ended = r.Ended.String()
+	x.event.Duration = time.Since(x.start)
+	// Nothing waits for this record; one that cannot be written is counted.
+	x.server.opt.Audit.Post(&x.event)
+	x.account.moved(r)
+	x.settle()
+}
+
+// holds tells whether the policy now in force would still permit the tunnel:
+// the same caller, the same target, the address it is connected to.
+func (x *exchange) holds() bool {
+	p, identities := x.server.opt.Policy()
+	id, err := identities.Identify(x.caller)
+	if err != nil || id.Function != x.event.Function {
+		return false
+	}
+	f := p.Function(id.Function)
+	now := time.Now()
+	d := p.Decide(f, x.target, now)
+	if d.Verdict == policy.Allow && d.Rule.TLS() == policy.TLSVerify && !x.verified && !f.Reports(now) {
+		return false
+	}
+	return d.PermitsAddress(x.event.Dialed.Addr())
+}

@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+const (
+	// maxAttempts bounds how many addresses of one host are tried.
+	maxAttempts = 4
+	// attemptDelay is how long an attempt has before the next one starts
+	// beside it (RFC 8305, section 5).
+	attemptDelay = 250 * time.Millisecond
+)
+
+// keepAliveProbes finds a peer that is gone without a word: after 45 s of
+// silence, then every 15 s, given up after the third. Package tunnel sets it on
+// what lasts.
+var keepAliveProbes = net.KeepAliveConfig{Enable: true, Idle: 45 * time.Second, Interval: 15 * time.Second, Count: 3}
+
+// errNotPermitted is the backstop at connect(2) at work.
+var errNotPermitted = errors.New("address is not permitted")
+
+// refuseToDial is the dial of what must not dial.
+func refuseToDial(context.Context, string, string) (net.Conn, error) { return nil, errNoDial }
+
+// dial connects to one of the checked addresses. It is the way out for CONNECT.
+func (x *exchange) dial(ctx context.Context) (net.Conn, policy.Reason) {
+	began := time.Now()
+	c, err := dialAny(ctx, spread(x.addresses, x.target.Port), x.permits)
+	if err != nil {
+		return nil, dialReason(err)
+	}
+	x.event.Dialed = remoteOf(c)
+	now := time.Now()
+	x.server.metrics.dialed(now.Sub(began), now.Sub(x.start))
+	return c, policy.ReasonNone
+}
+
+// dialReason maps a dial error to the reason; the error itself stays here.
+func dialReason(err error) policy.Reason {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errNotPermitted):
+		return policy.ReasonAddressNotAllowed
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return policy.ReasonDialTimeout
+	default:
+		return policy.ReasonDialFailed
+	}
+}
+
+// remoteOf returns the address a connection goes to.
+func remoteOf(c net.Conn) netip.AddrPort {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// spread returns the addresses to try: the families by turns, so that a
+// family that does not work costs one attempt, and maxAttempts in all.
+func spread(addrs []netip.Addr, port uint16) []netip.AddrPort {
+	if len(addrs) == 1 {
+		return []netip.AddrPort{netip.AddrPortFrom(addrs[0], port)}
+	}
+	var v4, v6 []netip.Addr
+	for _, a := range addrs {
+		if a.Is4() {
+			v4 = append(v4, a)
+		} else {
+			v6 = append(v6, a)
+		}
+	}
+	var out []netip.AddrPort
+	for len(out) < maxAttempts && len(v4)+len(v6) > 0 {
+		for _, family := range []*[]netip.Addr{&v6, &v4} {
+			if len(*family) > 0 && len(out) < maxAttempts {
+				out = append(out, netip.AddrPortFrom((*family)[0], port))
+				*family = (*family)[1:]
+			}
+		}
+	}
+	return out
+}
+
+// dialAny connects to the first address that answers. The next one is tried
+// when the one before fails or has had attemptDelay; who comes late is closed.
+func dialAny(ctx context.Context, addrs []netip.AddrPort, permits func(netip.AddrPort) bool) (net.Conn, error) {
+	if len(addrs) == 1 {
+		return dialOne(ctx, addrs[0], permits)
+	}
+	if len(addrs) == 0 {
+		return nil, errNotPermitted
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan dialResult, len(addrs))
+	timer := time.NewTimer(attemptDelay)
+	defer timer.Stop()
+	next, pending := 0, 0
+	start := func() {
+		if next < len(addrs) {
+			go dialInto(ctx, addrs[next], permits, results)
+			next, pending = next+1, pending+1
+			timer.Reset(attemptDelay)
+		}
+	}
+	var errs []error
+	for start(); pending > 0; {
+		select {
+		case r := <-results:
+			pending--
+			if r.err == nil {
+				cancel()
+				closeLate(results, pending)
+				return r.conn, nil
+			}
+			errs = append(errs, r.err)
+			start()
+		case <-timer.C:
+			start()
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// dialResult is how one attempt ended.
+type dialResult struct {
+	conn net.Conn
+	err  error
+}
+
+// dialInto runs one attempt.
+func dialInto(ctx context.Context, a netip.AddrPort, permits func(netip.AddrPort) bool, results chan<- dialResult) {
+	c, err := dialOne(ctx, a, permits)
+	results <- dialResult{c, err}
+}
+
+// closeLate waits for the attempts that are still under way, which have been
+// cancelled and return at once, and closes what they connected.
+func closeLate(results <-chan dialResult, pending int) {
+	for range pending {
+		if r := <-results; r.err == nil {
+			_ = r.conn.Close()
+		}
+	}
+}
+
+// dialOne connects to one address. The check is repeated on the address that
+// the kernel is given, so that no path can connect to an unchecked one.
+func dialOne(ctx context.Context, a netip.AddrPort, permits func(netip.AddrPort) bool) (net.Conn, error) {
+	d := net.Dialer{
+		KeepAlive: -1, // see keepAliveProbes
+		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+			ap, err := netip.ParseAddrPort(address)
+			if err != nil || !permits(netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())) {
+				return errNotPermitted
+			}
+			return nil
+		},
+	}
+	c, err := d.DialContext(ctx, "tcp", a.String())
+	if err != nil {
+		return nil, fmt.Errorf("dialing %s: %w", a, err)
+	}
+	return c, nil
+}

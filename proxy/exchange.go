@@ -1,0 +1,231 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// exchange is one request on its way through the decision. It begins with one
+// policy snapshot and one event, and every step adds to both. A step returns
+// the reason to refuse, or policy.ReasonNone to go on.
+type exchange struct {
+	server *Server
+	conn   *conn
+	head   *head
+	start  time.Time
+
+	policy     *policy.Policy
+	identities *identity.Table
+	caller     identity.Caller
+	function   *policy.Function
+	account    *account // nil until admitted
+	target     policy.Target
+	decision   policy.Decision
+	addresses  []netip.Addr
+	verified   bool          // the ClientHello named the host
+	summarised bool          // the refusal is part of a summary and gets no record of its own
+	failure    policy.Reason // of a plain request that was permitted; ReasonNone: none
+
+	event audit.Event
+}
+
+// newExchange begins an exchange: the snapshot is taken here, once.
+func (c *conn) newExchange(h *head) *exchange {
+	x := &exchange{server: c.server, conn: c, head: h, start: time.Now()}
+	x.policy, x.identities = c.server.opt.Policy()
+	x.event = audit.Event{
+		ID:       c.server.opt.Audit.NextID(),
+		Policy:   x.policy.Hash(),
+		Client:   c.client,
+		Method:   recordable(h.method),
+		Protocol: protocolHTTP,
+	}
+	return x
+}
+
+// recordable returns a method as records may show it: what does not look like
+// one may be anything, a secret included.
+func recordable(method string) string {
+	if len(method) > 16 || !allBytes(method, func(c byte) bool { return 'A' <= c && c <= 'Z' }) {
+		return ""
+	}
+	return method
+}
+
+// judge walks the steps between a parsed target and a dial, in the order of
+// the decision: who calls, is there room, the deny list, the function's rules,
+// the name's addresses.
+func (x *exchange) judge(ctx context.Context) policy.Reason {
+	for _, step := range [...]func(context.Context) policy.Reason{
+		x.identify, x.admit, x.decide, x.resolve, x.auditable,
+	} {
+		if reason := step(ctx); reason != policy.ReasonNone {
+			return reason
+		}
+	}
+	return policy.ReasonNone
+}
+
+// aim sets the target that the request line names.
+func (x *exchange) aim(t policy.Target) {
+	x.target = t
+	x.event.Host = t.Host.String()
+	x.event.Port = t.Port
+}
+
+// identify finds out who calls, by everything that the caller shows.
+func (x *exchange) identify(context.Context) policy.Reason {
+	x.caller = identity.Caller{Certificate: x.conn.certificate, Source: x.conn.client.Addr()}
+	if shown := x.head.authorization; len(shown) > 0 {
+		credential, err := identity.ParseAuthorization(shown[0])
+		x.caller.Credential = credential
+		x.caller.BadCredential = err != nil || len(shown) > 1
+	}
+	id, err := x.identities.Identify(x.caller)
+	switch {
+	case errors.Is(err, identity.ErrRequired):
+		return policy.ReasonIdentityRequired
+	case err != nil:
+		reason, summarised := x.server.failed.judge(x.conn.client.Addr(), x.event.Protocol, x.start)
+		x.summarised = summarised
+		return reason
+	}
+	x.function = x.policy.Function(id.Function)
+	x.event.Function = id.Function
+	x.event.Owner = x.function.Owner()
+	x.event.Via = id.Via.String()
+	x.conn.identified()
+	return policy.ReasonNone
+}
+
+// admit takes a place among the tunnels; settle gives it back.
+func (x *exchange) admit(context.Context) policy.Reason {
+	account, reason := x.server.slots.take(x.event.Function)
+	x.account = account
+	// Looked at after the take: Drain sets it before it looks at what is taken,
+	// so one of the two sees the other.
+	if x.server.draining.Load() {
+		return policy.ReasonDraining
+	}
+	return reason
+}
+
+// settle gives the place among the tunnels back.
+func (x *exchange) settle() {
+	if x.account != nil {
+		x.server.slots.giveBack(x.account)
+		x.account = nil
+	}
+}
+
+// decide asks the policy. A refusal by the rules of a function in report mode
+// passes, with the reason kept for the record.
+func (x *exchange) decide(context.Context) policy.Reason {
+	x.decision = x.policy.Decide(x.function, x.target, x.start)
+	x.event.Rule = x.decision.Rule
+	x.event.Reason = x.decision.Reason
+	x.event.Verdict = x.decision.Verdict
+	if x.decision.Verdict == policy.Deny {
+		return x.decision.Reason
+	}
+	return policy.ReasonNone
+}
+
+// resolve finds the addresses of the target, once, and checks every one of
+// them: an answer with one that is not permitted is refused whole, because a
+// mixed answer is what rebinding looks like.
+func (x *exchange) resolve(ctx context.Context) policy.Reason {
+	if literal := x.target.Host.Addr(); literal.IsValid() {
+		x.addresses = []netip.Addr{literal}
+	} else {
+		began := time.Now()
+		found, err := x.server.opt.Lookup(ctx, x.target.Host.Name())
+		x.server.metrics.resolved(time.Since(began))
+		var timeout interface{ Timeout() bool }
+		switch {
+		case err != nil && errors.As(err, &timeout) && timeout.Timeout():
+			return policy.ReasonDNSTimeout
+		case err != nil || len(found) == 0:
+			return policy.ReasonDNSFailed
+		}
+		x.addresses = found
+	}
+	x.event.Addresses = x.addresses
+	for _, a := range x.addresses {
+		if !x.permits(netip.AddrPortFrom(a, x.target.Port)) {
+			return policy.ReasonAddressNotAllowed
+		}
+	}
+	return policy.ReasonNone
+}
+
+// permits tells whether the decision lets a connection go to the address. It
+// is asked of every address of the answer, and again at connect(2).
+func (x *exchange) permits(a netip.AddrPort) bool {
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	return x.decision.PermitsAddress(a.Addr()) && !x.server.isSelf(a)
+}
+
+// auditable stops what could not be recorded before anything is dialed.
+func (x *exchange) auditable(context.Context) policy.Reason {
+	if !x.server.opt.Audit.Healthy() {
+		return policy.ReasonAuditUnavailable
+	}
+	return policy.ReasonNone
+}
+
+// finish writes the record of a decision and counts it. It is the one place
+// that does either, so that records and metrics agree. The error is that the
+// record could not be written; then audit_unavailable is counted instead.
+func (x *exchange) finish(kind audit.Kind, v policy.Verdict, r policy.Reason) error {
+	x.event.Kind, x.event.Verdict, x.event.Reason = kind, v, r
+	err := x.server.opt.Audit.Record(&x.event)
+	if err != nil {
+		x.event.Verdict, x.event.Reason = policy.Deny, policy.ReasonAuditUnavailable
+	}
+	x.server.metrics.decided(x.account, &x.event)
+	return err
+}
+
+// permit records that the request may pass; after it the first byte may flow.
+func (x *exchange) permit() policy.Reason {
+	if x.finish(audit.Opened, x.decision.Verdict, x.decision.Reason) != nil {
+		return policy.ReasonAuditUnavailable
+	}
+	return policy.ReasonNone
+}
+
+// refuse records the refusal, answers it, and ends the connection. Nothing
+// behind the request is read as a request (RFC 9931).
+func (x *exchange) refuse(r policy.Reason, cause error) {
+	x.settle()
+	kind := audit.Refused
+	if r == policy.ReasonIdentityRequired {
+		// Java and .NET ask without a credential first, always: that is a
+		// question and no attempt.
+		kind = audit.Challenged
+	}
+	switch {
+	case x.summarised:
+		x.event.Verdict, x.event.Reason = policy.Deny, r
+		x.server.metrics.decided(x.account, &x.event)
+	case r == policy.ReasonAuditUnavailable && x.event.Reason == r:
+		// The record has failed and is counted; this is the answer to it.
+	default:
+		if x.finish(kind, policy.Deny, r) != nil {
+			cause = nil
+		}
+	}
+	status := statusOf(x.event.Reason, cause)
+	reply := appendRefusal(nil, &x.event, x.server.opt.Audit.FormatID(x.event.ID), status)
+	_ = x.conn.SetWriteDeadline(time.Now().Add(lingerTime))
+	if _, err := x.conn.Write(reply); err == nil {
+		x.conn.closeAfterReply()
+	}
+}

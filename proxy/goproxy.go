@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/elazarl/goproxy"
+)
+
+// closedGoproxy makes a goproxy and takes out everything of it that could open
+// a connection by itself: its transport follows the environment's proxy
+// variables and skips TLS verification, a CONNECT without a handler's answer is
+// accepted, and its own dial goes unchecked. No other file of the project
+// imports goproxy.
+func closedGoproxy() *goproxy.ProxyHttpServer {
+	g := goproxy.NewProxyHttpServer()
+	g.Tr = &http.Transport{Proxy: nil, DialContext: refuseToDial}
+	g.ConnectDial = func(string, string) (net.Conn, error) { return nil, errNoDial }
+	g.ConnectDialWithReq = nil
+	g.Logger = discardLogger{}
+	g.Verbose = false
+	g.KeepAcceptEncoding = true
+	g.KeepDestinationHeaders = false
+	g.AllowHTTP2 = false
+	g.NonproxyHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+	})
+	return g
+}
+
+// newGoproxy makes the one goproxy of the server. All it does is dispatch:
+// CONNECT to the hook, everything else to our round trip.
+func (s *Server) newGoproxy() *goproxy.ProxyHttpServer {
+	g := closedGoproxy()
+	// The hook always hijacks: without an answer goproxy would open the tunnel.
+	hijack := &goproxy.ConnectAction{
+		Action: goproxy.ConnectHijack,
+		Hijack: func(_ *http.Request, client net.Conn, _ *goproxy.ProxyCtx) {
+			if h, ok := client.(*hijacked); ok {
+				h.exchange.connect()
+			}
+		},
+	}
+	g.OnRequest().HandleConnectFunc(func(host string, _ *goproxy.ProxyCtx) (*goproxy.ConnectAction, string) {
+		return hijack, host
+	})
+	g.OnRequest().DoFunc(func(r *http.Request, ctx *goproxy.ProxyCtx) (*http.Request, *http.Response) {
+		ctx.RoundTripper = goproxy.RoundTripperFunc(s.roundTrip)
+		return r, nil
+	})
+	return g
+}
+
+// serveConnect takes the exchange through goproxy's CONNECT hook.
+func (x *exchange) serveConnect() {
+	r := &http.Request{
+		Method: http.MethodConnect, URL: &url.URL{Host: x.head.target}, Host: x.head.target,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: x.head.minor,
+	}
+	x.server.goproxy.ServeHTTP(connectWriter{x}, r)
+}
+
+// connectWriter is what goproxy hijacks the connection from. It takes no
+// reply: on a CONNECT every reply is written by refuse or connect.
+type connectWriter struct{ exchange *exchange }
+
+// hijacked is the connection as goproxy hands it to the hook, with the
+// exchange it belongs to.
+type hijacked struct {
+	net.Conn
+	exchange *exchange
+}
+
+// Hijack implements http.Hijacker.
+func (w connectWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return &hijacked{Conn: w.exchange.conn, exchange: w.exchange}, nil, nil
+}
+
+// Header, Write and WriteHeader implement http.ResponseWriter and write nothing.
+func (connectWriter) Header() http.Header         { return http.Header{} }
+func (connectWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (connectWriter) WriteHeader(int)             {}
+
+// errNoDial is what goproxy gets if it ever tries to open a connection.
+var errNoDial = errors.New("goproxy opens no connections here")
+
+// discardLogger drops goproxy's messages: they hold what clients wrote.
+type discardLogger struct{}
+
+// Printf implements goproxy.Logger.
+func (discardLogger) Printf(string, ...any) {}

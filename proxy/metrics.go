@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+)
+
+// The values of the label protocol that this package uses.
+const (
+	protocolConnect = "connect"
+	protocolHTTP    = "http"
+)
+
+// metrics counts what the server decides and moves. Every label is of a
+// closed set: functions of the file, verdicts, reasons, directions.
+type metrics struct {
+	decisions *prometheus.CounterVec
+	open      *prometheus.GaugeVec
+	bytes     *prometheus.CounterVec
+	setup     *prometheus.HistogramVec
+	panics    prometheus.Counter
+
+	resolve, dial, total prometheus.Observer
+}
+
+// newMetrics registers the metrics; reg may be nil.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	m := &metrics{
+		decisions: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_decisions_total",
+			Help: "Decisions, by function (empty: unidentified), verdict, reason and protocol. Each has one record.",
+		}, []string{"function", "verdict", "reason", "protocol"}),
+		open: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "egress_tunnels",
+			Help: "Open tunnels, by function.",
+		}, []string{"function"}),
+		bytes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_bytes_total",
+			Help: "Bytes delivered, by function and direction; counted when a tunnel or request ends.",
+		}, []string{"function", "direction"}),
+		setup: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "egress_setup_seconds",
+			Help:    "Time to set a request up, by step.",
+			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
+		}, []string{"step"}),
+		panics: f.NewCounter(prometheus.CounterOpts{
+			Name: "egress_panics_total",
+			Help: "Panics that cost one connection; each is a bug.",
+		}),
+	}
+	m.resolve = m.setup.WithLabelValues("resolve")
+	m.dial = m.setup.WithLabelValues("dial")
+	m.total = m.setup.WithLabelValues("total")
+	return m
+}
+
+// decided counts a decision. a may be nil.
+func (m *metrics) decided(a *account, e *audit.Event) {
+	if a != nil && e.Verdict == policy.Allow && e.Reason == policy.ReasonNone && e.Protocol == protocolConnect {
+		a.allowed.Inc()
+		return
+	}
+	m.decisions.WithLabelValues(e.Function, e.Verdict.String(), e.Reason.String(), e.Protocol).Inc()
+}
+
+// resolved observes a lookup.
+func (m *metrics) resolved(d time.Duration) { m.resolve.Observe(d.Seconds()) }
+
+// dialed observes a dial, and the whole set-up that ends with it.
+func (m *metrics) dialed(dial, total time.Duration) {
+	m.dial.Observe(dial.Seconds())
+	m.total.Observe(total.Seconds())
+}
+
+// newAccount makes the account of a function, with the series that its open
+// tunnels touch: looking one up by its labels costs more than counting.
+func (m *metrics) newAccount(function string) *account {
+	return &account{
+		allowed: m.decisions.WithLabelValues(function, policy.Allow.String(), "", protocolConnect),
+		tunnels: m.open.WithLabelValues(function),
+		up:      m.bytes.WithLabelValues(function, "up"),
+		down:    m.bytes.WithLabelValues(function, "down"),
+	}
+}
+
+// moved counts the bytes of what has ended.
+func (a *account) moved(r tunnel.Result) {
+	a.up.Add(float64(r.Up))
+	a.down.Add(float64(r.Down))
+}

@@ -1,0 +1,254 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+)
+
+// forwardable are the methods of plain HTTP. TRACE would echo what proxies
+// added; anything else has no agreed meaning.
+var forwardable = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+	http.MethodPatch, http.MethodDelete, http.MethodOptions,
+}
+
+// errExpectation is an Expect other than 100-continue (RFC 9110, section 10.1.1).
+var errExpectation = errors.New("expectation is not 100-continue")
+
+// servePlain walks a plain HTTP request from the target to the last byte of
+// the response. It returns whether the connection can take another.
+func (x *exchange) servePlain() (again bool) {
+	p, reason, cause := x.aimPlain()
+	if reason == policy.ReasonNone {
+		ctx, cancel := context.WithTimeout(x.server.base, x.server.opt.Limits.DialTimeout)
+		reason = x.judge(ctx)
+		cancel()
+	}
+	if reason == policy.ReasonNone {
+		reason = x.permit()
+	}
+	if reason != policy.ReasonNone {
+		x.refuse(reason, cause)
+		return false
+	}
+	return x.forward(p)
+}
+
+// plainRequest is a plain HTTP request as net/http reads it.
+type plainRequest struct {
+	request *http.Request
+	reader  *bufio.Reader // stands behind the head
+	url     *url.URL      // the target, with the host in canonical form
+}
+
+// aimPlain reads a plain HTTP request. The fields Host and Expect must be
+// well-formed, but the target is what the request line says.
+func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
+	if !slices.Contains(forwardable, x.head.method) {
+		return nil, policy.ReasonMethodNotAllowed, nil
+	}
+	t, rest, reason := parseAbsolute(x.head.target)
+	x.aim(t)
+	if reason != policy.ReasonNone {
+		return nil, reason, nil
+	}
+	if err := x.checkFields(); err != nil {
+		return nil, policy.ReasonBadRequest, err
+	}
+	if x.loops() {
+		return nil, policy.ReasonLoop, nil
+	}
+	switch {
+	case rest == "" && x.head.method == http.MethodOptions:
+		rest = "*" // the server as a whole (RFC 9112, section 3.2.4)
+	case !strings.HasPrefix(rest, "/"):
+		rest = "/" + rest
+	}
+	u, err := url.ParseRequestURI(rest)
+	if err != nil {
+		return nil, policy.ReasonBadTarget, nil
+	}
+	u.Scheme, u.Host = "http", hostField(t)
+	br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.raw), x.conn))
+	r, err := http.ReadRequest(br)
+	if err != nil {
+		// Our own grammar is the stricter one; this is for what it may not know.
+		return nil, policy.ReasonBadRequest, errBadHead
+	}
+	return &plainRequest{request: r, reader: br, url: u}, policy.ReasonNone, nil
+}
+
+// hostField returns the Host field of a request to the target (RFC 9110,
+// section 7.2): the port only where it is not the scheme's.
+func hostField(t policy.Target) string {
+	if t.Port != 80 {
+		return t.String()
+	}
+	return strings.TrimSuffix(t.String(), ":80")
+}
+
+// parseAbsolute parses an absolute-form target (RFC 9112, section 3.2.2) and
+// returns what follows the authority. Of an https target the host is returned
+// too, for the record; its path is not looked at.
+func parseAbsolute(s string) (t policy.Target, rest string, reason policy.Reason) {
+	if s[0] == '/' && !strings.HasPrefix(s, "//") || s == "*" {
+		return t, "", policy.ReasonBadRequest // a request for an origin server
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || scheme == "" || !allBytes(scheme, isScheme) {
+		return t, "", policy.ReasonBadTarget
+	}
+	authority, rest := rest, ""
+	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
+		authority, rest = authority[:i], authority[i:]
+	}
+	switch strings.ToLower(scheme) {
+	case "http":
+	case "https":
+		t, _ = policy.ParseAuthority(authority, 443)
+		return t, "", policy.ReasonHTTPSNotTunneled
+	default:
+		return t, "", policy.ReasonSchemeNotSupported
+	}
+	t, err := policy.ParseAuthority(authority, 80)
+	if err != nil || !allBytes(rest, isTargetByte) {
+		return policy.Target{}, "", policy.ReasonBadTarget
+	}
+	return t, rest, policy.ReasonNone
+}
+
+// isScheme tells whether c may stand in a URI scheme (RFC 3986, section 3.1).
+func isScheme(c byte) bool { return isToken(c) && strings.IndexByte("!#$%&'*^_`|~", c) < 0 }
+
+// isTargetByte tells whether c may stand in path and query: visible ASCII but
+// for the fragment's mark and the backslash that some parsers take for a slash.
+func isTargetByte(c byte) bool { return c > 0x20 && c < 0x7f && c != '#' && c != '\\' }
+
+// checkFields checks the fields that the head's own grammar does not: one Host
+// that is an authority, unless the client speaks HTTP/1.0, and no expectation
+// but 100-continue.
+func (x *exchange) checkFields() error {
+	h := x.head
+	if len(h.hosts) > 1 || len(h.hosts) == 0 && h.minor == 1 {
+		return errBadHead
+	}
+	if len(h.hosts) == 1 {
+		if _, err := policy.ParseAuthority(h.hosts[0], 80); err != nil {
+			return errBadHead
+		}
+	}
+	for _, e := range h.expect {
+		if !strings.EqualFold(e, "100-continue") {
+			return errExpectation
+		}
+	}
+	return nil
+}
+
+// forward sends the request on through goproxy and returns whether the
+// connection can take another request.
+func (x *exchange) forward(p *plainRequest) (again bool) {
+	w := &response{
+		exchange: x, conn: x.conn, head: p.request.Method == http.MethodHead,
+		chunkable: x.head.minor == 1, persist: x.head.persistent(),
+	}
+	body := newRequestBody(x, p, w)
+	ctx, cancel := context.WithTimeout(context.WithValue(x.server.base, exchangeKey{}, x), x.server.opt.Limits.Lifetime)
+	defer cancel()
+	x.server.goproxy.ServeHTTP(w, x.outbound(p.request.WithContext(ctx), p.url, body))
+	cancel()
+	body.stop()
+	if x.failure != policy.ReasonNone && !w.started {
+		x.refuse(x.failure, nil)
+		return false
+	}
+	if !x.finishPlain(w, body) {
+		return false
+	}
+	rest, _ := p.reader.Peek(p.reader.Buffered())
+	x.conn.unread(rest)
+	return true
+}
+
+// finishPlain ends the response, records how it went, and returns whether
+// client and proxy agree on where the next request begins.
+func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
+	whole := w.finish() == nil
+	result := tunnel.Result{Up: body.moved.Load(), Down: w.moved, Ended: tunnel.Origin}
+	if !whole {
+		result.Ended = tunnel.Error
+	}
+	x.ended(result)
+	if !whole {
+		w.cut()
+		return false
+	}
+	if !w.persist {
+		x.conn.closeAfterReply()
+		return false
+	}
+	return true
+}
+
+// outbound turns the client's request into the one for the origin: target and
+// Host from the request line, hop-by-hop fields gone, Via added.
+func (x *exchange) outbound(r *http.Request, u *url.URL, body *requestBody) *http.Request {
+	version := "1.1 "
+	if x.head.minor == 0 {
+		version = "1.0 "
+	}
+	r.URL, r.Host = u, u.Host
+	r.Trailer = nil
+	r.Close = false
+	r.Body = http.NoBody
+	if body.src != http.NoBody {
+		r.Body = body
+	}
+	stripHopByHop(r.Header)
+	r.Header.Del("Expect")
+	r.Header.Add("Via", version+pseudonym)
+	if _, ok := r.Header["User-Agent"]; !ok {
+		r.Header["User-Agent"] = nil // keeps net/http from adding its own
+	}
+	return r
+}
+
+// protected fields survive being named in Connection: a client that names them
+// would make the message mean something else behind the proxy.
+var protected = []string{"Authorization", "Content-Length", "Content-Type", "Cookie", "Host", "Transfer-Encoding"}
+
+// hopByHop are the fields that end here whether or not Connection names them
+// (RFC 9110, section 7.6.1).
+var hopByHop = []string{
+	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
+}
+
+// stripHopByHop takes out what belongs to one hop: the known fields, those
+// that Connection names, and every Proxy-*.
+func stripHopByHop(h http.Header) {
+	for _, value := range h["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
+			if !slices.Contains(protected, name) {
+				delete(h, name)
+			}
+		}
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Proxy-") {
+			delete(h, name)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+// Package proxy serves HTTP CONNECT and plain HTTP to callers that a policy
+// knows by name, and refuses everything else.
+//
+// What it does: it accepts connections (bare, behind a load balancer that
+// sends PROXY protocol, or over TLS), reads each request head by a strict
+// grammar, finds out who calls, decides, resolves, checks every address, dials
+// what was checked, reads the ClientHello, and hands the two connections to
+// package tunnel. Whatever it refuses is recorded before the client sees the
+// refusal; what it permits is recorded before a byte flows.
+//
+// What it does not do: it terminates no TLS of a tunnel, caches nothing,
+// rewrites no content, reads no files, and does not decide: package policy
+// does. Resolving is a func that the caller gives.
+//
+// The way of one CONNECT: serve.go accepts, conn.go reads the head (head.go),
+// goproxy.go takes it through goproxy's hook to connect.go, which walks the
+// steps of exchange.go, refuses through refuse.go, or dials through dial.go and
+// hands over to the tunnel. Plain HTTP takes the same steps in plain.go and goes
+// out through roundtrip.go.
+//
+//	s := proxy.New(proxy.Options{Policy: current, Lookup: lookup, Audit: log})
+//	go s.Run(ctx)
+//	err := s.Serve(listener, nil)
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/elazarl/goproxy"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+)
+
+// Options is what a Server is made of. Policy, Lookup and Audit are required.
+type Options struct {
+	// Policy returns the policy and the identities in force. It is called once
+	// for each request; both belong together. A nil policy refuses everything.
+	Policy func() (*policy.Policy, *identity.Table)
+
+	// Lookup returns the addresses of a name that the policy has allowed. An
+	// error whose Timeout method returns true is dns_timeout, any other is
+	// dns_failed.
+	Lookup func(ctx context.Context, name policy.Name) ([]netip.Addr, error)
+
+	// Audit writes the records.
+	Audit *audit.Log
+
+	// Self tells whether an address is a listener of this program, which is
+	// never dialed. Nil: the listeners given to Serve are the only ones.
+	Self func(netip.AddrPort) bool
+
+	// ProxyProtocolFrom are the load balancers: a connection from there must
+	// begin with a PROXY protocol header (version 1 or 2). From anyone else such a header is
+	// a malformed request. Empty: nobody.
+	ProxyProtocolFrom []netip.Prefix
+
+	// Limits bound what a client can hold; see there for the zero values.
+	Limits Limits
+
+	// Registerer takes the metrics; nil: they are not registered.
+	Registerer prometheus.Registerer
+
+	// Logger takes operational messages, never requests; nil discards them.
+	Logger *slog.Logger
+}
+
+// Limits bound what clients can make the server hold. A field that is zero or
+// less has its default.
+type Limits struct {
+	Tunnels            int           // open tunnels and plain requests in all; default 20,000
+	TunnelsPerFunction int           // of one function; default 5,000
+	Unidentified       int           // connections that have not shown who they are; default 4,096
+	HeaderTimeout      time.Duration // from accept to the end of the request head; default 10 s
+	HeaderBytes        int           // of a request head; default 16 KiB
+	DialTimeout        time.Duration // for lookup and dial together; default 5 s
+	HelloTimeout       time.Duration // from the 200 to a whole ClientHello; default 5 s
+	IdleTimeout        time.Duration // without a byte in either direction; default 330 s
+	Lifetime           time.Duration // of a tunnel; default 12 h
+}
+
+// withDefaults fills in what is zero.
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.Tunnels, 20000)
+	setDefault(&l.TunnelsPerFunction, 5000)
+	setDefault(&l.Unidentified, 4096)
+	setDefault(&l.HeaderTimeout, 10*time.Second)
+	setDefault(&l.HeaderBytes, 16<<10)
+	setDefault(&l.DialTimeout, 5*time.Second)
+	setDefault(&l.HelloTimeout, 5*time.Second)
+	setDefault(&l.IdleTimeout, 330*time.Second)
+	setDefault(&l.Lifetime, 12*time.Hour)
+	return l
+}
+
+func setDefault[T int | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// Server is the proxy. New makes one; its methods are safe for concurrent use.
+type Server struct {
+	opt       Options
+	log       *slog.Logger
+	metrics   *metrics
+	goproxy   *goproxy.ProxyHttpServer
+	transport *http.Transport // the way out for plain HTTP
+	tunnels   *tunnel.Group
+	slots     slots
+	waiting   chan struct{} // one token for each connection that has not shown who it is
+	failed    failures
+	buffers   sync.Pool // *[]byte for heads and hellos
+
+	draining atomic.Bool
+	base     context.Context // ends when Run's context does
+	stop     context.CancelFunc
+	ran      chan struct{} // closed when Run has ended every tunnel
+
+	mu        sync.Mutex
+	closed    bool
+	conns     map[*conn]struct{} // not yet tunnels
+	listeners map[net.Listener]struct{}
+	serving   sync.WaitGroup
+}
+
+// New returns a server that serves nothing yet.
+func New(o Options) *Server {
+	o.Limits = o.Limits.withDefaults()
+	s := &Server{
+		opt:     o,
+		log:     o.Logger,
+		metrics: newMetrics(o.Registerer),
+		waiting: make(chan struct{}, o.Limits.Unidentified),
+		tunnels: tunnel.New(tunnel.Options{
+			Idle: o.Limits.IdleTimeout, Lifetime: o.Limits.Lifetime, KeepAlive: keepAliveProbes,
+		}),
+		conns:     map[*conn]struct{}{},
+		listeners: map[net.Listener]struct{}{},
+		ran:       make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.slots.init(o.Limits.Tunnels, o.Limits.TunnelsPerFunction, s.metrics.newAccount)
+	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
+	s.base, s.stop = context.WithCancel(context.Background())
+	s.goproxy = s.newGoproxy()
+	s.transport = s.newTransport()
+	return s
+}
+
+// Run enforces the limits of open tunnels and summarises floods until ctx
+// ends; then it ends every open tunnel as shutdown and returns when the last
+// one has ended and the log has its record. It is called once.
+func (s *Server) Run(ctx context.Context) {
+	done := make(chan struct{})
+	go s.sweepFailures(ctx, done)
+	s.tunnels.Run(ctx)
+	<-done
+	s.stop()
+	close(s.ran)
+}
+
+// Tunnels returns the number of open tunnels.
+func (s *Server) Tunnels() int { return s.tunnels.Len() }
