@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// explainFlags are the flags of explain.
+type explainFlags struct {
+	config, function, source string
+	offline                  bool
+}
+
+// newExplain returns the command that decides one target and says why.
+func newExplain() *cobra.Command {
+	var f explainFlags
+	cmd := &cobra.Command{
+		Use:   "explain --config FILE --function NAME [--source IP] HOST:PORT",
+		Short: "Decide one target as the running proxy would, and say why",
+		Long: `explain decides one target as the running proxy would, step by step: the source
+address, the deny list, the function's rules, and the addresses that the name
+resolves to from where explain runs. A name that is refused is not looked up.
+
+Exit code 0: allowed (or let through by report mode); 3: refused.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return explain(cmd.Context(), cmd.OutOrStdout(), f, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE`")
+	cmd.Flags().StringVar(&f.function, "function", "", "the function that asks")
+	cmd.Flags().StringVar(&f.source, "source", "", "the `IP` that it calls from")
+	cmd.Flags().BoolVar(&f.offline, "offline", false, "do not look the name up; decide by the policy alone")
+	for _, name := range []string{"config", "function"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	return cmd
+}
+
+// refused ends explain with the code of a refusal.
+func refused(out io.Writer, r policy.Reason) error {
+	fmt.Fprintf(out, "refused: %s\n", r)
+	return &exitError{code: exitRefused}
+}
+
+// explain writes the trail and the decision.
+func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) error {
+	cfg, err := config.Load(f.config)
+	if err != nil {
+		return failed(err)
+	}
+	p, _, err := cfg.Compile()
+	if err != nil {
+		return failed(err)
+	}
+	if p.Function(f.function) == nil {
+		return failed(fmt.Errorf("%s has no function %q", f.config, f.function))
+	}
+	target, err := policy.ParseTarget(arg)
+	if err != nil {
+		fmt.Fprintln(out, err)
+		return refused(out, policy.ReasonBadTarget)
+	}
+	fmt.Fprintf(out, "target: %s for %s, policy %s\n", target, f.function, p.Hash())
+	if f.source != "" {
+		reason, err := explainSource(out, cfg, f)
+		if err != nil {
+			return failed(err)
+		}
+		if reason != policy.ReasonNone {
+			return refused(out, reason)
+		}
+	}
+	return explainTarget(ctx, out, cfg, f, p, target)
+}
+
+// explainTarget walks the policy and the addresses for a caller that is known.
+func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, target policy.Target) error {
+	function := p.Function(f.function)
+	d, steps := p.Explain(function, target, time.Now())
+	for _, s := range steps {
+		fmt.Fprintln(out, s.Text)
+	}
+	if d.Verdict == policy.Deny {
+		return refused(out, d.Reason)
+	}
+	if reason := explainAddresses(ctx, out, cfg, f, target, d); reason != policy.ReasonNone {
+		return refused(out, reason)
+	}
+	if d.Verdict == policy.Report {
+		fmt.Fprintf(out, "let through: report mode until %s; it would be refused: %s\n", function.ReportUntil().Format(time.DateOnly), d.Reason)
+		return nil
+	}
+	fmt.Fprintf(out, "allowed: %s, tls: %s\n", d.Rule, d.Rule.TLS())
+	return nil
+}
+
+// explainSource says whether the function may call from the source: by its
+// credential where it has one, else by the source itself.
+func explainSource(out io.Writer, cfg *config.Config, f explainFlags) (policy.Reason, error) {
+	source, err := netip.ParseAddr(f.source)
+	if err != nil {
+		return policy.ReasonNone, fmt.Errorf("--source: %q is no IP address", f.source)
+	}
+	source = source.Unmap()
+	entry := entryOf(cfg, f.function)
+	if len(entry.Tokens)+len(entry.Certificates) > 0 {
+		if len(entry.Sources) == 0 || contains(entry.Sources, source) {
+			fmt.Fprintf(out, "source: %s may show the function's credential\n", source)
+			return policy.ReasonNone, nil
+		}
+		fmt.Fprintf(out, "source: %s lies in none of the function's sources, so its credential does not hold there\n", source)
+		return policy.ReasonIdentityRejected, nil
+	}
+	_, table, err := cfg.Compile()
+	if err != nil {
+		return policy.ReasonNone, err
+	}
+	id, err := table.Identify(identity.Caller{Source: source})
+	switch {
+	case errors.Is(err, identity.ErrRequired):
+		fmt.Fprintf(out, "source: %s lies in no function's sources\n", source)
+		return policy.ReasonIdentityRequired, nil
+	case err != nil || id.Function != f.function:
+		fmt.Fprintf(out, "source: %s belongs to %q, not to %q\n", source, id.Function, f.function)
+		return policy.ReasonIdentityRejected, nil
+	}
+	fmt.Fprintf(out, "source: %s is identified as %s\n", source, id.Function)
+	return policy.ReasonNone, nil
+}
+
+// entryOf returns how a function is identified.
+func entryOf(cfg *config.Config, name string) identity.Entry {
+	for _, f := range cfg.Functions {
+		if f.Name == name {
+			return f.Identify
+		}
+	}
+	return identity.Entry{}
+}
+
+// contains tells whether one of the prefixes has the address.
+func contains(prefixes []netip.Prefix, a netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// explainAddresses looks the name up and judges every address.
+func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, t policy.Target, d policy.Decision) policy.Reason {
+	addrs := []netip.Addr{t.Host.Addr()}
+	if name := t.Host.Name(); !name.IsZero() {
+		if f.offline {
+			fmt.Fprintln(out, "addresses: not looked up")
+			return policy.ReasonNone
+		}
+		found, reason := lookupOnce(ctx, cfg, name)
+		if reason != policy.ReasonNone {
+			fmt.Fprintf(out, "addresses: looking %s up failed\n", name)
+			return reason
+		}
+		addrs = found
+	}
+	self := newListening(cfg)
+	for _, a := range addrs {
+		switch {
+		case self.has(netip.AddrPortFrom(a, t.Port)):
+			fmt.Fprintf(out, "addresses: %s is the proxy itself\n", a)
+		case policy.NeverOpen(a):
+			fmt.Fprintf(out, "addresses: %s can be opened by no rule\n", a)
+		case !d.PermitsAddress(a):
+			fmt.Fprintf(out, "addresses: %s is not public, and the rule does not open it\n", a)
+		default:
+			fmt.Fprintf(out, "addresses: %s is permitted\n", a)
+			continue
+		}
+		return policy.ReasonAddressNotAllowed
+	}
+	return policy.ReasonNone
+}

@@ -1,0 +1,389 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
+)
+
+// newRun returns the command that serves.
+func newRun() *cobra.Command {
+	var path string
+	var profiles bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve; without --config an embedded quick-start policy on loopback",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if path == "" && cmd.Flags().Changed("config") {
+				// A variable that is not set must not mean the quick-start policy.
+				return failed(errors.New("--config: the name of the file is empty"))
+			}
+			return failed(run(cmd.Context(), path, profiles, cmd.ErrOrStderr()))
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "", "policy `FILE`")
+	cmd.Flags().BoolVar(&profiles, "pprof", false, "serve /debug/pprof on the admin listener, which must be on loopback")
+	return cmd
+}
+
+// program is everything that runs.
+type program struct {
+	log      *slog.Logger
+	file     *policyFile
+	cfg      *config.Config // of the start; what a reload does not change
+	audit    *audit.Log
+	resolver *resolve.Resolver
+	server   *proxy.Server
+	admin    *http.Server
+	reg      *prometheus.Registry
+	self     *listening // not changed once there are requests
+	stopping atomic.Bool
+}
+
+// run serves until SIGTERM or SIGINT has been carried out.
+func run(ctx context.Context, path string, profiles bool, stderr io.Writer) error {
+	// Signals are caught before the first load, so that none of them kills a
+	// program that is about to be ready, and until the process ends, so that a
+	// second one cannot turn a clean end into a death by signal. SIGPIPE must not
+	// end it: a reader of stderr that is gone is no reason to stop serving.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGPIPE)
+
+	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	limitMemory(log)
+	p, err := newProgram(path, profiles, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.serve(ctx, signals)
+}
+
+// limitMemory sets the collector by the memory that the task has, its cgroup's
+// or else the machine's: a soft limit of nine tenths of it, and below that fewer
+// collections than by default. GOMEMLIMIT and GOGC in the environment go before.
+func limitMemory(log *slog.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(0.9),
+		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)))
+	if err != nil {
+		log.Warn("the memory limit is not known; the collector keeps its default", "error", err)
+		return
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	log.Info("memory limit", "bytes", limit)
+}
+
+// newProgram loads the file and builds everything that does not listen yet.
+func newProgram(path string, profiles bool, log *slog.Logger) (*program, error) {
+	p := &program{log: log, reg: prometheus.NewRegistry()}
+	p.file = &policyFile{path: path, log: log, metrics: newMetrics(p.reg)}
+	first, err := p.file.read()
+	if err != nil {
+		return nil, err
+	}
+	p.cfg = first.cfg
+	if profiles && !p.cfg.Listen.Admin.Addr().IsLoopback() {
+		return nil, fmt.Errorf("--pprof: listen.admin is %s; profiles are served on loopback alone", p.cfg.Listen.Admin)
+	}
+	if p.audit, err = openAudit(p.cfg.Audit, p.reg, log); err != nil {
+		return nil, err
+	}
+	p.file.audit = p.audit
+	p.file.put(first)
+	if p.resolver, err = newResolver(p.cfg, p.reg, log); err != nil {
+		return nil, err
+	}
+	p.self = newListening(p.cfg)
+	p.server = proxy.New(proxy.Options{
+		Policy:            p.file.inForce,
+		Lookup:            lookupWith(p.resolver),
+		Audit:             p.audit,
+		Self:              p.self.has,
+		ProxyProtocolFrom: p.cfg.Listen.ProxyProtocolFrom,
+		Limits:            proxyLimits(p.cfg.Limits),
+		Registerer:        p.reg,
+		Logger:            log,
+	})
+	p.admin = newAdmin(p.reg, p.notReady, profiles)
+	p.admin.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	return p, nil
+}
+
+// openAudit opens the stream of records.
+func openAudit(a config.Audit, reg prometheus.Registerer, log *slog.Logger) (*audit.Log, error) {
+	o := audit.Options{Version: build().version, Registerer: reg, Logger: log}
+	if a.CountLoss {
+		o.OnFailure = audit.Count
+	}
+	output := a.Output
+	if output == "" {
+		output = "stdout"
+	}
+	l, err := audit.Open(output, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening audit.output: %w", err)
+	}
+	return l, nil
+}
+
+// proxyLimits maps the limits of the file to those of the server.
+func proxyLimits(l config.Limits) proxy.Limits {
+	return proxy.Limits{
+		Tunnels: l.Tunnels, TunnelsPerFunction: l.TunnelsPerFunction, Unidentified: l.Unidentified,
+		HeaderTimeout: l.HeaderTimeout, HeaderBytes: l.HeaderBytes,
+		DialTimeout: l.DialTimeout, HelloTimeout: l.HelloTimeout,
+		IdleTimeout: l.IdleTimeout, Lifetime: l.Lifetime,
+	}
+}
+
+// notReady says why no balancer should send anything here, "" if it should.
+func (p *program) notReady() string {
+	switch {
+	case p.stopping.Load():
+		return "stopping"
+	case !p.audit.Healthy():
+		return "records cannot be written"
+	default:
+		return ""
+	}
+}
+
+// close frees what newProgram opened.
+func (p *program) close() {
+	p.resolver.Close()
+	if err := p.audit.Close(); err != nil {
+		p.log.Error("closing the records failed", "error", err)
+	}
+}
+
+// serve opens the listeners, says so, and serves until the signals say stop.
+func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
+	doors, err := p.listen()
+	if err != nil {
+		return err
+	}
+	pol, _ := p.file.inForce()
+	p.file.record(&audit.Event{Kind: audit.Started, Policy: pol.Hash(), Functions: len(pol.Functions()), Rules: pol.Rules(), Detail: p.where(doors)})
+	p.log.Info("serving", "proxy", doors.proxy.Addr().String(), "admin", doors.admin.Addr().String(), "policy", pol.Hash())
+
+	// tunnels outlives the signal: it ends when the drain is over.
+	tunnels, cut := context.WithCancel(context.WithoutCancel(ctx))
+	background, stopBackground := context.WithCancel(ctx)
+	// A listener that fails for good stops the program like a signal.
+	all, running := errgroup.WithContext(ctx)
+	all.Go(func() error { p.server.Run(tunnels); return nil })
+	all.Go(func() error { return p.server.Serve(doors.proxy, nil) })
+	if doors.tls != nil {
+		all.Go(func() error { return p.server.Serve(doors.tls, p.tlsConfig()) })
+	}
+	all.Go(func() error {
+		if err := p.admin.Serve(doors.admin); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving the admin listener: %w", err)
+		}
+		return nil
+	})
+	all.Go(func() error { p.tick(background); return nil })
+	reloads := make(chan struct{}, 1)
+	all.Go(func() error {
+		w := source.Watcher{Files: p.file.files, Changed: func() { ask(reloads) }}
+		w.Run(background)
+		return nil
+	})
+
+	p.wait(running, signals, reloads)
+	p.drain(ctx, signals)
+	stopBackground()
+	cut()
+	p.server.Close()
+	_ = p.admin.Close()
+	err = all.Wait()
+	pol, _ = p.file.inForce()
+	p.file.record(&audit.Event{Kind: audit.Stopped, Policy: pol.Hash()})
+	return err
+}
+
+// doors are the open listeners; tls is nil where there is none.
+type doors struct{ proxy, tls, admin net.Listener }
+
+// listen opens every listener, or none.
+func (p *program) listen() (doors, error) {
+	var d doors
+	var open []net.Listener
+	wanted := []struct {
+		key string
+		at  netip.AddrPort
+		ln  *net.Listener
+	}{
+		{"listen.proxy", p.cfg.Listen.Proxy, &d.proxy},
+		{"listen.admin", p.cfg.Listen.Admin, &d.admin},
+	}
+	if p.cfg.Listen.TLS != nil {
+		wanted = append(wanted, struct {
+			key string
+			at  netip.AddrPort
+			ln  *net.Listener
+		}{"listen.tls.address", p.cfg.Listen.TLS.Address, &d.tls})
+	}
+	for _, w := range wanted {
+		ln, err := proxy.Listen(context.Background(), w.at.String())
+		if err != nil {
+			for _, o := range open {
+				_ = o.Close()
+			}
+			return d, fmt.Errorf("%s: %w", w.key, err)
+		}
+		*w.ln = ln
+		open = append(open, ln)
+		// The file may leave the port to the kernel.
+		if at, ok := ln.Addr().(*net.TCPAddr); ok {
+			p.self.add(at.AddrPort())
+		}
+	}
+	return d, nil
+}
+
+// where says where the program listens, for the first record.
+func (p *program) where(d doors) string {
+	s := "proxy " + d.proxy.Addr().String()
+	if d.tls != nil {
+		s += ", tls " + d.tls.Addr().String()
+	}
+	return s + ", admin " + d.admin.Addr().String()
+}
+
+// tlsConfig takes the certificates of whatever load is in force.
+func (p *program) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if c := p.file.current.Load().tls; c != nil {
+				return c, nil
+			}
+			return nil, errors.New("listen.tls is no longer in the file")
+		},
+	}
+}
+
+// tick does what is done by the clock: it looks after the output of records
+// each second, and each minute writes a heartbeat and judges open tunnels by
+// rules that may have expired.
+func (p *program) tick(ctx context.Context) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-second.C:
+		}
+		if err := p.audit.Probe(); err != nil && n%60 == 0 {
+			p.log.Error("records cannot be written", "error", err)
+		}
+		if n%60 != 0 {
+			continue
+		}
+		pol, _ := p.file.inForce()
+		if err := p.audit.Heartbeat(pol.Hash()); err != nil {
+			p.log.Error("writing a heartbeat failed", "error", err)
+		}
+		p.file.metrics.countDown(pol, time.Now())
+		p.server.Rejudge()
+		if n%3600 == 0 {
+			p.file.banner(pol)
+		}
+	}
+}
+
+// ask asks for a reload and never waits: one that is asked for already reads
+// what is there by then, and a program that is draining carries none out.
+func ask(reloads chan<- struct{}) {
+	select {
+	case reloads <- struct{}{}:
+	default:
+	}
+}
+
+// wait carries reloads out until a signal says stop.
+func (p *program) wait(ctx context.Context, signals <-chan os.Signal, reloads <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reloads:
+			p.reload()
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				p.log.Info("stopping", "signal", s.String())
+				return
+			}
+			if err := p.audit.Reopen(); err != nil {
+				p.log.Error("reopening audit.output failed, the old file stays in use", "error", err)
+			}
+			p.reload()
+		}
+	}
+}
+
+// reload loads the file again and judges the open tunnels by it.
+func (p *program) reload() {
+	if p.file.path == "" {
+		return
+	}
+	if p.file.reload() {
+		p.server.Rejudge()
+	}
+}
+
+// drain fails readiness, refuses what is new, and waits for what is open:
+// until it has ended, the drain time is over, or a second signal comes.
+func (p *program) drain(ctx context.Context, signals <-chan os.Signal) {
+	p.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Limits.Drain)
+	defer cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- p.server.Drain(ctx) }()
+	for {
+		select {
+		case err := <-drained:
+			if err != nil {
+				p.log.Warn("the drain time is over; closing what is open", "tunnels", p.server.Tunnels())
+			}
+			return
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				continue
+			}
+			p.log.Warn("a second signal; closing what is open", "tunnels", p.server.Tunnels())
+			cancel()
+			<-drained
+			return
+		}
+	}
+}
