@@ -1,0 +1,4 @@
+# One way to check: what CI runs is what a contributor runs.
+.PHONY: check
+check:
+	.ci/run

@@ -1,0 +1,362 @@
+package repo
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/token"
+	"io"
+	"maps"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// table returns the rows of the first Markdown table below a heading of the
+// README, its head left out, with the backquotes taken off every cell.
+func table(t *testing.T, heading string) (rows [][]string) {
+	t.Helper()
+	_, text, ok := strings.Cut(read(t, "README.md"), "\n"+heading+"\n")
+	if !ok {
+		t.Fatalf("README.md has no heading %q", heading)
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case !strings.HasPrefix(line, "|") && len(rows) > 0, strings.HasPrefix(line, "#"):
+			if len(rows) < 3 {
+				t.Fatalf("README.md has no table below %q", heading)
+			}
+			return rows[2:]
+		case strings.HasPrefix(line, "|"):
+			cells := strings.Split(strings.Trim(line, "|"), "|")
+			for i := range cells {
+				cells[i] = strings.ReplaceAll(strings.TrimSpace(cells[i]), "`", "")
+			}
+			rows = append(rows, cells)
+		}
+	}
+	t.Fatalf("README.md ends within the table below %q", heading)
+	return nil
+}
+
+// ofTheHello are the reasons that close an open tunnel. What neither they nor the
+// table of refusals have is a reason of DNS questions alone.
+var ofTheHello = []policy.Reason{
+	policy.ReasonSNIMismatch, policy.ReasonSNIMissing, policy.ReasonNotTLS, policy.ReasonHelloTimeout,
+}
+
+func TestREADMEListsEveryReasonWithItsStatusInOrder(t *testing.T) {
+	t.Parallel()
+	statuses := refusalStatuses(t)
+	var want, got []string
+	for _, r := range policy.Reasons() {
+		status, answered := statuses[strings.ReplaceAll(r.String(), "_", "")]
+		switch {
+		case answered:
+		case slices.Contains(ofTheHello, r):
+			status = "closed"
+		default:
+			status = "dns"
+		}
+		want = append(want, r.String()+" "+status)
+	}
+	for _, row := range table(t, "## Reasons") {
+		got = append(got, row[0]+" "+row[1])
+		if len(row) != 4 || row[2] == "" || row[3] == "" {
+			t.Errorf("the row of %s has no meaning or no cure", row[0])
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("README.md has\n%s\nthe code has\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// refusalStatuses reads the status of every reason that is answered out of the
+// table in proxy/refuse.go, by the reason's word without underscores.
+func refusalStatuses(t *testing.T) map[string]string {
+	t.Helper()
+	row := regexp.MustCompile(`policy\.Reason(\w+): +\{http\.(Status\w+),`)
+	codes := statusCodes(t)
+	found := map[string]string{}
+	for _, m := range row.FindAllStringSubmatch(read(t, "proxy/refuse.go"), -1) {
+		found[strings.ToLower(m[1])] = codes[m[2]]
+	}
+	if len(found) == 0 {
+		t.Fatal("proxy/refuse.go has no table of refusals")
+	}
+	return found
+}
+
+// statusCodes reads the numbers of the status constants from net/http.
+func statusCodes(t *testing.T) map[string]string {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "net/http").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "status.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\s+(Status\w+) += (\d{3})\b`).FindAllStringSubmatch(string(b), -1) {
+		codes[m[1]] = m[2]
+	}
+	return codes
+}
+
+func TestREADMEListsEveryMetricWithItsTypeAndLabels(t *testing.T) {
+	t.Parallel()
+	got := map[string]string{}
+	for _, row := range table(t, "## Metrics") {
+		got[row[0]] = row[1] + " " + row[2]
+	}
+	if want := registeredMetrics(t); !maps.Equal(got, want) {
+		t.Errorf("README.md has\n%s\nthe code has\n%s", lines(got), lines(want))
+	}
+}
+
+// lines prints a map for people.
+func lines(m map[string]string) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		fmt.Fprintln(&b, k, m[k])
+	}
+	return b.String()
+}
+
+// registeredMetrics finds every call of the form x.NewCounterVec(Opts{Name: …},
+// labels) and returns type and labels by name. A scrape would not do: a metric
+// with labels shows nothing before its first value.
+func registeredMetrics(t *testing.T) map[string]string {
+	t.Helper()
+	kind := regexp.MustCompile(`^New(Counter|Gauge|Histogram|Summary)(Vec|Func)?$`)
+	found := map[string]string{}
+	for _, s := range sources(t) {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) == 0 {
+				return true
+			}
+			fun, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			m := kind.FindStringSubmatch(fun.Sel.Name)
+			opts, isLit := call.Args[0].(*ast.CompositeLit)
+			if m == nil || !isLit {
+				return true
+			}
+			labels := "–"
+			if m[2] == "Vec" {
+				labels = strings.Join(stringsIn(call.Args[1]), ", ")
+			}
+			if name := stringsIn(literalKeys(opts)["Name"]); len(name) == 1 {
+				found[name[0]] = strings.ToLower(m[1]) + " " + labels
+			}
+			return true
+		})
+	}
+	return found
+}
+
+// stringsIn returns the string literals within an expression.
+func stringsIn(e ast.Expr) (all []string) {
+	if e == nil {
+		return nil
+	}
+	ast.Inspect(e, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			s, _ := strconv.Unquote(lit.Value)
+			all = append(all, s)
+		}
+		return true
+	})
+	return all
+}
+
+func TestREADMEListsEveryLimitWithItsDefault(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Parse("minimal", []byte("version: 1\nfunctions: {f: {identify: {sources: [10.0.0.0/8]}, allow: []}}\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := cfg.Limits
+	span := func(d time.Duration) string { // 12h0m0s is written 12h
+		return regexp.MustCompile(`([hm])0m?0s$`).ReplaceAllString(d.String(), "$1")
+	}
+	seconds := func(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds())) }
+	want := map[string]string{
+		"tunnels": strconv.Itoa(l.Tunnels), "tunnels_per_function": strconv.Itoa(l.TunnelsPerFunction),
+		"unidentified": strconv.Itoa(l.Unidentified), "header_timeout": seconds(l.HeaderTimeout),
+		"header_bytes": fmt.Sprintf("%dKiB", l.HeaderBytes>>10), "dial_timeout": seconds(l.DialTimeout),
+		"hello_timeout": seconds(l.HelloTimeout), "idle_timeout": seconds(l.IdleTimeout),
+		"lifetime": span(l.Lifetime), "drain": seconds(l.Drain),
+	}
+	got := map[string]string{}
+	for _, row := range table(t, "## Limits") {
+		got[row[0]] = row[1]
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("README.md has\n%s\nthe code has\n%s", lines(got), lines(want))
+	}
+}
+
+// block is a piece of YAML and where it stands.
+type block struct{ where, text string }
+
+// policiesIn returns what claims to be a policy: the blocks of documents that are
+// marked yaml and nothing else, files with a key version on top, and texts of
+// that kind within other YAML files, such as a parameter of a template.
+func policiesIn(t *testing.T) (all []block) {
+	t.Helper()
+	fence := regexp.MustCompile("(?ms)^ *```yaml *\n(.*?)^ *```")
+	walk(t, func(name string) {
+		for i, m := range fence.FindAllStringSubmatch(read(t, name), -1) {
+			all = append(all, block{fmt.Sprintf("%s, block %d", name, i+1), m[1]})
+		}
+	}, ".md")
+	walk(t, func(name string) {
+		if strings.Contains(name, "testdata/bad/") {
+			return
+		}
+		text := read(t, name)
+		if isPolicy(text) {
+			all = append(all, block{name, text})
+			return
+		}
+		for i, s := range yamlStrings(t, name, text) {
+			if isPolicy(s) {
+				all = append(all, block{fmt.Sprintf("%s, text %d", name, i+1), s})
+			}
+		}
+	}, ".yaml", ".yml")
+	return all
+}
+
+// isPolicy tells whether a text begins as a policy does, comments aside.
+func isPolicy(text string) bool {
+	return regexp.MustCompile(`^(#.*\n|\s*\n)*version: *1 *\n`).MatchString(text)
+}
+
+// yamlStrings returns every text of a YAML file; one that does not parse is
+// an error of the test.
+func yamlStrings(t *testing.T, name, text string) (all []string) {
+	t.Helper()
+	for dec := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var n yaml.Node
+		err := dec.Decode(&n)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return all
+		}
+		for todo := []*yaml.Node{&n}; len(todo) > 0; {
+			next := todo[0]
+			todo = append(todo[1:], next.Content...)
+			if next.Kind == yaml.ScalarNode {
+				all = append(all, next.Value)
+			}
+		}
+	}
+}
+
+func TestEveryPolicyInDocumentsAndExamplesLoads(t *testing.T) {
+	t.Parallel()
+	open := openFixture(t)
+	documents := 0
+	for _, b := range policiesIn(t) {
+		cfg, err := config.Parse("egress.yaml", []byte(b.text), open)
+		if err == nil {
+			_, _, err = cfg.Compile()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", b.where, err)
+		}
+		if strings.HasPrefix(b.where, "README.md") {
+			documents++
+		}
+	}
+	if documents == 0 {
+		t.Error("README.md shows no policy")
+	}
+}
+
+// openFixture returns what opens the files that examples name: a certificate, its
+// key, and a list of patterns.
+func openFixture(t *testing.T) func(string) ([]byte, error) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return func(name string) ([]byte, error) {
+		switch filepath.Ext(name) {
+		case ".key":
+			return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), nil
+		case ".crt", ".pem":
+			return bytes.Clone(certificate), nil
+		case ".txt":
+			return []byte("# partners\napi.partner.example\n*.partner.example\n"), nil
+		}
+		return nil, os.ErrNotExist
+	}
+}
+
+func TestDocumentsNameOnlyTestsAndFilesThatExist(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	walk(t, func(name string) {
+		for _, m := range declared.FindAllStringSubmatch(read(t, name), -1) {
+			tests[m[1]] = true
+		}
+	}, "_test.go")
+	code := regexp.MustCompile("`([^`\n]+)`")
+	test := regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w+$`)
+	file := regexp.MustCompile(`^[\w.-]+(/[\w.-]+)*\.(go|md|yaml|yml|txt|txtar|json)$`)
+	folders := regexp.MustCompile(`^(cmd|config|proxy|internal|benchmarks|deploy)/`)
+	walk(t, func(name string) {
+		for _, m := range code.FindAllStringSubmatch(read(t, name), -1) {
+			switch word := m[1]; {
+			case test.MatchString(word) && !tests[word]:
+				t.Errorf("%s names %s, and there is no such test", name, word)
+			case file.MatchString(word) && folders.MatchString(word):
+				if _, err := os.Stat(word); err != nil {
+					t.Errorf("%s names %s: %v", name, word, err)
+				}
+			}
+		}
+	}, ".md")
+}

@@ -1,0 +1,134 @@
+package repo
+
+import (
+	"go/ast"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// An egress controller has one egress. These files may open connections: the
+// first dials checked addresses for clients, the second asks DNS upstreams.
+var waysOut = []string{"proxy/dial.go", "internal/resolve/upstream.go"}
+
+// forbidden are the names by which Go code can open a connection or look a name
+// up without being one of the ways out, by import path.
+var forbidden = map[string]*regexp.Regexp{
+	"net":                   regexp.MustCompile(`^(Dial.*|Lookup.*|Resolve.*Addr|DefaultResolver|Resolver)$`),
+	"net/http":              regexp.MustCompile(`^(Get|Head|Post|PostForm|DefaultClient|DefaultTransport|Client)$`),
+	"crypto/tls":            regexp.MustCompile(`^Dial.*$`),
+	"syscall":               regexp.MustCompile(`^(Connect|Sendto)$`),
+	"golang.org/x/sys/unix": regexp.MustCompile(`^(Connect|Sendto|Sendmsg)$`),
+	"github.com/miekg/dns":  regexp.MustCompile(`^(Client|Dial.*|Exchange.*)$`),
+}
+
+// ownHealth may use an http.Client and a transport of its own: it is the
+// container's health check, a process that is not the proxy, and asks the admin
+// listener of the same machine alone. No client has a say in where it goes.
+const ownHealth = "cmd/proxy/healthcheck.go"
+
+func TestConnectionsAreOpenedInTwoFilesAlone(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		if strings.HasPrefix(s.name, "benchmarks/") {
+			continue
+		}
+		imports := importNames(s.file)
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := sel.X.(*ast.Ident)
+			if !ok {
+				return true
+			}
+			from := imports[pkg.Name]
+			switch re := forbidden[from]; {
+			case re == nil || !re.MatchString(sel.Sel.Name):
+			case slices.Contains(waysOut, s.name):
+				seen[s.name] = true
+			case s.name == ownHealth && from == "net/http" && sel.Sel.Name == "Client":
+			default:
+				t.Errorf("%s:%d: %s.%s opens a connection or looks a name up; only %v may", s.name, s.line(sel.Pos()), from, sel.Sel.Name, waysOut)
+			}
+			return true
+		})
+	}
+	for _, name := range waysOut {
+		if !seen[name] {
+			t.Errorf("%s opens no connection; take it off the list", name)
+		}
+	}
+}
+
+// A transport without a DialContext dials by itself, and one without a Proxy
+// key leaves open what it does with the environment.
+func TestEveryTransportHasADialOfItsOwnAndNoProxy(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, s := range sources(t) {
+		if strings.HasPrefix(s.name, "benchmarks/") {
+			continue
+		}
+		imports := importNames(s.file)
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok || !isSelector(lit.Type, imports, "net/http", "Transport") {
+				return true
+			}
+			found++
+			keys := literalKeys(lit)
+			if proxy, ok := keys["Proxy"].(*ast.Ident); !ok || proxy.Name != "nil" {
+				t.Errorf("%s:%d: the transport does not say Proxy: nil", s.name, s.line(lit.Pos()))
+			}
+			if keys["DialContext"] == nil && s.name != ownHealth {
+				t.Errorf("%s:%d: the transport has no DialContext", s.name, s.line(lit.Pos()))
+			}
+			return true
+		})
+	}
+	if found == 0 {
+		t.Error("no transport found; the check looks for the wrong thing")
+	}
+}
+
+// importNames returns the import paths of a file by the name they have in it.
+func importNames(f *ast.File) map[string]string {
+	names := map[string]string{}
+	for _, spec := range f.Imports {
+		from := strings.Trim(spec.Path.Value, `"`)
+		name := path.Base(from)
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		names[name] = from
+	}
+	return names
+}
+
+// isSelector tells whether an expression is name of the package from.
+func isSelector(e ast.Expr, imports map[string]string, from, name string) bool {
+	sel, ok := e.(*ast.SelectorExpr)
+	if !ok || sel.Sel.Name != name {
+		return false
+	}
+	pkg, ok := sel.X.(*ast.Ident)
+	return ok && imports[pkg.Name] == from
+}
+
+// literalKeys returns the values of a composite literal by their keys.
+func literalKeys(lit *ast.CompositeLit) map[string]ast.Expr {
+	keys := map[string]ast.Expr{}
+	for _, e := range lit.Elts {
+		if kv, ok := e.(*ast.KeyValueExpr); ok {
+			if id, ok := kv.Key.(*ast.Ident); ok {
+				keys[id.Name] = kv.Value
+			}
+		}
+	}
+	return keys
+}

@@ -1,0 +1,360 @@
+// Package repo holds no code. Its tests look at the repository as a whole and
+// fail where it breaks a rule that the compiler does not know: who may import
+// whom, where connections may be opened, how long things may get, and that the
+// documents say what the code does (docs_test.go).
+package repo
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// module is the path of go.mod.
+const module = "github.com/lambda-egress-proxy/lambda-egress-proxy"
+
+// Limits of shape. Tests are exempt.
+const (
+	maxFunctionLines = 70
+	maxFileLines     = 400
+	maxComplexity    = 12
+)
+
+// mayImport is the house: which packages of ours each package may import. Nobody
+// imports a package that is not among the values.
+var mayImport = map[string][]string{
+	"internal/policy":    {},
+	"internal/identity":  {},
+	"internal/resolve":   {},
+	"internal/hello":     {},
+	"internal/tunnel":    {},
+	"internal/source":    {},
+	"internal/audit":     {"internal/policy", "internal/identity"},
+	"config":             {"internal/policy", "internal/identity"},
+	"proxy":              {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/tunnel"},
+	"dnsfilter":          {"internal/policy", "internal/identity", "internal/audit"},
+	"cmd/proxy":          everything,
+	"benchmarks/compare": everything,
+}
+
+var everything = []string{
+	"config", "dnsfilter", "proxy", "internal/audit", "internal/hello", "internal/identity",
+	"internal/policy", "internal/resolve", "internal/source", "internal/tunnel",
+}
+
+// importedByMany are the third-party modules that more than two packages may
+// import, with the reason. All others are imported by one or two, so that
+// replacing one is a local change.
+var importedByMany = map[string]string{
+	"github.com/prometheus/client_golang": "metrics live in the package that counts",
+	"golang.org/x/sys":                    "it is the kernel's interface, which nothing replaces",
+}
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Standard   bool
+	Module     *struct{ Path string }
+}
+
+// listPackages runs go list over the module and what it depends on, without
+// tests.
+func listPackages(t *testing.T) (all []goPackage) {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Standard,Module", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var p goPackage
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+func TestPackagesImportOnlyWhatTheHouseAllows(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		name, ours := strings.CutPrefix(p.ImportPath, module+"/")
+		if !ours {
+			continue
+		}
+		allowed, known := mayImport[name]
+		if !known {
+			t.Errorf("%s has no line in mayImport; write which packages it may import", name)
+		}
+		for _, imp := range p.Imports {
+			if of, ok := strings.CutPrefix(imp, module+"/"); ok && !slices.Contains(allowed, of) {
+				t.Errorf("%s imports %s, which it may not", name, of)
+			}
+		}
+	}
+}
+
+func TestThirdPartyModuleIsImportedByTwoPackagesAtMost(t *testing.T) {
+	t.Parallel()
+	moduleOf := map[string]string{}
+	all := listPackages(t)
+	for _, p := range all {
+		if p.Module != nil {
+			moduleOf[p.ImportPath] = p.Module.Path
+		}
+	}
+	importers := map[string]map[string]bool{}
+	for _, p := range all {
+		name, ours := strings.CutPrefix(p.ImportPath, module+"/")
+		if !ours || strings.HasPrefix(name, "benchmarks/") {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if m := moduleOf[imp]; m != "" && m != module {
+				if importers[m] == nil {
+					importers[m] = map[string]bool{}
+				}
+				importers[m][name] = true
+			}
+		}
+	}
+	if len(importers) == 0 {
+		t.Fatal("go list shows no third-party imports")
+	}
+	for m, by := range importers {
+		if len(by) > 2 && importedByMany[m] == "" {
+			t.Errorf("%s is imported by %v, more than two packages", m, slices.Sorted(maps.Keys(by)))
+		}
+	}
+}
+
+func TestGoModReplacesNothing(t *testing.T) {
+	t.Parallel()
+	for line := range strings.Lines(read(t, "go.mod")) {
+		if strings.HasPrefix(strings.TrimSpace(line), "replace") {
+			t.Errorf("go.mod: %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+// walk calls do for every file of the repository whose name ends in one of the
+// suffixes, with its path from the root.
+func walk(t *testing.T, do func(name string), suffixes ...string) {
+	t.Helper()
+	found := 0
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == ".git":
+			return filepath.SkipDir
+		case d.IsDir():
+			return nil
+		}
+		for _, s := range suffixes {
+			if strings.HasSuffix(name, s) {
+				found++
+				do(filepath.ToSlash(name))
+				break
+			}
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Fatalf("%d files end in %v: %v", found, suffixes, err)
+	}
+}
+
+// read returns a file of the repository.
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// source is a parsed Go file.
+type source struct {
+	name string // path from the root
+	fset *token.FileSet
+	file *ast.File
+}
+
+// line returns the line of a position.
+func (s source) line(p token.Pos) int { return s.fset.Position(p).Line }
+
+// sources parses the Go files of the program whatever their build constraints;
+// tests are left out.
+func sources(t *testing.T) (all []source) {
+	t.Helper()
+	fset := token.NewFileSet()
+	walk(t, func(name string) {
+		if strings.HasSuffix(name, "_test.go") {
+			return
+		}
+		f, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, source{name, fset, f})
+	}, ".go")
+	return all
+}
+
+func TestEveryPackageHasOneCommentInTheFileOfItsName(t *testing.T) {
+	t.Parallel()
+	commented := map[string][]string{}
+	for _, s := range sources(t) {
+		dir := path.Dir(s.name)
+		commented[dir] = append(commented[dir], "")
+		if s.file.Doc == nil {
+			continue
+		}
+		commented[dir][0] += path.Base(s.name) + " "
+		want := "Package " + s.file.Name.Name + " "
+		if s.file.Name.Name == "main" {
+			want = "Command " + path.Base(dir) + " "
+		}
+		if !strings.HasPrefix(s.file.Doc.Text(), want) {
+			t.Errorf("%s: the package comment does not begin with %q", s.name, want)
+		}
+		if base := path.Base(s.name); base != s.file.Name.Name+".go" {
+			t.Errorf("%s: the package comment belongs to %s.go", s.name, s.file.Name.Name)
+		}
+	}
+	for dir, files := range commented {
+		if n := len(strings.Fields(files[0])); n != 1 {
+			t.Errorf("%s has %d package comments (%s), want 1", dir, n, strings.TrimSpace(files[0]))
+		}
+	}
+}
+
+func TestEveryExportedIdentifierHasAComment(t *testing.T) {
+	t.Parallel()
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && d.Doc == nil && (d.Recv == nil || ast.IsExported(receiver(d))) {
+					t.Errorf("%s:%d: %s has no comment", s.name, s.line(d.Pos()), d.Name.Name)
+				}
+			case *ast.GenDecl:
+				for _, name := range uncommented(d) {
+					t.Errorf("%s:%d: %s has no comment", s.name, s.line(name.Pos()), name.Name)
+				}
+			}
+		}
+	}
+}
+
+// receiver returns the name of the type that a method belongs to.
+func receiver(d *ast.FuncDecl) (name string) {
+	ast.Inspect(d.Recv.List[0].Type, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok && name == "" {
+			name = id.Name
+		}
+		return true
+	})
+	return name
+}
+
+// uncommented returns the exported names of a declaration that no comment
+// stands at: not at the name, and not at its group.
+func uncommented(d *ast.GenDecl) (names []*ast.Ident) {
+	for _, spec := range d.Specs {
+		switch spec := spec.(type) {
+		case *ast.TypeSpec:
+			if spec.Name.IsExported() && spec.Doc == nil && d.Doc == nil {
+				names = append(names, spec.Name)
+			}
+		case *ast.ValueSpec:
+			if spec.Doc != nil || spec.Comment != nil || d.Doc != nil {
+				continue
+			}
+			for _, n := range spec.Names {
+				if n.IsExported() {
+					names = append(names, n)
+				}
+			}
+		}
+	}
+	return names
+}
+
+func TestFilesAndFunctionsAreShortAndThereIsNoInit(t *testing.T) {
+	t.Parallel()
+	for _, s := range sources(t) {
+		if n := s.line(s.file.FileEnd - 1); n > maxFileLines {
+			t.Errorf("%s has %d lines, over %d", s.name, n, maxFileLines)
+		}
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			if f.Name.Name == "init" && f.Recv == nil {
+				t.Errorf("%s:%d: init() runs before anybody asked for it", s.name, s.line(f.Pos()))
+			}
+			if n := s.line(f.End()) - s.line(f.Pos()) + 1; n > maxFunctionLines {
+				t.Errorf("%s:%d: %s has %d lines, over %d", s.name, s.line(f.Pos()), f.Name.Name, n, maxFunctionLines)
+			}
+			if n := complexity(f); n > maxComplexity {
+				t.Errorf("%s:%d: %s has a cyclomatic complexity of %d, over %d", s.name, s.line(f.Pos()), f.Name.Name, n, maxComplexity)
+			}
+		}
+	}
+}
+
+// complexity returns the number of ways through a function: one, and one for
+// each branch, as gocyclo counts it.
+func complexity(f *ast.FuncDecl) int {
+	n := 1
+	ast.Inspect(f, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.IfStmt, *ast.ForStmt, *ast.RangeStmt:
+			n++
+		case *ast.CaseClause:
+			if node.List != nil {
+				n++
+			}
+		case *ast.CommClause:
+			if node.Comm != nil {
+				n++
+			}
+		case *ast.BinaryExpr:
+			if node.Op == token.LAND || node.Op == token.LOR {
+				n++
+			}
+		}
+		return true
+	})
+	return n
+}
+
+func TestNothingIsLeftForLater(t *testing.T) {
+	t.Parallel()
+	later := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b`)
+	walk(t, func(name string) {
+		n := 0
+		for line := range strings.Lines(read(t, name)) {
+			if n++; later.MatchString(line) {
+				t.Errorf("%s:%d: %s", name, n, strings.TrimSpace(line))
+			}
+		}
+	}, ".go", ".md", ".yaml", ".yml", ".txtar", "Makefile", ".ci/run")
+}
