@@ -3,7 +3,9 @@ package config
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -135,25 +137,51 @@ func (r *reader) setFile(s *set, v value) {
 	if !ok || !r.plainText(file, v.at.String(), data) {
 		return
 	}
-	_, _ = r.hash.Write(data) // a hash never fails
 	patterns := &r.config.Sets[s.index].Patterns
 	*patterns = slices.Grow(*patterns, bytes.Count(data, []byte("\n"))+1)
 	line, wrong := 0, 0
-	for text := range strings.Lines(string(data)) {
-		line++
-		if text = uncomment(text); text == "" {
-			continue
-		}
-		if r.setPattern(s, text, file, line, v.at) {
-			continue
-		}
-		if wrong++; wrong == maxListProblems {
-			r.failAt(file, line, v.at.String(), "there are %d problems up to here; the rest of the file was not read", wrong)
-			return
+	for chunk := range chunks(data) {
+		_, _ = r.hash.Write(chunk) // a hash never fails
+		for text := range strings.Lines(string(chunk)) {
+			line++
+			if text = uncomment(text); text == "" || r.setPattern(s, text, file, line, v.at) {
+				continue
+			}
+			if wrong++; wrong == maxListProblems {
+				r.failAt(file, line, v.at.String(), "there are %d problems up to here; the rest of the file was not read", wrong)
+				return
+			}
 		}
 	}
 	if wrong == 0 && len(*patterns) == 0 {
 		r.failAt(file, 1, v.at.String(), "the file has no pattern; write one a line")
+	}
+}
+
+// chunkSize is how much of a list is read between two turns of other
+// goroutines: a reload must not hold requests up, and neither a hash nor a copy
+// of megabytes can be interrupted.
+const chunkSize = 8 << 10
+
+// chunks cuts data at ends of lines and yields the processor between them.
+func chunks(data []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(data) > 0 {
+			n := len(data)
+			if n > chunkSize {
+				n = chunkSize
+				if end := bytes.IndexByte(data[n:], '\n'); end >= 0 {
+					n += end + 1
+				} else {
+					n = len(data)
+				}
+			}
+			if !yield(data[:n]) {
+				return
+			}
+			data = data[n:]
+			runtime.Gosched()
+		}
 	}
 }
 

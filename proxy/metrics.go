@@ -70,6 +70,11 @@ func (m *metrics) decided(a *account, e *audit.Event) {
 	m.decisions.WithLabelValues(e.Function, e.Verdict.String(), e.Reason.String(), e.Protocol).Inc()
 }
 
+// Count counts a decision that another server took by the same policy, such as
+// the answer to a DNS question: all decisions stand in one metric. It does not
+// keep e.
+func (s *Server) Count(e *audit.Event) { s.metrics.decided(nil, e) }
+
 // resolved observes a lookup.
 func (m *metrics) resolved(d time.Duration) { m.resolve.Observe(d.Seconds()) }
 

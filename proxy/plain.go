@@ -46,7 +46,7 @@ func (x *exchange) servePlain() (again bool) {
 // plainRequest is a plain HTTP request as net/http reads it.
 type plainRequest struct {
 	request *http.Request
-	reader  *bufio.Reader // stands behind the head
+	reader  *bufio.Reader // stands behind the head; nil: there is no body
 	url     *url.URL      // the target, with the host in canonical form
 }
 
@@ -78,13 +78,27 @@ func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
 		return nil, policy.ReasonBadTarget, nil
 	}
 	u.Scheme, u.Host = "http", hostField(t)
-	br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.raw), x.conn))
-	r, err := http.ReadRequest(br)
+	r, br, err := x.readRequest()
 	if err != nil {
 		// Our own grammar is the stricter one; this is for what it may not know.
 		return nil, policy.ReasonBadRequest, errBadHead
 	}
 	return &plainRequest{request: r, reader: br, url: u}, policy.ReasonNone, nil
+}
+
+// readRequest makes net/http's request of the head. The reader stands behind
+// the head and belongs to the body; nil where there is none.
+func (x *exchange) readRequest() (*http.Request, *bufio.Reader, error) {
+	if x.head.hasBody() {
+		br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.raw), x.conn))
+		r, err := http.ReadRequest(br)
+		return r, br, err
+	}
+	br := x.server.readers.Get().(*bufio.Reader)
+	defer x.server.readers.Put(br)
+	br.Reset(strings.NewReader(x.head.raw))
+	r, err := http.ReadRequest(br)
+	return r, nil, err
 }
 
 // hostField returns the Host field of a request to the target (RFC 9110,
@@ -174,8 +188,10 @@ func (x *exchange) forward(p *plainRequest) (again bool) {
 	if !x.finishPlain(w, body) {
 		return false
 	}
-	rest, _ := p.reader.Peek(p.reader.Buffered())
-	x.conn.unread(rest)
+	if p.reader != nil {
+		rest, _ := p.reader.Peek(p.reader.Buffered())
+		x.conn.unread(rest)
+	}
 	return true
 }
 

@@ -24,6 +24,7 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"log/slog"
 	"net"
@@ -121,6 +122,9 @@ type Server struct {
 	waiting   chan struct{} // one token for each connection that has not shown who it is
 	failed    failures
 	buffers   sync.Pool // *[]byte for heads and hellos
+	readers   sync.Pool // *bufio.Reader for heads of plain requests
+	writers   sync.Pool // *bufio.Writer for responses
+	copies    sync.Pool // *[copyBuffer]byte for bodies of responses
 
 	draining atomic.Bool
 	base     context.Context // ends when Run's context does
@@ -154,6 +158,9 @@ func New(o Options) *Server {
 	}
 	s.slots.init(o.Limits.Tunnels, o.Limits.TunnelsPerFunction, s.metrics.newAccount)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
+	s.readers.New = func() any { return bufio.NewReader(nil) }
+	s.writers.New = func() any { return bufio.NewWriter(nil) }
+	s.copies.New = func() any { return new([copyBuffer]byte) }
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.goproxy = s.newGoproxy()
 	s.transport = s.newTransport()

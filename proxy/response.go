@@ -18,6 +18,9 @@ import (
 // errShort is a response whose body does not have the length that it announced.
 var errShort = errors.New("response body differs from its Content-Length")
 
+// copyBuffer is what a response body is copied with.
+const copyBuffer = 16 << 10
+
 // response writes one HTTP/1.1 response to the client with a framing of its
 // own: a Content-Length that is kept to, or chunks, or the end of the
 // connection. It is the http.ResponseWriter that goproxy writes to. net/http's
@@ -73,7 +76,8 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.started = true
-	w.buf = bufio.NewWriter(&deadlineWriter{w.conn})
+	w.buf = w.exchange.server.writers.Get().(*bufio.Writer)
+	w.buf.Reset(&deadlineWriter{w.conn})
 	w.frame(status)
 	fmt.Fprintf(w.buf, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
 	if err := w.Header().Write(w.buf); err != nil {
@@ -158,9 +162,32 @@ func (w *response) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadFrom implements io.ReaderFrom for the copying of a body: with a buffer
+// that is used again, where io.Copy would make one of 32 KiB for each response.
+func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
+	room := w.exchange.server.copies.Get().(*[copyBuffer]byte)
+	defer w.exchange.server.copies.Put(room)
+	for {
+		got, readErr := r.Read(room[:])
+		if got > 0 {
+			put, err := w.Write(room[:got])
+			n += int64(put)
+			if err != nil {
+				return n, err
+			}
+		}
+		if errors.Is(readErr, io.EOF) {
+			return n, nil
+		}
+		if readErr != nil {
+			return n, readErr
+		}
+	}
+}
+
 // Flush implements http.Flusher.
 func (w *response) Flush() {
-	if w.started && w.err == nil {
+	if w.buf != nil && w.err == nil {
 		w.err = w.buf.Flush()
 	}
 }
@@ -186,7 +213,13 @@ func (w *response) finish() error {
 		}
 		_, _ = w.buf.Write(crlf)
 	}
-	return w.buf.Flush()
+	err := w.buf.Flush()
+	if err == nil {
+		w.buf.Reset(nil)
+		w.exchange.server.writers.Put(w.buf)
+		w.buf = nil
+	}
+	return err
 }
 
 // cut ends the connection after a response that broke off. Where the end of

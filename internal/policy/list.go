@@ -4,7 +4,13 @@ import (
 	"errors"
 	"hash/maphash"
 	"math"
+	"runtime"
 )
+
+// yieldEvery is how many patterns are compiled before other goroutines get
+// their turn: a reload of a million rules must not hold requests up for the ten
+// milliseconds after which the scheduler would step in.
+const yieldEvery = 128
 
 // errTooMuchText is the error of a list that 32-bit offsets cannot address.
 var errTooMuchText = errors.New("its patterns have more than 4 GiB of text")
@@ -90,6 +96,9 @@ func (b *listBuilder) build() (*list, error) {
 	}
 	l := &list{exact: newTable(names, nameText), wild: newTable(wilds, wildText)}
 	for i, p := range b.patterns {
+		if i%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 		t := &l.exact
 		if p.wildcard {
 			t = &l.wild
