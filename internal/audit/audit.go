@@ -231,8 +231,19 @@ func (l *Log) Healthy() bool {
 // ErrUnavailable, which Options.OnFailure can turn into a count. It returns
 // within about twice Options.Timeout, unless its own write hangs in the kernel.
 // While the output fails it does not wait at all. It does not retain e.
-func (l *Log) Record(e *Event) error {
-	err := l.record(e)
+func (l *Log) Record(e *Event) error { return l.forgive(l.record(e)) }
+
+// RecordAll writes the records of events, in their order and with nothing of
+// others between them, by one write(2) and with one time; otherwise it is as
+// Record for each of them. On an error the records of a prefix of events may be on the output, and
+// none behind it: where answers wait for records, none of them may be given. An
+// event of no valid Kind is ErrKind for all, and then nothing is written. It is
+// for some tens of events. No events are no error, and no write. It does not
+// retain them.
+func (l *Log) RecordAll(events []*Event) error { return l.forgive(l.record(events...)) }
+
+// forgive makes nil of the errors that Options.OnFailure turns into a count.
+func (l *Log) forgive(err error) error {
 	if l.onFailure == Count && errors.Is(err, ErrUnavailable) {
 		return nil
 	}
@@ -253,7 +264,7 @@ func (l *Log) Post(e *Event) {
 		l.lose(newMark(e))
 		return
 	}
-	l.append(l.open, e)
+	l.append(l.open, e, l.now())
 	l.open.refs-- // nobody reads the result
 	if !l.posted {
 		l.posted = true

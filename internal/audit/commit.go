@@ -54,19 +54,30 @@ type torn struct {
 // begun returns how many bytes of the line the output has.
 func (t *torn) begun() int { return max(0, len(t.line)-len(t.rest)) }
 
-// record is Record, whatever OnFailure says.
-func (l *Log) record(e *Event) error {
-	if e == nil || !e.Kind.valid() {
-		return ErrKind
+// record is RecordAll, whatever OnFailure says.
+func (l *Log) record(events ...*Event) error {
+	for _, e := range events {
+		if e == nil || !e.Kind.valid() {
+			return ErrKind
+		}
+	}
+	if len(events) == 0 {
+		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.admit(); err != nil {
-		l.lose(newMark(e))
+		for _, e := range events {
+			l.lose(newMark(e))
+		}
 		return unavailable(err)
 	}
-	b := l.open
-	return l.await(b, l.append(b, e))
+	b, now, end := l.open, l.now(), 0
+	for _, e := range events {
+		end = l.append(b, e, now)
+	}
+	b.refs -= len(events) - 1 // one caller reads the result
+	return l.await(b, end)
 }
 
 // unavailable makes the error of a record that was not written.
@@ -91,9 +102,9 @@ func (l *Log) admit() error {
 }
 
 // append appends the line of e to b and returns where it ends.
-func (l *Log) append(b *batch, e *Event) int {
+func (l *Log) append(b *batch, e *Event, now time.Time) int {
 	start := len(b.buf)
-	at := place{now: l.now(), seq: l.seq + 1, prev: l.prev}
+	at := place{now: now, seq: l.seq + 1, prev: l.prev}
 	b.buf = l.enc.line(b.buf, e, &at, &l.tally)
 	m := newMark(e)
 	m.end = len(b.buf)

@@ -1,0 +1,291 @@
+// Package dnsfilter is a DNS server that answers only for names that the
+// policy lets the asking function reach, so that nothing leaks through lookups.
+//
+// What it does: it takes questions over UDP and TCP, finds out by the source
+// address who asks, decides, and answers refusals by itself: no packet goes
+// upstream for a refused name. What comes back for an allowed one is judged as
+// well: every alias against the deny list, every address and address hint
+// against the rule. Encrypted ClientHello keys are taken out of HTTPS and SVCB
+// records, so that clients show the name they connect to. Every refusal is
+// recorded before it is answered.
+//
+// What it does not do: it resolves nothing (Exchange does), validates no
+// DNSSEC, serves no zones, transfers or updates, and does not decide: package
+// policy does. A caller who can ask another resolver is not stopped here.
+//
+// The way of one question: udp.go and tcp.go read it; fast.go tries to decide
+// it from the wire, which works for refusals and for what cache.go holds; all
+// else goes to slow.go, which may wait for Exchange and uses miekg/dns for
+// reading and writing. Both take the steps of exchange.go, in which the
+// decision stands before the cache, for every client, and which feeds record
+// and metrics. Both give the same bytes for what both take. The questions that
+// one read of a UDP socket brings are decided together, recorded by one write,
+// and answered after it.
+//
+//	s, err := dnsfilter.New(dnsfilter.Options{Policy: current, Exchange: ask, Audit: log, Clients: clients})
+//	socks, err := dnsfilter.Listen(ctx, addr, 0)
+//	err = s.Serve(socks) // until Shutdown
+package dnsfilter
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// Refusal is how a refused name is answered.
+type Refusal uint8
+
+// The ways to refuse. What is refused for its type or its addresses alone
+// never gets NXDOMAIN, which would speak about every type (RFC 8020).
+const (
+	NXDomain Refusal = iota // the name does not exist; the zero value
+	Refused                 // the server refuses
+	NoData                  // the name has no such record
+)
+
+// Records is what Exchange found. The filter may write to the records.
+type Records struct {
+	// Answer is the aliases from the question's name on and the records at
+	// their end, in that order, with what is left of their TTL.
+	Answer []dns.RR
+	// Authority is the SOA of a negative answer, and what else denies.
+	Authority []dns.RR
+	Rcode     int           // dns.RcodeSuccess or dns.RcodeNameError
+	TTL       time.Duration // how long all of it may be kept; zero: not at all
+	Stale     bool          // it has outlived its TTL; it is not kept
+}
+
+// Options is what a Server is made of. Policy, Exchange and Audit are required.
+type Options struct {
+	// Policy returns the policy and the identities in force. It is called for
+	// each question and must be cheap; both belong together. What the filter
+	// derives from them is made anew when one of them changes. A nil policy
+	// refuses everything.
+	Policy func() (*policy.Policy, *identity.Table)
+
+	// Exchange asks a question that the policy has allowed, of class IN, with
+	// a lower-case name; dnssec: signatures are asked for. Identical questions
+	// in flight are its to merge. An error whose Timeout method returns true is
+	// dns_timeout, any other is dns_failed.
+	Exchange func(ctx context.Context, q dns.Question, dnssec bool) (Records, error)
+
+	// Audit writes the records.
+	Audit *audit.Log
+
+	// Count is called with the event of every decision, recorded or not. It
+	// must not keep it. Nil: nothing is counted beside the metrics of this package.
+	Count func(*audit.Event)
+
+	// Clients are the addresses that may ask at all; others get no answer.
+	// Empty: nobody.
+	Clients []netip.Prefix
+
+	// ProxyProtocolFrom are the load balancers: a TCP connection from there
+	// must begin with a PROXY protocol header, from elsewhere it must not. UDP
+	// has none. Empty: nobody.
+	ProxyProtocolFrom []netip.Prefix
+
+	RefuseWith    Refusal  // zero: NXDomain
+	RefuseUnknown bool     // sources of no function get nothing; false: the names of all functions
+	RecordAll     bool     // record what is answered too; false: refusals and report mode alone
+	Types         []uint16 // record types that are answered; empty: A, AAAA, HTTPS, SVCB, CNAME, PTR
+
+	Limits Limits // see there for the zero values
+
+	Registerer prometheus.Registerer // takes the metrics; nil: they are not registered
+	Logger     *slog.Logger          // operational messages, never questions; nil discards them
+}
+
+// Limits bound what clients can make the server hold. A field that is zero or
+// less has its default.
+type Limits struct {
+	// DistinctNames bounds the names below one wildcard that one client may
+	// ask for in a minute; default 1,000. More looks like data carried in names.
+	DistinctNames int
+	// InFlight bounds the questions that wait for Exchange; default 4,096.
+	// Beyond it the answer is SERVFAIL.
+	InFlight int
+	// Conns bounds the TCP connections; default 4,096. Beyond it new ones are
+	// closed.
+	Conns int
+	// ConnsPerClient bounds those of one client; default 1,024.
+	ConnsPerClient int
+	// ConnIdle is how long a TCP client may take for its next whole question,
+	// or for taking an answer; default 8 s.
+	ConnIdle time.Duration
+	// Budget bounds the wait for Exchange; default 5 s.
+	Budget time.Duration
+	// CacheBytes bounds the packed answers that are kept, by estimate;
+	// default 16 MiB.
+	CacheBytes int
+}
+
+// withDefaults fills in what is zero.
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.DistinctNames, 1000)
+	setDefault(&l.InFlight, 4096)
+	setDefault(&l.Conns, 4096)
+	setDefault(&l.ConnsPerClient, 1024)
+	setDefault(&l.ConnIdle, 8*time.Second)
+	setDefault(&l.Budget, 5*time.Second)
+	setDefault(&l.CacheBytes, 16<<20)
+	return l
+}
+
+func setDefault[T int | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// defaultTypes are what is answered where Options.Types is empty.
+var defaultTypes = []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeCNAME, dns.TypePTR}
+
+// errIncomplete is returned by New where a required field is missing.
+var errIncomplete = errors.New("configuring the DNS filter: Policy, Exchange and Audit are required")
+
+// Server answers questions. Make one with New; its methods may be called from
+// many goroutines.
+type Server struct {
+	opt     Options
+	log     *slog.Logger
+	metrics *metrics
+	types   map[uint16]bool
+	names   *distinct
+
+	building sync.Mutex // of the snapshot
+	current  atomic.Pointer[snapshot]
+
+	base    context.Context // ends with Shutdown's patience
+	stop    context.CancelFunc
+	flights chan struct{} // a token for each question that waits for Exchange
+	conns   connections
+
+	mu      sync.Mutex
+	closing bool
+	socks   map[*Sockets]struct{}
+	working sync.WaitGroup // readers, connections and questions in flight
+}
+
+// New makes a Server of the options.
+func New(o Options) (*Server, error) {
+	if o.Policy == nil || o.Exchange == nil || o.Audit == nil {
+		return nil, errIncomplete
+	}
+	o.Limits = o.Limits.withDefaults()
+	if len(o.Types) == 0 {
+		o.Types = defaultTypes
+	}
+	s := &Server{
+		opt:     o,
+		log:     o.Logger,
+		metrics: newMetrics(o.Registerer),
+		types:   map[uint16]bool{},
+		names:   newDistinct(o.Limits.DistinctNames),
+		flights: make(chan struct{}, o.Limits.InFlight),
+		socks:   map[*Sockets]struct{}{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	for _, t := range o.Types {
+		s.types[t] = true
+	}
+	s.conns.init(o.Limits.Conns, o.Limits.ConnsPerClient)
+	s.base, s.stop = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Serve answers what comes in on the sockets until Shutdown closes them; then
+// it returns nil. An error is one of a socket that retrying does not cure; all
+// sockets are closed then. It takes the sockets over.
+func (s *Server) Serve(socks *Sockets) error {
+	defer socks.Close()
+	if !s.take(socks) {
+		return nil
+	}
+	defer s.leave(socks)
+	readers := len(socks.udp) + 1
+	errs := make(chan error, readers)
+	for _, c := range socks.udp {
+		go s.readUDP(c, errs)
+	}
+	go s.acceptTCP(socks.tcp, errs)
+	var first error
+	for range readers {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+		socks.hush()
+	}
+	socks.flights.Wait()
+	return first
+}
+
+// take takes sockets into the set that Shutdown closes; false: it has been
+// called.
+func (s *Server) take(socks *Sockets) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.socks[socks] = struct{}{}
+	s.working.Add(1)
+	return true
+}
+
+// leave takes them out.
+func (s *Server) leave(socks *Sockets) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.socks, socks)
+	s.working.Done()
+}
+
+// work counts a goroutine that Shutdown waits for; false: it is too late.
+func (s *Server) work() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.working.Add(1)
+	return true
+}
+
+// Shutdown stops taking questions, waits until those in flight are answered or
+// ctx ends, then gives the rest up. It returns when the last goroutine has
+// ended; Serve has then let go of its sockets.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closing = true
+	for socks := range s.socks {
+		socks.hush()
+	}
+	s.mu.Unlock()
+	s.conns.hurry()
+	defer context.AfterFunc(ctx, func() {
+		s.stop()
+		s.conns.close()
+	})()
+	s.working.Wait()
+	s.stop()
+}
+
+// Refresh prepares what belongs to the policy now in force, so that no
+// question has to wait for it. It is of use after a change of a large policy,
+// and never needed.
+func (s *Server) Refresh() { s.snapshot().prepare(!s.opt.RefuseUnknown) }

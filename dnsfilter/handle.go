@@ -1,0 +1,175 @@
+package dnsfilter
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// outcome is what deciding made of a packet.
+type outcome uint8
+
+const (
+	silent  outcome = iota // no answer: the zero value
+	settled                // record and answer are to come, without waiting
+	waits                  // the slow path has to answer
+)
+
+// form is how the answer to a decided packet is made.
+type form uint8
+
+const (
+	wired   form = iota // by the fast path
+	crowded             // by the slow path: it had to wait, and there is no room
+	broken              // SERVFAIL: deciding panicked
+)
+
+// asked tells whether a packet from that client is worth an answer, and counts
+// it where it is not. Nothing is answered to who may not ask, and nothing to a
+// response, so that two servers cannot keep each other busy.
+func (s *Server) asked(pkt []byte, client netip.Addr) bool {
+	switch {
+	case !s.mayAsk(client):
+		s.metrics.drop(causeClient)
+	case len(pkt) < headerLen:
+		s.metrics.drop(causeShort)
+	case pkt[2]&bitQR != 0:
+		s.metrics.drop(causeResponse)
+	default:
+		return true
+	}
+	return false
+}
+
+// mayAsk tells whether the address may ask at all.
+func (s *Server) mayAsk(a netip.Addr) bool {
+	for _, p := range s.opt.Clients {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// decide takes a packet as far as it goes without a record. Of questions that
+// wait it takes a token of flights, which handleSlow gives back; where there is
+// none the question is refused.
+func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (o outcome) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.panicked(fault)
+			x.form, x.event.ID, o = broken, 0, settled
+		}
+	}()
+	if !s.asked(pkt, client.Addr()) {
+		return silent
+	}
+	if x.decideFast(s, pkt, client, now, tcp) {
+		return settled
+	}
+	select {
+	case s.flights <- struct{}{}:
+		s.metrics.waiting.Inc()
+		return waits
+	default:
+	}
+	x.begin(s, client, now)
+	if _, bad := x.readSlow(pkt, tcp); bad {
+		x.query.wire = nil
+	}
+	x.settle(policy.Deny, policy.ReasonLimitTotal)
+	x.form = crowded
+	return settled
+}
+
+// record writes the records of decided questions, by one write. Nobody may be
+// answered before it has returned.
+func (s *Server) record(events []*audit.Event) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.panicked(fault)
+			err = audit.ErrUnavailable
+		}
+	}()
+	return s.opt.Audit.RecordAll(events)
+}
+
+// answer appends the answer to a decided packet to dst; failed: its record, if
+// it has one, could not be written.
+func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (reply []byte) {
+	start := len(dst)
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.panicked(fault)
+			reply = appendFailure(pkt, dst[:start])
+		}
+	}()
+	if x.form == broken {
+		return appendFailure(pkt, dst)
+	}
+	if !x.recorded() {
+		failed = nil
+	}
+	x.conclude(failed)
+	if x.form == crowded {
+		reason := x.event.Reason
+		return append(dst, x.writeRefusal(pkt, reason, s.refusalOf(reason))...)
+	}
+	return x.answerFast(pkt, dst)
+}
+
+// handleFast answers one packet without waiting, appending to dst. It returns
+// settled where the answer is there.
+func (s *Server) handleFast(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool, dst []byte) ([]byte, outcome) {
+	o := s.decide(x, pkt, client, now, tcp)
+	if o != settled {
+		return dst, o
+	}
+	var err error
+	if x.recorded() {
+		err = s.record([]*audit.Event{&x.event})
+	}
+	return s.answer(x, pkt, err, dst), o
+}
+
+// handleSlow answers a packet that handleFast said has to wait.
+func (s *Server) handleSlow(pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
+	defer func() {
+		<-s.flights
+		s.metrics.waiting.Dec()
+		if fault := recover(); fault != nil {
+			s.panicked(fault)
+			reply = appendFailure(pkt, nil)
+		}
+	}()
+	var x exchange
+	return x.answerSlow(s.base, s, pkt, client, time.Now(), tcp)
+}
+
+// panicked counts a panic and tells where it was, not for which question.
+func (s *Server) panicked(fault any) {
+	s.metrics.panics.Inc()
+	s.log.LogAttrs(context.Background(), slog.LevelError, "answering a question panicked",
+		slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+}
+
+// appendFailure appends SERVFAIL to pkt, with its question where that can be
+// found. It reads no more than it must: something has just gone wrong.
+func appendFailure(pkt, dst []byte) []byte {
+	questions := byte(0)
+	wire, ok := rawName(pkt)
+	if end := headerLen + len(wire) + 4; ok && end <= len(pkt) {
+		pkt, questions = pkt[:end], 1
+	} else {
+		pkt = pkt[:headerLen]
+	}
+	dst = append(dst, pkt[0], pkt[1], bitQR|pkt[2]&(0x78|bitRD), bitRA|dns.RcodeServerFailure, 0, questions, 0, 0, 0, 0, 0, 0)
+	return append(dst, pkt[headerLen:]...)
+}

@@ -1,0 +1,124 @@
+package dnsfilter
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// Why a packet or connection got no answer: values of the label cause.
+const (
+	causeClient    = "client"    // the source may not ask
+	causeResponse  = "response"  // it is a response, no question
+	causeShort     = "short"     // it has no whole header
+	causeTruncated = "truncated" // it is larger than any question
+	causeTotal     = "total"     // as many connections as there may be
+	causePerClient = "per_client"
+	causeProxy     = "proxy_header" // missing, or not one
+)
+
+// typeLabels are the types that have a label of their own; others are "other".
+var typeLabels = map[uint16]string{
+	dns.TypeA: "A", dns.TypeAAAA: "AAAA", dns.TypeHTTPS: "HTTPS", dns.TypeSVCB: "SVCB",
+	dns.TypeCNAME: "CNAME", dns.TypePTR: "PTR", dns.TypeTXT: "TXT", dns.TypeNS: "NS",
+	dns.TypeSOA: "SOA", dns.TypeMX: "MX", dns.TypeSRV: "SRV", dns.TypeANY: "ANY", dns.TypeNULL: "NULL",
+}
+
+// decided is what one counter of decisions counts.
+type decided struct {
+	function string
+	verdict  policy.Verdict
+	reason   policy.Reason
+	qtype    uint16 // 0: one that has no label of its own
+}
+
+// metrics counts what the server decides and drops. Every label is of a closed
+// set: functions of the file, verdicts, reasons, types, causes.
+type metrics struct {
+	answers *prometheus.CounterVec
+	dropped *prometheus.CounterVec
+	refused *prometheus.CounterVec
+	conns   prometheus.Gauge
+	waiting prometheus.Gauge
+	panics  prometheus.Counter
+	hit     prometheus.Counter
+	miss    prometheus.Counter
+
+	// known are the counters of answers that have been used, so that a question
+	// does not hash its labels. The map is replaced, never changed.
+	known  atomic.Pointer[map[decided]prometheus.Counter]
+	adding sync.Mutex
+}
+
+// newMetrics registers the metrics; reg may be nil.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	packed := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_dns_packed_total",
+		Help: "Allowed questions, by whether a packed answer was at hand (hit) or the resolver was asked (miss).",
+	}, []string{"result"})
+	m := &metrics{
+		answers: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_answers_total",
+			Help: "Decisions on DNS questions, by function (empty: unidentified), verdict, reason and record type.",
+		}, []string{"function", "verdict", "reason", "type"}),
+		dropped: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_dropped_total",
+			Help: "Packets and connections that got no answer, by cause.",
+		}, []string{"cause"}),
+		refused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_connections_refused_total",
+			Help: "TCP connections that were closed at once, by the limit they met.",
+		}, []string{"cause"}),
+		conns: f.NewGauge(prometheus.GaugeOpts{
+			Name: "egress_dns_connections",
+			Help: "Open TCP connections of DNS clients.",
+		}),
+		waiting: f.NewGauge(prometheus.GaugeOpts{
+			Name: "egress_dns_in_flight",
+			Help: "Questions that wait for the resolver.",
+		}),
+		panics: f.NewCounter(prometheus.CounterOpts{
+			Name: "egress_dns_panics_total",
+			Help: "Questions whose handling panicked; each got SERVFAIL.",
+		}),
+		hit:  packed.WithLabelValues("hit"),
+		miss: packed.WithLabelValues("miss"),
+	}
+	m.known.Store(&map[decided]prometheus.Counter{})
+	return m
+}
+
+// decided counts a decision.
+func (m *metrics) decided(e *audit.Event, qtype uint16) {
+	label, known := typeLabels[qtype]
+	if !known {
+		label, qtype = "other", 0
+	}
+	key := decided{e.Function, e.Verdict, e.Reason, qtype}
+	c := (*m.known.Load())[key]
+	if c == nil {
+		c = m.answers.WithLabelValues(e.Function, e.Verdict.String(), e.Reason.String(), label)
+		m.remember(key, c)
+	}
+	c.Inc()
+}
+
+// remember adds a counter to the known ones.
+func (m *metrics) remember(key decided, c prometheus.Counter) {
+	m.adding.Lock()
+	defer m.adding.Unlock()
+	next := maps.Clone(*m.known.Load())
+	next[key] = c
+	m.known.Store(&next)
+}
+
+// drop counts a packet or connection that got no answer.
+func (m *metrics) drop(cause string) { m.dropped.WithLabelValues(cause).Inc() }

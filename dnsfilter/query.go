@@ -1,0 +1,156 @@
+package dnsfilter
+
+import (
+	"encoding/binary"
+
+	"github.com/miekg/dns"
+)
+
+// Sizes of RFC 1035 and RFC 6891.
+const (
+	headerLen    = 12
+	maxWireName  = 255
+	maxLabel     = 63
+	plainUDP     = 512  // what a client without EDNS takes
+	ourUDP       = 1232 // what fits every path unfragmented
+	maxTCP       = 65535
+	optLen       = 11 // an OPT record without options
+	flagsDO      = 1 << 15
+	pointerToTop = 0xC00C // to the question's name
+)
+
+// Bits of the third and fourth byte of a header.
+const (
+	bitQR = 0x80
+	bitAA = 0x04
+	bitTC = 0x02
+	bitRD = 0x01
+	bitRA = 0x80
+	bitCD = 0x10
+)
+
+// query is a question as either path has read it. Its name is lower case.
+type query struct {
+	text   []byte // the name without its last dot; bytes that are of no hostname are escaped
+	wire   []byte // the name as it was sent, within the packet
+	qtype  uint16
+	qclass uint16
+	opcode int
+	limit  int // bytes that the client takes
+	edns   bool
+	do     bool
+}
+
+// questionEnd returns where the question ends in its packet.
+func (q *query) questionEnd() int { return headerLen + len(q.wire) + 4 }
+
+// readFast reads a question in the form that nearly all have: one name of
+// letters, digits, hyphens and underscores, class IN, an ordinary type, and at
+// most an OPT record without unusual options. It returns false for everything
+// else, well-formed or not: that is for the slow path. It keeps text in q's own
+// memory.
+func (q *query) readFast(pkt []byte, tcp bool) bool {
+	if len(pkt) < headerLen || pkt[2]&^bitRD != 0 || !oneQuestion(pkt) {
+		return false
+	}
+	end, ok := q.readName(pkt)
+	if !ok || end+4 > len(pkt) {
+		return false
+	}
+	q.qtype, q.qclass = binary.BigEndian.Uint16(pkt[end:]), binary.BigEndian.Uint16(pkt[end+2:])
+	if q.qclass != dns.ClassINET || !ordinary(q.qtype) {
+		return false
+	}
+	q.opcode, q.edns, q.do, q.limit = dns.OpcodeQuery, false, false, plainUDP
+	rest := pkt[end+4:]
+	switch binary.BigEndian.Uint16(pkt[10:]) {
+	case 0:
+		ok = len(rest) == 0
+	case 1:
+		ok = q.readOPT(rest)
+	default:
+		ok = false
+	}
+	if tcp {
+		q.limit = maxTCP
+	}
+	return ok
+}
+
+// oneQuestion tells whether a header announces one question, no record before
+// the additional ones, and no response code.
+func oneQuestion(pkt []byte) bool {
+	return pkt[3]&0x0f == 0 && binary.BigEndian.Uint16(pkt[4:]) == 1 && binary.BigEndian.Uint32(pkt[6:]) == 0
+}
+
+// ordinary tells whether a type is one of records, not OPT and not one of the
+// questions about types (RFC 6895, section 3.1).
+func ordinary(qtype uint16) bool {
+	return qtype != dns.TypeNone && qtype != dns.TypeOPT && (qtype < 128 || qtype > 255)
+}
+
+// readName reads the name of the question and returns where it ends.
+func (q *query) readName(pkt []byte) (end int, ok bool) {
+	q.text = q.text[:0]
+	at := headerLen
+	for at < len(pkt) && pkt[at] != 0 {
+		n := int(pkt[at])
+		if n > maxLabel || at+1+n >= len(pkt) || at+1+n-headerLen >= maxWireName {
+			return 0, false
+		}
+		for _, c := range pkt[at+1 : at+1+n] {
+			if c = nameBytes[c]; c == 0 {
+				return 0, false
+			}
+			q.text = append(q.text, c)
+		}
+		q.text = append(q.text, '.')
+		at += 1 + n
+	}
+	if at >= len(pkt) || len(q.text) == 0 {
+		return 0, false // cut off, or the root
+	}
+	q.text = q.text[:len(q.text)-1]
+	q.wire = pkt[headerLen : at+1]
+	return at + 1, true
+}
+
+// nameBytes maps the bytes of a hostname to lower case, others to 0.
+var nameBytes = [256]byte{
+	'-': '-', '_': '_',
+	'0': '0', '1': '1', '2': '2', '3': '3', '4': '4', '5': '5', '6': '6', '7': '7', '8': '8', '9': '9',
+	'a': 'a', 'b': 'b', 'c': 'c', 'd': 'd', 'e': 'e', 'f': 'f', 'g': 'g', 'h': 'h', 'i': 'i', 'j': 'j',
+	'k': 'k', 'l': 'l', 'm': 'm', 'n': 'n', 'o': 'o', 'p': 'p', 'q': 'q', 'r': 'r', 's': 's', 't': 't',
+	'u': 'u', 'v': 'v', 'w': 'w', 'x': 'x', 'y': 'y', 'z': 'z',
+	'A': 'a', 'B': 'b', 'C': 'c', 'D': 'd', 'E': 'e', 'F': 'f', 'G': 'g', 'H': 'h', 'I': 'i', 'J': 'j',
+	'K': 'k', 'L': 'l', 'M': 'm', 'N': 'n', 'O': 'o', 'P': 'p', 'Q': 'q', 'R': 'r', 'S': 's', 'T': 't',
+	'U': 'u', 'V': 'v', 'W': 'w', 'X': 'x', 'Y': 'y', 'Z': 'z',
+}
+
+// readOPT reads an OPT record of version 0 that ends the packet. Of options it
+// takes cookies and padding, which need no reading; what others hold miekg/dns
+// may find wrong.
+func (q *query) readOPT(b []byte) bool {
+	if len(b) < optLen || b[0] != 0 || binary.BigEndian.Uint16(b[1:]) != dns.TypeOPT || b[5] != 0 || b[6] != 0 ||
+		int(binary.BigEndian.Uint16(b[9:])) != len(b)-optLen {
+		return false
+	}
+	for options := b[optLen:]; len(options) > 0; {
+		if len(options) < 4 {
+			return false
+		}
+		code, n := binary.BigEndian.Uint16(options), int(binary.BigEndian.Uint16(options[2:]))
+		if code != dns.EDNS0COOKIE && code != dns.EDNS0PADDING || 4+n > len(options) {
+			return false
+		}
+		options = options[4+n:]
+	}
+	q.setEDNS(binary.BigEndian.Uint16(b[3:]), binary.BigEndian.Uint16(b[7:])&flagsDO != 0)
+	return true
+}
+
+// setEDNS takes over what an OPT record says.
+func (q *query) setEDNS(size uint16, do bool) {
+	q.edns, q.do = true, do
+	q.limit = min(max(int(size), plainUDP), ourUDP)
+}

@@ -1,0 +1,170 @@
+package dnsfilter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+)
+
+// upstream is a DNS server on loopback that counts its packets.
+type upstream struct {
+	addr    netip.AddrPort
+	packets atomic.Int64
+}
+
+// newUpstream serves a handler over UDP.
+func newUpstream(t *testing.T, handle func(m *dns.Msg, name string)) *upstream {
+	t.Helper()
+	u := &upstream{}
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.addr = c.LocalAddr().(*net.UDPAddr).AddrPort()
+	started := make(chan struct{})
+	s := &dns.Server{PacketConn: c, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		u.packets.Add(1)
+		m := new(dns.Msg).SetReply(q)
+		handle(m, q.Question[0].Name)
+		_ = w.WriteMsg(m)
+	})}
+	ended := make(chan struct{})
+	go func() {
+		_ = s.ActivateAndServe()
+		close(ended)
+	}()
+	<-started
+	t.Cleanup(func() {
+		_ = s.Shutdown()
+		<-ended
+	})
+	return u
+}
+
+// timedOut is the error of an upstream that is silent.
+type timedOut struct{ error }
+
+func (timedOut) Timeout() bool { return true }
+
+// over makes the rig's Exchange ask a real resolver in front of the upstream.
+func over(t *testing.T, u netip.AddrPort, wait time.Duration) func(*dnsfilter.Options) {
+	t.Helper()
+	r, err := resolve.New(resolve.Config{Upstreams: []netip.AddrPort{u}, Hosts: "/dev/null", Timeout: wait})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return func(o *dnsfilter.Options) {
+		o.Exchange = func(ctx context.Context, q dns.Question, do bool) (dnsfilter.Records, error) {
+			found, err := r.Exchange(ctx, q, do)
+			if errors.Is(err, resolve.ErrTimeout) {
+				err = timedOut{err}
+			}
+			return dnsfilter.Records{Answer: found.Answer, Authority: found.Authority, Rcode: found.Rcode, TTL: found.TTL, Stale: found.Stale}, err
+		}
+	}
+}
+
+func TestRefusedNamesSendNoPacketUpstream(t *testing.T) {
+	u := newUpstream(t, func(m *dns.Msg, name string) { m.Answer = []dns.RR{mustRR(name + " 60 A 8.8.8.8")} })
+	r := newRig(t, nil, over(t, u.addr, time.Second))
+	c := dial(t, "udp", billing, r.listen(t, "127.0.0.1:0"))
+	for i := range 1000 {
+		if m := exchange(t, c, question(fmt.Sprintf("data%d.evil.example.", i), "A")); m.Rcode != dns.RcodeNameError {
+			t.Fatalf("answer: %v", m)
+		}
+	}
+	if u.packets.Load() != 0 {
+		t.Errorf("%d packets upstream", u.packets.Load())
+	}
+	if m := exchange(t, c, question("api.example.org.", "A")); len(m.Answer) != 1 || u.packets.Load() != 1 {
+		t.Errorf("an allowed name: %v, %d packets", m, u.packets.Load())
+	}
+}
+
+func TestIdenticalQuestionsInFlightAreOnePacketUpstream(t *testing.T) {
+	release := make(chan struct{})
+	u := newUpstream(t, func(m *dns.Msg, name string) {
+		<-release
+		m.Answer = []dns.RR{mustRR(name + " 60 A 8.8.8.8")}
+	})
+	r := newRig(t, nil, over(t, u.addr, 10*time.Second))
+	addr := r.listen(t, "127.0.0.1:0")
+	var asking sync.WaitGroup
+	for range 10 {
+		asking.Go(func() {
+			c := &dns.Conn{Conn: dial(t, "udp", billing, addr)}
+			for range 100 {
+				_, _ = c.Write(question("api.example.org.", "A"))
+			}
+			for range 100 {
+				if m, err := c.ReadMsg(); err != nil || len(m.Answer) != 1 {
+					t.Errorf("answer: %v, %v", m, err)
+					return
+				}
+			}
+		})
+	}
+	waitFor(t, func() bool { return r.metric("egress_dns_in_flight") == 1000 })
+	close(release)
+	asking.Wait()
+	if u.packets.Load() != 1 {
+		t.Errorf("%d packets upstream", u.packets.Load())
+	}
+}
+
+func TestWhatUpstreamSendsBeyondTheQuestionGoesNowhere(t *testing.T) {
+	u := newUpstream(t, func(m *dns.Msg, name string) {
+		m.Answer = []dns.RR{mustRR(name + " 60 CNAME edge.cdn.example."), mustRR("edge.cdn.example. 60 A 8.8.8.8"), mustRR("victim.example.org. 60 A 8.8.4.4")}
+		m.Ns = []dns.RR{mustRR("example.org. 60 NS ns.evil.example.")}
+		m.Extra = []dns.RR{mustRR("ns.evil.example. 60 A 8.8.4.4")}
+	})
+	r := newRig(t, nil, over(t, u.addr, time.Second))
+	for range 2 {
+		m := r.ask(question("api.example.org.", "A"), billing)
+		if len(m.Answer) != 2 || len(m.Ns) != 0 || len(m.Extra) != 1 {
+			t.Errorf("answer: %v", m)
+		}
+	}
+}
+
+func TestUpstreamThatIsDownIsServfailWithinTheBudget(t *testing.T) {
+	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := closed.LocalAddr().(*net.UDPAddr).AddrPort()
+	_ = closed.Close()
+	silentServer, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silentServer.Close()
+	for what, tt := range map[string]struct {
+		addr   netip.AddrPort
+		reason string
+	}{
+		"closed": {down, "dns_failed"},
+		"silent": {silentServer.LocalAddr().(*net.UDPAddr).AddrPort(), "dns_timeout"},
+	} {
+		r := newRig(t, nil, func(o *dnsfilter.Options) {
+			over(t, tt.addr, 100*time.Millisecond)(o)
+			o.Limits.Budget = 5 * time.Second
+		})
+		m := r.ask(question("api.example.org.", "A"), billing)
+		if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != tt.reason {
+			t.Errorf("%s: %v", what, m)
+		}
+	}
+}

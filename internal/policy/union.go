@@ -1,0 +1,235 @@
+package policy
+
+import (
+	"fmt"
+	"hash/maphash"
+	"net/netip"
+	"time"
+)
+
+// Lookup is the answer to the question whether a name may be looked up. A
+// lookup has no port: any rule that has the name, has a port and has not
+// expired allows it. The zero Lookup refuses and permits no address.
+type Lookup struct {
+	Decision
+	// Wildcard is the part of the name that stands behind the "*." of the
+	// pattern that allows it. "": a pattern for the name itself, or none.
+	Wildcard string
+
+	function *Function // whose rules were asked
+	union    *Union    // instead of function: the rules of all
+	name     string
+	now      int64
+}
+
+// PermitsAddress tells whether an answer to the lookup may hold a. Where rules
+// open the name on several ports with addresses of their own, any of them
+// permits: the proxy tells ports apart when it comes to a connection.
+func (l *Lookup) PermitsAddress(a netip.Addr) bool {
+	if l.Decision.PermitsAddress(a) {
+		return true
+	}
+	if l.Verdict != Allow {
+		return false
+	}
+	permitted := false
+	l.each(func(r Rule, _ string) bool {
+		permitted = r.terms.holds(l.now) == ReasonNone && r.permits(a)
+		return !permitted
+	})
+	return permitted
+}
+
+// Denies returns the line of the deny list that has the name. A nil policy has
+// no deny list.
+func (p *Policy) Denies(n Name) (Rule, bool) {
+	if p == nil {
+		return Rule{}, false
+	}
+	e, denied := p.deny.first(p.seed, n.s)
+	if !denied {
+		return Rule{}, false
+	}
+	return Rule{deny: true, index: e.index, line: e.line}, true
+}
+
+// Lookup decides whether f may look a name up: the deny list first, then the
+// function's rules, whatever their ports. In report mode a refusal by the rules
+// becomes Report. A nil policy, a nil function and the zero name are refused.
+// It does not allocate.
+func (p *Policy) Lookup(f *Function, n Name, now time.Time) Lookup {
+	if p == nil || f == nil || n.IsZero() {
+		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
+	}
+	l := Lookup{function: f, name: n.s, now: now.Unix()}
+	l.decide(p, n)
+	if l.Verdict == Deny && l.Reason != ReasonHostDenied && f.Reports(now) {
+		l.Verdict = Report
+	}
+	return l
+}
+
+// decide walks the deny list and the rules.
+func (l *Lookup) decide(p *Policy, n Name) {
+	if rule, denied := p.Denies(n); denied {
+		l.Decision = Decision{Reason: ReasonHostDenied, Rule: rule}
+		return
+	}
+	l.Decision = Decision{Reason: ReasonHostNotAllowed}
+	l.each(func(r Rule, suffix string) bool {
+		reason := r.terms.holds(l.now)
+		if reason == ReasonNone {
+			l.Decision, l.Wildcard = Decision{Verdict: Allow, Rule: r}, suffix
+			return false
+		}
+		if l.Reason == ReasonHostNotAllowed {
+			l.Decision = Decision{Reason: reason, Rule: r}
+		}
+		return true
+	})
+}
+
+// each calls yield for every rule that has the name, the exact ones first, then
+// the longer wildcards before the shorter, until it returns false.
+func (l *Lookup) each(yield func(r Rule, suffix string) bool) {
+	if l.union != nil {
+		l.union.each(l.name, yield)
+	} else if l.function != nil {
+		l.function.each(l.name, yield)
+	}
+}
+
+// holds tells whether the terms allow any port at that Unix second, or why not.
+func (t *Terms) holds(now int64) Reason {
+	if len(t.Ports) == 0 {
+		return ReasonPortNotAllowed
+	}
+	return t.fit(t.Ports[0], now)
+}
+
+// each calls yield for every rule of the function that has the name.
+func (f *Function) each(name string, yield func(r Rule, suffix string) bool) {
+	if f.exact && !f.eachAt(name, false, yield) {
+		return
+	}
+	s := newSuffixes(name, f.depth.most)
+	for suffix, labels, ok := s.next(); ok; suffix, labels, ok = s.next() {
+		if f.depth.has(labels) && !f.eachAt(suffix, true, yield) {
+			return
+		}
+	}
+}
+
+// eachAt calls yield for the rules of one pattern text. It returns false once
+// yield has.
+func (f *Function) eachAt(text string, wild bool, yield func(r Rule, suffix string) bool) bool {
+	h := maphash.String(f.seed, text)
+	suffix := ""
+	if wild {
+		suffix = text
+	}
+	c := f.own.table(wild).find(h, text)
+	for e, ok := c.next(); ok; e, ok = c.next() {
+		if !yield(Rule{function: f, terms: f.terms[e.terms], index: e.index, line: e.line}, suffix) {
+			return false
+		}
+	}
+	for i := range f.sets {
+		ref := &f.sets[i]
+		c := ref.list.table(wild).find(h, text)
+		if _, ok := c.next(); ok && !yield(f.ruleOf(ref), suffix) {
+			return false
+		}
+	}
+	return true
+}
+
+// ruleOf returns an allow entry that names a set in the form that is handed out.
+func (f *Function) ruleOf(ref *setRef) Rule {
+	return Rule{function: f, terms: ref.rule.terms, index: ref.rule.index, line: ref.rule.line}
+}
+
+// Union is the names of all functions of a policy in one list: what a caller
+// gets who might be any of them. It is immutable. A nil *Union refuses
+// everything.
+//
+// It takes one entry for each distinct pattern and set of addresses, however
+// many functions have it; of several the one that expires last is kept, and
+// with it the rule that records show.
+type Union struct {
+	policy *Policy
+	list   *list
+	rules  []Rule // by the terms of an entry
+}
+
+// NewUnion builds the union of p's functions, which takes a time and memory
+// that grow with the file: keep it as long as the policy. Of a nil policy it
+// is nil.
+func NewUnion(p *Policy) (*Union, error) {
+	if p == nil {
+		return nil, nil
+	}
+	b := unionBuilder{
+		at:      map[unionKey]int{},
+		numbers: map[Rule]int32{},
+		list:    listBuilder{seed: p.seed},
+		done:    map[setClass]*Terms{},
+	}
+	for _, name := range p.names {
+		b.add(p.functions[name])
+	}
+	l, err := b.list.build()
+	if err != nil {
+		return nil, fmt.Errorf("compiling the union of all functions: %w", err)
+	}
+	return &Union{policy: p, list: l, rules: b.rules}, nil
+}
+
+// Lookup decides whether any function may look the name up, by the deny list
+// and by the rules alone: report mode is of a function, and nobody knows which
+// one asks. It does not allocate.
+func (u *Union) Lookup(n Name, now time.Time) Lookup {
+	if u == nil || n.IsZero() {
+		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
+	}
+	l := Lookup{union: u, name: n.s, now: now.Unix()}
+	l.decide(u.policy, n)
+	return l
+}
+
+// each calls yield for every rule of the union that has the name.
+func (u *Union) each(name string, yield func(r Rule, suffix string) bool) {
+	if !u.list.exact.empty() && !u.eachAt(name, false, yield) {
+		return
+	}
+	s := newSuffixes(name, u.list.depth.most)
+	for suffix, labels, ok := s.next(); ok; suffix, labels, ok = s.next() {
+		if u.list.depth.has(labels) && !u.eachAt(suffix, true, yield) {
+			return
+		}
+	}
+}
+
+// eachAt calls yield for the rules of one pattern text. It returns false once
+// yield has.
+func (u *Union) eachAt(text string, wild bool, yield func(r Rule, suffix string) bool) bool {
+	suffix := ""
+	if wild {
+		suffix = text
+	}
+	c := u.list.table(wild).find(maphash.String(u.policy.seed, text), text)
+	for e, ok := c.next(); ok; e, ok = c.next() {
+		if !yield(u.rules[e.terms], suffix) {
+			return false
+		}
+	}
+	return true
+}
+
+// Patterns returns how many entries the union has.
+func (u *Union) Patterns() int {
+	if u == nil {
+		return 0
+	}
+	return u.list.count
+}

@@ -1,0 +1,251 @@
+package policy_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+// mustName parses a name that the test knows to be good.
+func mustName(s string) policy.Name {
+	n, err := policy.ParseName(s)
+	if err != nil {
+		panic(s + ": " + err.Error())
+	}
+	return n
+}
+
+// mustUnion builds a union that the test knows to be possible.
+func mustUnion(tb testing.TB, p *policy.Policy) *policy.Union {
+	tb.Helper()
+	u, err := policy.NewUnion(p)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return u
+}
+
+// opening gives a rule addresses and an expiry; a zero expiry: none.
+func opening(r policy.RuleSpec, expires time.Time, addresses ...string) policy.RuleSpec {
+	t := *r.Terms
+	t.Expires = expires
+	for _, a := range addresses {
+		t.Addresses = append(t.Addresses, netip.MustParsePrefix(a))
+	}
+	r.Terms = &t
+	return r
+}
+
+// past and future are expiries.
+var past, future = noon.Add(-time.Hour), noon.Add(time.Hour)
+
+// lookupSpec is a policy of two functions, one in report mode, and a set.
+func lookupSpec() policy.Spec {
+	return policy.Spec{
+		Deny: deny("*.denied.test"),
+		Sets: [][]policy.Pattern{{mustPattern("in.set.test"), mustPattern("*.set.test")}},
+		Functions: []policy.FunctionSpec{
+			{Name: "f", Rules: []policy.RuleSpec{
+				host("any.test", 5432), host("*.wild.test"), host("*.denied.test"),
+				opening(host("old.test"), past), opening(host("twice.test"), past), host("twice.test", 80),
+				{Set: 1, Terms: on(443)}, {Pattern: mustPattern("portless.test")},
+				host("db.test"), opening(host("db.test", 5432), time.Time{}, "10.1.0.0/16"), opening(host("db.test", 1), past, "10.2.0.0/16"),
+			}},
+			{Name: "g", ReportUntil: future, Rules: []policy.RuleSpec{host("g.test"), opening(host("old.test"), future), opening(host("in.set.test"), past)}},
+		},
+	}
+}
+
+func TestALookupIsAllowedByAnyRuleThatHasTheNameWhateverItsPort(t *testing.T) {
+	p := mustCompile(t, lookupSpec())
+	u := mustUnion(t, p)
+	for _, c := range []struct {
+		name     string
+		f, g, u  string // verdict and reason, and the rule where it is not another's
+		wildcard string
+	}{
+		{"any.test", "allow ", "report host_not_allowed", "allow ", ""},
+		{"a.wild.test", "allow ", "report host_not_allowed", "allow ", "wild.test"},
+		{"a.b.wild.test", "allow ", "report host_not_allowed", "allow ", "wild.test"},
+		{"wild.test", "deny host_not_allowed", "report host_not_allowed", "deny host_not_allowed", ""},
+		{"a.denied.test", "deny host_denied", "deny host_denied", "deny host_denied", ""},
+		{"old.test", "deny rule_expired", "allow ", "allow ", ""},
+		{"twice.test", "allow ", "report host_not_allowed", "allow ", ""},
+		{"in.set.test", "allow ", "report rule_expired", "allow ", ""},
+		{"x.set.test", "allow ", "report host_not_allowed", "allow ", "set.test"},
+		{"portless.test", "deny port_not_allowed", "report host_not_allowed", "deny port_not_allowed", ""},
+		{"g.test", "deny host_not_allowed", "allow ", "allow ", ""},
+		{"evil.test", "deny host_not_allowed", "report host_not_allowed", "deny host_not_allowed", ""},
+	} {
+		n := mustName(c.name)
+		for _, by := range []struct {
+			want string
+			l    policy.Lookup
+		}{{c.f, p.Lookup(p.Function("f"), n, noon)}, {c.g, p.Lookup(p.Function("g"), n, noon)}, {c.u, u.Lookup(n, noon)}} {
+			if got := fmt.Sprint(by.l.Verdict, " ", by.l.Reason); got != by.want {
+				t.Errorf("%s: %s, want %s", c.name, got, by.want)
+			}
+			if by.l.Verdict == policy.Allow && by.l.Wildcard != c.wildcard {
+				t.Errorf("%s: wildcard %q, want %q", c.name, by.l.Wildcard, c.wildcard)
+			}
+			if none := by.l.Reason == policy.ReasonHostNotAllowed; by.l.Rule.IsZero() != none {
+				t.Errorf("%s: %s has the rule %q", c.name, by.l.Reason, by.l.Rule)
+			}
+		}
+	}
+}
+
+func TestALookupPermitsWhatAnyOfItsRulesOpens(t *testing.T) {
+	p := mustCompile(t, lookupSpec())
+	for who, l := range map[string]policy.Lookup{
+		"f": p.Lookup(p.Function("f"), mustName("db.test"), noon), "all": mustUnion(t, p).Lookup(mustName("db.test"), noon),
+	} {
+		for text, want := range map[string]bool{
+			"8.8.8.8": true, "10.1.2.3": true, "::ffff:10.1.2.3": true,
+			"10.2.0.1": false, "10.9.9.9": false, "169.254.169.254": false, "64:ff9b::a9fe:a9fe": false,
+		} {
+			if got := l.PermitsAddress(netip.MustParseAddr(text)); got != want {
+				t.Errorf("%s, %s: %t", who, text, got)
+			}
+		}
+	}
+	for what, l := range map[string]policy.Lookup{
+		"the zero Lookup": {}, "a refusal": p.Lookup(p.Function("f"), mustName("evil.test"), noon),
+		"an expired rule": p.Lookup(p.Function("f"), mustName("old.test"), noon),
+		"a denied name":   p.Lookup(p.Function("f"), mustName("a.denied.test"), noon),
+	} {
+		if l.Verdict != policy.Deny || l.PermitsAddress(public) {
+			t.Errorf("%s permits", what)
+		}
+	}
+	report := p.Lookup(p.Function("g"), mustName("db.test"), noon)
+	if !report.PermitsAddress(public) || report.PermitsAddress(netip.MustParseAddr("10.1.2.3")) {
+		t.Error("report mode permits what no rule of its own opens")
+	}
+}
+
+func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
+	p := mustCompile(t, lookupSpec())
+	var none *policy.Policy
+	u, err := policy.NewUnion(none)
+	if u != nil || err != nil {
+		t.Fatalf("the union of no policy: %v, %v", u, err)
+	}
+	n := mustName("any.test")
+	for what, l := range map[string]policy.Lookup{
+		"no policy": none.Lookup(p.Function("f"), n, noon), "no function": p.Lookup(nil, n, noon),
+		"no name": p.Lookup(p.Function("f"), policy.Name{}, noon), "no union": u.Lookup(n, noon),
+		"no name of a union": mustUnion(t, p).Lookup(policy.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
+	} {
+		if l.Verdict != policy.Deny || l.Reason != policy.ReasonHostNotAllowed {
+			t.Errorf("%s: %s %s", what, l.Verdict, l.Reason)
+		}
+	}
+	if _, denied := none.Denies(n); denied {
+		t.Error("no policy denies")
+	}
+}
+
+func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
+	const rules = 101
+	verdicts := map[policy.Verdict]int{}
+	for seed := range uint64(20) {
+		w := newWorld(seed, rules)
+		spec := w.spec(rules)
+		p := mustCompile(t, spec)
+		u := mustUnion(t, p)
+		for range 100 {
+			name := w.host(spec)
+			n, err := policy.ParseName(name)
+			if err != nil {
+				continue // a literal address
+			}
+			f := p.Function("f")
+			want, union := best(p, f, n), policy.Deny
+			for _, other := range p.Functions() {
+				if best(p, p.Function(other), n) == policy.Allow {
+					union = policy.Allow
+				}
+			}
+			if got := p.Lookup(f, n, noon).Verdict; got != want {
+				t.Fatalf("seed %d, %s: a lookup gets %s, a connection %s", seed, name, got, want)
+			}
+			if got := u.Lookup(n, noon).Verdict; got != union {
+				t.Fatalf("seed %d, %s: an unknown caller gets %s, the functions %s", seed, name, got, union)
+			}
+			verdicts[want]++
+		}
+	}
+	if len(verdicts) < 2 {
+		t.Errorf("all are %v: the test says little", verdicts)
+	}
+}
+
+// best is the best verdict on a connection to any port that the rules of a
+// random policy have.
+func best(p *policy.Policy, f *policy.Function, n policy.Name) policy.Verdict {
+	v := policy.Deny
+	for _, port := range []uint16{443, 80, 22} {
+		v = max(v, p.Decide(f, policy.Target{Host: policy.NameHost(n), Port: port}, noon).Verdict)
+	}
+	return v
+}
+
+func TestALookupDoesNotAllocate(t *testing.T) {
+	p := mustCompile(t, lookupSpec())
+	u := mustUnion(t, p)
+	f := p.Function("f")
+	private := netip.MustParseAddr("10.1.2.3")
+	for _, name := range []string{"any.test", "a.wild.test", "x.set.test", "evil.test", "a.denied.test", "db.test"} {
+		n := mustName(name)
+		if got := testing.AllocsPerRun(100, func() {
+			l, all := p.Lookup(f, n, noon), u.Lookup(n, noon)
+			l.PermitsAddress(private)
+			all.PermitsAddress(private)
+		}); got != 0 {
+			t.Errorf("%s: %g allocations", name, got)
+		}
+	}
+}
+
+func TestAUnionTakesOneEntryForWhatFunctionsShare(t *testing.T) {
+	spec := policy.Spec{Sets: [][]policy.Pattern{nil}}
+	for i := range 1000 {
+		spec.Sets[0] = append(spec.Sets[0], mustPattern(fmt.Sprintf("n%d.set.test", i)))
+	}
+	for i := range 1000 {
+		spec.Functions = append(spec.Functions, policy.FunctionSpec{
+			Name:  fmt.Sprintf("f%d", i),
+			Rules: []policy.RuleSpec{{Set: 1, Terms: on(443)}, host("shared.test"), host(strings.Repeat("a", 1+i%60) + ".own.test")},
+		})
+	}
+	u := mustUnion(t, mustCompile(t, spec))
+	if got, want := u.Patterns(), 1000+1+60; got != want {
+		t.Errorf("%d entries, want %d", got, want)
+	}
+}
+
+// BenchmarkUnion measures the lookup of a caller who might be any of 1,000
+// functions. It leaves out the building of the union.
+//
+//	go test -run=^$ -bench=Union ./internal/policy
+func BenchmarkUnion(b *testing.B) {
+	spec := policy.Spec{}
+	for i := range 1000 {
+		spec.Functions = append(spec.Functions, policy.FunctionSpec{Name: fmt.Sprintf("f%d", i), Rules: []policy.RuleSpec{host(fmt.Sprintf("n%d.test", i))}})
+	}
+	u := mustUnion(b, mustCompile(b, spec))
+	for _, name := range []string{"n999.test", "evil.test"} {
+		n := mustName(name)
+		b.Run("name="+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				u.Lookup(n, noon)
+			}
+		})
+	}
+}
