@@ -211,7 +211,7 @@ func (p *running) recorded() map[account]int {
 	all := map[account]int{}
 	for _, r := range p.records() {
 		switch r.Event {
-		case "opened", "refused", "challenged":
+		case "opened", "refused", "challenged", "answered":
 			all[account{r.Function, r.Verdict, r.Reason, r.Protocol}] += 1 + r.Suppressed
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -46,16 +45,5 @@ func check(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := supported(cfg); err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
-	}
 	return fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules()), nil
-}
-
-// supported refuses a valid file that asks for what this build does not have.
-func supported(cfg *config.Config) error {
-	if cfg.Listen.DNS.IsValid() {
-		return errors.New(`listen.dns: this version has no DNS filter; write ""`)
-	}
-	return nil
 }

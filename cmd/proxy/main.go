@@ -1,5 +1,6 @@
 // Command proxy is the egress gate: it serves HTTP CONNECT and plain HTTP to
-// functions that a policy file knows by name, and refuses everything else.
+// functions that a policy file knows by name, answers their DNS questions where
+// the file says so, and refuses everything else.
 //
 // What it does: it wires the packages of the project to the command line, the
 // environment, signals and files; it is the only place that knows everything.

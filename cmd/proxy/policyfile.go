@@ -1,8 +1,8 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -15,6 +15,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
 )
 
 // snapshot is one load of the file, whole and immutable.
@@ -27,7 +28,8 @@ type snapshot struct {
 
 // policyFile is the file and what of it is in force.
 type policyFile struct {
-	path    string // "": the embedded quick-start policy
+	path    string         // "": the embedded quick-start policy
+	remote  *source.Remote // nil: path is a file
 	log     *slog.Logger
 	metrics *metrics
 	audit   *audit.Log // nil during the first load
@@ -37,13 +39,10 @@ type policyFile struct {
 }
 
 // read loads and compiles the file as check does, and puts nothing in force.
-func (f *policyFile) read() (*snapshot, error) {
-	cfg, err := f.parse()
+func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
+	cfg, err := f.parse(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if err := supported(cfg); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.path, err)
 	}
 	p, ids, err := cfg.Compile()
 	if err != nil {
@@ -53,7 +52,10 @@ func (f *policyFile) read() (*snapshot, error) {
 }
 
 // parse reads the file, or the embedded policy.
-func (f *policyFile) parse() (*config.Config, error) {
+func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
+	if f.remote != nil {
+		return f.fetch(ctx)
+	}
 	if f.path == "" {
 		return config.Parse("quickstart.yaml", config.Quickstart(), nil)
 	}
@@ -85,7 +87,7 @@ func (f *policyFile) files() []string {
 	if f.path == "" {
 		return nil
 	}
-	return f.current.Load().cfg.Files()
+	return f.local(f.current.Load().cfg.Files())
 }
 
 // inForce returns the policy and the identities of one load.
@@ -118,11 +120,14 @@ func (f *policyFile) banner(p *policy.Policy) {
 // reload loads the file again. A bad one leaves the old policy in force and
 // says every error of it, in the log and in a record. It returns whether a
 // policy was put in force.
-func (f *policyFile) reload() bool {
+func (f *policyFile) reload(ctx context.Context) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.current.Load()
-	s, err := f.read()
+	s, err := f.read(ctx)
+	if ctx.Err() != nil {
+		return false // the program stops, which is no fault of the file
+	}
 	if err != nil {
 		f.metrics.success.Set(0)
 		f.record(&audit.Event{Kind: audit.ReloadFailed, Policy: old.policy.Hash(), Detail: err.Error()})

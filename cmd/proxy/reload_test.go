@@ -148,8 +148,6 @@ func TestBadFileLeavesTheOldPolicyInForceAndSaysWhy(t *testing.T) {
 	w := newEchoWorld(t)
 	p := w.start(only("before.test"))
 	first := p.one("started").Policy
-	withFilter := strings.Replace(only("before.test"), "listen: {", `listen: {dns: "127.0.0.1:5353", `, 1)
-	withFilter = strings.Replace(withFilter, "dns: {upstreams", "dns: {clients: [127.0.0.0/8], upstreams", 1)
 	const gauge = "egress_config_last_reload_successful"
 	if got := p.metric(gauge); got != "1" {
 		t.Fatalf("%s is %s at the start", gauge, got)
@@ -158,7 +156,6 @@ func TestBadFileLeavesTheOldPolicyInForceAndSaysWhy(t *testing.T) {
 		{"with mistakes", broken, "functions.billing.alow: no such key; did you mean \"allow\"?"},
 		{"empty", "", "egress.yaml:1: file: "},
 		{"that is gone", "-", "no such file"},
-		{"with a DNS filter, which is not built in", withFilter, "egress.yaml: listen.dns: "},
 	} {
 		if bad.text == "-" {
 			w.must(os.Remove(p.config))
@@ -282,7 +279,11 @@ func TestReloadUnderLoadNeitherDropsNorMisjudgesARequest(t *testing.T) {
 			}
 		})
 	}
-	for end := time.Now().Add(length); time.Now().Before(end); <-ticks.C {
+	// On a machine that is busy with other things it goes on until enough has
+	// happened to tell.
+	enough := func() bool { return sent.Load() >= 500 && len(p.of("reloaded")) >= 6 }
+	end := time.Now().Add(length)
+	for limit := end.Add(20 * time.Second); time.Now().Before(end) || !enough() && time.Now().Before(limit); <-ticks.C {
 		for range workers {
 			beats <- struct{}{}
 		}
@@ -326,7 +327,7 @@ func (p *running) everyAnswerFits(answers []reply) {
 		path := filepath.Join(p.t.TempDir(), "egress.yaml")
 		p.world.write(path, only(host))
 		file := policyFile{path: path}
-		s, err := file.read()
+		s, err := file.read(p.t.Context())
 		p.world.must(err)
 		allowed[s.policy.Hash()] = host
 	}

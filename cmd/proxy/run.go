@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -23,30 +21,27 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
 // newRun returns the command that serves.
 func newRun() *cobra.Command {
-	var path string
-	var profiles bool
+	var o runOptions
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Serve; without --config an embedded quick-start policy on loopback",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if path == "" && cmd.Flags().Changed("config") {
-				// A variable that is not set must not mean the quick-start policy.
-				return failed(errors.New("--config: the name of the file is empty"))
+			if err := o.check(cmd.Flags()); err != nil {
+				return failed(err)
 			}
-			return failed(run(cmd.Context(), path, profiles, cmd.ErrOrStderr()))
+			return failed(run(cmd.Context(), o, cmd.ErrOrStderr()))
 		},
 	}
-	cmd.Flags().StringVar(&path, "config", "", "policy `FILE`")
-	cmd.Flags().BoolVar(&profiles, "pprof", false, "serve /debug/pprof on the admin listener, which must be on loopback")
+	o.flags(cmd.Flags())
 	return cmd
 }
 
@@ -58,14 +53,16 @@ type program struct {
 	audit    *audit.Log
 	resolver *resolve.Resolver
 	server   *proxy.Server
+	filter   *dnsfilter.Server // nil: the file asks for none
 	admin    *http.Server
+	emf      *emf // nil: no metrics beside the records
 	reg      *prometheus.Registry
 	self     *listening // not changed once there are requests
 	stopping atomic.Bool
 }
 
 // run serves until SIGTERM or SIGINT has been carried out.
-func run(ctx context.Context, path string, profiles bool, stderr io.Writer) error {
+func run(ctx context.Context, o runOptions, stderr io.Writer) error {
 	// Signals are caught before the first load, so that none of them kills a
 	// program that is about to be ready, and until the process ends, so that a
 	// second one cannot turn a clean end into a death by signal. SIGPIPE must not
@@ -76,7 +73,7 @@ func run(ctx context.Context, path string, profiles bool, stderr io.Writer) erro
 
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
 	limitMemory(log)
-	p, err := newProgram(path, profiles, log)
+	p, err := newProgram(ctx, o, log)
 	if err != nil {
 		return err
 	}
@@ -95,24 +92,31 @@ func limitMemory(log *slog.Logger) {
 		return
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(200)
 	}
 	log.Info("memory limit", "bytes", limit)
 }
 
 // newProgram loads the file and builds everything that does not listen yet.
-func newProgram(path string, profiles bool, log *slog.Logger) (*program, error) {
+func newProgram(ctx context.Context, o runOptions, log *slog.Logger) (*program, error) {
 	p := &program{log: log, reg: prometheus.NewRegistry()}
-	p.file = &policyFile{path: path, log: log, metrics: newMetrics(p.reg)}
-	first, err := p.file.read()
+	remote, err := o.openRemote(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.file = &policyFile{path: o.path, remote: remote, log: log, metrics: newMetrics(p.reg)}
+	first, err := p.file.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p.cfg = first.cfg
-	if profiles && !p.cfg.Listen.Admin.Addr().IsLoopback() {
+	if o.profiles && !p.cfg.Listen.Admin.Addr().IsLoopback() {
 		return nil, fmt.Errorf("--pprof: listen.admin is %s; profiles are served on loopback alone", p.cfg.Listen.Admin)
 	}
 	if p.audit, err = openAudit(p.cfg.Audit, p.reg, log); err != nil {
+		return nil, err
+	}
+	if p.emf, err = p.newEMF(o.emf); err != nil {
 		return nil, err
 	}
 	p.file.audit = p.audit
@@ -131,7 +135,10 @@ func newProgram(path string, profiles bool, log *slog.Logger) (*program, error) 
 		Registerer:        p.reg,
 		Logger:            log,
 	})
-	p.admin = newAdmin(p.reg, p.notReady, profiles)
+	if p.filter, err = p.newFilter(); err != nil {
+		return nil, err
+	}
+	p.admin = newAdmin(p.reg, p.notReady, o.profiles)
 	p.admin.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	return p, nil
 }
@@ -185,13 +192,13 @@ func (p *program) close() {
 
 // serve opens the listeners, says so, and serves until the signals say stop.
 func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
-	doors, err := p.listen()
+	doors, err := p.listen(ctx)
 	if err != nil {
 		return err
 	}
 	pol, _ := p.file.inForce()
-	p.file.record(&audit.Event{Kind: audit.Started, Policy: pol.Hash(), Functions: len(pol.Functions()), Rules: pol.Rules(), Detail: p.where(doors)})
-	p.log.Info("serving", "proxy", doors.proxy.Addr().String(), "admin", doors.admin.Addr().String(), "policy", pol.Hash())
+	p.file.record(&audit.Event{Kind: audit.Started, Policy: pol.Hash(), Functions: len(pol.Functions()), Rules: pol.Rules(), Detail: doors.String()})
+	p.log.LogAttrs(ctx, slog.LevelInfo, "serving", append(doors.where(), slog.String("policy", pol.Hash()))...)
 
 	// tunnels outlives the signal: it ends when the drain is over.
 	tunnels, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -203,6 +210,9 @@ func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
 	if doors.tls != nil {
 		all.Go(func() error { return p.server.Serve(doors.tls, p.tlsConfig()) })
 	}
+	if doors.dns != nil {
+		all.Go(func() error { return p.serveDNS(doors.dns) })
+	}
 	all.Go(func() error {
 		if err := p.admin.Serve(doors.admin); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving the admin listener: %w", err)
@@ -211,11 +221,11 @@ func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
 	})
 	all.Go(func() error { p.tick(background); return nil })
 	reloads := make(chan struct{}, 1)
-	all.Go(func() error {
-		w := source.Watcher{Files: p.file.files, Changed: func() { ask(reloads) }}
-		w.Run(background)
-		return nil
-	})
+	all.Go(func() error { p.watch(background, reloads); return nil })
+	all.Go(func() error { p.reloading(background, reloads); return nil })
+	if p.emf != nil {
+		all.Go(func() error { p.emf.run(background); return nil })
+	}
 
 	p.wait(running, signals, reloads)
 	p.drain(ctx, signals)
@@ -227,55 +237,6 @@ func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
 	pol, _ = p.file.inForce()
 	p.file.record(&audit.Event{Kind: audit.Stopped, Policy: pol.Hash()})
 	return err
-}
-
-// doors are the open listeners; tls is nil where there is none.
-type doors struct{ proxy, tls, admin net.Listener }
-
-// listen opens every listener, or none.
-func (p *program) listen() (doors, error) {
-	var d doors
-	var open []net.Listener
-	wanted := []struct {
-		key string
-		at  netip.AddrPort
-		ln  *net.Listener
-	}{
-		{"listen.proxy", p.cfg.Listen.Proxy, &d.proxy},
-		{"listen.admin", p.cfg.Listen.Admin, &d.admin},
-	}
-	if p.cfg.Listen.TLS != nil {
-		wanted = append(wanted, struct {
-			key string
-			at  netip.AddrPort
-			ln  *net.Listener
-		}{"listen.tls.address", p.cfg.Listen.TLS.Address, &d.tls})
-	}
-	for _, w := range wanted {
-		ln, err := proxy.Listen(context.Background(), w.at.String())
-		if err != nil {
-			for _, o := range open {
-				_ = o.Close()
-			}
-			return d, fmt.Errorf("%s: %w", w.key, err)
-		}
-		*w.ln = ln
-		open = append(open, ln)
-		// The file may leave the port to the kernel.
-		if at, ok := ln.Addr().(*net.TCPAddr); ok {
-			p.self.add(at.AddrPort())
-		}
-	}
-	return d, nil
-}
-
-// where says where the program listens, for the first record.
-func (p *program) where(d doors) string {
-	s := "proxy " + d.proxy.Addr().String()
-	if d.tls != nil {
-		s += ", tls " + d.tls.Addr().String()
-	}
-	return s + ", admin " + d.admin.Addr().String()
 }
 
 // tlsConfig takes the certificates of whatever load is in force.
@@ -330,14 +291,12 @@ func ask(reloads chan<- struct{}) {
 	}
 }
 
-// wait carries reloads out until a signal says stop.
-func (p *program) wait(ctx context.Context, signals <-chan os.Signal, reloads <-chan struct{}) {
+// wait asks for a reload at every SIGHUP until a signal says stop.
+func (p *program) wait(ctx context.Context, signals <-chan os.Signal, reloads chan<- struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-reloads:
-			p.reload()
 		case s := <-signals:
 			if s != syscall.SIGHUP {
 				p.log.Info("stopping", "signal", s.String())
@@ -346,29 +305,42 @@ func (p *program) wait(ctx context.Context, signals <-chan os.Signal, reloads <-
 			if err := p.audit.Reopen(); err != nil {
 				p.log.Error("reopening audit.output failed, the old file stays in use", "error", err)
 			}
-			p.reload()
+			ask(reloads)
 		}
 	}
 }
 
-// reload loads the file again and judges the open tunnels by it.
-func (p *program) reload() {
+// reload loads the file again and puts it before both servers: open tunnels are
+// judged by it, and the filter prepares for it while no question waits.
+func (p *program) reload(ctx context.Context) {
 	if p.file.path == "" {
 		return
 	}
-	if p.file.reload() {
-		p.server.Rejudge()
+	if !p.file.reload(ctx) {
+		return
+	}
+	p.server.Rejudge()
+	if p.filter != nil {
+		p.filter.Refresh()
 	}
 }
 
 // drain fails readiness, refuses what is new, and waits for what is open:
-// until it has ended, the drain time is over, or a second signal comes.
+// until it has ended, the drain time is over, or a second signal comes. DNS
+// questions are answered as long as there are tunnels: a client that is still
+// sent here by UDP cannot be told to try elsewhere.
 func (p *program) drain(ctx context.Context, signals <-chan os.Signal) {
 	p.stopping.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Limits.Drain)
 	defer cancel()
 	drained := make(chan error, 1)
-	go func() { drained <- p.server.Drain(ctx) }()
+	go func() {
+		err := p.server.Drain(ctx)
+		if p.filter != nil {
+			p.filter.Shutdown(ctx)
+		}
+		drained <- err
+	}()
 	for {
 		select {
 		case err := <-drained:

@@ -237,8 +237,11 @@ func authorization(function string) string {
 
 // ask sends one raw request and reads the answer. The connection is closed
 // unless the answer opened a tunnel.
-func (p *running) ask(request string) (reply, error) {
-	c, err := net.Dial("tcp", p.proxy)
+func (p *running) ask(request string) (reply, error) { return p.askFrom("127.0.0.1", request) }
+
+// askFrom is ask from an address of loopback.
+func (p *running) askFrom(source, request string) (reply, error) {
+	c, err := dialerAt(source, "tcp").Dial("tcp", p.proxy)
 	if err != nil {
 		return reply{}, err
 	}

@@ -2,14 +2,16 @@ package main
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
 )
 
-// zone is a name server on loopback that records what it is asked. A name that
-// it does not have does not exist; one with the address "silence" gets no answer.
+// zone is a name server on loopback, over UDP and TCP, that records what it is
+// asked. A name that it does not have does not exist; one with the address
+// "silence" gets no answer, one with "failure" gets SERVFAIL.
 type zone struct {
 	addr string
 
@@ -21,23 +23,32 @@ type zone struct {
 // silence is the address of a name about which the server keeps quiet.
 const silence = "silence"
 
+// failure is the address of a name that the server fails at.
+const failure = "failure"
+
 // newZone starts a server that stops with the test.
 func newZone(t testing.TB) *zone {
 	t.Helper()
 	z := &zone{names: map[string][]string{}, asked: map[string]int{}}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	z.addr = pc.LocalAddr().String()
-	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(z.answer)}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.ActivateAndServe() }()
-	t.Cleanup(func() { _ = pc.Close(); <-done })
+	z.addr = ln.Addr().String()
+	pc, err := net.ListenPacket("udp", z.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	for _, s := range []*dns.Server{{PacketConn: pc}, {Listener: ln}} {
+		s.Handler = dns.HandlerFunc(z.answer)
+		done.Go(func() { _ = s.ActivateAndServe() })
+	}
+	t.Cleanup(func() { _ = pc.Close(); _ = ln.Close(); done.Wait() })
 	return z
 }
 
-// set gives a name its IPv4 addresses.
+// set gives a name its addresses.
 func (z *zone) set(name string, addrs ...string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -74,15 +85,37 @@ func (z *zone) answer(w dns.ResponseWriter, q *dns.Msg) {
 		m.Rcode = dns.RcodeNameError
 	}
 	for _, a := range addrs {
-		if a == silence {
+		switch {
+		case a == silence:
 			return
-		}
-		if q.Question[0].Qtype == dns.TypeA {
-			m.Answer = append(m.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60},
-				A:   net.ParseIP(a),
-			})
+		case a == failure:
+			m.Rcode = dns.RcodeServerFailure
+		default:
+			if rr := addressRecord(q.Question[0], netip.MustParseAddr(a)); rr != nil {
+				m.Answer = append(m.Answer, rr)
+			}
 		}
 	}
+	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
+		size := dns.MinMsgSize
+		if opt := q.IsEdns0(); opt != nil {
+			size = int(opt.UDPSize())
+		}
+		m.Truncate(size)
+	}
 	_ = w.WriteMsg(m)
+}
+
+// addressRecord returns the address as an answer to the question, nil where it
+// is of the other family or the question is about something else.
+func addressRecord(q dns.Question, a netip.Addr) dns.RR {
+	h := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: 60}
+	switch {
+	case q.Qtype == dns.TypeA && a.Is4():
+		return &dns.A{Hdr: h, A: a.AsSlice()}
+	case q.Qtype == dns.TypeAAAA && a.Is6():
+		return &dns.AAAA{Hdr: h, AAAA: a.AsSlice()}
+	default:
+		return nil
+	}
 }

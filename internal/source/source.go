@@ -1,15 +1,25 @@
-// Package source watches the files that a configuration was read from.
+// Package source says when what a configuration was read from has changed, and
+// reads one that is not a file of this machine.
 //
 // What it does: it polls, because inotify sees neither a swapped symlink above
 // the file nor a change on the far side of a bind mount, and says once for
 // every change when the files have come to rest. An atomic rename, a swapped
 // symlink and a file that is truncated and written again all end in one call.
+// A Remote does the same for objects of S3 and of HTTP servers, by their ETag,
+// and reads them.
 //
-// What it does not do: it does not read or judge what the files hold. A file
-// that cannot be read is a change too; the reader reports it.
+// What it does not do: it does not judge what the files hold, and a Watcher does
+// not read them. A file that cannot be read is a change too; the reader reports
+// it.
 //
 //	w := source.Watcher{Files: cfg.Files, Changed: reload}
 //	w.Run(ctx)
+//
+//	r, err := source.NewRemote(ctx, "s3://bucket/egress.yaml", source.RemoteOptions{})
+//	…
+//	data, open, err := r.Load(ctx)
+//	…
+//	r.Run(ctx, reload)
 package source
 
 import (
