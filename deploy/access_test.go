@@ -1,0 +1,130 @@
+package deploy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// wildcards are the statements that allow something on Resource "*", and why. The endpoints'
+// policies are held by their conditions, which TestEndpointsServeThisAccountAlone reads.
+var wildcards = map[string]string{
+	"proxy.yaml ExecutionRole Login":                       "ecr:GetAuthorizationToken has no resource",
+	"function.yaml Role NetworkInterfaces":                 "Lambda checks for these on every resource before it makes a function in a VPC",
+	"network.yaml S3Endpoint ThisAccountAlone":             "conditions",
+	"network.yaml DynamoDbEndpoint ThisAccountAlone":       "conditions",
+	"network.yaml StsEndpoint ThisAccountAlone":            "conditions",
+	"network.yaml SecretsManagerEndpoint ThisAccountAlone": "conditions",
+	"network.yaml SsmEndpoint ThisAccountAlone":            "conditions",
+	"network.yaml LogsEndpoint ThisAccountAlone":           "conditions",
+}
+
+// statement is a statement of a policy and where it stands.
+type statement struct {
+	where string
+	body  any
+}
+
+// statements returns every statement of every policy of the templates.
+func statements(t *testing.T) (all []statement) {
+	t.Helper()
+	for _, tmpl := range templates(t) {
+		for name, r := range tmpl.Resources {
+			documents := []any{r.Properties["PolicyDocument"]}
+			inline, _ := r.Properties["Policies"].([]any)
+			for _, p := range inline {
+				documents = append(documents, at(p, "PolicyDocument"))
+			}
+			if r.Properties["ManagedPolicyArns"] != nil {
+				t.Errorf("%s: %s has policies that cannot be read here", tmpl.name, name)
+			}
+			for _, d := range documents {
+				list, _ := at(d, "Statement").([]any)
+				for _, s := range list {
+					sid, _ := at(s, "Sid").(string)
+					all = append(all, statement{strings.TrimSpace(tmpl.name + " " + name + " " + sid), s})
+				}
+			}
+		}
+	}
+	if len(all) < 10 {
+		t.Fatalf("%d statements found", len(all))
+	}
+	return all
+}
+
+// list returns a text as a list of one.
+func list(v any) []any {
+	if l, ok := v.([]any); ok {
+		return l
+	}
+	return []any{v}
+}
+
+func TestRolesMayDoOnlyWhatTheyNeed(t *testing.T) {
+	t.Parallel()
+	used := map[string]bool{}
+	for _, s := range statements(t) {
+		if at(s.body, "Effect") == "Deny" {
+			continue
+		}
+		for _, a := range list(at(s.body, "Action")) {
+			action := a.(string)
+			endpoint := strings.Contains(s.where, "Endpoint ")
+			if action == "*" || strings.HasSuffix(action, ":*") && !endpoint {
+				t.Errorf("%s allows %s", s.where, action)
+			}
+		}
+		if slices.Contains(list(at(s.body, "Resource")), any("*")) {
+			used[s.where] = true
+			if wildcards[s.where] == "" {
+				t.Errorf("%s allows something on every resource", s.where)
+			}
+		}
+	}
+	for where := range wildcards {
+		if !used[where] {
+			t.Errorf("%s is on the list of wildcards and needs none", where)
+		}
+	}
+}
+
+func TestTaskMayReadItsPolicyAndNothingElse(t *testing.T) {
+	t.Parallel()
+	var actions []string
+	for _, s := range statements(t) {
+		if strings.HasPrefix(s.where, "proxy.yaml TaskRole ") {
+			for _, a := range list(at(s.body, "Action")) {
+				actions = append(actions, a.(string))
+			}
+			if !strings.Contains(text(t, at(s.body, "Resource")), ":s3:::${PolicyBucket}") {
+				t.Errorf("%s reaches %s", s.where, text(t, at(s.body, "Resource")))
+			}
+		}
+	}
+	slices.Sort(actions)
+	if !slices.Equal(actions, []string{"s3:GetObject", "s3:ListBucket"}) {
+		t.Errorf("the task may %v", actions)
+	}
+}
+
+func TestPolicyBucketIsVersionedEncryptedAndNotPublic(t *testing.T) {
+	t.Parallel()
+	each(t, "AWS::S3::Bucket", func(tmpl *template, name string, r resource) {
+		r.want(t, "Enabled", "VersioningConfiguration", "Status")
+		r.want(t, "AES256", "BucketEncryption", "ServerSideEncryptionConfiguration", 0, "ServerSideEncryptionByDefault", "SSEAlgorithm")
+		for _, key := range []string{"BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"} {
+			r.want(t, true, "PublicAccessBlockConfiguration", key)
+		}
+		if r.DeletionPolicy != "Retain" || r.UpdateReplacePolicy != "Retain" {
+			t.Errorf("%s: %s goes with its stack", tmpl.name, name)
+		}
+	})
+	each(t, "AWS::S3::BucketPolicy", func(_ *template, _ string, r resource) {
+		r.want(t, "Deny", "PolicyDocument", "Statement", 0, "Effect")
+		r.want(t, map[string]any{"Bool": map[string]any{"aws:SecureTransport": "false"}}, "PolicyDocument", "Statement", 0, "Condition")
+	})
+	each(t, "AWS::ECR::Repository", func(_ *template, _ string, r resource) {
+		r.want(t, "IMMUTABLE", "ImageTagMutability")
+	})
+}
