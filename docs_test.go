@@ -221,6 +221,41 @@ func TestREADMEListsEveryLimitWithItsDefault(t *testing.T) {
 	}
 }
 
+func TestREADMEListsEveryKeyOfDNSWithItsDefault(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Parse("minimal", []byte("version: 1\nfunctions: {f: {identify: {sources: [10.0.0.0/8]}, allow: []}}\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := cfg.DNS
+	if len(d.Upstreams)+len(d.Clients) > 0 {
+		t.Fatalf("a minimal file has upstreams %v and clients %v", d.Upstreams, d.Clients)
+	}
+	types := map[uint16]string{1: "A", 28: "AAAA", 65: "HTTPS", 64: "SVCB", 5: "CNAME", 12: "PTR"}
+	var answered []string
+	for _, n := range d.Types {
+		answered = append(answered, types[n])
+	}
+	want := map[string]string{
+		"upstreams": "those of /etc/resolv.conf", "families": d.Families.String(), "clients": "none",
+		"refuse_with": d.RefuseWith.String(), "unknown": map[bool]string{true: "union", false: "refuse"}[d.AnswerUnion],
+		"types": "", "record": map[bool]string{true: "all", false: "refused"}[d.RecordAll],
+		"distinct_names_per_minute": strconv.Itoa(d.DistinctNamesPerMinute),
+	}
+	got := map[string]string{}
+	for _, row := range table(t, "## The DNS filter") {
+		got[row[0]] = row[1]
+	}
+	// The order of types says nothing.
+	if listed := strings.Split(got["types"], ", "); !slices.Equal(slices.Sorted(slices.Values(listed)), slices.Sorted(slices.Values(answered))) {
+		t.Errorf("README.md has the types %v, the code %v", listed, answered)
+	}
+	got["types"] = ""
+	if !maps.Equal(got, want) {
+		t.Errorf("README.md has\n%s\nthe code has\n%s", lines(got), lines(want))
+	}
+}
+
 // block is a piece of YAML and where it stands.
 type block struct{ where, text string }
 
@@ -346,7 +381,7 @@ func TestDocumentsNameOnlyTestsAndFilesThatExist(t *testing.T) {
 	code := regexp.MustCompile("`([^`\n]+)`")
 	test := regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w+$`)
 	file := regexp.MustCompile(`^[\w.-]+(/[\w.-]+)*\.(go|md|yaml|yml|txt|txtar|json)$`)
-	folders := regexp.MustCompile(`^(cmd|config|proxy|internal|benchmarks|deploy)/`)
+	folders := regexp.MustCompile(`^(cmd|config|dnsfilter|proxy|internal|benchmarks|deploy)/`)
 	walk(t, func(name string) {
 		for _, m := range code.FindAllStringSubmatch(read(t, name), -1) {
 			switch word := m[1]; {

@@ -22,12 +22,83 @@ var forbidden = map[string]*regexp.Regexp{
 	"syscall":               regexp.MustCompile(`^(Connect|Sendto)$`),
 	"golang.org/x/sys/unix": regexp.MustCompile(`^(Connect|Sendto|Sendmsg)$`),
 	"github.com/miekg/dns":  regexp.MustCompile(`^(Client|Dial.*|Exchange.*)$`),
+	sdkHTTP:                 regexp.MustCompile(`^NewBuildableClient$`),
 }
+
+// sdk is the AWS SDK, which opens connections by itself; sdkHTTP is how it does.
+const (
+	sdk     = "github.com/aws/"
+	sdkHTTP = "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+)
 
 // ownHealth may use an http.Client and a transport of its own: it is the
 // container's health check, a process that is not the proxy, and asks the admin
 // listener of the same machine alone. No client has a say in where it goes.
 const ownHealth = "cmd/proxy/healthcheck.go"
+
+// controlPlane may make clients too: they read the policy itself, where it is no
+// file, and the task's credentials for that. Whoever starts the program says
+// where they go, with --config and the SDK's variables; no client has a say in
+// it, and no request of a client leads there.
+const controlPlane = "internal/source/client.go"
+
+// aside tells whether a file that is no way out for clients may use a name that
+// is otherwise forbidden.
+func aside(file, from, name string) bool {
+	switch from {
+	case "net/http":
+		return name == "Client" && (file == ownHealth || file == controlPlane)
+	case sdkHTTP:
+		return file == controlPlane
+	default:
+		return false
+	}
+}
+
+// The SDK dials by itself wherever it is given no client.
+func TestAWSSDKIsUsedByTheControlPlaneAloneAndWithItsClient(t *testing.T) {
+	t.Parallel()
+	loads := 0
+	for _, s := range sources(t) {
+		if strings.HasPrefix(s.name, "benchmarks/") {
+			continue
+		}
+		imports := importNames(s.file)
+		for _, from := range imports {
+			if strings.HasPrefix(from, sdk) && path.Dir(s.name) != path.Dir(controlPlane) {
+				t.Errorf("%s imports %s; only %s may", s.name, from, path.Dir(controlPlane))
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || !isSelector(call.Fun, imports, sdk+"aws-sdk-go-v2/config", "LoadDefaultConfig") {
+				return true
+			}
+			loads++
+			if !slices.ContainsFunc(call.Args, func(arg ast.Expr) bool { return givesOwnClient(arg, imports) }) {
+				t.Errorf("%s:%d: the SDK is given no client of ours", s.name, s.line(call.Pos()))
+			}
+			return true
+		})
+	}
+	if loads == 0 {
+		t.Error("the SDK is not configured anywhere; the check looks for the wrong thing")
+	}
+}
+
+// givesOwnClient tells whether an argument is config.WithHTTPClient(newSDKClient()).
+func givesOwnClient(arg ast.Expr, imports map[string]string) bool {
+	call, ok := arg.(*ast.CallExpr)
+	if !ok || len(call.Args) != 1 || !isSelector(call.Fun, imports, sdk+"aws-sdk-go-v2/config", "WithHTTPClient") {
+		return false
+	}
+	client, ok := call.Args[0].(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	name, ok := client.Fun.(*ast.Ident)
+	return ok && name.Name == "newSDKClient"
+}
 
 func TestConnectionsAreOpenedInTwoFilesAlone(t *testing.T) {
 	t.Parallel()
@@ -51,7 +122,7 @@ func TestConnectionsAreOpenedInTwoFilesAlone(t *testing.T) {
 			case re == nil || !re.MatchString(sel.Sel.Name):
 			case slices.Contains(waysOut, s.name):
 				seen[s.name] = true
-			case s.name == ownHealth && from == "net/http" && sel.Sel.Name == "Client":
+			case aside(s.name, from, sel.Sel.Name):
 			default:
 				t.Errorf("%s:%d: %s.%s opens a connection or looks a name up; only %v may", s.name, s.line(sel.Pos()), from, sel.Sel.Name, waysOut)
 			}
@@ -85,7 +156,7 @@ func TestEveryTransportHasADialOfItsOwnAndNoProxy(t *testing.T) {
 			if proxy, ok := keys["Proxy"].(*ast.Ident); !ok || proxy.Name != "nil" {
 				t.Errorf("%s:%d: the transport does not say Proxy: nil", s.name, s.line(lit.Pos()))
 			}
-			if keys["DialContext"] == nil && s.name != ownHealth {
+			if keys["DialContext"] == nil && s.name != ownHealth && s.name != controlPlane {
 				t.Errorf("%s:%d: the transport has no DialContext", s.name, s.line(lit.Pos()))
 			}
 			return true
