@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		decisions: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_decisions_total",
-			Help: "Decisions, by function (empty: unidentified), verdict, reason and protocol. Each has one record.",
+			Help: "Decisions, by function (empty: unidentified), verdict, reason and protocol. Each has one record; answered lookups where dns.record says so.",
 		}, []string{"function", "verdict", "reason", "protocol"}),
 		open: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "egress_tunnels",

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// outputOf runs a short command and returns what it prints.
+func outputOf(name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// markdown returns the report as a page.
+func (r *report) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Beside its peers\n\n%s. Commit %s. %d rounds, interleaved; medians. %d s in all.\n\n",
+		r.machine, commit(), r.options.rounds, int(r.took.Seconds()))
+	for _, t := range r.targets {
+		fmt.Fprintf(&b, "- %s: %s\n", t.name, t.version)
+	}
+	for _, name := range r.missing {
+		fmt.Fprintf(&b, "- %s: missing on this machine\n", name)
+	}
+	b.WriteString("\nThe CPU is that of the proxy process alone. Our proxy runs with 1,000 functions, a token, a list of 1,001\nnames, cached DNS, the ClientHello check and records to a file; Squid with the same list and its access log; the\nothers as they come. In brackets the ratio of this proxy to the peer: below 1 is cheaper.\n\n")
+	b.WriteString("| measure |")
+	for _, t := range r.targets {
+		fmt.Fprintf(&b, " %s |", t.name)
+	}
+	b.WriteString(" goal beside Squid |\n|---|" + strings.Repeat("---|", len(r.targets)+1) + "\n")
+	for _, m := range measures {
+		r.rows(&b, m)
+	}
+	if r.reload.Before > 0 {
+		word := "missed"
+		if r.reload.During <= 3*r.reload.Before {
+			word = "met"
+		}
+		fmt.Fprintf(&b, "\nReload of 1,000,000 rules under load: %.1f s; p99 of a CONNECT %s ms before, %s ms during it (%d requests), ratio %.2f; goal ≤ 3: %s.\n",
+			r.reload.Seconds, figure(r.reload.Before), figure(r.reload.During), r.reload.Requests, r.reload.During/r.reload.Before, word)
+	}
+	b.WriteString("\nWhat each figure is of, and what it leaves out:\n\n")
+	for _, m := range measures {
+		fmt.Fprintf(&b, "- %s: %s\n", m.name, m.leaves)
+	}
+	b.WriteString(r.dnsTable())
+	b.WriteString(r.micro)
+	return b.String()
+}
+
+// rows writes the rows of one measure.
+func (r *report) rows(b *strings.Builder, m measure) {
+	parts := m.parts
+	if parts == nil {
+		parts = []string{""}
+	}
+	for i, part := range parts {
+		name := m.name + ", " + m.unit
+		if part != "" {
+			name = m.name + ", " + part
+		}
+		ours, has := r.median(m.name, r.targets[0].name, i)
+		if !has {
+			continue
+		}
+		fmt.Fprintf(b, "| %s |", name)
+		for _, t := range r.targets {
+			v, ok := r.median(m.name, t.name, i)
+			switch {
+			case !ok:
+				b.WriteString(" – |")
+			case t == r.targets[0]:
+				fmt.Fprintf(b, " %s |", figure(v))
+			default:
+				fmt.Fprintf(b, " %s (%.2f) |", figure(v), ours/v)
+			}
+		}
+		b.WriteString(r.verdict(m, part, ours, i))
+	}
+}
+
+// verdict writes the last cell: the goal and whether it is met.
+func (r *report) verdict(m measure, part string, ours float64, i int) string {
+	squid, ok := r.median(m.name, "Squid", i)
+	if m.goal == 0 || part != "" || !ok {
+		return " |\n"
+	}
+	word := "missed"
+	if ours/squid <= m.goal {
+		word = "met"
+	}
+	return fmt.Sprintf(" ≤ %.2f: %s |\n", m.goal, word)
+}
+
+// chart draws, for each measure of CPU, every peer's cost as a bar beside
+// ours.
+func (r *report) chart(path string) error {
+	const (
+		width, label, bar, gap = 900, 300, 16, 18
+		scale                  = 480.0
+	)
+	var b strings.Builder
+	y := 60
+	for _, m := range measures {
+		most := 0.0
+		for _, t := range r.targets {
+			if v, ok := r.median(m.name, t.name, 0); ok {
+				most = max(most, v)
+			}
+		}
+		if most == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, `<text x="16" y="%d" class="m">%s, %s</text>`+"\n", y, m.name, m.unit)
+		y += 8
+		for i, t := range r.targets {
+			v, ok := r.median(m.name, t.name, 0)
+			if !ok {
+				continue
+			}
+			class := "peer"
+			if i == 0 {
+				class = "ours"
+			}
+			fmt.Fprintf(&b, `<text x="%d" y="%d" class="l">%s</text><rect x="%d" y="%d" width="%.0f" height="%d" class="%s"/><text x="%.0f" y="%d">%s</text>`+"\n",
+				label-8, y+bar-4, t.name, label, y, max(1, v/most*scale), bar-2, class, label+v/most*scale+6, y+bar-4, figure(v))
+			y += bar
+		}
+		y += gap
+	}
+	svg := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
+<style>text{fill:#222}.m{font-weight:bold}.l{text-anchor:end}.ours{fill:#0a7d4f}.peer{fill:#9aa5b1}rect.bg{fill:#fff}</style>
+<rect class="bg" width="100%%" height="100%%"/>
+<text x="16" y="28" font-size="16">Cost beside its peers: shorter is cheaper</text>
+%s</svg>
+`, width, y, b.String())
+	return writeFile(path, svg)
+}
