@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,17 +52,11 @@ func (r *reader) plainText(file int, key string, data []byte) bool {
 		r.failAt(file, 1, key, "it begins with a byte order mark; save it as UTF-8 without one")
 		return false
 	}
-	lines := 0
 	for i := 0; i < len(data); {
 		c, size := rune(data[i]), 1
 		if ' ' <= c && c <= '~' {
 			i++
 			continue
-		}
-		if c == '\n' {
-			if lines++; lines%256 == 0 {
-				runtime.Gosched() // see chunkSize
-			}
 		}
 		if c >= utf8.RuneSelf {
 			c, size = utf8.DecodeRune(data[i:])

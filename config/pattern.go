@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -158,12 +157,12 @@ func (r *reader) setFile(s *set, v value) {
 	}
 }
 
-// chunkSize is how much of a list is read between two turns of other
-// goroutines: a reload must not hold requests up, and neither a hash nor a copy
-// of megabytes can be interrupted.
+// chunkSize is how much of a list is hashed and copied at once: neither a hash
+// nor a copy of megabytes can be interrupted, and the collector stops the
+// requests too while it waits for the end of one.
 const chunkSize = 8 << 10
 
-// chunks cuts data at ends of lines and yields the processor between them.
+// chunks cuts data at ends of lines.
 func chunks(data []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(data) > 0 {
@@ -180,7 +179,6 @@ func chunks(data []byte) iter.Seq[[]byte] {
 				return
 			}
 			data = data[n:]
-			runtime.Gosched()
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 // snapshot is one load of the file, whole and immutable.
 type snapshot struct {
-	cfg        *config.Config
+	cfg        *config.Config // without sets and functions
 	policy     *policy.Policy
 	identities *identity.Table
 	tls        *tls.Config // nil: no second door
@@ -48,6 +48,7 @@ func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Sets, cfg.Functions = nil, nil // the policy has them in a fraction of the memory
 	return &snapshot{cfg: cfg, policy: p, identities: ids, tls: serverTLS(cfg.Listen.TLS)}, nil
 }
 
@@ -124,7 +125,9 @@ func (f *policyFile) reload(ctx context.Context) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.current.Load()
-	s, err := f.read(ctx)
+	var s *snapshot
+	var err error
+	aside(func() { s, err = f.read(ctx) })
 	if ctx.Err() != nil {
 		return false // the program stops, which is no fault of the file
 	}

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"hash/maphash"
 	"net/netip"
 	"time"
 )
@@ -33,36 +32,43 @@ func (d Decision) PermitsAddress(a netip.Addr) bool {
 // not. A nil policy, a nil function and the zero target are refused. It does
 // not allocate.
 func (p *Policy) Decide(f *Function, t Target, now time.Time) Decision {
-	return p.decide(f, t, now, nil)
+	return p.decide(f, &t, now, nil)
 }
 
 // decide is Decide with a trail to write to; nil writes none.
-func (p *Policy) decide(f *Function, t Target, now time.Time, tr *trail) Decision {
-	if p == nil || f == nil || t.Host.IsZero() || t.Port == 0 {
+func (p *Policy) decide(f *Function, t *Target, now time.Time, tr *trail) (d Decision) {
+	name, addr := t.Host.name.s, t.Host.addr
+	d.Reason = ReasonHostNotAllowed
+	if p == nil || f == nil || name == "" && !addr.IsValid() || t.Port == 0 {
 		tr.note("no policy, no function or no target: refused")
-		return Decision{Reason: ReasonHostNotAllowed}
+		return d
 	}
-	if e, denied := p.deny.first(p.seed, t.Host.name.s); denied {
-		rule := Rule{deny: true, index: e.index, line: e.line}
-		tr.rule(rule, "the deny list has the host")
-		return Decision{Reason: ReasonHostDenied, Rule: rule}
+	if e, denied := p.deny.first(name); denied {
+		d.Reason, d.Rule = ReasonHostDenied, Rule{deny: true, index: e.index, line: e.line}
+		tr.rule(d.Rule, "the deny list has the host")
+		return d
 	}
 	tr.note("deny list: does not have the host")
-	w := walk{f: f, port: t.Port, now: now.Unix(), trail: tr, reason: ReasonHostNotAllowed}
-	if t.Host.addr.IsValid() {
-		w.literal(t.Host.addr)
+	var w walk // field by field, here and below: larger copies wait for the stores before them
+	w.f, w.port, w.now, w.trail, w.reason = f, t.Port, now.Unix(), tr, ReasonHostNotAllowed
+	if addr.IsValid() {
+		w.literal(addr)
 	} else {
-		w.name(t.Host.name.s)
+		w.name(name)
 	}
-	verdict := Allow
-	if w.reason != ReasonNone {
-		verdict = Deny
-		if f.Reports(now) {
-			verdict = Report
-			tr.note("the function is in report mode: let through and recorded")
-		}
+	d.Reason = w.reason
+	if w.found.terms != nil {
+		d.Rule.function, d.Rule.terms, d.Rule.literal = f, w.found.terms, w.prefix
+		d.Rule.index, d.Rule.line = w.found.index, w.found.line
 	}
-	return Decision{Verdict: verdict, Reason: w.reason, Rule: w.rule()}
+	switch {
+	case d.Reason == ReasonNone:
+		d.Verdict = Allow
+	case w.now < f.reportUntil:
+		d.Verdict = Report
+		tr.note("the function is in report mode: let through and recorded")
+	}
+	return d
 }
 
 // walk is one pass over a function's rules. What it has found so far is in
@@ -77,22 +83,11 @@ type walk struct {
 	prefix *netip.Prefix // of found, where it is a cidr rule
 }
 
-// rule returns what has been found in the form that is handed out.
-func (w *walk) rule() Rule {
-	if w.found.terms == nil {
-		return Rule{}
-	}
-	return Rule{function: w.f, terms: w.found.terms, literal: w.prefix, index: w.found.index, line: w.found.line}
-}
-
 // name tries the exact name, then the wildcards, longest first, until one fits.
 func (w *walk) name(name string) {
-	if w.f.exact && w.at(name, false) {
-		return
-	}
-	s := newSuffixes(name, w.f.depth.most)
-	for suffix, labels, ok := s.next(); ok; suffix, labels, ok = s.next() {
-		if w.f.depth.has(labels) && w.at(suffix, true) {
+	var c candidates
+	for c.begin(&w.f.lists, name); c.next(); {
+		if w.at(&c) {
 			return
 		}
 	}
@@ -100,9 +95,9 @@ func (w *walk) name(name string) {
 
 // at tries the entries for one pattern text in the function's own list, then
 // in its sets, in the order of the file within each. It returns true when one fits.
-func (w *walk) at(text string, wild bool) bool {
-	h := maphash.String(w.f.seed, text)
-	c := w.f.own.table(wild).find(h, text)
+func (w *walk) at(text *candidates) bool {
+	var c cursor
+	text.in(w.f.own, &c)
 	for e, ok := c.next(); ok; e, ok = c.next() {
 		if w.try(rule{index: e.index, line: e.line, terms: w.f.terms[e.terms]}, nil) {
 			return true
@@ -110,7 +105,7 @@ func (w *walk) at(text string, wild bool) bool {
 	}
 	for i := range w.f.sets {
 		ref := &w.f.sets[i]
-		c := ref.list.table(wild).find(h, text)
+		text.in(ref.list, &c)
 		if _, ok := c.next(); ok && w.try(ref.rule, nil) {
 			return true
 		}
@@ -131,12 +126,9 @@ func (w *walk) try(r rule, literal *netip.Prefix) bool {
 	if w.trail != nil {
 		w.trail.rule(Rule{function: w.f, terms: r.terms, index: r.index, line: r.line}, reason.explain())
 	}
-	switch {
-	case reason == ReasonNone:
-		w.reason, w.found, w.prefix = reason, r, literal
-		return true
-	case w.reason == ReasonHostNotAllowed, w.reason == ReasonPortNotAllowed && reason == ReasonRuleExpired:
+	nearer := w.reason == ReasonHostNotAllowed || w.reason == ReasonPortNotAllowed && reason == ReasonRuleExpired
+	if reason == ReasonNone || nearer {
 		w.reason, w.found, w.prefix = reason, r, literal
 	}
-	return false
+	return reason == ReasonNone
 }

@@ -15,7 +15,7 @@ type Step struct {
 // same tables, every rule it looked at and why it did or did not decide.
 func (p *Policy) Explain(f *Function, t Target, now time.Time) (Decision, []Step) {
 	tr := &trail{}
-	d := p.decide(f, t, now, tr)
+	d := p.decide(f, &t, now, tr)
 	if d.Reason == ReasonHostNotAllowed {
 		tr.note("no rule of the function has the host")
 	}

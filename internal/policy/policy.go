@@ -29,7 +29,7 @@ import (
 type Policy struct {
 	hash      string
 	seed      maphash.Seed // of every list
-	deny      *list
+	deny      group
 	functions map[string]*Function
 	names     []string
 	rules     int
@@ -41,13 +41,11 @@ type Function struct {
 	name        string
 	owner       string
 	reportUntil int64 // Unix seconds, exclusive; 0: enforce
-	seed        maphash.Seed
 	own         *list
 	terms       []*Terms // what own's entries point at
 	sets        []setRef
+	lists       group // own, then those of sets
 	cidrs       cidrTable
-	exact       bool   // own or a set has names
-	depth       depths // of the wildcards of own and the sets
 	count       int
 }
 
@@ -110,9 +108,11 @@ func Compile(s Spec) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.deny, err = compileDeny(s.Deny, p.seed); err != nil {
+	deny, err := compileDeny(s.Deny, p.seed)
+	if err != nil {
 		return nil, err
 	}
+	p.deny = newGroup(p.seed, deny)
 	for _, fs := range s.Functions {
 		if _, dup := p.functions[fs.Name]; dup || fs.Name == "" {
 			return nil, fmt.Errorf("compiling functions.%s: it has no name, or that of another", fs.Name)
@@ -134,10 +134,7 @@ func Compile(s Spec) (*Policy, error) {
 func compileSets(sets [][]Pattern, seed maphash.Seed) ([]*list, error) {
 	lists := make([]*list, len(sets))
 	for i, patterns := range sets {
-		b := listBuilder{seed: seed, firsts: true}
-		for _, p := range patterns {
-			b.add(p, entry{})
-		}
+		b := listBuilder{seed: seed, firsts: true, patterns: patterns}
 		var err error
 		if lists[i], err = b.build(); err != nil {
 			return nil, fmt.Errorf("compiling sets[%d]: %w", i, err)
@@ -148,7 +145,7 @@ func compileSets(sets [][]Pattern, seed maphash.Seed) ([]*list, error) {
 
 // compileDeny compiles the deny list.
 func compileDeny(lines []DenySpec, seed maphash.Seed) (*list, error) {
-	b := listBuilder{seed: seed, firsts: true}
+	b := listBuilder{seed: seed, firsts: true, patterns: make([]Pattern, 0, len(lines)), entries: make([]entry, 0, len(lines))}
 	for i, d := range lines {
 		if d.Pattern.IsZero() {
 			return nil, fmt.Errorf("compiling deny[%d]: it has no pattern", i)
@@ -164,7 +161,7 @@ func compileDeny(lines []DenySpec, seed maphash.Seed) (*list, error) {
 
 // compileFunction compiles one function; sets are the compiled shared lists.
 func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Function, error) {
-	f := &Function{name: fs.Name, owner: fs.Owner, seed: seed}
+	f := &Function{name: fs.Name, owner: fs.Owner}
 	if !fs.ReportUntil.IsZero() {
 		f.reportUntil = fs.ReportUntil.Unix()
 	}
@@ -202,19 +199,12 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 	if f.own, err = b.build(); err != nil {
 		return nil, fmt.Errorf("allow: %w", err)
 	}
-	f.summarize()
-	return f, nil
-}
-
-// summarize notes what the function's lists have between them, so that a
-// decision hashes nothing that none of them can hold.
-func (f *Function) summarize() {
-	f.exact = !f.own.exact.empty()
-	f.depth = f.own.depth
+	lists := []*list{f.own}
 	for _, ref := range f.sets {
-		f.exact = f.exact || !ref.list.exact.empty()
-		f.depth.addAll(ref.list.depth)
+		lists = append(lists, ref.list)
 	}
+	f.lists = newGroup(seed, lists...)
+	return f, nil
 }
 
 // kinds counts how many things the rule says it covers.

@@ -2,26 +2,36 @@ package policy
 
 import (
 	"encoding/binary"
-	"strings"
+	"math/bits"
 )
 
 // headerSize is the length of what stands before each text of an arena: the
 // three numbers of its entry and one byte for the length of the text.
 const headerSize = 13
 
-// table is an open-addressing hash table from text to entries. A probe reads
-// one line of slots; text and entry lie side by side in the arena, so that a
-// hit reads one place more. A 32-bit tag spares reading the arena in vain, and
-// the text is always compared: equal hashes are not equal names.
+// lanes is how many entries a bucket has room for, and filled how many it has
+// on average: one bucket in fifty is full, and only those send a lookup on to
+// the next one.
+const (
+	lanes  = 12
+	filled = 6
+)
+
+// table is a hash table from text to entries. Every text has one home bucket,
+// which is one cache line, so that a text that is not there costs one access to
+// memory and one that is there one more, for the arena, where text and entry
+// lie side by side. The text is always compared: equal hashes are not equal
+// names. There are no pointers in it, so the collector has nothing to follow.
 type table struct {
-	slots []slot // twice as many as entries, so that a probe ends soon
-	arena []byte
+	buckets []bucket
+	arena   []byte
 }
 
-// slot is one entry; the zero slot is empty.
-type slot struct {
-	tag uint32 // high half of the hash
-	at  uint32 // 1 + where the entry begins in the arena
+// bucket holds the entries of texts that have it as their home, in the order in
+// which they were added, and those that found the buckets before it full.
+type bucket struct {
+	tags [16]uint8     // eight bits of each hash; 0: nothing here nor behind; the last four always are
+	at   [lanes]uint32 // where each entry begins in the arena
 }
 
 // newTable returns a table with room for n entries of that much text in all.
@@ -29,79 +39,127 @@ func newTable(n, text int) table {
 	if n == 0 {
 		return table{}
 	}
-	return table{slots: make([]slot, 2*n), arena: make([]byte, 0, n*headerSize+text)}
+	return table{buckets: make([]bucket, n/filled+1), arena: make([]byte, 0, n*headerSize+text)}
 }
 
 // empty tells whether there is nothing to be found.
-func (t *table) empty() bool { return len(t.slots) == 0 }
+func (t *table) empty() bool { return len(t.buckets) == 0 }
 
 // insert adds an entry behind those of equal text. The table must have been
 // made with room for it.
 func (t *table) insert(h uint64, text string, e entry) {
-	s := slot{tag: uint32(h >> 32), at: uint32(len(t.arena)) + 1}
+	i := t.home(h)
+	for t.buckets[i].full() {
+		i = t.after(i)
+	}
+	b := &t.buckets[i]
+	lane := 0
+	for b.tags[lane] != 0 {
+		lane++
+	}
+	b.tags[lane], b.at[lane] = tagOf(h), uint32(len(t.arena))
 	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.index))
 	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.line))
 	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.terms))
 	t.arena = append(t.arena, byte(len(text)))
 	t.arena = append(t.arena, text...)
-	i := t.home(h)
-	for t.slots[i].at != 0 {
-		i = t.after(i)
-	}
-	t.slots[i] = s
 }
 
-// home maps a hash to its first slot without a division (Lemire, "A fast
+// home maps a hash to its bucket without a division (Lemire, "A fast
 // alternative to the modulo reduction").
 func (t *table) home(h uint64) int {
-	return int(uint64(uint32(h)) * uint64(len(t.slots)) >> 32)
+	return int(uint64(uint32(h)) * uint64(len(t.buckets)) >> 32)
 }
 
-// after returns the slot behind i; the first follows the last.
+// after returns the bucket behind i; the first follows the last.
 func (t *table) after(i int) int {
-	if i++; i < len(t.slots) {
+	if i++; i < len(t.buckets) {
 		return i
 	}
 	return 0
 }
 
+// tagOf returns the bits of a hash that stand in a bucket, never 0.
+func tagOf(h uint64) uint8 { return max(uint8(h>>56), 1) }
+
+// full tells whether entries of this bucket may stand in the next one.
+func (b *bucket) full() bool { return b.tags[lanes-1] != 0 }
+
+// match returns the lanes that have a tag, as bits. It looks at all of them at
+// once: a branch for each would make the processor wait for the memory of this
+// bucket before it asks for that of the next.
+func (b *bucket) match(tag uint8) uint16 {
+	same := uint64(tag) * eachByte
+	low := binary.LittleEndian.Uint64(b.tags[:8]) ^ same
+	high := binary.LittleEndian.Uint64(b.tags[8:]) ^ same
+	return zeroBytes(low) | zeroBytes(high)<<8
+}
+
+// eachByte times n is n in each byte of a word.
+const eachByte = 0x0101_0101_0101_0101
+
+// zeroBytes returns which bytes of w are zero, the lowest as bit 0. The first
+// two lines leave the top bit of those bytes alone (Warren, "Hacker's Delight",
+// section 6-1), the product moves these eight bits side by side.
+func zeroBytes(w uint64) uint16 {
+	const low7 = 0x7f * eachByte
+	w = ^(w&low7 + low7 | w | low7)
+	return uint16(w >> 7 * 0x0102_0408_1020_4080 >> 56)
+}
+
+// mayHave tells whether there may be an entry for a text with that hash. It
+// reads one bucket and nothing else.
+func (t *table) mayHave(h uint64) bool {
+	if t.empty() {
+		return false
+	}
+	b := &t.buckets[t.home(h)]
+	return b.match(tagOf(h)) != 0 || b.full()
+}
+
 // cursor walks the entries of one table for one text.
 type cursor struct {
-	t    *table
-	text string
-	tag  uint32
-	slot int
+	t      *table
+	text   string
+	bucket int
+	lanes  uint16 // of the bucket, those with the tag that are still to be read
+	tag    uint8
 }
 
-// find returns a cursor over the entries for text, whose hash is h.
-func (t *table) find(h uint64, text string) cursor {
-	return cursor{t: t, text: text, tag: uint32(h >> 32), slot: t.home(h)}
+// find points the cursor at the entries that t has for text, whose hash is h.
+func (c *cursor) find(t *table, h uint64, text string) {
+	c.t, c.text, c.bucket, c.tag, c.lanes = t, text, t.home(h), tagOf(h), 0
+	if !t.empty() {
+		c.lanes = t.buckets[c.bucket].match(c.tag)
+	}
 }
 
-// next returns the next entry, or false behind the last one. Half of the slots
-// are empty, so the walk ends.
+// next returns the next entry, or false behind the last one. Of all lanes about
+// half are empty, so the walk ends.
 func (c *cursor) next() (entry, bool) {
 	if c.t.empty() {
 		return entry{}, false
 	}
 	for {
-		s := c.t.slots[c.slot]
-		if s.at == 0 {
+		b := &c.t.buckets[c.bucket]
+		for c.lanes != 0 {
+			lane := bits.TrailingZeros16(c.lanes)
+			c.lanes &= c.lanes - 1
+			if e, ok := c.t.read(b.at[lane], c.text); ok {
+				return e, true
+			}
+		}
+		if !b.full() {
 			return entry{}, false
 		}
-		c.slot = c.t.after(c.slot)
-		if s.tag != c.tag {
-			continue
-		}
-		if e, ok := c.t.read(s.at, c.text); ok {
-			return e, true
-		}
+		c.bucket = c.t.after(c.bucket)
+		c.lanes = c.t.buckets[c.bucket].match(c.tag)
 	}
 }
 
-// read returns the entry that a slot points at if it is one for text.
+// read returns the entry that begins there if it is one for text.
 func (t *table) read(at uint32, text string) (entry, bool) {
-	record := t.arena[at-1:]
+	record := t.arena[at:]
 	size := int(record[headerSize-1])
 	if string(record[headerSize:headerSize+size]) != text {
 		return entry{}, false
@@ -112,38 +170,3 @@ func (t *table) read(at uint32, text string) (entry, bool) {
 		terms: int32(binary.LittleEndian.Uint32(record[8:])),
 	}, true
 }
-
-// suffixes walks the proper suffixes of a name at its label boundaries,
-// longest first.
-type suffixes struct {
-	rest   string
-	labels int // of rest; 0: the walk is over
-}
-
-// newSuffixes begins a walk over the proper suffixes of name that have at most
-// that many labels. It counts from the right, so that a name of 127 labels
-// costs no more than the deepest wildcard does.
-func newSuffixes(name string, most int) suffixes {
-	var s suffixes
-	for i := len(name) - 1; i >= 0 && s.labels < most; i-- {
-		if name[i] == '.' {
-			s.rest = name[i+1:]
-			s.labels++
-		}
-	}
-	return s
-}
-
-// next returns the next shorter suffix and how many labels it has.
-func (s *suffixes) next() (suffix string, labels int, ok bool) {
-	if s.labels == 0 {
-		return "", 0, false
-	}
-	suffix, labels = s.rest, s.labels
-	s.labels--
-	s.rest = s.rest[strings.IndexByte(s.rest, '.')+1:]
-	return suffix, labels, true
-}
-
-// countLabels returns the number of labels of a name.
-func countLabels(name string) int { return strings.Count(name, ".") + 1 }

@@ -1,6 +1,11 @@
 package policy
 
-import "testing"
+import (
+	"hash/maphash"
+	"slices"
+	"strings"
+	"testing"
+)
 
 // A collision of 64-bit hashes cannot be made from outside, hence this test
 // of the table itself.
@@ -17,29 +22,140 @@ func TestEqualHashesAreNotEqualNames(t *testing.T) {
 		"a.tes":  nil,
 		"":       nil,
 	} {
-		c := tab.find(h, text)
-		for _, e := range want {
-			if got, ok := c.next(); !ok || got != e {
-				t.Errorf("%s: got %v, %t, want %v", text, got, ok, e)
-			}
-		}
-		if got, ok := c.next(); ok {
-			t.Errorf("%s: %v beyond the last", text, got)
+		if got := entriesFor(&tab, h, text); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", text, got, want)
 		}
 	}
 }
 
-func TestTheSuffixesOfANameAreWalkedLongestFirst(t *testing.T) {
-	for most, want := range [][]string{nil, {"d"}, {"c.d", "d"}, {"b.c.d", "c.d", "d"}, {"b.c.d", "c.d", "d"}} {
-		s := newSuffixes("a.b.c.d", most)
-		for _, text := range want {
-			got, labels, ok := s.next()
-			if !ok || got != text || labels != countLabels(text) {
-				t.Errorf("at most %d labels: got %q with %d, want %q", most, got, labels, text)
+// entriesFor returns what a table has for a text, and looks twice behind the end.
+func entriesFor(tab *table, h uint64, text string) (all []entry) {
+	var c cursor
+	c.find(tab, h, text)
+	for e, ok := c.next(); ok; e, ok = c.next() {
+		all = append(all, e)
+	}
+	if e, ok := c.next(); ok {
+		all = append(all, e)
+	}
+	return all
+}
+
+// Hashes that all have one home fill bucket after bucket, and begin again at
+// the first.
+func TestFullBucketsPassEntriesOnInTheirOrder(t *testing.T) {
+	for _, home := range []uint64{0, 1<<32 - 1} {
+		const n = 100
+		tab := newTable(n, n*len("x.test"))
+		var want []entry
+		for i := range n {
+			e := entry{index: int32(i)}
+			if i%3 == 0 {
+				tab.insert(home, "x.test", e)
+				want = append(want, e)
+			} else {
+				tab.insert(home|uint64(i)<<56, "y.test", e)
 			}
 		}
-		if got, _, ok := s.next(); ok {
-			t.Errorf("at most %d labels: %q beyond the last", most, got)
+		if got := entriesFor(&tab, home, "x.test"); !slices.Equal(got, want) || !tab.mayHave(home) {
+			t.Errorf("home %d: got %v, want %v", home, got, want)
 		}
+		if got := entriesFor(&tab, home, "z.test"); got != nil {
+			t.Errorf("home %d: got %v for what is not there", home, got)
+		}
+	}
+}
+
+func TestTagIsSeenInItsLanesAndNowhereElse(t *testing.T) {
+	for lane := range lanes {
+		for tag := 1; tag < 256; tag++ {
+			var b bucket
+			for i := range lane + 1 {
+				b.tags[i] = uint8(tag ^ 1 | 2*i) // others, near to it
+				if b.tags[i] == uint8(tag) {
+					b.tags[i] = ^uint8(tag)
+				}
+			}
+			if got := b.match(uint8(tag)); got != 0 {
+				t.Fatalf("tag %d is seen in lanes %b among %v", tag, got, b.tags)
+			}
+			b.tags[0], b.tags[lane] = uint8(tag), uint8(tag)
+			if got := b.match(uint8(tag)); got != 1|1<<lane {
+				t.Fatalf("tag %d is seen in lanes %b of %v", tag, got, b.tags)
+			}
+		}
+	}
+	if tagOf(0) == 0 {
+		t.Error("a tag says that its lane is empty")
+	}
+}
+
+// candidatesFor returns the texts of a name that may be there.
+func candidatesFor(g *group, name string) (all []string) {
+	var c candidates
+	for c.begin(g, name); c.next(); {
+		text := c.text
+		if c.wild {
+			text = "*." + text
+		}
+		if want := strings.TrimPrefix(text, "*."); c.suffix() != "" && c.suffix() != want || c.hash != maphash.String(g.seed, want) {
+			text += " with the hash or the suffix of another"
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+// groupOf compiles patterns to a group of one list.
+func groupOf(t *testing.T, patterns ...string) group {
+	t.Helper()
+	b := listBuilder{seed: maphash.MakeSeed()}
+	for _, s := range patterns {
+		p, err := ParsePattern(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.add(p, entry{})
+	}
+	l, err := b.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newGroup(b.seed, l)
+}
+
+func TestCandidatesAreTheNameAndThenItsSuffixesLongestFirst(t *testing.T) {
+	name := strings.Repeat("a.", 126) + "a"
+	want := []string{name}
+	for rest := name[2:]; ; rest = rest[2:] {
+		want = append(want, "*."+rest)
+		if rest == "a" {
+			break
+		}
+	}
+	g := groupOf(t, want...)
+	if got := candidatesFor(&g, name); !slices.Equal(got, want) {
+		t.Errorf("got %d candidates, want %d: %q", len(got), len(want), got)
+	}
+}
+
+func TestTextsThatNoPatternCanHaveAreNotLookedFor(t *testing.T) {
+	g := groupOf(t, "a.b.c.d", "*.b.c.d", "*.d")
+	for name, want := range map[string]int{
+		"a.b.c.d":     3, // itself, *.b.c.d, *.d
+		"x.a.b.c.d":   2, // no name is that long
+		"x.b.ccc":     1, // itself; no wildcard has two labels
+		"e.f.g.h.ddd": 0, // no wildcard of one label is that long
+		"d":           0,
+		"":            0,
+	} {
+		var c candidates
+		if c.begin(&g, name); c.left != want {
+			t.Errorf("%s: %d texts are looked for, want %d", name, c.left, want)
+		}
+	}
+	var none group
+	if got := candidatesFor(&none, "a.b.c.d"); got != nil {
+		t.Errorf("without a list: %q", got)
 	}
 }

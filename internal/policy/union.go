@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"hash/maphash"
 	"net/netip"
 	"time"
 )
@@ -46,7 +45,7 @@ func (p *Policy) Denies(n Name) (Rule, bool) {
 	if p == nil {
 		return Rule{}, false
 	}
-	e, denied := p.deny.first(p.seed, n.s)
+	e, denied := p.deny.first(n.s)
 	if !denied {
 		return Rule{}, false
 	}
@@ -109,12 +108,9 @@ func (t *Terms) holds(now int64) Reason {
 
 // each calls yield for every rule of the function that has the name.
 func (f *Function) each(name string, yield func(r Rule, suffix string) bool) {
-	if f.exact && !f.eachAt(name, false, yield) {
-		return
-	}
-	s := newSuffixes(name, f.depth.most)
-	for suffix, labels, ok := s.next(); ok; suffix, labels, ok = s.next() {
-		if f.depth.has(labels) && !f.eachAt(suffix, true, yield) {
+	var c candidates
+	for c.begin(&f.lists, name); c.next(); {
+		if !f.eachAt(&c, yield) {
 			return
 		}
 	}
@@ -122,13 +118,10 @@ func (f *Function) each(name string, yield func(r Rule, suffix string) bool) {
 
 // eachAt calls yield for the rules of one pattern text. It returns false once
 // yield has.
-func (f *Function) eachAt(text string, wild bool, yield func(r Rule, suffix string) bool) bool {
-	h := maphash.String(f.seed, text)
-	suffix := ""
-	if wild {
-		suffix = text
-	}
-	c := f.own.table(wild).find(h, text)
+func (f *Function) eachAt(text *candidates, yield func(r Rule, suffix string) bool) bool {
+	suffix := text.suffix()
+	var c cursor
+	text.in(f.own, &c)
 	for e, ok := c.next(); ok; e, ok = c.next() {
 		if !yield(Rule{function: f, terms: f.terms[e.terms], index: e.index, line: e.line}, suffix) {
 			return false
@@ -136,7 +129,7 @@ func (f *Function) eachAt(text string, wild bool, yield func(r Rule, suffix stri
 	}
 	for i := range f.sets {
 		ref := &f.sets[i]
-		c := ref.list.table(wild).find(h, text)
+		text.in(ref.list, &c)
 		if _, ok := c.next(); ok && !yield(f.ruleOf(ref), suffix) {
 			return false
 		}
@@ -159,6 +152,7 @@ func (f *Function) ruleOf(ref *setRef) Rule {
 type Union struct {
 	policy *Policy
 	list   *list
+	lists  group  // list alone
 	rules  []Rule // by the terms of an entry
 }
 
@@ -182,7 +176,7 @@ func NewUnion(p *Policy) (*Union, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compiling the union of all functions: %w", err)
 	}
-	return &Union{policy: p, list: l, rules: b.rules}, nil
+	return &Union{policy: p, list: l, lists: newGroup(p.seed, l), rules: b.rules}, nil
 }
 
 // Lookup decides whether any function may look the name up, by the deny list
@@ -199,31 +193,17 @@ func (u *Union) Lookup(n Name, now time.Time) Lookup {
 
 // each calls yield for every rule of the union that has the name.
 func (u *Union) each(name string, yield func(r Rule, suffix string) bool) {
-	if !u.list.exact.empty() && !u.eachAt(name, false, yield) {
-		return
-	}
-	s := newSuffixes(name, u.list.depth.most)
-	for suffix, labels, ok := s.next(); ok; suffix, labels, ok = s.next() {
-		if u.list.depth.has(labels) && !u.eachAt(suffix, true, yield) {
-			return
+	var text candidates
+	var c cursor
+	for text.begin(&u.lists, name); text.next(); {
+		suffix := text.suffix()
+		text.in(u.list, &c)
+		for e, ok := c.next(); ok; e, ok = c.next() {
+			if !yield(u.rules[e.terms], suffix) {
+				return
+			}
 		}
 	}
-}
-
-// eachAt calls yield for the rules of one pattern text. It returns false once
-// yield has.
-func (u *Union) eachAt(text string, wild bool, yield func(r Rule, suffix string) bool) bool {
-	suffix := ""
-	if wild {
-		suffix = text
-	}
-	c := u.list.table(wild).find(maphash.String(u.policy.seed, text), text)
-	for e, ok := c.next(); ok; e, ok = c.next() {
-		if !yield(u.rules[e.terms], suffix) {
-			return false
-		}
-	}
-	return true
 }
 
 // Patterns returns how many entries the union has.
