@@ -210,7 +210,7 @@ func TestREADMEListsEveryLimitWithItsDefault(t *testing.T) {
 		"unidentified": strconv.Itoa(l.Unidentified), "header_timeout": seconds(l.HeaderTimeout),
 		"header_bytes": fmt.Sprintf("%dKiB", l.HeaderBytes>>10), "dial_timeout": seconds(l.DialTimeout),
 		"hello_timeout": seconds(l.HelloTimeout), "idle_timeout": seconds(l.IdleTimeout),
-		"lifetime": span(l.Lifetime), "drain": seconds(l.Drain),
+		"lifetime": span(l.Lifetime), "drain": seconds(l.Drain), "refusal_records": strconv.Itoa(l.RefusalRecords),
 	}
 	got := map[string]string{}
 	for _, row := range table(t, "## Limits") {

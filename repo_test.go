@@ -42,6 +42,10 @@ var mayImport = map[string][]string{
 	"internal/tunnel":    {},
 	"internal/source":    {},
 	"internal/audit":     {"internal/policy", "internal/identity"},
+	"internal/evidence":  {},
+	"internal/report":    {"internal/evidence"},
+	"internal/torture":   {},
+	"internal/ocsf":      {"internal/evidence"},
 	"config":             {"internal/policy", "internal/identity"},
 	"proxy":              {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/tunnel"},
 	"dnsfilter":          {"internal/policy", "internal/identity", "internal/audit"},
@@ -51,8 +55,8 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "proxy", "internal/audit", "internal/hello", "internal/identity",
-	"internal/policy", "internal/resolve", "internal/source", "internal/tunnel",
+	"config", "dnsfilter", "proxy", "internal/audit", "internal/evidence", "internal/hello", "internal/identity", "internal/ocsf",
+	"internal/policy", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
 }
 
 // importedByMany are the third-party modules that more than two packages may

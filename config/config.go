@@ -128,6 +128,9 @@ type Limits struct {
 	IdleTimeout        time.Duration // no byte either way; default 330s
 	Lifetime           time.Duration // of a tunnel; default 12h
 	Drain              time.Duration // from SIGTERM until tunnels are cut; default 110s
+	// RefusalRecords is how many refusals of one function, or of one source that
+	// is no function's, get a record of their own in a minute; default 6,000.
+	RefusalRecords int
 }
 
 // Audit says where records go.

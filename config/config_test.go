@@ -158,6 +158,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 	check("limits", Limits{
 		Tunnels: 1000, TunnelsPerFunction: 500, Unidentified: 64, HeaderTimeout: time.Second, HeaderBytes: 64000,
 		DialTimeout: 2 * time.Second, HelloTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute, Lifetime: 5 * time.Hour, Drain: 6 * time.Second,
+		RefusalRecords: 700,
 	}, cfg.Limits)
 	check("audit", Audit{Output: "audit.jsonl", CountLoss: true}, cfg.Audit)
 }
@@ -265,6 +266,7 @@ func TestDefaults(t *testing.T) {
 		{"limits", Limits{
 			Tunnels: 20000, TunnelsPerFunction: 5000, Unidentified: 4096, HeaderTimeout: 10 * time.Second, HeaderBytes: 16384,
 			DialTimeout: 5 * time.Second, HelloTimeout: 5 * time.Second, IdleTimeout: 330 * time.Second, Lifetime: 12 * time.Hour, Drain: 110 * time.Second,
+			RefusalRecords: 6000,
 		}, cfg.Limits},
 		{"audit", Audit{}, cfg.Audit},
 	} {

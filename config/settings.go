@@ -102,6 +102,7 @@ func defaultLimits() Limits {
 		IdleTimeout:        330 * time.Second,
 		Lifetime:           12 * time.Hour,
 		Drain:              110 * time.Second,
+		RefusalRecords:     6000,
 	}
 }
 
@@ -121,6 +122,7 @@ func (r *reader) limits(v value) {
 		{"idle_timeout", duration(&l.IdleTimeout)},
 		{"lifetime", duration(&l.Lifetime)},
 		{"drain", duration(&l.Drain)},
+		{"refusal_records", count(&l.RefusalRecords)},
 	})
 	if l.TunnelsPerFunction <= l.Tunnels {
 		return

@@ -120,7 +120,9 @@ func (x *exchange) finish(v policy.Verdict, r policy.Reason) policy.Reason {
 	x.settle(v, r)
 	var err error
 	if x.recorded() {
-		err = x.server.opt.Audit.Record(&x.event)
+		// Not Record, where a refusal may wait for company: a question that is
+		// answered here holds one of few places that all clients share.
+		err = x.server.opt.Audit.RecordAll([]*audit.Event{&x.event})
 	}
 	x.conclude(err)
 	return x.event.Reason

@@ -42,6 +42,8 @@ type conn struct {
 	certificate  []string       // names of the verified client certificate; nil: none
 	buf          *[]byte        // pooled; what has been read and not been consumed; nil: nothing
 	unidentified bool           // holds a place in server.waiting
+	place        place          // among those of its source
+	kept         bool           // holds one of server.kept
 	reused       bool           // a request has been served on it
 	current      *exchange      // the request that is being served; nil: none yet
 	taken        bool           // a tunnel owns the connection now
@@ -95,6 +97,7 @@ func (c *conn) free() {
 func (c *conn) identified() {
 	if c.unidentified {
 		c.unidentified = false
+		c.server.crowd.leave(c)
 		<-c.server.waiting
 	}
 }
@@ -109,7 +112,9 @@ func (s *Server) serveConn(c *conn, tlsConfig *tls.Config) {
 		c.free()
 		if !c.taken {
 			_ = c.Close()
+			<-s.seats
 		}
+		c.unkeep()
 		s.forget(c)
 		s.serving.Done()
 	}()
@@ -161,6 +166,7 @@ func (c *conn) meet(tlsConfig *tls.Config) bool {
 			return false
 		}
 	}
+	c.joinCrowd()
 	return tlsConfig == nil || c.handshake(tlsConfig)
 }
 

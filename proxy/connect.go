@@ -121,7 +121,7 @@ func (x *exchange) checkHello(origin net.Conn) bool {
 	if c.buf == nil {
 		c.buf = c.server.buffers.Get().(*[]byte)
 	}
-	first, h, err := hello.Read(c.Conn, *c.buf)
+	first, h, err := hello.Read(&frugalReader{c: c}, *c.buf)
 	if cap(first) != cap(*c.buf) {
 		c.free()
 		c.buf = &first
@@ -140,7 +140,7 @@ func (x *exchange) checkHello(origin net.Conn) bool {
 		x.abandon(origin, tunnel.Client, 0)
 		return false
 	}
-	if reason != policy.ReasonHelloTimeout && x.function.Reports(x.start) {
+	if reason != policy.ReasonHelloTimeout && reason != policy.ReasonLimitTotal && x.function.Reports(x.start) {
 		if x.finish(audit.Opened, policy.Report, reason) == nil {
 			return true
 		}
@@ -162,6 +162,8 @@ func helloReason(err error) policy.Reason {
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return policy.ReasonHelloTimeout
+	case errors.Is(err, errShortOfMemory):
+		return policy.ReasonLimitTotal
 	case errors.Is(err, hello.ErrMissing):
 		return policy.ReasonSNIMissing
 	case errors.Is(err, hello.ErrMismatch):
@@ -210,6 +212,7 @@ func (x *exchange) hand(origin net.Conn, sent int64) {
 		Done: func(r tunnel.Result) {
 			r.Up += sent
 			x.account.tunnels.Dec()
+			<-x.server.seats
 			x.ended(r)
 		},
 	})

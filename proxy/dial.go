@@ -33,10 +33,15 @@ func refuseToDial(context.Context, string, string) (net.Conn, error) { return ni
 
 // dial connects to one of the checked addresses. It is the way out for CONNECT.
 func (x *exchange) dial(ctx context.Context) (net.Conn, policy.Reason) {
+	s, key := x.server, dialKey{x.account, x.target}
+	if reason := s.dialing.begin(key); reason != policy.ReasonNone {
+		return nil, s.metrics.notDialed(reason, false)
+	}
+	defer s.dialing.end(key)
 	began := time.Now()
-	c, err := dialAny(ctx, spread(x.addresses, x.target.Port), x.permits)
+	c, err := s.dialAny(ctx, spread(x.addresses, x.target.Port), x.permits)
 	if err != nil {
-		return nil, dialReason(err)
+		return nil, s.metrics.notDialed(dialReason(err), true)
 	}
 	x.event.Dialed = remoteOf(c)
 	now := time.Now()
@@ -47,9 +52,14 @@ func (x *exchange) dial(ctx context.Context) (net.Conn, policy.Reason) {
 // dialReason maps a dial error to the reason; the error itself stays here.
 func dialReason(err error) policy.Reason {
 	var timeout net.Error
+	var limit *limitError
 	switch {
 	case errors.Is(err, errNotPermitted):
 		return policy.ReasonAddressNotAllowed
+	case errors.As(err, &limit):
+		return limit.reason
+	case exhausted(err):
+		return policy.ReasonLimitTotal
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return policy.ReasonDialTimeout
 	default:
@@ -93,8 +103,9 @@ func spread(addrs []netip.Addr, port uint16) []netip.AddrPort {
 }
 
 // dialAny connects to the first address that answers. The next one is tried
-// when the one before fails or has had attemptDelay; who comes late is closed.
-func dialAny(ctx context.Context, addrs []netip.AddrPort, permits func(netip.AddrPort) bool) (net.Conn, error) {
+// when the one before fails, or has had attemptDelay and there is a descriptor to
+// spare for one beside it; who comes late is closed.
+func (s *Server) dialAny(ctx context.Context, addrs []netip.AddrPort, permits func(netip.AddrPort) bool) (net.Conn, error) {
 	if len(addrs) == 1 {
 		return dialOne(ctx, addrs[0], permits)
 	}
@@ -108,11 +119,16 @@ func dialAny(ctx context.Context, addrs []netip.AddrPort, permits func(netip.Add
 	defer timer.Stop()
 	next, pending := 0, 0
 	start := func() {
-		if next < len(addrs) {
-			go dialInto(ctx, addrs[next], permits, results)
-			next, pending = next+1, pending+1
-			timer.Reset(attemptDelay)
+		if next == len(addrs) {
+			return
 		}
+		timer.Reset(attemptDelay)
+		beside := pending > 0
+		if beside && !s.beside.take() {
+			return
+		}
+		go s.dialInto(ctx, dialAttempt{addrs[next], permits, beside, results})
+		next, pending = next+1, pending+1
 	}
 	var errs []error
 	for start(); pending > 0; {
@@ -139,10 +155,21 @@ type dialResult struct {
 	err  error
 }
 
+// dialAttempt is one attempt of several.
+type dialAttempt struct {
+	to      netip.AddrPort
+	permits func(netip.AddrPort) bool
+	beside  bool // it holds one of Server.beside
+	results chan<- dialResult
+}
+
 // dialInto runs one attempt.
-func dialInto(ctx context.Context, a netip.AddrPort, permits func(netip.AddrPort) bool, results chan<- dialResult) {
-	c, err := dialOne(ctx, a, permits)
-	results <- dialResult{c, err}
+func (s *Server) dialInto(ctx context.Context, a dialAttempt) {
+	c, err := dialOne(ctx, a.to, a.permits)
+	if a.beside {
+		s.beside.give()
+	}
+	a.results <- dialResult{c, err}
 }
 
 // closeLate waits for the attempts that are still under way, which have been

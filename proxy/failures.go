@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -43,13 +42,9 @@ type failureCount struct {
 	over   uint64 // beyond the budget
 }
 
-// key is whose failures an address adds to: an IPv6 caller has a whole /64.
+// key is whose failures an address adds to.
 func (f *failures) key(a netip.Addr, protocol string) failureKey {
-	if a.Is6() {
-		p, _ := a.Prefix(64)
-		a = p.Addr()
-	}
-	k := failureKey{a, protocol}
+	k := failureKey{sourceOf(a), protocol}
 	if _, known := f.sources[k]; !known && len(f.sources) >= failureSources {
 		k.source = netip.Addr{}
 	}
@@ -101,23 +96,6 @@ func (f *failures) sweep(before time.Time) []flood {
 		delete(f.sources, k)
 	}
 	return floods
-}
-
-// sweepFailures ends windows and writes the summaries until ctx ends, then
-// those of the windows that are still open.
-func (s *Server) sweepFailures(ctx context.Context, done chan<- struct{}) {
-	defer close(done)
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for {
-		select {
-		case now := <-ticker.C:
-			s.summarise(s.failed.sweep(now.Add(-failureWindow)))
-		case <-ctx.Done():
-			s.summarise(s.failed.sweep(time.Now()))
-			return
-		}
-	}
 }
 
 // summarise writes one record for each flood. The line stands for itself and

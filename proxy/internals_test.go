@@ -1,8 +1,30 @@
 package proxy
 
+import "github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+
 // Unidentified returns how many connections hold a place among those that have
 // not shown who they are; one is Serve's, for the connection it waits for.
 func (s *Server) Unidentified() int { return len(s.waiting) }
 
 // Open returns how many tunnels and plain requests hold a place.
 func (s *Server) Open() int64 { return s.slots.total.Load() }
+
+// Seats returns how many client connections hold a seat; one is Serve's, for the
+// connection it waits for.
+func (s *Server) Seats() int { return len(s.seats) }
+
+// Share returns how many places among the unidentified one source may have.
+func (s *Server) Share() int { return s.crowd.share }
+
+// Sources returns how many sources are known to have unidentified connections.
+func (s *Server) Sources() int {
+	s.crowd.mu.Lock()
+	defer s.crowd.mu.Unlock()
+	return len(s.crowd.sources)
+}
+
+// DialReason maps the error of a dial to a reason.
+func DialReason(err error) policy.Reason { return dialReason(err) }
+
+// Kept returns how many connections are counted as waiting for a next request.
+func (s *Server) Kept() int64 { return s.kept.n.Load() }

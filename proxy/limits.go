@@ -13,9 +13,10 @@ import (
 // slots counts open tunnels and plain requests, in all and by function.
 type slots struct {
 	max, maxPerFunction int64
+	short               func() bool // whether there is too little memory for another
 	total               atomic.Int64
 	accounts            sync.Map // function name → *account; as many as files have named
-	open                func(function string) *account
+	metrics             *metrics
 
 	mu   sync.Mutex
 	idle chan struct{} // closed when total falls to 0; nil while nobody waits
@@ -24,30 +25,41 @@ type slots struct {
 // account is what one function has open, and the metrics that go with it.
 type account struct {
 	open     atomic.Int64
+	dialing  atomic.Int64       // dials under way
 	allowed  prometheus.Counter // CONNECTs that were let through
 	tunnels  prometheus.Gauge
 	up, down prometheus.Counter // bytes
 }
 
-// init sets the limits, and how an account is opened.
-func (s *slots) init(total, perFunction int, open func(string) *account) {
-	s.max, s.maxPerFunction, s.open = int64(total), int64(perFunction), open
+// init sets the limits, and who counts.
+func (s *slots) init(total, perFunction int, short func() bool, m *metrics) {
+	s.max, s.maxPerFunction = int64(total), int64(perFunction)
+	s.short, s.metrics = short, m
 }
 
 // take takes a place for the function, or says which limit is reached.
 func (s *slots) take(function string) (*account, policy.Reason) {
-	if s.total.Add(1) > s.max {
+	cause := ""
+	switch {
+	case s.total.Add(1) > s.max:
+		cause = shedTunnels
+	case s.short():
+		cause = shedMemory
+	}
+	if cause != "" {
 		s.giveTotal()
+		s.metrics.shed.WithLabelValues(cause).Inc()
 		return nil, policy.ReasonLimitTotal
 	}
 	v, ok := s.accounts.Load(function)
 	if !ok {
-		v, _ = s.accounts.LoadOrStore(function, s.open(function))
+		v, _ = s.accounts.LoadOrStore(function, s.metrics.newAccount(function))
 	}
 	a := v.(*account)
 	if a.open.Add(1) > s.maxPerFunction {
 		a.open.Add(-1)
 		s.giveTotal()
+		s.metrics.shed.WithLabelValues(shedFunction).Inc()
 		return nil, policy.ReasonLimitFunction
 	}
 	return a, policy.ReasonNone
@@ -89,5 +101,22 @@ func (s *slots) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// keep tells whether the connection may wait for its next request. One that may
+// goes on to count until it is closed.
+func (c *conn) keep() bool {
+	if !c.kept {
+		c.kept = c.server.kept.take()
+	}
+	return c.kept
+}
+
+// unkeep gives back what keep took.
+func (c *conn) unkeep() {
+	if c.kept {
+		c.kept = false
+		c.server.kept.give()
 	}
 }

@@ -25,6 +25,8 @@ type metrics struct {
 	bytes     *prometheus.CounterVec
 	setup     *prometheus.HistogramVec
 	panics    prometheus.Counter
+	evicted   prometheus.Counter
+	shed      *prometheus.CounterVec
 
 	resolve, dial, total prometheus.Observer
 }
@@ -55,10 +57,69 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Panics that cost one connection; each is a bug.",
 		}),
 	}
+	m.newSheds(f)
 	m.resolve = m.setup.WithLabelValues("resolve")
 	m.dial = m.setup.WithLabelValues("dial")
 	m.total = m.setup.WithLabelValues("total")
 	return m
+}
+
+// The values of the label cause: what there was too little of.
+const (
+	shedTunnels  = "tunnels"  // limits.tunnels, or what of it fits the descriptors
+	shedFunction = "function" // limits.tunnels_per_function
+	shedMemory   = "memory"
+	shedDials    = "dials"  // of one function, one target, or all that are under way
+	shedSystem   = "system" // descriptors, ports or memory of the kernel, at the dial
+)
+
+// newSheds makes the metrics of what is turned away for want of room.
+func (m *metrics) newSheds(f promauto.Factory) {
+	m.shed = f.NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_shed_total",
+		Help: "Requests refused as limit_total or limit_function, by what there was too little of.",
+	}, []string{"cause"})
+	for _, cause := range [...]string{shedTunnels, shedFunction, shedMemory, shedDials, shedSystem} {
+		m.shed.WithLabelValues(cause)
+	}
+	m.evicted = f.NewCounter(prometheus.CounterOpts{
+		Name: "egress_unidentified_closed_total",
+		Help: "Connections closed before they showed who they are, because newer ones of their source needed the place.",
+	})
+}
+
+// newGauges registers what can be read of s at any instant.
+func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "egress_unidentified",
+		Help: "Connections that have not shown who they are; at limits.unidentified new ones wait in the listen queue.",
+	}, func() float64 { return float64(len(s.waiting)) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "egress_dials",
+		Help: "Dials under way.",
+	}, func() float64 { return float64(s.dialing.total.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "egress_memory_short",
+		Help: "1 while new requests are refused because memory runs short, else 0.",
+	}, func() float64 {
+		if s.memory.high.Load() {
+			return 1
+		}
+		return 0
+	})
+}
+
+// notDialed counts a dial that a limit has stopped, and returns r.
+func (m *metrics) notDialed(r policy.Reason, begun bool) policy.Reason {
+	switch {
+	case r != policy.ReasonLimitTotal && r != policy.ReasonLimitFunction:
+	case begun:
+		m.shed.WithLabelValues(shedSystem).Inc()
+	default:
+		m.shed.WithLabelValues(shedDials).Inc()
+	}
+	return r
 }
 
 // decided counts a decision. a may be nil.

@@ -69,6 +69,17 @@ type Options struct {
 	// Limits bound what a client can hold; see there for the zero values.
 	Limits Limits
 
+	// Files is how many descriptors the process may have open: limits that do not
+	// fit are cut, so that some stay for what is not for clients. Zero: what the
+	// system says. Less than zero: as many as it takes.
+	Files int
+
+	// Memory returns how much memory is in use, without what the collector would
+	// free, and how much there may be, in bytes; a limit of 0 is none. New requests
+	// are refused while it runs short. It is called once a second and with every
+	// 64th request. Nil: the memory is not looked at.
+	Memory func() (used, limit uint64)
+
 	// Registerer takes the metrics; nil: they are not registered.
 	Registerer prometheus.Registerer
 
@@ -119,7 +130,13 @@ type Server struct {
 	transport *http.Transport // the way out for plain HTTP
 	tunnels   *tunnel.Group
 	slots     slots
+	dialing   dialing
+	beside    budget // attempts to dial beside a host's first
+	kept      budget // connections that wait for their next plain request
+	memory    memory
+	seats     chan struct{} // one token for each client connection, tunnels included
 	waiting   chan struct{} // one token for each connection that has not shown who it is
+	crowd     crowd         // the same ones, by source
 	failed    failures
 	buffers   sync.Pool // *[]byte for heads and hellos
 	readers   sync.Pool // *bufio.Reader for heads of plain requests
@@ -141,13 +158,15 @@ type Server struct {
 // New returns a server that serves nothing yet.
 func New(o Options) *Server {
 	o.Limits = o.Limits.withDefaults()
+	room := o.room()
 	s := &Server{
 		opt:     o,
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
-		waiting: make(chan struct{}, o.Limits.Unidentified),
+		seats:   make(chan struct{}, room.seats),
+		waiting: make(chan struct{}, room.unidentified),
 		tunnels: tunnel.New(tunnel.Options{
-			Idle: o.Limits.IdleTimeout, Lifetime: o.Limits.Lifetime, KeepAlive: keepAliveProbes,
+			Idle: o.Limits.IdleTimeout, Lifetime: o.Limits.Lifetime, KeepAlive: keepAliveProbes, Pipes: room.pipes,
 		}),
 		conns:     map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
@@ -156,23 +175,29 @@ func New(o Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.slots.init(o.Limits.Tunnels, o.Limits.TunnelsPerFunction, s.metrics.newAccount)
+	s.memory.measure = o.Memory
+	s.slots.init(room.tunnels, o.Limits.TunnelsPerFunction, s.memory.short, s.metrics)
+	s.dialing.init(room.tunnels)
+	s.beside.max, s.kept.max = int64(room.beside), int64(room.kept)
+	s.crowd.init(room.unidentified)
+	s.metrics.newGauges(o.Registerer, s)
+	room.tell(o.Limits, s.log)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	s.readers.New = func() any { return bufio.NewReader(nil) }
 	s.writers.New = func() any { return bufio.NewWriter(nil) }
 	s.copies.New = func() any { return new([copyBuffer]byte) }
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.goproxy = s.newGoproxy()
-	s.transport = s.newTransport()
+	s.transport = s.newTransport(room.pooled)
 	return s
 }
 
-// Run enforces the limits of open tunnels and summarises floods until ctx
-// ends; then it ends every open tunnel as shutdown and returns when the last
+// Run enforces the limits of open tunnels, summarises floods and looks at the
+// memory until ctx ends; then it ends every open tunnel as shutdown and returns when the last
 // one has ended and the log has its record. It is called once.
 func (s *Server) Run(ctx context.Context) {
 	done := make(chan struct{})
-	go s.sweepFailures(ctx, done)
+	go s.watch(ctx, done)
 	s.tunnels.Run(ctx)
 	<-done
 	s.stop()

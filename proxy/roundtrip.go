@@ -25,18 +25,19 @@ type (
 // attempt is a round trip to one address.
 type attempt struct {
 	exchange *exchange
+	dial     dialKey // of its own: the exchange may be over before a dial is
 	dialBy   time.Time
 }
 
 // newTransport makes the way out for plain HTTP. Requests are sent to checked
 // addresses, never to names, so that a pooled connection is only ever used by
 // requests that were permitted to reach its address themselves.
-func (s *Server) newTransport() *http.Transport {
+func (s *Server) newTransport(pooled int) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil,
 		DialContext:            s.dialPlain,
 		DisableCompression:     true,
-		MaxIdleConns:           1024,
+		MaxIdleConns:           pooled,
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        30 * time.Second,
 		ResponseHeaderTimeout:  s.opt.Limits.IdleTimeout,
@@ -57,10 +58,16 @@ func (s *Server) dialPlain(ctx context.Context, _, addr string) (net.Conn, error
 	if !ok || err != nil {
 		return nil, &dialError{errNotPermitted}
 	}
+	if reason := s.dialing.begin(at.dial); reason != policy.ReasonNone {
+		s.metrics.notDialed(reason, false)
+		return nil, &dialError{&limitError{reason}}
+	}
+	defer s.dialing.end(at.dial)
 	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
 	defer cancel()
 	c, err := dialOne(ctx, ap, at.exchange.permits)
 	if err != nil {
+		s.metrics.notDialed(dialReason(err), true)
 		return nil, &dialError{err}
 	}
 	return &idleConn{Conn: c, idle: s.opt.Limits.IdleTimeout}, nil
@@ -135,7 +142,7 @@ func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response
 	end := x.start.Add(s.opt.Limits.DialTimeout)
 	for i, a := range all {
 		share := time.Until(end) / time.Duration(len(all)-i)
-		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{exchange: x, dialBy: time.Now().Add(share)})
+		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{exchange: x, dial: dialKey{x.account, x.target}, dialBy: time.Now().Add(share)})
 		out, target := r.WithContext(ctx), *r.URL
 		target.Host = a.String()
 		out.URL = &target

@@ -21,16 +21,14 @@ func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 		return nil
 	}
 	for {
-		// A connection takes its place before it is accepted: beyond the limit
+		// A connection takes its places before it is accepted: beyond the limits
 		// new ones wait in the kernel's listen queue and cost nothing here.
-		select {
-		case s.waiting <- struct{}{}:
-		case <-s.base.Done():
+		if !s.sit() {
 			return nil
 		}
 		raw, err := s.accept(ln)
 		if err != nil {
-			<-s.waiting
+			s.rise()
 			if errors.Is(err, net.ErrClosed) {
 				return nil
 			}
@@ -38,11 +36,45 @@ func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 		}
 		c := s.newConn(raw)
 		if c == nil {
-			<-s.waiting
+			s.rise()
 			return nil
 		}
 		go s.serveConn(c, tlsConfig)
 	}
+}
+
+// sit waits for a seat and for a place among the unidentified; false: the
+// server is closed.
+func (s *Server) sit() bool {
+	if !s.enter(s.seats) {
+		return false
+	}
+	if !s.enter(s.waiting) {
+		<-s.seats
+		return false
+	}
+	return true
+}
+
+// enter puts a token into room, when there is room; false: the server is closed.
+func (s *Server) enter(room chan struct{}) bool {
+	select {
+	case room <- struct{}{}: // the common case, for less than what waiting costs
+		return true
+	default:
+	}
+	select {
+	case room <- struct{}{}:
+		return true
+	case <-s.base.Done():
+		return false
+	}
+}
+
+// rise gives back what sit took, where no connection came of it.
+func (s *Server) rise() {
+	<-s.waiting
+	<-s.seats
 }
 
 // listen takes a listener into the set that Close closes; false: Close has

@@ -106,6 +106,7 @@ func filterConfig(d dnsSetup) string {
 listen: {proxy: "127.0.0.1:0", dns: "127.0.0.1:%d", admin: "127.0.0.1:%d"}
 dns: {upstreams: ["%s:%d"], families: ip4, clients: [127.0.0.0/8]}
 audit: {output: %q}
+limits: {refusal_records: 1000000000}
 sets:
   list: {file: %q}
 functions:

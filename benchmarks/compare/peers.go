@@ -97,7 +97,7 @@ func (b *bench) policyFile(name, addr, admin, set string) (string, error) {
 	var y strings.Builder
 	fmt.Fprintf(&y, "version: 1\nlisten: {proxy: %q, admin: %q}\ndns: {upstreams: [%q], families: ip4}\naudit: {output: %q}\n",
 		addr, admin, b.dns, filepath.Join(b.dir, name+".records"))
-	fmt.Fprintf(&y, "limits: {tunnels: 20000, tunnels_per_function: 20000}\n")
+	fmt.Fprintf(&y, "limits: {tunnels: 20000, tunnels_per_function: 20000, refusal_records: 1000000000}\n")
 	fmt.Fprintf(&y, "sets:\n  list: {file: %q}\nfunctions:\n", set)
 	ports := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.origins.ports()), " ", ", "), "[]")
 	for i := range 1000 {

@@ -102,11 +102,11 @@ func newRoot() *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 		// Without a subcommand there is nothing to do but to say what there is.
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("which command? run, check, explain, token, healthcheck or version")
+			return errors.New("which command? run, check, explain, token, verify, report, export, healthcheck or version")
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(newRun(), newCheck(), newExplain(), newToken(), newHealthcheck(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newExplain(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(), newVersion())
 	return root
 }
 

@@ -113,7 +113,7 @@ func newProgram(ctx context.Context, o runOptions, log *slog.Logger) (*program, 
 	if o.profiles && !p.cfg.Listen.Admin.Addr().IsLoopback() {
 		return nil, fmt.Errorf("--pprof: listen.admin is %s; profiles are served on loopback alone", p.cfg.Listen.Admin)
 	}
-	if p.audit, err = openAudit(p.cfg.Audit, p.reg, log); err != nil {
+	if p.audit, err = openAudit(p.cfg, p.reg, log); err != nil {
 		return nil, err
 	}
 	if p.emf, err = p.newEMF(o.emf); err != nil {
@@ -132,6 +132,7 @@ func newProgram(ctx context.Context, o runOptions, log *slog.Logger) (*program, 
 		Self:              p.self.has,
 		ProxyProtocolFrom: p.cfg.Listen.ProxyProtocolFrom,
 		Limits:            proxyLimits(p.cfg.Limits),
+		Memory:            newMemoryGauge().use,
 		Registerer:        p.reg,
 		Logger:            log,
 	})
@@ -144,12 +145,12 @@ func newProgram(ctx context.Context, o runOptions, log *slog.Logger) (*program, 
 }
 
 // openAudit opens the stream of records.
-func openAudit(a config.Audit, reg prometheus.Registerer, log *slog.Logger) (*audit.Log, error) {
-	o := audit.Options{Version: build().version, Registerer: reg, Logger: log}
-	if a.CountLoss {
+func openAudit(c *config.Config, reg prometheus.Registerer, log *slog.Logger) (*audit.Log, error) {
+	o := audit.Options{Version: build().version, Registerer: reg, Logger: log, RefusalRecords: c.Limits.RefusalRecords}
+	if c.Audit.CountLoss {
 		o.OnFailure = audit.Count
 	}
-	output := a.Output
+	output := c.Audit.Output
 	if output == "" {
 		output = "stdout"
 	}
@@ -231,6 +232,7 @@ func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
 	p.drain(ctx, signals)
 	stopBackground()
 	cut()
+	p.audit.Flush() // who waits to be refused would hold the end up
 	p.server.Close()
 	_ = p.admin.Close()
 	err = all.Wait()

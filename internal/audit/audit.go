@@ -26,6 +26,13 @@
 // removed, repeated or moved, except at the very end of the last boot, where
 // nothing follows that could show it.
 //
+// # Floods
+//
+// Who is refused more often than Options.RefusalRecords fills no disk: refusals
+// beyond it wait for each other and share records, which say how many they
+// stand for, so that totals still add up; see Record. That it begins and ends
+// is a record of its own kind, Flood.
+//
 // # SIGPIPE
 //
 // The log writes with write(2) itself, so a reader of standard output that is
@@ -96,6 +103,10 @@ type Options struct {
 	Logger     *slog.Logger          // told when the output fails and recovers; nil: discard
 	Timeout    time.Duration         // how long one write may block; zero or less: 5 s
 	Boot       string                // names this process in records; "": 16 random hex digits
+	// RefusalRecords is how many refusals and challenges of one function, or of
+	// one source that is no function's, get a record of their own in a minute.
+	// Those beyond it share records; see Record. Zero or less: no limit.
+	RefusalRecords int
 }
 
 // Log is an open stream of records, safe for concurrent use. Make one with
@@ -109,6 +120,7 @@ type Log struct {
 	boot      string
 	path      string // "": the output cannot be reopened
 	lastID    atomic.Uint64
+	budgets   *budgets // nil: every refusal has a record of its own
 
 	mu      sync.Mutex
 	turn    sync.Cond // someone waits for room in open, or for busy to end
@@ -197,6 +209,7 @@ func newLog(out sink, o Options) *Log {
 	l.watch.Stop()
 	l.post = time.AfterFunc(postDelay, l.flushPosted)
 	l.post.Stop()
+	l.budgets = newBudgets(l, o.RefusalRecords)
 	return l
 }
 
@@ -230,8 +243,26 @@ func (l *Log) Healthy() bool {
 // the error that says that it did not: ErrKind, or one that wraps
 // ErrUnavailable, which Options.OnFailure can turn into a count. It returns
 // within about twice Options.Timeout, unless its own write hangs in the kernel.
-// While the output fails it does not wait at all. It does not retain e.
-func (l *Log) Record(e *Event) error { return l.forgive(l.record(e)) }
+// While the output fails it does not wait for it at all. It does not retain e.
+//
+// A refusal beyond Options.RefusalRecords waits first, for a second and a
+// challenge for a tenth of one, and shares a record with those that are like it
+// in function (or source), kind, reason, protocol and policy: the record of the
+// first one, with the number of the others as Suppressed. Record then sets e.ID
+// to the ID of that record, which is what the client has to be told, and
+// returns what became of it.
+func (l *Log) Record(e *Event) error {
+	if e != nil && e.Kind == Stopped {
+		l.budgets.finish()
+	}
+	if w := l.budgets.join(e); w != nil {
+		return l.forgive(w.wait(e))
+	}
+	return l.forgive(l.record(e))
+}
+
+// Flush ends the wait of the refusals that share records now.
+func (l *Log) Flush() { l.budgets.flush() }
 
 // RecordAll writes the records of events, in their order and with nothing of
 // others between them, by one write(2) and with one time; otherwise it is as
@@ -240,7 +271,13 @@ func (l *Log) Record(e *Event) error { return l.forgive(l.record(e)) }
 // event of no valid Kind is ErrKind for all, and then nothing is written. It is
 // for some tens of events. No events are no error, and no write. It does not
 // retain them.
-func (l *Log) RecordAll(events []*Event) error { return l.forgive(l.record(events...)) }
+//
+// It never waits for company: refusals beyond Options.RefusalRecords share a
+// record with those of the same call that are like them, where the first of
+// them stands, and get its ID.
+func (l *Log) RecordAll(events []*Event) error {
+	return l.forgive(l.record(l.budgets.merge(events)...))
+}
 
 // forgive makes nil of the errors that Options.OnFailure turns into a count.
 func (l *Log) forgive(err error) error {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"io"
+	"math"
 	"testing"
 )
 
@@ -35,6 +36,37 @@ func BenchmarkRecord(b *testing.B) {
 			b.ReportAllocs()
 			b.SetParallelism(32)
 			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := l.Record(e); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkRefusal measures Record of a refusal to an output that costs
+// nothing, with no budget and with one that is never used up: what the budget
+// costs who keeps to it. It leaves out refusals beyond the budget, which wait.
+func BenchmarkRefusal(b *testing.B) {
+	for name, records := range map[string]int{"budget=none": 0, "budget=plenty": math.MaxInt32} {
+		b.Run(name+"/callers=1", func(b *testing.B) {
+			l := New(io.Discard, Options{RefusalRecords: records})
+			e := denial(l, "billing-webhook")
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := l.Record(e); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(name+"/callers=64", func(b *testing.B) {
+			l := New(io.Discard, Options{RefusalRecords: records})
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				e := denial(l, "billing-webhook")
 				for pb.Next() {
 					if err := l.Record(e); err != nil {
 						b.Error(err)

@@ -76,6 +76,11 @@ func (enc *encoder) line(dst []byte, e *Event, at *place, t *tally) []byte {
 		dst = append(dst, `,"rules":`...)
 		dst = strconv.AppendInt(dst, int64(e.Rules), 10)
 		dst = text(dst, `,"detail":`, e.Detail, maxDetail)
+	case Flood:
+		dst = addrPort(dst, `,"client":`, e.Client)
+		dst = text(dst, `,"function":`, e.Function, maxRule)
+		dst = text(dst, `,"owner":`, e.Owner, maxText)
+		dst = text(dst, `,"detail":`, e.Detail, maxDetail)
 	default:
 		dst = t.append(dst)
 	}

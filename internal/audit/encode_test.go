@@ -49,6 +49,7 @@ func TestLinesReadAsWritten(t *testing.T) {
 		{&Event{Kind: Reloaded, Policy: "p"}, fmt.Sprintf(head, "reloaded", `"p"`) + `,"functions":0,"rules":0,"detail":null}`},
 		{&Event{Kind: ReloadFailed, Detail: "line 3"}, fmt.Sprintf(head, "reload_failed", "null") + `,"functions":0,"rules":0,"detail":"line 3"}`},
 		{&Event{Kind: Heartbeat, Detail: "not here"}, fmt.Sprintf(head, "heartbeat", "null") + `,"totals":{},"lost":0}`},
+		{&Event{Kind: Flood, Function: "f", Owner: "o", Detail: "d", Host: "not here"}, fmt.Sprintf(head, "flood", "null") + `,"client":null,"function":"f","owner":"o","detail":"d"}`},
 		{&Event{Kind: Stopped}, fmt.Sprintf(head, "stopped", "null") + `,"totals":{},"lost":0}`},
 	} {
 		got := encode(c.e)
@@ -178,7 +179,7 @@ func TestTimeIsThatOfTheClock(t *testing.T) {
 }
 
 func TestKindsHaveTheirWords(t *testing.T) {
-	want := "unknown started reloaded reload_failed heartbeat challenged refused opened closed answered stopped unknown"
+	want := "unknown started reloaded reload_failed heartbeat challenged refused opened closed answered stopped flood unknown"
 	var got []string
 	for k := range kindCount + 1 {
 		got = append(got, k.String())

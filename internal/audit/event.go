@@ -33,6 +33,10 @@ const (
 	Answered
 	// Stopped is the last record of a boot; it carries the totals.
 	Stopped
+	// Flood says that a function, or a source without one, is refused more often
+	// than Options.RefusalRecords, and later that this has ended and how many
+	// refusals shared a record. The Log writes it by itself.
+	Flood
 	kindCount
 )
 
@@ -41,6 +45,7 @@ var kindNames = [kindCount]string{
 	kindNone: "unknown", Started: "started", Reloaded: "reloaded", ReloadFailed: "reload_failed",
 	Heartbeat: "heartbeat", Challenged: "challenged", Refused: "refused", Opened: "opened",
 	Closed: "closed", Answered: "answered", Stopped: "stopped",
+	Flood: "flood",
 }
 
 // String returns the word of the event field, "unknown" for what is no Kind.
@@ -90,7 +95,7 @@ type Event struct {
 	Dialed     netip.AddrPort // where the connection went
 	SNI        string
 	HasSNI     bool   // a ClientHello with a server name was seen; tells "" from null
-	Suppressed uint64 // further events like this one that get no record; printed when > 0
+	Suppressed uint64 // further events like this one that get no record of their own; printed when > 0
 
 	// The fields below are of Closed.
 
@@ -101,7 +106,8 @@ type Event struct {
 
 	QType string // of Answered: the type that was asked for
 
-	// The fields below are of Started, Reloaded and ReloadFailed.
+	// The fields below are of Started, Reloaded and ReloadFailed; Flood has
+	// Detail, Function and Owner, or the source as Client.
 
 	Functions int
 	Rules     int

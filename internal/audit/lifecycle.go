@@ -68,9 +68,10 @@ func (l *Log) moved() bool {
 	return ok && !closed && !f.at(l.path)
 }
 
-// Close writes what waits, completes what is torn and closes the file; it does
+// Close writes what waits, those that share records included, completes what is torn and closes the file; it does
 // not close standard output. Records that come later are ErrUnavailable.
 func (l *Log) Close() error {
+	l.budgets.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

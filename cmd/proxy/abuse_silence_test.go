@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// silencePolicy lets whoever comes from the client's address reach the origin's.
+const silencePolicy = `version: 1
+listen: {proxy: "0.0.0.0:3128", admin: "0.0.0.0:9090"}
+dns: {upstreams: ["10.78.0.3:53"], families: ip4}
+limits: {drain: 1s, idle_timeout: 2s, dial_timeout: 1s}
+functions:
+  billing: {identify: {sources: [10.78.0.1/32]}, allow: [{cidr: 10.78.0.3/32, ports: [7], tls: any}]}
+`
+
+// One side of a tunnel is gone without a word: its packets are dropped, or its
+// address is no longer there. Neither sends a FIN or a reset, and the tunnel
+// ends all the same, with its cause, and the program serves on when they are back.
+func TestSideThatIsGoneWithoutAWordEndsTheTunnel(t *testing.T) {
+	n := newNetwork(t)
+	n.add("client", "10.78.0.1")
+	n.add("proxy", "10.78.0.2")
+	n.add("origin", "10.78.0.3")
+	w := newWorld(t)
+	var ln net.Listener
+	n.in("origin", func() {
+		var err error
+		ln, err = net.Listen("tcp", "10.78.0.3:7")
+		w.must(err)
+	})
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); echo(c) }()
+		}
+	}()
+	var p *running
+	config := filepath.Join(t.TempDir(), "egress.yaml")
+	w.write(config, silencePolicy)
+	n.in("proxy", func() { p = w.startFile(filepath.Dir(config), []string{"run", "--config", config}) })
+	p.proxy = "10.78.0.2:3128"
+	tunnel := func() (r reply, err error) {
+		n.in("client", func() {
+			var c net.Conn
+			if c, err = net.DialTimeout("tcp", p.proxy, time.Second); err != nil {
+				return
+			}
+			_ = c.SetDeadline(time.Now().Add(patience))
+			_, _ = io.WriteString(c, "CONNECT 10.78.0.3:7 HTTP/1.1\r\nHost: x\r\n\r\n")
+			br := bufio.NewReader(c)
+			r.Response, err = http.ReadResponse(br, &http.Request{Method: http.MethodConnect})
+			r.conn = &readAhead{c, br}
+		})
+		return r, err
+	}
+	drop := "table ip silent { chain in { type filter hook input priority 0; tcp sport != 0 drop; }; chain out { type filter hook output priority 0; tcp sport != 0 drop; }; }\n"
+	for i, row := range []struct {
+		what       string
+		gone, back func()
+	}{
+		{"the client's packets are dropped", func() { n.nft("client", drop) }, func() { n.nft("client", "delete table ip silent\n") }},
+		{"the origin's packets are dropped", func() { n.nft("origin", drop) }, func() { n.nft("origin", "delete table ip silent\n") }},
+		{"the origin's address is gone", func() { n.ip("-n", n.name("origin"), "addr", "del", "10.78.0.3/16", "dev", "eth0") },
+			func() { n.ip("-n", n.name("origin"), "addr", "add", "10.78.0.3/16", "dev", "eth0") }},
+	} {
+		r, err := tunnel()
+		w.must(err)
+		r.carries(t)
+		row.gone()
+		// What is under way when it happens is never acknowledged.
+		_, _ = r.conn.Write([]byte("nobody hears this"))
+		w.eventually(row.what+": the end", func() bool { return len(p.of("closed")) == i+1 })
+		if last := p.of("closed")[i]; last.Ended != "idle" {
+			t.Errorf("%s: ended as %q", row.what, last.Ended)
+		}
+		row.back()
+		_ = r.conn.Close()
+	}
+	n.ip("-n", n.name("origin"), "addr", "del", "10.78.0.3/16", "dev", "eth0")
+	r, err := tunnel()
+	if err == nil && r.StatusCode != http.StatusGatewayTimeout && r.StatusCode != http.StatusBadGateway {
+		err = fmt.Errorf("status %s", r.Status)
+	}
+	if err != nil {
+		t.Errorf("a dial to an origin that is gone: %v", err)
+	}
+}

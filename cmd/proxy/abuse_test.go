@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// startUnder runs the program behind shell commands that set its limits. No
+// test that does may run beside others: PATH belongs to all of them.
+func (w *world) startUnder(t *testing.T, commands, policy string) *running {
+	t.Helper()
+	real, err := exec.LookPath("proxy")
+	w.must(err)
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\n%s\nexec %q \"$@\"\n", commands, real)
+	w.must(os.WriteFile(filepath.Join(dir, "proxy"), []byte(script), 0o755))
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return w.start(policy)
+}
+
+// number returns the sum of a metric's series.
+func (p *running) number(name string) (sum float64) {
+	p.t.Helper()
+	_, text := p.get("/metrics")
+	for line := range strings.Lines(text) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if series != name && !strings.HasPrefix(series, name+"{") {
+			continue
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			p.t.Fatalf("%s: %v", line, err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// slack is how many goroutines and descriptors may come and go by themselves.
+const slack = 5
+
+// unharmed is what has to hold after every abuse, once the clients have gone: the
+// process lives, has the descriptors and goroutines that it had, holds no tunnel, no
+// dial and no connection, has had no panic, and serves who means well.
+func (p *running) unharmed(goroutines, files float64, target string) {
+	p.t.Helper()
+	p.world.eventually("as many goroutines and descriptors as before", func() bool {
+		return p.number("go_goroutines") <= goroutines+slack && p.number("process_open_fds") <= files+slack
+	})
+	for name, want := range map[string]float64{"egress_panics_total": 0, "egress_tunnels": 0, "egress_dials": 0, "egress_memory_short": 0} {
+		if got := p.number(name); got != want {
+			p.t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	r := p.connect("billing", target)
+	if r.StatusCode != http.StatusOK {
+		p.t.Fatalf("status %s", r.Status)
+	}
+	r.carries(p.t)
+	_ = r.conn.Close()
+}
+
+// holds returns the goroutines and descriptors that the program has.
+func (p *running) holds() (goroutines, files float64) {
+	return p.number("go_goroutines"), p.number("process_open_fds")
+}
+
+// crowd opens n connections to the program, sends text on each, and returns them.
+func (p *running) crowd(n int, text string) []net.Conn {
+	p.t.Helper()
+	conns := make([]net.Conn, 0, n)
+	for range n {
+		c, err := net.Dial("tcp", p.proxy)
+		p.world.must(err)
+		p.t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(patience))
+		_, err = io.WriteString(c, text)
+		p.world.must(err)
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// connectLine is a CONNECT of a function as it goes over the wire.
+func connectLine(function, target string) string {
+	return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n" + authorization(function) + "\r\n"
+}
+
+// answersOf reads the answers to what crowd has sent and counts them; "closed" is
+// a connection that ended without one, "waits" one that has none yet.
+func answersOf(conns []net.Conn, wait time.Duration) map[string]int {
+	n := map[string]int{}
+	for _, c := range conns {
+		_ = c.SetReadDeadline(time.Now().Add(wait))
+		resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: http.MethodConnect})
+		switch {
+		case err == nil:
+			n[strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("X-Egress-Reason")))]++
+		case isTimeout(err):
+			n["waits"]++
+		default:
+			n["closed"]++
+		}
+	}
+	return n
+}
+
+// abusePolicy lets "billing" reach an echo at a literal address, where nothing
+// has to be asked for first, and one that wants a ClientHello.
+const abusePolicy = head + `functions:
+  billing:
+    identify: {${token_billing}}
+    allow:
+      - {cidr: 127.0.0.1/32, ports: [${echo}], tls: any}
+      - {host: allowed.test, ports: [${echo}], addresses: [127.0.0.0/8]}
+`
+
+// echoing gives the world an origin that echoes and returns its address.
+func (w *world) echoing() string {
+	l := w.listen(echo)
+	w.vars["echo"] = port(l)
+	return l.Addr().String()
+}
+
+// The program may open 256 files. Clients ask for more than twice what fits, and
+// others say nothing: what does not fit is told to come again or waits, the
+// admin listener answers all the while, and the last descriptor is never reached.
+func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
+	w := newWorld(t)
+	target := w.echoing()
+	p := w.startUnder(t, "ulimit -n 256", abusePolicy)
+	if !p.logged("the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits") {
+		t.Error("nothing says that the limits do not fit")
+	}
+	goroutines, files := p.holds()
+	tunnels := p.crowd(200, connectLine("billing", target))
+	got := answersOf(tunnels, patience)
+	// So many at once may reach the bound of dials to one target too.
+	if got["200"] < 40 || got["503 limit_total"] == 0 || got["200"]+got["503 limit_total"]+got["503 limit_function"] != 200 {
+		t.Errorf("of 200 clients: %v", got)
+	}
+	silent := p.crowd(300, "")
+	refused := p.crowd(100, connectLine("billing", "evil.test:443"))
+	for range 20 {
+		if status, _ := p.get("/readyz"); status != http.StatusOK {
+			t.Errorf("readyz answers %d", status)
+		}
+		if n := p.number("process_open_fds"); n > 256-32 {
+			t.Errorf("%v descriptors are open", n)
+		}
+	}
+	if p.logged("accepting a connection failed, retrying") {
+		t.Error("the last descriptor was reached")
+	}
+	for _, c := range append(append(tunnels, silent...), refused...) {
+		_ = c.Close()
+	}
+	p.unharmed(goroutines, files, target)
+}
+
+// The limit falls below what is open already, which no count foresees.
+func TestDescriptorsThatAreTakenAwayCostRequestsAndNotTheProgram(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	target := w.echoing()
+	p := w.start(abusePolicy)
+	goroutines, files := p.holds()
+	var old unix.Rlimit
+	w.must(unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &old))
+	lower := func(n int) {
+		w.must(unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(n), Max: old.Max}, nil))
+	}
+	// The lowest descriptor that is free goes to the next client, and none is left
+	// for the dial.
+	lower(p.lowestFree() + 1)
+	if r := p.connect("billing", target); r.StatusCode != http.StatusServiceUnavailable || r.reason() != "limit_total" || r.Header.Get("Retry-After") == "" {
+		t.Errorf("a dial without a descriptor is answered %s %v", r.Status, r.Header)
+	}
+	lower(p.lowestFree())
+	waiting := p.crowd(1, connectLine("billing", target))
+	w.eventually("the program says that it cannot accept", func() bool { return p.logged("accepting a connection failed, retrying") })
+	lower(int(old.Cur))
+	if got := answersOf(waiting, patience); got["200"] != 1 {
+		t.Errorf("who waited got %v", got)
+	}
+	_ = waiting[0].Close()
+	if n := p.number(`egress_shed_total{cause="system"}`); n != 1 {
+		t.Errorf("%v counted as shed for want of descriptors, want 1", n)
+	}
+	p.unharmed(goroutines, files, target)
+}
+
+// lowestFree returns the lowest descriptor that the program does not have.
+func (p *running) lowestFree() int {
+	p.t.Helper()
+	for n := 0; ; n++ {
+		if _, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", p.cmd.Process.Pid, n)); err != nil {
+			return n
+		}
+	}
+}
+
+// Ten thousand connections that say nothing come from one address, and those
+// who say who they are get through as if they were not there.
+func TestTenThousandSilentConnectionsOfOneSourceDoNotHoldOthersUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens 10,000 connections")
+	}
+	w := newWorld(t)
+	target := w.echoing()
+	p := w.start(abusePolicy)
+	goroutines, files := p.holds()
+	stop := make(chan struct{})
+	var served sync.WaitGroup
+	times := 0
+	served.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, source := range []string{"127.0.0.1", "127.0.0.2"} {
+				r, err := p.askFrom(source, connectLine("billing", target))
+				if err != nil || r.StatusCode != http.StatusOK {
+					t.Errorf("a good client from %s got %v", source, err)
+					return
+				}
+				_ = r.conn.Close()
+				times++
+			}
+		}
+	})
+	silent := make([]net.Conn, 0, 10000)
+	for range cap(silent) {
+		c, err := net.Dial("tcp", p.proxy)
+		w.must(err)
+		silent = append(silent, c)
+	}
+	w.eventually("all beyond the share are closed", func() bool { return p.number("egress_unidentified_closed_total") > 5000 })
+	if n := p.number("egress_unidentified"); n > 1100 {
+		t.Errorf("%v unidentified, the share is 1,024", n)
+	}
+	close(stop)
+	served.Wait()
+	t.Logf("%d good clients were served meanwhile", times)
+	for _, c := range silent {
+		_ = c.Close()
+	}
+	w.eventually("they have gone", func() bool { return p.number("egress_unidentified") <= 1 })
+	p.unharmed(goroutines, files, target)
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report"
+)
+
+// reportFlags are the flags of report.
+type reportFlags struct{ from, to, config, format, output string }
+
+// newReport returns the command that turns records into what an auditor asks for.
+func newReport() *cobra.Command {
+	var f reportFlags
+	cmd := &cobra.Command{
+		Use:   "report [--from TIME] [--to TIME] [--config FILE] [--format markdown|csv|html] [--output FILE] FILE...",
+		Short: "Say what records show of a period, for auditors",
+		Long: `report reads records as the program writes them, also compressed and as
+CloudWatch and S3 hold them; "-" is standard input. It says who reached what by
+which rule, what was refused and why, which policy was in force, whether the
+records are whole, and what that shows of some well-known controls.
+
+TIME is a day, 2026-11-30, or an instant, 2026-11-30T12:00:00Z. --from begins
+there; --to ends behind that day, or before that instant. With --config the
+report lists the rules of that policy file that were never used.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			o, format, err := f.options()
+			if err != nil {
+				return err
+			}
+			return failed(f.run(cmd, o, format, files))
+		},
+	}
+	cmd.Flags().StringVar(&f.from, "from", "", "count records from this `TIME`")
+	cmd.Flags().StringVar(&f.to, "to", "", "count records up to this `TIME`")
+	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE` in which to look for rules that were never used")
+	cmd.Flags().StringVar(&f.format, "format", "markdown", "`FORMAT` of the report: markdown, csv or html")
+	cmd.Flags().StringVar(&f.output, "output", "", "write to this `FILE` instead of standard output")
+	return cmd
+}
+
+// options parses the flags.
+func (f *reportFlags) options() (o report.Options, format report.Format, err error) {
+	if o.From, err = parseTime(f.from, 0); err != nil {
+		return o, format, fmt.Errorf("--from: %w", err)
+	}
+	if o.To, err = parseTime(f.to, 1); err != nil {
+		return o, format, fmt.Errorf("--to: %w", err)
+	}
+	if !o.From.IsZero() && !o.To.IsZero() && !o.From.Before(o.To) {
+		return o, format, errors.New("--from is not before --to")
+	}
+	if format, err = report.ParseFormat(f.format); err != nil {
+		return o, format, fmt.Errorf("--format: %w", err)
+	}
+	return o, format, nil
+}
+
+// parseTime parses a day or an instant; "" is the zero time. Of a day it returns
+// the beginning, or that of the day so many days later.
+func parseTime(s string, days int) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day.AddDate(0, 0, days), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("%q is neither a day such as 2026-11-30 nor an instant such as 2026-11-30T12:00:00Z", s)
+	}
+	return t, nil
+}
+
+// run reads the files and writes the report.
+func (f *reportFlags) run(cmd *cobra.Command, o report.Options, format report.Format, files []string) error {
+	if err := f.sparesInputs(files); err != nil {
+		return err
+	}
+	if f.config != "" {
+		p, err := reportPolicy(f.config)
+		if err != nil {
+			return err
+		}
+		o.Policy = p
+	}
+	o.Sources, o.Generated = inTimeOrder(files), time.Now()
+	b := report.New(o)
+	if err := evidence.Read(o.Sources, cmd.InOrStdin(), b.Add); err != nil {
+		return err
+	}
+	r := b.Report()
+	if !r.Whole {
+		fmt.Fprintln(cmd.ErrOrStderr(), "The records are not whole; the report says where.")
+	}
+	return f.write(cmd.OutOrStdout(), r, format)
+}
+
+// sparesInputs refuses to write over what is read: it is the evidence.
+func (f *reportFlags) sparesInputs(files []string) error {
+	if f.output == "" {
+		return nil
+	}
+	target, err := os.Stat(f.output)
+	if err != nil {
+		return nil // a new file, or one that will be said to be out of reach
+	}
+	for _, file := range append(slices.Clone(files), f.config) {
+		if in, err := os.Stat(file); err == nil && os.SameFile(in, target) {
+			return fmt.Errorf("--output %s is read too, and would be written over", f.output)
+		}
+	}
+	return nil
+}
+
+// write writes to standard output or to the file.
+func (f *reportFlags) write(stdout io.Writer, r *report.Report, format report.Format) error {
+	if f.output == "" {
+		return r.Write(stdout, format)
+	}
+	out, err := os.OpenFile(f.output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.Write(out, format), out.Close())
+}
+
+// reportPolicy loads a policy file and lists its rules.
+func reportPolicy(file string) (*report.Policy, error) {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	p := &report.Policy{File: file, Hash: cfg.Hash()}
+	for _, f := range cfg.Functions {
+		for i, r := range f.Allow {
+			rule := report.Rule{
+				Function: f.Name, Owner: f.Owner, Path: fmt.Sprintf("functions.%s.allow[%d]", f.Name, i),
+				Line: r.Line, Pattern: covers(cfg, r),
+			}
+			if r.Terms != nil {
+				rule.Ticket, rule.Expires = r.Terms.Ticket, r.Terms.Expires
+			}
+			p.Rules = append(p.Rules, rule)
+		}
+	}
+	return p, nil
+}
+
+// covers says what a rule covers.
+func covers(cfg *config.Config, r policy.RuleSpec) string {
+	what := r.Pattern.String()
+	switch {
+	case r.Set > 0:
+		set := cfg.Sets[r.Set-1]
+		what = fmt.Sprintf("set %s (%d patterns)", set.Name, len(set.Patterns))
+	case r.Prefix.IsValid():
+		what = r.Prefix.String()
+	}
+	if r.Terms == nil {
+		return what
+	}
+	return what + " " + strings.ReplaceAll(strings.Trim(fmt.Sprint(r.Terms.Ports), "[]"), " ", ",")
+}
+
+// errEnough ends the look at the beginning of a file.
+var errEnough = errors.New("enough has been read")
+
+// inTimeOrder returns the files by their first record, so that what belongs
+// together is met in order. Standard input can be read once only: with it among
+// them they stay as they are. A file that cannot be read is said to be so later.
+func inTimeOrder(files []string) []string {
+	sorted := slices.Clone(files)
+	if len(files) < 2 || slices.Contains(files, "-") {
+		return sorted
+	}
+	first := map[string]time.Time{}
+	for _, file := range files {
+		lines := 0
+		_ = evidence.Read([]string{file}, nil, func(l evidence.Line) error {
+			r, err := evidence.Parse(l.Raw)
+			if err == nil {
+				first[file] = r.Time
+			}
+			if lines++; err == nil || lines >= 1000 {
+				return errEnough
+			}
+			return nil
+		})
+	}
+	slices.SortStableFunc(sorted, func(a, b string) int { return first[a].Compare(first[b]) })
+	return sorted
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+)
+
+// newVerify returns the command that says whether records are whole.
+func newVerify() *cobra.Command {
+	var asJSON, strict bool
+	cmd := &cobra.Command{
+		Use:   "verify [--json] [--strict] FILE...",
+		Short: "Say whether records are whole: nothing missing, changed, moved or repeated",
+		Long: `verify reads records, of any number of boots and from files in any order, and
+follows the numbers, the hashes and the totals of each boot. "-" is standard
+input. Files may be compressed with gzip and packed as CloudWatch Logs, Firehose
+or FireLens do.
+
+A boot without a record of its end was killed, or still runs: what a kill may
+have cut is told, and is an error with --strict alone. The records cannot show
+what was removed behind the last one that is there, nor that someone has written
+a boot anew to its end: keep the last hashes elsewhere.
+
+Exit code 0: whole; 1: not whole, or a file cannot be read.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			v := evidence.NewVerifier()
+			v.Expect(files)
+			readErr := evidence.Read(files, cmd.InOrStdin(), func(l evidence.Line) error { v.Add(l); return nil })
+			res := v.Result()
+			res.Whole = res.Whole && readErr == nil && (res.Complete || !strict)
+			print := printVerification
+			if asJSON {
+				print = printJSON
+			}
+			if err := errors.Join(readErr, print(cmd.OutOrStdout(), &res)); err != nil {
+				return failed(err)
+			}
+			if !res.Whole {
+				return &exitError{code: exitFailed}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	cmd.Flags().BoolVar(&strict, "strict", false, "what a kill may have cut, and what cannot be read, is an error too")
+	return cmd
+}
+
+// printJSON prints the result as it is; whole goes with the exit code.
+func printJSON(out io.Writer, res *evidence.Result) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(res)
+}
+
+// printVerification prints a block for each boot and, last, whether all is whole.
+func printVerification(out io.Writer, res *evidence.Result) error {
+	var b strings.Builder
+	for i := range res.Boots {
+		printBoot(&b, &res.Boots[i])
+	}
+	for _, f := range res.Files {
+		if f.Foreign > 0 {
+			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", shown(f.Name), f.Foreign)
+		}
+		if f.Unreadable > 0 {
+			fmt.Fprintf(&b, "%s: %d lines cannot be read, the first is line %d\n", shown(f.Name), f.Unreadable, f.FirstUnreadable)
+		}
+	}
+	for _, f := range res.Findings {
+		printFinding(&b, f)
+	}
+	fmt.Fprintln(&b, verdict(res))
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// printBoot prints the block of one boot.
+func printBoot(b *strings.Builder, boot *evidence.Boot) {
+	word := "whole"
+	if len(boot.Findings) > 0 {
+		word = "NOT whole"
+	}
+	fmt.Fprintf(b, "boot %s: %s\n", shown(boot.Boot), word)
+	if boot.Records > 0 {
+		fmt.Fprintf(b, "  %s to %s\n", instant(boot.From), instant(boot.To))
+		fmt.Fprintf(b, "  %d records, seq %d to %d, totals compared %d times\n", boot.Records, boot.First, boot.Last, boot.Totals)
+		fmt.Fprintf(b, "  last hash %s\n", boot.LastHash)
+	}
+	for _, p := range boot.Policies {
+		fmt.Fprintf(b, "  policy %s from %s to %s, since seq %d\n", shown(p.Policy), instant(p.From), instant(p.To), p.Seq)
+	}
+	if t := boot.Tail; t == nil {
+		fmt.Fprintln(b, "  ended: it stopped orderly")
+	} else {
+		fmt.Fprintf(b, "  no record of its end: what a SIGKILL may have cut is after seq %d (torn lines: %d)\n", t.After, t.Torn)
+	}
+	for _, f := range boot.Findings {
+		printFinding(b, f)
+	}
+	if boot.More > 0 {
+		fmt.Fprintf(b, "  and %d findings more\n", boot.More)
+	}
+	b.WriteByte('\n')
+}
+
+// printFinding prints one finding.
+func printFinding(b *strings.Builder, f evidence.Finding) {
+	fmt.Fprintf(b, "  %s:", f.Kind)
+	switch {
+	case f.From == 0:
+	case f.From == f.To:
+		fmt.Fprintf(b, " seq %d:", f.From)
+	default:
+		fmt.Fprintf(b, " seq %d to %d:", f.From, f.To)
+	}
+	if f.File != "" {
+		fmt.Fprintf(b, " %s", shown(f.File))
+		if f.Line > 0 {
+			fmt.Fprintf(b, ":%d", f.Line)
+		}
+		b.WriteByte(':')
+	}
+	fmt.Fprintf(b, " %s\n", f.Text)
+}
+
+// verdict is the last line.
+func verdict(res *evidence.Result) string {
+	if res.Whole {
+		return fmt.Sprintf("whole: %d records of %d boots", res.Records, len(res.Boots))
+	}
+	findings, bad, open := uint64(len(res.Findings)), 0, 0
+	for i := range res.Boots {
+		boot := &res.Boots[i]
+		findings += uint64(len(boot.Findings)) + boot.More
+		if len(boot.Findings) > 0 {
+			bad++
+		}
+		if boot.Tail != nil {
+			open++
+		}
+	}
+	return fmt.Sprintf("NOT whole: %d records of %d boots; %d findings, %d boots with some, %d boots without an end, %d lines that cannot be read",
+		res.Records, len(res.Boots), findings, bad, open, res.Unreadable)
+}
+
+// instant prints a time; one that is not known is a dash.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// shown returns text that comes from outside, in quotes unless it prints as it is.
+func shown(s string) string {
+	if q := strconv.Quote(s); q[1:len(q)-1] != s || s == "" {
+		return q
+	}
+	return s
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package evidence_test
+
+// raced tells whether the tests are built with the race detector.
+const raced = false

@@ -1,0 +1,287 @@
+package evidence
+
+import (
+	"bytes"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxDepth is how deep values may be nested. A record needs three.
+const maxDepth = 64
+
+// scanner walks JSON (RFC 8259) without building anything. What it takes is
+// what encoding/json calls valid, up to maxDepth.
+type scanner struct {
+	b []byte
+	i int
+}
+
+// members gives each member of the object that b is, in order: the key as
+// it stands between its quotes, unescaped, and the bytes of the value. It
+// returns false for what is not one JSON object, perhaps after some members.
+func members(b []byte, each func(key, value []byte)) bool {
+	s := scanner{b: b}
+	s.space()
+	if !s.object(each, maxDepth) {
+		return false
+	}
+	s.space()
+	return s.i == len(s.b)
+}
+
+// valid tells whether b is one JSON value.
+func valid(b []byte) bool {
+	s := scanner{b: b}
+	s.space()
+	if !s.value(maxDepth) {
+		return false
+	}
+	s.space()
+	return s.i == len(s.b)
+}
+
+// space skips white space.
+func (s *scanner) space() {
+	for s.i < len(s.b) && isSpace(s.b[s.i]) {
+		s.i++
+	}
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
+
+// take skips one given byte.
+func (s *scanner) take(c byte) bool {
+	if s.i < len(s.b) && s.b[s.i] == c {
+		s.i++
+		return true
+	}
+	return false
+}
+
+// value skips one value.
+func (s *scanner) value(depth int) bool {
+	if s.i >= len(s.b) || depth == 0 {
+		return false
+	}
+	switch s.b[s.i] {
+	case '{':
+		return s.object(nil, depth)
+	case '[':
+		return s.array(nil, depth)
+	case '"':
+		return s.text()
+	case 't':
+		return s.word("true")
+	case 'f':
+		return s.word("false")
+	case 'n':
+		return s.word("null")
+	default:
+		return s.number()
+	}
+}
+
+// object skips an object; a nil each is told nothing.
+func (s *scanner) object(each func(key, value []byte), depth int) bool {
+	if !s.take('{') {
+		return false
+	}
+	if s.space(); s.take('}') {
+		return true
+	}
+	for {
+		s.space()
+		key := s.i
+		if !s.text() {
+			return false
+		}
+		end := s.i
+		if s.space(); !s.take(':') {
+			return false
+		}
+		s.space()
+		from := s.i
+		if !s.value(depth - 1) {
+			return false
+		}
+		if each != nil {
+			each(unquote(s.b[key:end]), s.b[from:s.i])
+		}
+		s.space()
+		if !s.take(',') {
+			return s.take('}')
+		}
+	}
+}
+
+// array skips an array; a nil each is told nothing.
+func (s *scanner) array(each func(value []byte), depth int) bool {
+	if !s.take('[') {
+		return false
+	}
+	if s.space(); s.take(']') {
+		return true
+	}
+	for {
+		s.space()
+		from := s.i
+		if !s.value(depth - 1) {
+			return false
+		}
+		if each != nil {
+			each(s.b[from:s.i])
+		}
+		s.space()
+		if !s.take(',') {
+			return s.take(']')
+		}
+	}
+}
+
+// text skips a string with its quotes.
+func (s *scanner) text() bool {
+	if !s.take('"') {
+		return false
+	}
+	for s.i < len(s.b) {
+		c := s.b[s.i]
+		s.i++
+		switch {
+		case c == '"':
+			return true
+		case c < ' ':
+			return false
+		case c == '\\' && !s.escape():
+			return false
+		}
+	}
+	return false
+}
+
+// escape skips what follows a backslash.
+func (s *scanner) escape() bool {
+	if s.i >= len(s.b) {
+		return false
+	}
+	c := s.b[s.i]
+	s.i++
+	switch c {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return true
+	case 'u':
+		_, ok := unit(s.b[s.i:])
+		s.i += min(4, len(s.b)-s.i)
+		return ok
+	}
+	return false
+}
+
+// word skips a literal.
+func (s *scanner) word(w string) bool {
+	if len(s.b)-s.i < len(w) || string(s.b[s.i:s.i+len(w)]) != w {
+		return false
+	}
+	s.i += len(w)
+	return true
+}
+
+// number skips a number.
+func (s *scanner) number() bool {
+	s.take('-')
+	if !s.take('0') && !s.digits() {
+		return false
+	}
+	if s.take('.') && !s.digits() {
+		return false
+	}
+	if s.take('e') || s.take('E') {
+		if !s.take('+') {
+			s.take('-')
+		}
+		return s.digits()
+	}
+	return true
+}
+
+// digits skips one digit or more.
+func (s *scanner) digits() bool {
+	from := s.i
+	for s.i < len(s.b) && s.b[s.i]-'0' <= 9 {
+		s.i++
+	}
+	return s.i > from
+}
+
+// unit reads the four hexadecimal digits of an escape.
+func unit(b []byte) (r rune, ok bool) {
+	if len(b) < 4 {
+		return 0, false
+	}
+	for _, c := range b[:4] {
+		switch {
+		case c-'0' <= 9:
+			c -= '0'
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}
+
+// unquote returns the text of a string that text has taken, quotes included.
+// Where there is no escape it is a part of quoted.
+func unquote(quoted []byte) []byte {
+	if b := quoted[1 : len(quoted)-1]; bytes.IndexByte(b, '\\') < 0 {
+		return b
+	}
+	return appendUnquoted(nil, quoted)
+}
+
+// appendUnquoted appends the text of a string that text has taken.
+func appendUnquoted(dst, quoted []byte) []byte {
+	b := quoted[1 : len(quoted)-1]
+	for {
+		at := bytes.IndexByte(b, '\\')
+		if at < 0 {
+			return append(dst, b...)
+		}
+		dst = append(dst, b[:at]...)
+		var n int
+		dst, n = appendEscaped(dst, b[at:])
+		b = b[at+n:]
+	}
+}
+
+// appendEscaped appends what the escape at the beginning of b, a valid one,
+// stands for, and returns how long it is.
+func appendEscaped(dst, b []byte) ([]byte, int) {
+	switch b[1] {
+	case 'b':
+		return append(dst, '\b'), 2
+	case 'f':
+		return append(dst, '\f'), 2
+	case 'n':
+		return append(dst, '\n'), 2
+	case 'r':
+		return append(dst, '\r'), 2
+	case 't':
+		return append(dst, '\t'), 2
+	case 'u':
+	default: // a quote, a slash or a backslash
+		return append(dst, b[1]), 2
+	}
+	r, _ := unit(b[2:])
+	if !utf16.IsSurrogate(r) {
+		return utf8.AppendRune(dst, r), 6
+	}
+	if len(b) >= 12 && b[6] == '\\' && b[7] == 'u' {
+		low, _ := unit(b[8:])
+		if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+			return utf8.AppendRune(dst, pair), 12
+		}
+	}
+	return utf8.AppendRune(dst, utf8.RuneError), 6
+}

@@ -1,0 +1,90 @@
+package report
+
+import (
+	"encoding/csv"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// csv writes the document as one flat table. A row has the columns of its own
+// section; the others are empty. Every report has the columns of its tables.
+func (d *document) csv(out io.Writer) error {
+	w := csv.NewWriter(out)
+	w.UseCRLF = true
+	header := d.header()
+	if err := w.Write(header); err != nil {
+		return err
+	}
+	facts := grid{id: "report", columns: columns("name", "", "value", "")}
+	for _, f := range d.facts {
+		facts.rows = append(facts.rows, []cell{word(f.key), f.value})
+	}
+	if err := facts.csv(w, header); err != nil {
+		return err
+	}
+	for i := range d.sections {
+		for k := range d.sections[i].tables {
+			if err := d.sections[i].tables[k].csv(w, header); err != nil {
+				return err
+			}
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
+// header returns the columns of all tables, in the order in which they are met.
+func (d *document) header() []string {
+	header := []string{"section", "name", "value"}
+	seen := map[string]bool{}
+	for _, s := range d.sections {
+		for _, g := range s.tables {
+			for _, c := range g.columns {
+				if !seen[c.key] {
+					seen[c.key] = true
+					header = append(header, c.key)
+				}
+			}
+		}
+	}
+	return header
+}
+
+// csv writes the rows of one table.
+func (g *grid) csv(w *csv.Writer, header []string) error {
+	place := make([]int, len(g.columns))
+	for i, c := range g.columns {
+		place[i] = slices.Index(header, c.key)
+	}
+	line := make([]string, len(header))
+	for _, row := range g.rows {
+		line[0] = g.id
+		for i := range row {
+			line[place[i]] = inCSV(row[i])
+		}
+		if err := w.Write(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// formula matches where a spreadsheet would begin to calculate: at the beginning
+// of a cell, or behind what may be taken for its end where the separator is
+// another one.
+var formula = regexp.MustCompile(`(^|[;,|"'])(\s*)([=+\-@＝＋－＠])`)
+
+// inCSV returns a cell as it stands in CSV. Before what would begin a formula in
+// foreign text there is an apostrophe, which makes it text.
+func inCSV(c cell) string {
+	if c.kind != foreign {
+		return c.text
+	}
+	s := visible(c.text)
+	if !strings.ContainsAny(s, "=+-@＝＋－＠") {
+		return s // nearly always, and cheaper than the expression
+	}
+	return formula.ReplaceAllString(s, "$1$2'$3")
+}

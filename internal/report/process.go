@@ -1,0 +1,216 @@
+package report
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+)
+
+// verification is what the verifier says about all that was read.
+type verification struct {
+	whole   bool
+	verdict string
+	result  evidence.Result
+	section section
+}
+
+// verification asks the verifier and makes its section.
+func (b *Builder) verification() verification {
+	res := b.verifier.Result()
+	v := verification{whole: res.Whole, result: res}
+	v.verdict = "NOT whole"
+	if res.Whole {
+		v.verdict = "whole"
+	}
+	v.verdict += ": " + several(res.Records, "record") + " of " + several(uint64(len(res.Boots)), "boot")
+	if open := withoutEnd(res.Boots); open > 0 {
+		v.verdict += ", of which " + count(open) + " without a record of the end"
+	}
+	found := grid{
+		id: "findings", caption: "Findings", empty: "None.",
+		columns: columns("boot", "Boot", "kind", "Kind", "from_seq", "From seq", "to_seq", "To seq", "source", "Source", "line_number", "Line", "detail", "What it is"),
+	}
+	add := func(boot string, all []evidence.Finding) {
+		for _, f := range all {
+			found.rows = append(found.rows, []cell{
+				text(boot), text(string(f.Kind)), seq(f.From), seq(f.To), text(f.File), some(f.Line), text(f.Text),
+			})
+		}
+	}
+	for _, boot := range res.Boots {
+		add(boot.Boot, boot.Findings)
+		if boot.More > 0 {
+			found.rows = append(found.rows, []cell{text(boot.Boot), word("more"), {}, {}, {}, {}, word("and " + count(boot.More) + " more findings")})
+		}
+	}
+	add("", res.Findings)
+	v.section = section{id: "verification", title: "Verification", depth: 2, tables: []grid{found}, notes: []string{
+		"The records are " + v.verdict + ". That is about all that was read, and not only about the period.",
+		"Each record has a number and the hash of the one before, and heartbeats repeat the totals. So what is changed, removed, moved or added between two records shows. " +
+			"It does not show what is cut off behind the last record of a boot, a boot that is removed whole, or the work of someone who can write all of a file and makes the chain anew: compare the last hashes below with copies that were kept elsewhere.",
+	}}
+	if !v.whole {
+		v.section.notes = append(v.section.notes, "The counts of this report are of the records as they stand: what is missing is not in them, and what stands twice is counted twice.")
+	}
+	return v
+}
+
+// several returns a number of things.
+func several(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return count(n) + " " + thing + "s"
+}
+
+// withoutEnd counts the boots of which the end may be missing.
+func withoutEnd(boots []evidence.Boot) (n int) {
+	for _, b := range boots {
+		if b.Tail != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// seq makes a cell of a record's number, empty for none.
+func seq(n uint64) cell {
+	if n == 0 {
+		return cell{}
+	}
+	return word(strconv.FormatUint(n, 10))
+}
+
+// bootsSection is the lives of the processes.
+func (b *Builder) bootsSection() section {
+	g := grid{id: "boots", empty: "There are no records.", columns: columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
+		"start", "Start", "end", "End", "records", "Records", "lost", "Lost", "suppressed", "Suppressed", "last_hash", "Last hash")}
+	for _, v := range b.verifier.Result().Boots {
+		known := b.stream.boots[v.Boot]
+		if known == nil {
+			known = &boot{}
+		}
+		start := "not there"
+		if known.started {
+			start = "started"
+		}
+		g.rows = append(g.rows, []cell{
+			text(v.Boot), text(known.version), at(v.From), at(v.To), word(start), word(ending(v)), num(v.Records), num(v.Lost),
+			num(known.suppressed), text(v.LastHash),
+		})
+	}
+	return section{id: "boots", title: "Starts and stops", depth: 2, tables: []grid{g}, notes: []string{
+		"One row for each process that wrote records, over all that was read. Lost are events without a record, because the output failed and the policy said to go on (on_failure: count); " +
+			"suppressed are events that are summed up in the record of another.",
+	}}
+}
+
+// ending says how a boot ended.
+func ending(v evidence.Boot) string {
+	switch {
+	case v.Tail == nil:
+		return "stopped"
+	case v.Tail.Torn > 0:
+		return "killed, or still running: after seq " + strconv.FormatUint(v.Tail.After, 10) + " a line is torn, and more may be missing"
+	default:
+		return "killed, or still running: what is behind seq " + strconv.FormatUint(v.Tail.After, 10) + " may be missing"
+	}
+}
+
+// policySection is which policy was in force, and how that changed.
+func (b *Builder) policySection() section {
+	force := grid{id: "policies", caption: "Policies in the records of the period", empty: "No record of the period names one.",
+		columns: columns("policy", "Policy", "first_seen", "First record", "last_seen", "Last record", "requests", "Requests")}
+	for _, name := range sortedSpans(b.stream.policies) {
+		s := b.stream.policies[name]
+		force.rows = append(force.rows, []cell{text(name), at(s.first), at(s.last), num(s.requests)})
+	}
+	changes := grid{id: "changes", caption: "Changes", empty: "There were none in the period.",
+		columns: columns("time", "Time", "event", "Event", "policy", "Policy in force", "functions", "Functions", "rules", "Rules", "boot", "Boot", "version", "Version", "detail", "Detail")}
+	for _, c := range inOrder(b.stream.changes) {
+		changes.rows = append(changes.rows, []cell{
+			at(c.time), text(c.event), text(c.policy), some(c.functions), some(c.rules), text(c.boot), text(c.version),
+			text(strings.ReplaceAll(c.detail, "\n", "; ")),
+		})
+	}
+	s := section{id: "policy", title: "Policy", depth: 2, tables: []grid{force, changes}, notes: []string{
+		"A policy is named by the first 12 digits of the SHA-256 of its file and the files that it names. Each process loads for itself. After reload_failed the policy before stays in force.",
+	}}
+	if b.stream.moreChanges > 0 {
+		s.notes = append(s.notes, "Of the changes the first "+count(maxChanges)+" are shown, and "+count(b.stream.moreChanges)+" more are not.")
+	}
+	return s
+}
+
+// floodsSection is refusals that came too fast, and what this package does not know.
+func (b *Builder) floodsSection() section {
+	floods := grid{id: "floods", empty: "No record of the period tells of one.",
+		columns: columns("time", "Time", "event", "Event", "function", "Function", "source", "Source address", "detail", "Detail", "boot", "Boot")}
+	for _, c := range inOrder(b.stream.floods) {
+		floods.rows = append(floods.rows, []cell{at(c.time), text(c.event), text(c.function), text(c.source), text(c.detail), text(c.boot)})
+	}
+	s := section{id: "floods", title: "Floods", depth: 2, tables: []grid{floods}, notes: []string{
+		"Where one caller is refused too often, further refusals are summed up in the records of others (suppressed). The requests of this report have them all.",
+	}}
+	if b.stream.moreFloods > 0 {
+		s.notes = append(s.notes, count(b.stream.moreFloods)+" more are not shown.")
+	}
+	if len(b.stream.unknown) == 0 {
+		return s
+	}
+	other := grid{id: "other_events", caption: "Records of events that this program does not know; they are counted nowhere else",
+		columns: columns("event", "Event", "records", "Records", "first_seen", "First record", "last_seen", "Last record")}
+	for _, name := range sortedSpans(b.stream.unknown) {
+		u := b.stream.unknown[name]
+		other.rows = append(other.rows, []cell{text(name), num(u.requests), at(u.first), at(u.last)})
+	}
+	s.tables = append(s.tables, other)
+	return s
+}
+
+// rulesSection is the rules that let nothing through.
+func (b *Builder) rulesSection() section {
+	s := section{id: "unused", title: "Rules that were never used", depth: 2}
+	p := b.opt.Policy
+	if p == nil {
+		s.notes = []string{"Not looked for: no policy file was given (--config)."}
+		return s
+	}
+	requests := uint64(0)
+	if span := b.stream.policies[p.Hash]; span != nil {
+		requests = span.requests
+	}
+	s.notes = []string{
+		"Entries of the allow lists of the policy file given that let no request of the period through while that policy was in force. An entry that names a set is one rule; the deny list is not looked at.",
+		"Of " + count(b.sums.Requests()) + " requests of the period " + count(requests) + " were decided under this policy. " +
+			"The last column counts what an entry at the same place of another policy let through, which may have been another rule.",
+	}
+	if requests == 0 {
+		s.notes = append(s.notes, "No record of the period is of this policy, so the list says nothing about use.")
+	}
+	about := grid{id: "policy_file", columns: columns("source", "Policy file", "policy", "Policy", "rules", "Rules"),
+		rows: [][]cell{{text(p.File), text(p.Hash), num(len(p.Rules))}}}
+	g := grid{id: "unused", empty: "Every rule was used.", columns: columns("function", "Function", "owner", "Owner", "rule", "Rule", "line", "Line", "pattern", "What it covers",
+		"ticket", "Ticket", "last_day", "Last day", "refused_requests", "Requests refused all the same", "elsewhere", "Same place, other policies")}
+	for _, r := range p.Rules {
+		u := b.rules[r.Path]
+		if u.through > 0 {
+			continue
+		}
+		g.rows = append(g.rows, []cell{
+			text(r.Function), text(r.Owner), text(r.Path), some(r.Line), text(r.Pattern), text(r.Ticket), word(lastDay(r.Expires)), num(u.refusals), num(u.elsewhere),
+		})
+	}
+	s.tables = []grid{about, g}
+	return s
+}
+
+// lastDay returns the last day on which a rule holds, "" where it has none.
+func lastDay(expires time.Time) string {
+	if expires.IsZero() {
+		return ""
+	}
+	return expires.UTC().Add(-time.Nanosecond).Format(time.DateOnly)
+}

@@ -1,0 +1,432 @@
+package report
+
+import (
+	"encoding/csv"
+	"flag"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// story is a stream with one of everything.
+func story(t testing.TB) []byte {
+	s := newStream(t, "20d173ed2881e314")
+	s.record(audit.Event{Kind: audit.Started, Policy: s.hash, Functions: 2, Rules: 3, Detail: "listens on 10.0.1.9:3128"})
+	// Two repeats of one client and another client: two attempts.
+	for _, client := range []string{"10.0.12.5:40001", "10.0.12.5:40002", "10.0.12.6:40001"} {
+		e := s.after(3*time.Second).event(audit.Opened, client, "billing", "api.stripe.com")
+		c := e
+		c.Kind, c.BytesUp, c.BytesDown, c.Duration, c.Ended = audit.Closed, 700, 12_000, time.Second, "client"
+		s.record(e, c)
+	}
+	// One client that asks five times, and once more after a while.
+	for i, wait := range []int{1, 2, 2, 2, 2, 11} {
+		s.after(time.Duration(wait) * time.Second)
+		s.refuse(fmt.Sprintf("10.0.12.5:%d", 41000+i), "billing", "evil.example", policy.ReasonHostNotAllowed)
+	}
+	// Opened, then refused: one request.
+	e := s.event(audit.Opened, "10.0.12.5:42000", "billing", "api.stripe.com")
+	r := e
+	r.Kind, r.Verdict, r.Reason, r.SNI = audit.Refused, policy.Deny, policy.ReasonSNIMismatch, "evil.example"
+	s.record(e, r)
+	// Report mode, for what no rule has and for a hello that does not fit.
+	e = s.after(time.Hour).event(audit.Opened, "10.0.40.1:40000", "nightly", "pypi.org")
+	e.Verdict, e.Reason = policy.Report, policy.ReasonHostNotAllowed
+	s.record(e)
+	e = s.event(audit.Opened, "10.0.40.1:40001", "nightly", "data.example.net")
+	r = e
+	r.Verdict, r.Reason, r.SNI = policy.Report, policy.ReasonSNIMismatch, "other.example.net"
+	s.record(e, r)
+	// Callers that are nobody.
+	e = s.event(audit.Challenged, "10.0.9.9:1000", "", "api.stripe.com")
+	e.Reason = policy.ReasonIdentityRequired
+	s.record(e)
+	s.refuse("10.0.9.9:1001", "", "api.stripe.com", policy.ReasonIdentityRejected)
+	e = s.event(audit.Refused, "10.0.9.9:1002", "", "")
+	e.Reason, e.Suppressed = policy.ReasonLimitFailures, 40
+	s.record(e)
+	// Questions of the DNS filter.
+	for _, host := range []string{"data.evil.example", "api.stripe.com"} {
+		e = s.event(audit.Answered, "10.0.12.5:5353", "billing", host)
+		e.Protocol, e.Method, e.Port, e.QType, e.Via = "dns", "", 0, "A", "source"
+		s.record(e)
+	}
+	s.refuse("10.0.12.5:43000", "billing", "<script>alert(1)</script>|=1+1", policy.ReasonBadTarget)
+	s.record(audit.Event{Kind: audit.ReloadFailed, Policy: s.hash, Detail: "egress.yaml:1: version: wrong\negress.yaml:2: more"})
+	s.record(audit.Event{Kind: audit.Reloaded, Policy: "ece03fca87c8", Functions: 2, Rules: 4, Detail: "was 0cef9cd995fc"})
+	s.hash = "ece03fca87c8"
+	return s.end()
+}
+
+// policyOfStory is the policy file that belongs to it.
+func policyOfStory() *Policy {
+	rule := func(function string, i, line int, pattern string) Rule {
+		return Rule{Function: function, Path: fmt.Sprintf("functions.%s.allow[%d]", function, i), Line: line, Pattern: pattern}
+	}
+	p := &Policy{File: "egress.yaml", Hash: "0cef9cd995fc", Rules: []Rule{
+		rule("billing", 0, 8, "api.stripe.com 443"), rule("billing", 1, 9, "*.example.org 443"), rule("nightly", 0, 12, "data.example.net 443"),
+	}}
+	p.Rules[1].Expires, p.Rules[1].Ticket, p.Rules[1].Owner = began.AddDate(0, 2, 0).Truncate(24*time.Hour), "SEC-7", "payments"
+	return p
+}
+
+func TestTheSameRecordsGiveTheSameBytesInEveryFormat(t *testing.T) {
+	t.Parallel()
+	o := Options{Generated: began.Add(48 * time.Hour), Sources: []string{"records.jsonl"}, Policy: policyOfStory()}
+	for name, f := range map[string]Format{"story.md": Markdown, "story.csv": CSV, "story.html": HTML} {
+		got := reportOf(t, o, story(t)).written(t, f)
+		if again := reportOf(t, o, story(t)).written(t, f); again != got {
+			t.Errorf("%s: a second report of the same records differs", name)
+		}
+		path := filepath.Join("testdata", name)
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s is not what the report is now (-update writes it anew):\n%s", name, got)
+		}
+	}
+}
+
+// rowsOf reads a report's CSV and returns the rows of a section as maps.
+func rowsOf(t testing.TB, report, section string) (all []map[string]string) {
+	t.Helper()
+	lines, err := csv.NewReader(strings.NewReader(report)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines[1:] {
+		if line[0] != section {
+			continue
+		}
+		m := map[string]string{}
+		for i, key := range lines[0] {
+			m[key] = line[i]
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// pick returns the only row in which the keys have the values.
+func pick(t testing.TB, rows []map[string]string, pairs ...string) map[string]string {
+	t.Helper()
+	var found []map[string]string
+	for _, row := range rows {
+		fits := true
+		for i := 0; i < len(pairs); i += 2 {
+			fits = fits && row[pairs[i]] == pairs[i+1]
+		}
+		if fits {
+			found = append(found, row)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d rows have %v, want 1: %v", len(found), pairs, rows)
+	}
+	return found[0]
+}
+
+// has compares some values of a row.
+func has(t testing.TB, row map[string]string, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if row[pairs[i]] != pairs[i+1] {
+			t.Errorf("%s is %q, want %q; the row: %v", pairs[i], row[pairs[i]], pairs[i+1], row)
+		}
+	}
+}
+
+func TestRepeatsOfOneClientWithinTenSecondsAreOneAttempt(t *testing.T) {
+	t.Parallel()
+	got := reportOf(t, Options{}, story(t)).written(t, CSV)
+	has(t, pick(t, rowsOf(t, got, "refused"), "host", "evil.example"), "attempts", "2", "requests", "6")
+	// Another client is another attempt. The fourth request is that which was
+	// refused after opening.
+	has(t, pick(t, rowsOf(t, got, "allowed"), "host", "api.stripe.com"), "attempts", "3", "requests", "4", "bytes_up", "2100", "bytes_down", "36000",
+		"rule", "functions.billing.allow[0]", "line", "8", "ticket", "SEC-1")
+}
+
+func TestWhatTellsAttemptsApart(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *stream, e *audit.Event){
+		"another source":       func(_ *stream, e *audit.Event) { e.Client = netip.MustParseAddrPort("10.0.12.6:1") },
+		"another function":     func(_ *stream, e *audit.Event) { e.Function = "nightly" },
+		"another protocol":     func(_ *stream, e *audit.Event) { e.Protocol = "http" },
+		"another method":       func(_ *stream, e *audit.Event) { e.Method = "GET" },
+		"another host":         func(_ *stream, e *audit.Event) { e.Host = "b.example" },
+		"another port":         func(_ *stream, e *audit.Event) { e.Port = 80 },
+		"another reason":       func(_ *stream, e *audit.Event) { e.Reason = policy.ReasonPortNotAllowed },
+		"another verdict":      func(_ *stream, e *audit.Event) { e.Kind, e.Verdict = audit.Opened, policy.Report },
+		"more than 10 s later": func(s *stream, _ *audit.Event) { s.after(10*time.Second + 1) },
+	} {
+		s := newStream(t, "b")
+		e := s.event(audit.Refused, "10.0.12.5:1", "billing", "a.example")
+		s.record(e)
+		change(s, &e)
+		e.ID = s.log.NextID()
+		s.record(e)
+		if got := attemptsOf(t, s.end()); got != 2 {
+			t.Errorf("%s: %d attempts, want 2", name, got)
+		}
+	}
+	s := newStream(t, "b")
+	s.refuse("10.0.12.5:1", "billing", "a.example", policy.ReasonHostNotAllowed)
+	for range 5 { // each within ten seconds of the one before
+		s.after(10 * time.Second)
+		s.refuse("10.0.12.5:2", "billing", "a.example", policy.ReasonHostNotAllowed)
+	}
+	if got := attemptsOf(t, s.end()); got != 1 {
+		t.Errorf("another port of the same client, each time within ten seconds: %d attempts, want 1", got)
+	}
+	s = newStream(t, "b")
+	s.refuse("10.0.12.5:1", "", "a.example", policy.ReasonIdentityRejected)
+	s.refuse("10.0.12.5:1", "", "b.example", policy.ReasonIdentityRejected)
+	if got := attemptsOf(t, s.end()); got != 2 {
+		t.Errorf("another host of a caller that is nobody: %d attempts, want 2", got)
+	}
+}
+
+// attemptsOf sums the attempts of a report.
+func attemptsOf(t testing.TB, stream []byte) (n int) {
+	t.Helper()
+	got := reportOf(t, Options{}, stream).written(t, CSV)
+	for _, section := range []string{"allowed", "refused", "reported", "unidentified", "dns"} {
+		for _, row := range rowsOf(t, got, section) {
+			n += atoi(t, row["attempts"])
+		}
+	}
+	return n
+}
+
+func TestOpenedThenRefusedIsOneRequest(t *testing.T) {
+	t.Parallel()
+	r := reportOf(t, Options{}, story(t))
+	got := r.written(t, CSV)
+	has(t, pick(t, rowsOf(t, got, "refused"), "reason", "sni_mismatch"), "requests", "1", "after_opening", "1")
+	has(t, pick(t, rowsOf(t, got, "reported"), "reason", "sni_mismatch"), "requests", "1", "after_opening", "1")
+	// opened 3+1+1+2, refused 6+1+1+41+1, challenged 1, answered 2; less two.
+	if want := uint64(7 + 50 + 1 + 2 - 2); r.Requests() != want {
+		t.Errorf("%d requests, want %d", r.Requests(), want)
+	}
+	// Opened before the period and refused within: here it is one refusal.
+	s := newStream(t, "b")
+	e := s.event(audit.Opened, "10.0.12.5:1", "billing", "api.stripe.com")
+	s.record(e)
+	from := s.after(time.Second).now
+	e.Kind, e.Verdict, e.Reason = audit.Refused, policy.Deny, policy.ReasonNotTLS
+	s.record(e)
+	r = reportOf(t, Options{From: from}, s.end())
+	if r.Requests() != 1 {
+		t.Errorf("%d requests, want 1", r.Requests())
+	}
+}
+
+func TestTheTablesAddUpToTheTotalsOfTheRecords(t *testing.T) {
+	t.Parallel()
+	stream := story(t)
+	r := reportOf(t, Options{}, stream)
+	if want := lastTotals(t, stream); !reflect.DeepEqual(r.Totals(), want) {
+		t.Errorf("the report has %v, the last record %v", r.Totals(), want)
+	}
+	addUp(t, r)
+}
+
+// addUp checks that the rows of the tables are all requests.
+func addUp(t testing.TB, r *Report) {
+	t.Helper()
+	got, sum, want := r.written(t, CSV), 0, 0
+	for _, section := range []string{"allowed", "refused", "reported", "unidentified", "dns"} {
+		for _, row := range rowsOf(t, got, section) {
+			sum += atoi(t, row["requests"])
+		}
+	}
+	for event, reasons := range r.Totals() {
+		for _, n := range reasons {
+			if event != "closed" { // the end of what is counted as opened
+				want += int(n)
+			}
+		}
+	}
+	if sum != want {
+		t.Errorf("the tables have %d requests, want %d", sum, want)
+	}
+}
+
+// lastTotals returns the totals of the last record but for what is no request.
+func lastTotals(t testing.TB, stream []byte) map[string]map[string]uint64 {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(string(stream)), "\n")
+	last, err := evidence.Parse([]byte(lines[len(lines)-1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := maps.Clone(last.Totals)
+	return want
+}
+
+func TestOnlyThePeriodIsCounted(t *testing.T) {
+	t.Parallel()
+	stream := story(t)
+	all := reportOf(t, Options{}, stream).Requests()
+	noon := began.Add(30 * time.Minute)
+	before, behind := reportOf(t, Options{To: noon}, stream), reportOf(t, Options{From: noon}, stream)
+	if before.Requests() == 0 || behind.Requests() == 0 || before.Requests()+behind.Requests() != all {
+		t.Errorf("%d and %d requests of %d", before.Requests(), behind.Requests(), all)
+	}
+	if !before.Whole || !behind.Whole {
+		t.Error("the verification is about all that was read, and finds the records not whole")
+	}
+	edge := reportOf(t, Options{From: began.Add(3 * time.Second), To: began.Add(6 * time.Second)}, stream)
+	if edge.Requests() != 1 {
+		t.Errorf("%d requests from the third second to before the sixth, want 1", edge.Requests())
+	}
+}
+
+func TestRulesThatLetNothingThroughAreListed(t *testing.T) {
+	t.Parallel()
+	stream := story(t)
+	rules := func(p *Policy) (all []string) {
+		for _, row := range rowsOf(t, reportOf(t, Options{Policy: p}, stream).written(t, CSV), "unused") {
+			all = append(all, row["rule"])
+		}
+		return all
+	}
+	if got, want := rules(policyOfStory()), []string{"functions.billing.allow[1]"}; !slices.Equal(got, want) {
+		t.Errorf("unused: %v, want %v", got, want)
+	}
+	// Under another policy the same place may be another rule.
+	other := policyOfStory()
+	other.Hash = "ece03fca87c8"
+	if got := rules(other); len(got) != 3 {
+		t.Errorf("unused under a policy that decided nothing: %v, want all", got)
+	}
+	row := pick(t, rowsOf(t, reportOf(t, Options{Policy: other}, stream).written(t, CSV), "unused"), "line", "8")
+	has(t, row, "elsewhere", "5")
+	if text := reportOf(t, Options{}, stream).written(t, Markdown); !strings.Contains(text, "Not looked for: no policy file was given") {
+		t.Error("without a policy file the report does not say that it did not look")
+	}
+}
+
+func TestRecordsThatAreNotWholeAreSaidToBeSo(t *testing.T) {
+	t.Parallel()
+	lines := strings.SplitAfter(string(story(t)), "\n")
+	r := reportOf(t, Options{}, []byte(strings.Join(slices.Delete(lines, 3, 4), "")))
+	if r.Whole {
+		t.Fatal("a record is missing, and the report calls the records whole")
+	}
+	for _, f := range []Format{Markdown, CSV, HTML} {
+		if !strings.Contains(r.written(t, f), "NOT whole") {
+			t.Errorf("format %d does not say that the records are not whole", f)
+		}
+	}
+	if len(rowsOf(t, r.written(t, CSV), "findings")) == 0 {
+		t.Error("no finding is listed")
+	}
+}
+
+func TestHostsThatAreMadeUpAreSummedUp(t *testing.T) {
+	t.Parallel()
+	const hosts, rows = 1_000, 100
+	s := newStream(t, "b")
+	for i := range 2 * hosts {
+		s.refuse("10.0.12.5:1", "billing", fmt.Sprintf("h%d.evil.example", i%hosts), policy.ReasonHostNotAllowed)
+	}
+	e := s.event(audit.Refused, "10.0.12.5:1", "billing", "last.evil.example")
+	e.Verdict, e.Suppressed = policy.Deny, 49
+	s.record(e)
+	b := New(Options{MaxRows: rows})
+	feed(b, "records.jsonl", s.end())
+	if b.rows != rows || len(b.attempts.last) > rows {
+		t.Errorf("%d rows and %d attempts are kept, want %d", b.rows, len(b.attempts.last), rows)
+	}
+	r := b.Report()
+	addUp(t, r)
+	row := pick(t, rowsOf(t, r.written(t, CSV), "refused"), "host", "and 901 more")
+	has(t, row, "requests", strconv.Itoa(2*(hosts-rows)+50), "attempts", "")
+	if r.Requests() != 2*hosts+50 {
+		t.Errorf("%d requests, want %d", r.Requests(), 2*hosts+50)
+	}
+}
+
+func TestPeopleAreShownTheFirstRowsAndTheSumOfTheOthers(t *testing.T) {
+	t.Parallel()
+	const hosts, rows = maxRead + 300, maxRead + 200
+	b := New(Options{MaxRows: rows})
+	for i := range hosts {
+		r := evidence.Record{Time: began, Event: eventRefused, Function: "f", Host: fmt.Sprintf("h%04d", i), Reason: "host_not_allowed"}
+		b.add("records.jsonl", &r, nil)
+	}
+	r := b.Report()
+	for _, f := range []Format{Markdown, HTML} {
+		got := r.written(t, f)
+		for what, want := range map[string]bool{"h0999": true, "h1000": false, "and 100 more": true, "Left out here are 200 more rows with 200 requests. The CSV has them.": true} {
+			if strings.Contains(got, what) != want {
+				t.Errorf("format %d: that it has %q is %v, want %v", f, what, !want, want)
+			}
+		}
+	}
+	if n := len(rowsOf(t, r.written(t, CSV), "refused")); n != rows+1 {
+		t.Errorf("the CSV has %d rows, want %d", n, rows+1)
+	}
+}
+
+func TestManyFunctionsAreSummedUpToo(t *testing.T) {
+	t.Parallel()
+	b := New(Options{})
+	b.most = 20
+	for i := range 3 * b.most {
+		r := evidence.Record{Time: began, Event: eventRefused, Function: fmt.Sprintf("f%d", i), Host: "evil.example", Reason: "host_not_allowed"}
+		b.add("records.jsonl", &r, nil)
+	}
+	if len(b.groups) != b.most+1 {
+		t.Errorf("%d functions are kept, want %d and one for the others", len(b.groups), b.most)
+	}
+	r := b.Report()
+	addUp(t, r)
+	has(t, pick(t, rowsOf(t, r.written(t, CSV), "functions"), "function", "(more functions)"), "refused", "40")
+}
+
+func TestAttemptsAreForgottenWhenNothingCanRepeatThem(t *testing.T) {
+	t.Parallel()
+	b := New(Options{})
+	for i := range 5_000 {
+		r := evidence.Record{Time: began.Add(time.Duration(i) * time.Second), Event: eventRefused, Function: "f", Host: fmt.Sprintf("h%d", i)}
+		b.add("records.jsonl", &r, nil)
+	}
+	if n := len(b.attempts.last); n > 30 {
+		t.Errorf("%d attempts are remembered of one a second, want those of the last seconds", n)
+	}
+}
+
+func atoi(t testing.TB, s string) int {
+	t.Helper()
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

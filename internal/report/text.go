@@ -1,0 +1,102 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// kind says what a cell holds. The zero kind is foreign text.
+type kind uint8
+
+const (
+	foreign kind = iota // from records or the policy file: anyone may have written it
+	plain               // of this package
+	number
+	instant
+)
+
+// cell is one value. The zero cell is empty.
+type cell struct {
+	text string
+	kind kind
+}
+
+// text makes a cell of foreign text.
+func text(s string) cell { return cell{text: s} }
+
+// word makes a cell of text that this package wrote.
+func word(s string) cell { return cell{s, plain} }
+
+// words makes cells of texts that this package wrote.
+func words(all ...string) []cell {
+	cells := make([]cell, len(all))
+	for i, s := range all {
+		cells[i] = word(s)
+	}
+	return cells
+}
+
+// num makes a cell of a count.
+func num[T int | int64 | uint16 | uint64](n T) cell { return cell{fmt.Sprint(n), number} }
+
+// some makes a cell of a number whose zero means that there is none.
+func some[T int | uint16](n T) cell {
+	if n == 0 {
+		return cell{"", number}
+	}
+	return cell{strconv.Itoa(int(n)), plain}
+}
+
+// at makes a cell of an instant, to the second; the zero time is empty.
+func at(t time.Time) cell {
+	if t.IsZero() {
+		return cell{"", instant}
+	}
+	return cell{t.UTC().Format("2006-01-02T15:04:05Z"), instant}
+}
+
+// maxShown is how many characters of foreign text are shown: records have 256
+// at most, so what is longer is no record of the proxy's.
+const maxShown = 300
+
+// visible makes foreign text safe to print anywhere: what does not print, what
+// changes the direction of text, and what is no UTF-8 is shown as \u{…}, and a
+// backslash as two, so that nothing can pass for what it is not.
+func visible(s string) string {
+	var b strings.Builder
+	shown := 0
+	for i := 0; i < len(s); {
+		c, size := utf8.DecodeRuneInString(s[i:])
+		if shown++; shown > maxShown {
+			b.WriteString("…")
+			break
+		}
+		switch {
+		case c == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case c == '\\':
+			b.WriteString(`\\`)
+		case !unicode.IsPrint(c):
+			fmt.Fprintf(&b, `\u{%x}`, c)
+		default:
+			b.WriteRune(c)
+		}
+		i += size
+	}
+	return b.String()
+}
+
+// grouped returns digits with a comma after each thousand.
+func grouped(digits string) string {
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// count returns a number as text has it.
+func count[T int | uint64](n T) string { return grouped(fmt.Sprint(n)) }

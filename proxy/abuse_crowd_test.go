@@ -1,0 +1,153 @@
+package proxy_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
+)
+
+// dialFrom opens a connection to the proxy from an address of loopback.
+func (r *rig) dialFrom(source string) *net.TCPConn {
+	r.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	c, err := d.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	r.t.Cleanup(func() { c.Close() })
+	return c.(*net.TCPConn)
+}
+
+// isServed asks for a tunnel on a connection that is open and closes it.
+func isServed(t testing.TB, c net.Conn, target string) {
+	t.Helper()
+	if _, err := io.WriteString(c, connectAs("billing", target)); err != nil {
+		t.Fatal(err)
+	}
+	wantEstablished(t, bufio.NewReader(c))
+	_ = c.Close()
+}
+
+// The limit is a hundred; a source has a quarter of it. What is beyond is closed,
+// the oldest first, and so neither another source nor one more client of the
+// same, as behind a load balancer that hides them all, has to wait.
+func TestOneSourceOfSilentConnectionsKeepsNobodyOut(t *testing.T) {
+	o := newOrigin(t, echo)
+	var log recordBuffer
+	r := openRig(t, o, rigOptions{
+		limits:  proxy.Limits{Unidentified: 100, HeaderTimeout: time.Minute},
+		options: func(opt *proxy.Options) { opt.Logger = slog.New(slog.NewJSONHandler(&log, nil)) },
+	})
+	before := hold()
+	tunnel, br := r.send(connectAs("billing", o.at("any.test")))
+	wantEstablished(t, br)
+	var silent []*net.TCPConn
+	for range 300 {
+		silent = append(silent, r.dialFrom("127.0.0.1"))
+	}
+	const share = 25
+	if r.server.Share() != share {
+		t.Fatalf("a source has a share of %d, want %d", r.server.Share(), share)
+	}
+	eventually(t, "all but the share put out", func() bool {
+		return r.value("egress_unidentified_closed_total") == 300-share && r.server.Unidentified() == share+1
+	})
+	// Who came at nearly the same time may have been counted in another order.
+	for _, c := range silent[:200] {
+		wantEnd(t, c)
+	}
+	newest := r.dialFrom("127.0.0.1")
+	eventually(t, "one more put out for it", func() bool { return r.value("egress_unidentified_closed_total") == 301-share })
+	isServed(t, r.dialFrom("127.0.0.2"), o.at("any.test"))
+	isServed(t, r.dialFrom("127.0.0.1"), o.at("any.test"))
+	isServed(t, newest, o.at("any.test"))
+	if _, err := io.WriteString(tunnel, "still here"); err != nil {
+		t.Fatal(err)
+	}
+	wantExactly(t, br, "still here")
+	if m := r.of("refused"); len(m) != 0 {
+		t.Errorf("records of connections that asked nothing: %v", m)
+	}
+	eventually(t, "the log says which source", func() bool {
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		return strings.Contains(log.buf.String(), `"closed":`) && strings.Contains(log.buf.String(), `"source":"127.0.0.1"`)
+	})
+	_ = tunnel.Close()
+	closes(t, silent)
+	r.unharmed(before, o.at("any.test"))
+}
+
+// Behind a load balancer that says who calls, the budget is the caller's, and
+// the callers of one IPv6 /64 have it together.
+func TestSourceOfSilentConnectionsIsTheOneThatTheBalancerNames(t *testing.T) {
+	o := newOrigin(t, echo)
+	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 200, HeaderTimeout: time.Minute}, options: func(opt *proxy.Options) {
+		opt.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	}})
+	before := hold()
+	share := r.server.Share()
+	var silent []*net.TCPConn
+	silence := func(format string, n int) {
+		for i := range n {
+			c, _ := r.send(fmt.Sprintf("PROXY TCP6 "+format+" 2001:4860::1 4000 3128\r\n", i))
+			silent = append(silent, c)
+		}
+	}
+	silence("2001:4860:0:%x::7", 2*share) // as many networks as connections
+	eventually(t, "all of them in", func() bool { return r.server.Unidentified() == 2*share+1 })
+	if n := r.value("egress_unidentified_closed_total"); n != 0 {
+		t.Errorf("%v closed though every source has one", n)
+	}
+	silence("2001:4860:1:1::%x", share+10) // one network
+	eventually(t, "those beyond the share put out", func() bool {
+		return r.value("egress_unidentified_closed_total") == 10 && r.server.Unidentified() == 3*share+1
+	})
+	closes(t, silent)
+	eventually(t, "all gone", func() bool { return r.server.Unidentified() == 1 })
+	if now := hold(); now.files > before.files+slack {
+		t.Errorf("%d descriptors, were %d", now.files, before.files)
+	}
+}
+
+// A connection that has shown who it is, or has been put out, is in no list any
+// more, in whatever order they come and go.
+func TestCrowdForgetsWhoLeaves(t *testing.T) {
+	o := newOrigin(t, echo)
+	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 64, HeaderTimeout: time.Minute}})
+	before := hold()
+	for round := range 6 {
+		var some []*net.TCPConn
+		for i := range 3 * r.server.Share() {
+			c := r.dialFrom(fmt.Sprintf("127.0.0.%d", 1+i%3))
+			if i%5 == round {
+				_ = c.Close()
+				continue
+			}
+			some = append(some, c)
+		}
+		for i, c := range some {
+			switch (i + round) % 3 {
+			case 0:
+				_ = c.SetLinger(0)
+				_ = c.Close()
+			case 1:
+				_, _ = io.WriteString(c, connectAs("billing", o.at("any.test")))
+			}
+		}
+		closes(t, some)
+	}
+	r.unharmed(before, o.at("any.test"))
+	if n := r.server.Sources(); n != 0 {
+		t.Errorf("%d sources are remembered", n)
+	}
+}

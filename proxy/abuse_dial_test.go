@@ -1,0 +1,151 @@
+package proxy_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
+)
+
+// The bounds of a server that may have 128 tunnels or less.
+const (
+	dialsOfFunction = 32
+	dialsToTarget   = 16
+)
+
+// stormRig has two functions that may reach hosts which answer no SYN, and one
+// that does.
+func stormRig(t *testing.T, o *origin, deaf []uint16) *rig {
+	rules := []rule{{host: "*.deaf.test", ports: deaf, any: true, addresses: loopback}}
+	good := rule{host: "any.test", ports: []uint16{o.port}, any: true, addresses: loopback}
+	r := newRig(t, rigOptions{
+		limits: proxy.Limits{Tunnels: 128, TunnelsPerFunction: 128, DialTimeout: 1500 * time.Millisecond},
+		functions: []function{
+			{name: "billing", rules: append(rules, good)},
+			{name: "reports", rules: append(rules, good)},
+		},
+	})
+	r.resolves("any.test", "127.0.0.1")
+	for i := range 50 {
+		r.resolves(fmt.Sprintf("h%d.deaf.test", i), "127.0.0.1")
+	}
+	return r
+}
+
+// storm asks n times without waiting for the answers.
+func (r *rig) storm(n int, request func(i int) string) (all []*net.TCPConn) {
+	r.t.Helper()
+	for i := range n {
+		c, _ := r.send(request(i))
+		all = append(all, c)
+	}
+	return all
+}
+
+// reasonsOf reads the answers and counts them by status and reason.
+func reasonsOf(t *testing.T, conns []*net.TCPConn) map[string]int {
+	t.Helper()
+	n := map[string]int{}
+	for _, c := range conns {
+		got := readReply(t, bufio.NewReader(c))
+		n[fmt.Sprintf("%d %s", got.StatusCode, got.reason())]++
+		if got.StatusCode == http.StatusServiceUnavailable && got.Header.Get("Retry-After") == "" {
+			t.Error("503 without Retry-After")
+		}
+	}
+	return n
+}
+
+// A function that dials a host which does not answer is stopped at some dials,
+// before the next one, in whatever way it asks; its other hosts and other
+// functions are reached meanwhile, the same host included.
+func TestStormOfDialsToAHostThatDoesNotAnswerIsBounded(t *testing.T) {
+	o := newOrigin(t, echo)
+	port := deafListener(t)
+	r := stormRig(t, o, []uint16{port})
+	before := hold()
+	target := fmt.Sprintf("h0.deaf.test:%d", port)
+	conns := r.storm(40, func(i int) string {
+		if i%2 == 0 {
+			return "GET http://" + target + "/ HTTP/1.1\r\nHost: " + target + "\r\n" + auth("billing") + "\r\n"
+		}
+		return connectAs("billing", target)
+	})
+	eventually(t, "the dials at their bound and the others refused", func() bool {
+		return r.value("egress_dials") == dialsToTarget && len(r.of("refused")) == 40-dialsToTarget
+	})
+	isServed(t, r.dial(), o.at("any.test"))
+	conns = append(conns, r.storm(1, func(int) string { return connectAs("reports", target) })...)
+	eventually(t, "another function's dial", func() bool { return r.value("egress_dials") == dialsToTarget+1 })
+	got := reasonsOf(t, conns)
+	if got["503 limit_function"] != 40-dialsToTarget || got["504 dial_timeout"] != dialsToTarget+1 {
+		t.Errorf("answers: %v", got)
+	}
+	if n := r.shed("dials"); n != 40-dialsToTarget {
+		t.Errorf("%v counted as shed for dials", n)
+	}
+	closes(t, conns)
+	r.unharmed(before, o.at("any.test"))
+}
+
+// Names below a wildcard make as many targets as one likes.
+func TestStormOfDialsToManyHostsIsBoundedByFunctionAndInAll(t *testing.T) {
+	o := newOrigin(t, echo)
+	port := deafListener(t)
+	r := stormRig(t, o, []uint16{port})
+	before := hold()
+	request := func(name string) func(int) string {
+		return func(i int) string { return connectAs(name, fmt.Sprintf("h%d.deaf.test:%d", i, port)) }
+	}
+	conns := r.storm(45, request("billing"))
+	eventually(t, "the function at its bound", func() bool {
+		return r.value("egress_dials") == dialsOfFunction && len(r.of("refused")) == 45-dialsOfFunction
+	})
+	if n := r.shed("dials"); n != 45-dialsOfFunction {
+		t.Errorf("%v counted as shed for dials", n)
+	}
+	c, br := r.send(connectAs("reports", o.at("any.test")))
+	wantEstablished(t, br)
+	closes(t, append(conns, c))
+	r.unharmed(before, o.at("any.test"))
+}
+
+// Clients that leave while their host is dialed leave nothing behind.
+func TestClientsThatLeaveWhileAHostIsDialedLeaveNothingBehind(t *testing.T) {
+	o := newOrigin(t, echo)
+	port := deafListener(t)
+	r := stormRig(t, o, []uint16{port})
+	before := hold()
+	for range 20 {
+		closes(t, r.storm(50, func(i int) string {
+			if i%10 == 0 {
+				return connectAs("billing", fmt.Sprintf("h%d.deaf.test:%d", i, port))
+			}
+			return connectAs("billing", o.at("any.test"))
+		}))
+	}
+	eventually(t, "dials for nobody", func() bool { return r.value("egress_dials") > 0 })
+	eventually(t, "an answer or an end for each", func() bool {
+		return len(r.of("opened"))+len(r.of("refused")) == 20*50 && len(r.of("closed")) == len(r.of("opened"))
+	})
+	r.unharmed(before, o.at("any.test"))
+}
+
+// What the process or the machine lacks is no failure of the host: 503, and
+// another attempt may do better.
+func TestDialThatLacksSomethingOfOurOwnIsALimitAndNoFailureOfTheHost(t *testing.T) {
+	for err, want := range map[error]string{
+		syscall.EMFILE: "limit_total", syscall.ENFILE: "limit_total", syscall.ENOBUFS: "limit_total",
+		syscall.ENOMEM: "limit_total", syscall.EADDRNOTAVAIL: "limit_total",
+		syscall.ECONNREFUSED: "dial_failed", syscall.EHOSTUNREACH: "dial_failed", syscall.ETIMEDOUT: "dial_timeout",
+	} {
+		if got := proxy.DialReason(fmt.Errorf("dialing: %w", &net.OpError{Op: "dial", Err: err})).String(); got != want {
+			t.Errorf("%v is %s, want %s", err, got, want)
+		}
+	}
+}
