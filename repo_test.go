@@ -39,7 +39,8 @@ var mayImport = map[string][]string{
 	"internal/identity":  {},
 	"internal/resolve":   {},
 	"internal/hello":     {},
-	"internal/tunnel":    {},
+	"internal/reactor":   {},
+	"internal/tunnel":    {"internal/reactor"},
 	"internal/source":    {},
 	"internal/audit":     {"internal/policy", "internal/identity"},
 	"internal/evidence":  {},
@@ -47,7 +48,7 @@ var mayImport = map[string][]string{
 	"internal/torture":   {},
 	"internal/ocsf":      {"internal/evidence"},
 	"config":             {"internal/policy", "internal/identity"},
-	"proxy":              {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/tunnel"},
+	"proxy":              {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":          {"internal/policy", "internal/identity", "internal/audit"},
 	"cmd/proxy":          everything,
 	"benchmarks/compare": everything,
@@ -56,7 +57,7 @@ var mayImport = map[string][]string{
 
 var everything = []string{
 	"config", "dnsfilter", "proxy", "internal/audit", "internal/evidence", "internal/hello", "internal/identity", "internal/ocsf",
-	"internal/policy", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
+	"internal/policy", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
 }
 
 // importedByMany are the third-party modules that more than two packages may

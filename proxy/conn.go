@@ -1,19 +1,15 @@
 package proxy
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"time"
-
-	"github.com/pires/go-proxyproto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -43,6 +39,9 @@ type conn struct {
 	buf          *[]byte        // pooled; what has been read and not been consumed; nil: nothing
 	unidentified bool           // holds a place in server.waiting
 	place        place          // among those of its source
+	joined       bool           // has had one
+	balanced     bool           // its PROXY header has been read
+	onLane       *setup         // began on a lane; nil: by a goroutine
 	kept         bool           // holds one of server.kept
 	reused       bool           // a request has been served on it
 	current      *exchange      // the request that is being served; nil: none yet
@@ -97,29 +96,23 @@ func (c *conn) free() {
 func (c *conn) identified() {
 	if c.unidentified {
 		c.unidentified = false
-		c.server.crowd.leave(c)
+		if c.joined {
+			c.server.crowd.leave(c)
+		}
 		<-c.server.waiting
 	}
 }
 
 // serveConn serves a connection to its end, or until it becomes a tunnel.
 func (s *Server) serveConn(c *conn, tlsConfig *tls.Config) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.panicked(p)
-		}
-		c.identified()
-		c.free()
-		if !c.taken {
-			_ = c.Close()
-			<-s.seats
-		}
-		c.unkeep()
-		s.forget(c)
-		s.serving.Done()
-	}()
+	defer c.served()
 	growStack()
 	_ = c.SetReadDeadline(time.Now().Add(s.opt.Limits.HeaderTimeout))
+	c.serveRequests(tlsConfig)
+}
+
+// serveRequests serves what comes on a connection, from its first byte.
+func (c *conn) serveRequests(tlsConfig *tls.Config) {
 	if !c.meet(tlsConfig) {
 		return
 	}
@@ -129,13 +122,34 @@ func (s *Server) serveConn(c *conn, tlsConfig *tls.Config) {
 	}
 }
 
+// served is what is deferred by the goroutine that serves a connection.
+func (c *conn) served() {
+	if p := recover(); p != nil {
+		c.panicked(p)
+	}
+	c.identified()
+	c.free()
+	if !c.taken {
+		_ = c.Close()
+		<-c.server.seats
+	}
+	c.unkeep()
+	c.server.forget(c)
+	c.server.serving.Done()
+}
+
 // panicked keeps a bug in serving one connection from ending all others.
 func (c *conn) panicked(p any) {
-	c.server.metrics.panics.Inc()
-	c.server.log.Error("serving a connection panicked; it is closed", "panic", p, "stack", string(debug.Stack()))
+	c.tellBug(p)
 	if c.current != nil && !c.taken {
 		c.current.settle()
 	}
+}
+
+// tellBug counts and logs a panic.
+func (c *conn) tellBug(p any) {
+	c.server.metrics.panics.Inc()
+	c.server.log.Error("serving a connection panicked; it is closed", "panic", p, "stack", string(debug.Stack()))
 }
 
 // growStack makes the goroutine's stack as large as serving a request needs,
@@ -154,11 +168,11 @@ const stackRoom = 6 << 10
 // meet does what comes before the first request: it reads the PROXY header of
 // a load balancer and shakes hands where the door is TLS.
 func (c *conn) meet(tlsConfig *tls.Config) bool {
-	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok && !c.balanced {
 		ap := peer.AddrPort()
 		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
-	if c.server.fromBalancer(c.client.Addr()) {
+	if !c.balanced && c.server.fromBalancer(c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
 			if !errors.Is(err, errSilent) {
 				c.refuseUnheard(policy.ReasonBadRequest)
@@ -166,7 +180,9 @@ func (c *conn) meet(tlsConfig *tls.Config) bool {
 			return false
 		}
 	}
-	c.joinCrowd()
+	if !c.joined {
+		c.joinCrowd()
+	}
 	return tlsConfig == nil || c.handshake(tlsConfig)
 }
 
@@ -222,45 +238,6 @@ func (r *replayConn) CloseWrite() error {
 	if t, ok := r.Conn.(*net.TCPConn); ok {
 		return t.CloseWrite()
 	}
-	return nil
-}
-
-// fromBalancer tells whether a PROXY header is to be expected.
-func (s *Server) fromBalancer(a netip.Addr) bool {
-	for _, p := range s.opt.ProxyProtocolFrom {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
-
-// errSilent is a load balancer's connection that ended before its first byte,
-// as a health check's does; it is not worth a record.
-var errSilent = errors.New("connection ended before its first byte")
-
-// readProxyHeader reads the PROXY protocol header that a load balancer must
-// send. A LOCAL one, of a health check, leaves the peer's own address.
-func (c *conn) readProxyHeader() error {
-	br := bufio.NewReaderSize(c.Conn, 512)
-	if _, err := br.Peek(1); err != nil {
-		return errSilent
-	}
-	h, err := proxyproto.Read(br)
-	if err != nil {
-		return fmt.Errorf("reading the PROXY header: %w", err)
-	}
-	rest, _ := br.Peek(br.Buffered())
-	c.unread(rest)
-	if h.Command.IsLocal() {
-		return nil
-	}
-	source, _, ok := h.TCPAddrs()
-	if !ok {
-		return fmt.Errorf("reading the PROXY header: %w", proxyproto.ErrUnsupportedAddressFamilyAndProtocol)
-	}
-	ap := source.AddrPort()
-	c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	return nil
 }
 

@@ -30,15 +30,26 @@ const neverBlocks = 4 << 10
 // connection is refused and done with, or a tunnel owns it.
 func (x *exchange) connect() {
 	x.event.Protocol = protocolConnect
-	ctx, cancel := context.WithTimeout(x.server.base, x.server.opt.Limits.DialTimeout)
+	ctx, cancel := x.setUp()
 	defer cancel()
 	reason := x.aimConnect()
 	if reason == policy.ReasonNone {
 		reason = x.judge(ctx)
 	}
+	x.reach(ctx, reason, nil)
+}
+
+// setUp bounds lookup and dial together, from the beginning of the exchange.
+func (x *exchange) setUp() (context.Context, context.CancelFunc) {
+	return context.WithDeadline(x.server.base, x.start.Add(x.server.opt.Limits.DialTimeout))
+}
+
+// reach dials what has been judged, unless there is a reason to refuse it, and
+// goes on to the tunnel. An attempt that is under way already may be nil.
+func (x *exchange) reach(ctx context.Context, reason policy.Reason, under *underway) {
 	var origin net.Conn
 	if reason == policy.ReasonNone {
-		origin, reason = x.dial(ctx)
+		origin, reason = x.dial(ctx, under)
 	}
 	if reason == policy.ReasonNone {
 		if reason = x.permit(); reason != policy.ReasonNone {
@@ -87,7 +98,6 @@ func (x *exchange) loops() bool {
 func (x *exchange) tunnel(origin net.Conn) {
 	c := x.conn
 	until := time.Now().Add(x.server.opt.Limits.HelloTimeout)
-	_ = c.SetReadDeadline(until)
 	if c.reused {
 		// Replies before this one may still fill the socket's buffer; on a
 		// fresh connection these few bytes cannot block.
@@ -97,13 +107,14 @@ func (x *exchange) tunnel(origin net.Conn) {
 		x.abandon(origin, tunnel.Error, 0)
 		return
 	}
-	// A rule that is only reported on has no say about TLS: report mode is for
-	// finding out what a function needs, protocols where the server speaks
-	// first included.
-	if x.decision.Verdict == policy.Allow && x.decision.Rule.TLS() == policy.TLSVerify {
-		if !x.checkHello(origin) {
-			return
-		}
+	x.inspect(origin, until)
+}
+
+// inspect goes on behind the 200.
+func (x *exchange) inspect(origin net.Conn, until time.Time) {
+	_ = x.conn.SetReadDeadline(until)
+	if x.wantsHello() && !x.checkHello(origin) {
+		return
 	}
 	sent, err := x.forwardEarly(origin)
 	if err != nil {
@@ -111,6 +122,14 @@ func (x *exchange) tunnel(origin net.Conn) {
 		return
 	}
 	x.hand(origin, sent)
+}
+
+// wantsHello tells whether the tunnel must begin with a ClientHello for the
+// host. A rule that is only reported on has no say about TLS: report mode is
+// for finding out what a function needs, protocols where the server speaks
+// first included.
+func (x *exchange) wantsHello() bool {
+	return x.decision.Verdict == policy.Allow && x.decision.Rule.TLS() == policy.TLSVerify
 }
 
 // checkHello reads the client's first bytes, wants a ClientHello for the host
@@ -196,9 +215,17 @@ func (x *exchange) abandon(origin net.Conn, why tunnel.Cause, sent int64) {
 	x.ended(tunnel.Result{Up: sent, Ended: why})
 }
 
-// hand gives both connections to the tunnel and lets go of all that only the
-// set-up needed, because a tunnel may stay for hours.
+// hand gives both connections to the tunnel.
 func (x *exchange) hand(origin net.Conn, sent int64) {
+	client := x.conn.Conn
+	x.handed(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
+		return x.server.tunnels.Start(tunnel.Params{Client: client, Origin: origin, Value: x, Done: done})
+	})
+}
+
+// handed starts a tunnel and lets go of all that only the set-up needed,
+// because a tunnel may stay for hours. sent is what the origin has had already.
+func (x *exchange) handed(sent int64, start func(done func(tunnel.Result)) *tunnel.Tunnel) {
 	c := x.conn
 	c.taken = true
 	c.free()
@@ -207,14 +234,11 @@ func (x *exchange) hand(origin net.Conn, sent int64) {
 	x.head, x.conn, x.addresses = nil, nil, nil
 	x.policy, x.identities, x.function, x.decision = nil, nil, nil, policy.Decision{}
 	x.account.tunnels.Inc()
-	t := x.server.tunnels.Start(tunnel.Params{
-		Client: c.Conn, Origin: origin, Value: x,
-		Done: func(r tunnel.Result) {
-			r.Up += sent
-			x.account.tunnels.Dec()
-			<-x.server.seats
-			x.ended(r)
-		},
+	t := start(func(r tunnel.Result) {
+		r.Up += sent
+		x.account.tunnels.Dec()
+		<-x.server.seats
+		x.ended(r)
 	})
 	// A reload between the snapshot and the start has not seen this tunnel.
 	if now, _ := x.server.opt.Policy(); now != judgedBy {

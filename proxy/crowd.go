@@ -123,10 +123,15 @@ func (w *crowd) putOut() (n uint64, from netip.Addr) {
 // joinCrowd counts the connection to its source. What has asked nothing gets no
 // record, so a connection that is put out is counted, and the log names a source.
 func (c *conn) joinCrowd() {
+	c.joined = true
 	out := c.server.crowd.enter(c)
-	if out == nil {
+	switch {
+	case out == nil:
 		return
+	case out.onLane != nil:
+		out.onLane.putOut()
+	default:
+		_ = out.raw.Close()
 	}
 	c.server.metrics.evicted.Inc()
-	_ = out.raw.Close()
 }

@@ -32,14 +32,18 @@ var errNotPermitted = errors.New("address is not permitted")
 func refuseToDial(context.Context, string, string) (net.Conn, error) { return nil, errNoDial }
 
 // dial connects to one of the checked addresses. It is the way out for CONNECT.
-func (x *exchange) dial(ctx context.Context) (net.Conn, policy.Reason) {
+// An attempt that a loop has begun counts as the first one, and has its place
+// among the dials under way.
+func (x *exchange) dial(ctx context.Context, under *underway) (net.Conn, policy.Reason) {
 	s, key := x.server, dialKey{x.account, x.target}
-	if reason := s.dialing.begin(key); reason != policy.ReasonNone {
+	began, addrs := time.Now(), spread(x.addresses, x.target.Port)
+	if under != nil {
+		began, addrs = under.began, addrs[1:]
+	} else if reason := s.dialing.begin(key); reason != policy.ReasonNone {
 		return nil, s.metrics.notDialed(reason, false)
 	}
 	defer s.dialing.end(key)
-	began := time.Now()
-	c, err := s.dialAny(ctx, spread(x.addresses, x.target.Port), x.permits)
+	c, err := s.dialAny(ctx, addrs, x.permits, under)
 	if err != nil {
 		return nil, s.metrics.notDialed(dialReason(err), true)
 	}
@@ -102,57 +106,95 @@ func spread(addrs []netip.Addr, port uint16) []netip.AddrPort {
 	return out
 }
 
+// underway is a connect(2) that has begun and that something else than a
+// goroutine has waited for.
+type underway struct {
+	began time.Time
+	wait  func(context.Context) (net.Conn, error) // for its end; called once
+}
+
 // dialAny connects to the first address that answers. The next one is tried
 // when the one before fails, or has had attemptDelay and there is a descriptor to
-// spare for one beside it; who comes late is closed.
-func (s *Server) dialAny(ctx context.Context, addrs []netip.AddrPort, permits func(netip.AddrPort) bool) (net.Conn, error) {
-	if len(addrs) == 1 {
-		return dialOne(ctx, addrs[0], permits)
-	}
-	if len(addrs) == 0 {
+// spare for one beside it; who comes late is closed. An attempt that is under way
+// is tried before all of them.
+func (s *Server) dialAny(ctx context.Context, addrs []netip.AddrPort, permits func(netip.AddrPort) bool, under *underway) (net.Conn, error) {
+	switch {
+	case under != nil:
+	case len(addrs) == 0:
 		return nil, errNotPermitted
+	case len(addrs) == 1:
+		return dialOne(ctx, addrs[0], permits)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan dialResult, len(addrs))
-	timer := time.NewTimer(attemptDelay)
-	defer timer.Stop()
-	next, pending := 0, 0
-	start := func() {
-		if next == len(addrs) {
-			return
-		}
-		timer.Reset(attemptDelay)
-		beside := pending > 0
-		if beside && !s.beside.take() {
-			return
-		}
-		go s.dialInto(ctx, dialAttempt{addrs[next], permits, beside, results})
-		next, pending = next+1, pending+1
+	r := dialRace{server: s, left: addrs, permits: permits, results: make(chan dialResult, len(addrs)+1), timer: time.NewTimer(attemptDelay)}
+	defer r.timer.Stop()
+	if under != nil {
+		r.pending++
+		go under.into(ctx, r.results)
+		r.timer.Reset(time.Until(under.began.Add(attemptDelay)))
+	} else {
+		r.start(ctx)
 	}
+	c, err := r.first(ctx)
+	cancel()
+	closeLate(r.results, r.pending)
+	return c, err
+}
+
+// dialRace is the attempts to connect to one host.
+type dialRace struct {
+	server  *Server
+	left    []netip.AddrPort // not tried yet
+	permits func(netip.AddrPort) bool
+	results chan dialResult
+	pending int
+	timer   *time.Timer // for the next attempt
+}
+
+// first returns the first connection, or every error.
+func (r *dialRace) first(ctx context.Context) (net.Conn, error) {
 	var errs []error
-	for start(); pending > 0; {
+	for r.pending > 0 {
 		select {
-		case r := <-results:
-			pending--
-			if r.err == nil {
-				cancel()
-				closeLate(results, pending)
-				return r.conn, nil
+		case got := <-r.results:
+			r.pending--
+			if got.err == nil {
+				return got.conn, nil
 			}
-			errs = append(errs, r.err)
-			start()
-		case <-timer.C:
-			start()
+			errs = append(errs, got.err)
+		case <-r.timer.C:
 		}
+		r.start(ctx)
 	}
 	return nil, errors.Join(errs...)
+}
+
+// start begins the next attempt.
+func (r *dialRace) start(ctx context.Context) {
+	if len(r.left) == 0 {
+		return
+	}
+	r.timer.Reset(attemptDelay)
+	beside := r.pending > 0
+	if beside && !r.server.beside.take() {
+		return
+	}
+	go r.server.dialInto(ctx, dialAttempt{r.left[0], r.permits, beside, r.results})
+	r.left = r.left[1:]
+	r.pending++
 }
 
 // dialResult is how one attempt ended.
 type dialResult struct {
 	conn net.Conn
 	err  error
+}
+
+// into waits for an attempt that is under way.
+func (a *underway) into(ctx context.Context, results chan<- dialResult) {
+	c, err := a.wait(ctx)
+	results <- dialResult{c, err}
 }
 
 // dialAttempt is one attempt of several.

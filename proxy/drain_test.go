@@ -159,7 +159,7 @@ func TestCloseAtAnyMomentLosesNoRecord(t *testing.T) {
 func TestCloseEndsConnectionsThatSayNothing(t *testing.T) {
 	r := newRig(t, rigOptions{limits: proxy.Limits{HeaderTimeout: time.Hour}})
 	c, br := r.send("CONNECT any")
-	eventually(t, "the connection", func() bool { return r.server.Unidentified() == 2 })
+	eventually(t, "the connection", func() bool { return r.server.Unidentified() > 0 })
 	r.server.Close()
 	wantEnd(t, br)
 	c.Close()

@@ -141,9 +141,7 @@ func (x *exchange) decide(context.Context) policy.Reason {
 // them: an answer with one that is not permitted is refused whole, because a
 // mixed answer is what rebinding looks like.
 func (x *exchange) resolve(ctx context.Context) policy.Reason {
-	if literal := x.target.Host.Addr(); literal.IsValid() {
-		x.addresses = []netip.Addr{literal}
-	} else {
+	if !x.literal() {
 		began := time.Now()
 		found, err := x.server.opt.Lookup(ctx, x.target.Host.Name())
 		x.server.metrics.resolved(time.Since(began))
@@ -156,6 +154,36 @@ func (x *exchange) resolve(ctx context.Context) policy.Reason {
 		}
 		x.addresses = found
 	}
+	return x.checkAddresses()
+}
+
+// resolved is resolve where nothing has to be waited for; the addresses are yet
+// to be checked. False: resolve has to be called.
+func (x *exchange) resolved() bool {
+	if x.literal() {
+		return true
+	}
+	began := time.Now()
+	found, err := x.server.opt.Lookup(x.server.over, x.target.Host.Name())
+	if err != nil || len(found) == 0 {
+		return false
+	}
+	x.server.metrics.resolved(time.Since(began))
+	x.addresses = found
+	return true
+}
+
+// literal takes the address of a target that is one.
+func (x *exchange) literal() bool {
+	a := x.target.Host.Addr()
+	if a.IsValid() {
+		x.addresses = []netip.Addr{a}
+	}
+	return a.IsValid()
+}
+
+// checkAddresses asks the policy about every address.
+func (x *exchange) checkAddresses() policy.Reason {
 	x.event.Addresses = x.addresses
 	for _, a := range x.addresses {
 		if !x.permits(netip.AddrPortFrom(a, x.target.Port)) {
@@ -186,11 +214,16 @@ func (x *exchange) auditable(context.Context) policy.Reason {
 func (x *exchange) finish(kind audit.Kind, v policy.Verdict, r policy.Reason) error {
 	x.event.Kind, x.event.Verdict, x.event.Reason = kind, v, r
 	err := x.server.opt.Audit.Record(&x.event)
+	x.recorded(err)
+	return err
+}
+
+// recorded counts a decision by how its record fared.
+func (x *exchange) recorded(err error) {
 	if err != nil {
 		x.event.Verdict, x.event.Reason = policy.Deny, policy.ReasonAuditUnavailable
 	}
 	x.server.metrics.decided(x.account, &x.event)
-	return err
 }
 
 // permit records that the request may pass; after it the first byte may flow.

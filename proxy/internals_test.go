@@ -3,14 +3,15 @@ package proxy
 import "github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 
 // Unidentified returns how many connections hold a place among those that have
-// not shown who they are; one is Serve's, for the connection it waits for.
+// not shown who they are; on a TLS door one is Serve's, for the connection it
+// waits for.
 func (s *Server) Unidentified() int { return len(s.waiting) }
 
 // Open returns how many tunnels and plain requests hold a place.
 func (s *Server) Open() int64 { return s.slots.total.Load() }
 
-// Seats returns how many client connections hold a seat; one is Serve's, for the
-// connection it waits for.
+// Seats returns how many client connections hold a seat; on a TLS door one is
+// Serve's.
 func (s *Server) Seats() int { return len(s.seats) }
 
 // Share returns how many places among the unidentified one source may have.
@@ -28,3 +29,10 @@ func DialReason(err error) policy.Reason { return dialReason(err) }
 
 // Kept returns how many connections are counted as waiting for a next request.
 func (s *Server) Kept() int64 { return s.kept.n.Load() }
+
+// Serving tells whether Serve has begun to accept on loops.
+func (s *Server) Serving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.running) > 0
+}

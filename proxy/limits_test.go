@@ -123,7 +123,10 @@ func TestConnectionsBeyondTheUnidentifiedWaitAndIdentifiedOnesDoNotCount(t *test
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 2}, options: func(opt *proxy.Options) {
-		opt.Lookup = func(context.Context, policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			<-gate
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 		}
@@ -152,7 +155,10 @@ func TestAClientThatLeavesWhileItIsSetUpLeavesNothingBehind(t *testing.T) {
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(context.Context, policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			<-gate
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 		}

@@ -12,11 +12,13 @@
 // rewrites no content, reads no files, and does not decide: package policy
 // does. Resolving is a func that the caller gives.
 //
-// The way of one CONNECT: serve.go accepts, conn.go reads the head (head.go),
-// goproxy.go takes it through goproxy's hook to connect.go, which walks the
-// steps of exchange.go, refuses through refuse.go, or dials through dial.go and
-// hands over to the tunnel. Plain HTTP takes the same steps in plain.go and goes
-// out through roundtrip.go.
+// The way of one CONNECT: on Linux lane_linux.go accepts, and setup_linux.go takes
+// it as far as it goes without waiting or refusing. What leaves the lane, and
+// everything elsewhere, goes on with a goroutine: serve.go accepts, conn.go reads
+// the head (head.go), goproxy.go takes it through goproxy's hook to connect.go,
+// which dials through dial.go and hands over to the tunnel, or refuses through
+// refuse.go. Both walk the steps of exchange.go. Plain HTTP takes them in plain.go
+// and goes out through roundtrip.go.
 //
 //	s := proxy.New(proxy.Options{Policy: current, Lookup: lookup, Audit: log})
 //	go s.Run(ctx)
@@ -51,7 +53,8 @@ type Options struct {
 
 	// Lookup returns the addresses of a name that the policy has allowed. An
 	// error whose Timeout method returns true is dns_timeout, any other is
-	// dns_failed.
+	// dns_failed. With a ctx that has ended it does not wait: it returns the
+	// addresses that it has, or an error, and then it is called again.
 	Lookup func(ctx context.Context, name policy.Name) ([]netip.Addr, error)
 
 	// Audit writes the records.
@@ -146,13 +149,16 @@ type Server struct {
 	draining atomic.Bool
 	base     context.Context // ends when Run's context does
 	stop     context.CancelFunc
-	ran      chan struct{} // closed when Run has ended every tunnel
+	over     context.Context // has ended: what does not wait is given it
+	ran      chan struct{}   // closed when Run has ended every tunnel
+	ended    atomic.Int32    // of Run and Close, how many have returned
 
 	mu        sync.Mutex
 	closed    bool
 	conns     map[*conn]struct{} // not yet tunnels
 	listeners map[net.Listener]struct{}
 	serving   sync.WaitGroup
+	running   []*lane // made by the first Serve that can use them
 }
 
 // New returns a server that serves nothing yet.
@@ -187,9 +193,17 @@ func New(o Options) *Server {
 	s.writers.New = func() any { return bufio.NewWriter(nil) }
 	s.copies.New = func() any { return new([copyBuffer]byte) }
 	s.base, s.stop = context.WithCancel(context.Background())
+	s.over = endedContext()
 	s.goproxy = s.newGoproxy()
 	s.transport = s.newTransport(room.pooled)
 	return s
+}
+
+// endedContext returns a context that has ended.
+func endedContext() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // Run enforces the limits of open tunnels, summarises floods and looks at the
@@ -202,6 +216,7 @@ func (s *Server) Run(ctx context.Context) {
 	<-done
 	s.stop()
 	close(s.ran)
+	s.ends()
 }
 
 // Tunnels returns the number of open tunnels.

@@ -146,7 +146,7 @@ func TestAHealthCheckThatSaysNothingIsNotRecorded(t *testing.T) {
 	c, br := r.send(headerV2(local, 0, ""))
 	_ = c.CloseWrite()
 	wantEnd(t, br)
-	eventually(t, "the connections ended", func() bool { return r.server.Unidentified() == 1 })
+	eventually(t, "the connections ended", func() bool { return r.server.Unidentified() == 0 })
 	if n := len(r.records.all(t)); n != 0 {
 		t.Errorf("records: %v", r.records.all(t))
 	}

@@ -117,6 +117,9 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	served := make(chan error, 1)
 	go func() { r.server.Run(ctx); close(r.ran) }()
 	go func() { served <- r.server.Serve(ln, o.tls) }()
+	if o.tls == nil {
+		eventually(t, "Serve at work", r.server.Serving)
+	}
 	t.Cleanup(func() {
 		cancel()
 		<-r.ran

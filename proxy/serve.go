@@ -20,6 +20,9 @@ func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 	if !s.listen(ln) {
 		return nil
 	}
+	if s.serveLanes(ln, tlsConfig) {
+		return nil
+	}
 	for {
 		// A connection takes its places before it is accepted: beyond the limits
 		// new ones wait in the kernel's listen queue and cost nothing here.
@@ -54,6 +57,22 @@ func (s *Server) sit() bool {
 		return false
 	}
 	return true
+}
+
+// trySit is sit that does not wait; false: there is no room now.
+func (s *Server) trySit() bool {
+	select {
+	case s.seats <- struct{}{}:
+	default:
+		return false
+	}
+	select {
+	case s.waiting <- struct{}{}:
+		return true
+	default:
+		<-s.seats
+		return false
+	}
 }
 
 // enter puts a token into room, when there is room; false: the server is closed.
@@ -126,6 +145,15 @@ func (s *Server) newConn(raw net.Conn) *conn {
 	return c
 }
 
+// keep takes a connection that has been counted already into the set that
+// Close closes; false: Close has been called.
+func (s *Server) keep(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+	return !s.closed
+}
+
 // forget takes a connection out of the set, at its end or when a tunnel takes
 // it over.
 func (s *Server) forget(c *conn) {
@@ -160,12 +188,22 @@ func (s *Server) Close() {
 		_ = c.raw.Close()
 	}
 	s.mu.Unlock()
+	s.closeLanes()
 	s.serving.Wait()
 	s.transport.CloseIdleConnections()
 	select {
 	case <-s.ran:
 		_ = s.tunnels.Wait(context.Background())
 	default:
+	}
+	s.ends()
+}
+
+// ends is called by Run and by Close; with the second of them nothing is left
+// that could need a loop.
+func (s *Server) ends() {
+	if s.ended.Add(1) == 2 {
+		s.stopLanes()
 	}
 }
 

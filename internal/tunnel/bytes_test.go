@@ -119,55 +119,61 @@ func exchange(t *testing.T, client, origin stream, tn *tunnel.Tunnel, up, down i
 }
 
 func TestEveryByteArrivesEachWayWithHalfCloseOnEitherSide(t *testing.T) {
-	for _, row := range []struct {
-		name     string
-		up, down int64
-		ended    tunnel.Cause
-	}{
-		{"client closes first", size(t) / 4, size(t), tunnel.Client},
-		{"origin closes first", size(t), size(t) / 4, tunnel.Origin},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, newGroup(t, tunnel.Options{}), nil)
-			exchange(t, r.client, r.origin, r.tunnel, row.up, row.down)
-			res := r.ended(t, row.ended)
-			if res.Up != row.up || res.Down != row.down || res.Err != nil {
-				t.Errorf("result %+v, want %d up, %d down", res, row.up, row.down)
-			}
-		})
-	}
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		for _, row := range []struct {
+			name     string
+			up, down int64
+			ended    tunnel.Cause
+		}{
+			{"client closes first", size(t) / 4, size(t), tunnel.Client},
+			{"origin closes first", size(t), size(t) / 4, tunnel.Origin},
+		} {
+			t.Run(row.name, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, newGroup(t, tunnel.Options{}), nil)
+				exchange(t, r.client, r.origin, r.tunnel, row.up, row.down)
+				res := r.ended(t, row.ended)
+				if res.Up != row.up || res.Down != row.down || res.Err != nil {
+					t.Errorf("result %+v, want %d up, %d down", res, row.up, row.down)
+				}
+			})
+		}
+	})
 }
 
 func TestEveryByteArrivesThroughATunnelThatIsNotSpliced(t *testing.T) {
-	r := newRig(t, newGroup(t, tunnel.Options{Pipes: -1}), nil)
-	exchange(t, r.client, r.origin, r.tunnel, size(t)/8, size(t)/4)
-	r.ended(t, tunnel.Client)
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		r := newRig(t, newGroup(t, tunnel.Options{Pipes: -1}), nil)
+		exchange(t, r.client, r.origin, r.tunnel, size(t)/8, size(t)/4)
+		r.ended(t, tunnel.Client)
+	})
 }
 
 // A tunnel that is idle, small, bulk, and small again changes gear in both directions; each burst is compared by hash, and is
 // awaited to the last byte before the next.
 func TestEveryByteArrivesWhereTheGearsChange(t *testing.T) {
-	r := newRig(t, newGroup(t, tunnel.Options{}), nil)
-	noise := rand.NewChaCha8([32]byte{9})
-	var total int64
-	for range 3 {
-		for _, n := range []int{1, 64, 8 << 10, 255 << 10, 3 << 20, 1, 300 << 10, 64, 64, 64, 5 << 20, 7, 40 << 10} {
-			burst := make([]byte, n)
-			_, _ = noise.Read(burst)
-			total += int64(n)
-			for _, leg := range [][2]net.Conn{{r.client, r.origin}, {r.origin, r.client}} {
-				if got, want := through(t, leg[0], leg[1], burst), sha256.Sum256(burst); string(got.Sum(nil)) != string(want[:]) {
-					t.Fatalf("a burst of %d bytes arrived changed", n)
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		r := newRig(t, newGroup(t, tunnel.Options{}), nil)
+		noise := rand.NewChaCha8([32]byte{9})
+		var total int64
+		for range 3 {
+			for _, n := range []int{1, 64, 8 << 10, 255 << 10, 3 << 20, 1, 300 << 10, 64, 64, 64, 5 << 20, 7, 40 << 10} {
+				burst := make([]byte, n)
+				_, _ = noise.Read(burst)
+				total += int64(n)
+				for _, leg := range [][2]net.Conn{{r.client, r.origin}, {r.origin, r.client}} {
+					if got, want := through(t, leg[0], leg[1], burst), sha256.Sum256(burst); string(got.Sum(nil)) != string(want[:]) {
+						t.Fatalf("a burst of %d bytes arrived changed", n)
+					}
 				}
 			}
 		}
-	}
-	must(t, r.client.Close())
-	must(t, r.origin.Close())
-	if res := <-r.result; res.Up != total || res.Down != total {
-		t.Fatalf("result %+v, want %d each way", res, total)
-	}
+		must(t, r.client.Close())
+		must(t, r.origin.Close())
+		if res := <-r.result; res.Up != total || res.Down != total {
+			t.Fatalf("result %+v, want %d each way", res, total)
+		}
+	})
 }
 
 func through(t *testing.T, from, to net.Conn, burst []byte) hash.Hash {

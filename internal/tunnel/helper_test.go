@@ -17,8 +17,30 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// newGroup runs a group until the test ends, and waits for it.
-func newGroup(t testing.TB, o tunnel.Options) *tunnel.Group {
+// group is a group whose tunnels a rig starts by one of the two engines.
+type group struct {
+	*tunnel.Group
+	start func(front, back *net.TCPConn, prefix []byte, done func(tunnel.Result)) *tunnel.Tunnel
+}
+
+// groupMaker is newGroup, or what makes a group with the other engine.
+type groupMaker func(testing.TB, tunnel.Options) *group
+
+// newGroup runs a group until the test ends, and waits for it. Each direction of its tunnels has a goroutine.
+func newGroup(t testing.TB, o tunnel.Options) *group {
+	t.Helper()
+	return byGoroutines(runGroup(t, o))
+}
+
+// byGoroutines starts tunnels by Start.
+func byGoroutines(g *tunnel.Group) *group {
+	return &group{g, func(front, back *net.TCPConn, prefix []byte, done func(tunnel.Result)) *tunnel.Tunnel {
+		return g.Start(tunnel.Params{Client: front, Origin: back, Prefix: prefix, Done: done})
+	}}
+}
+
+// runGroup runs a group until the test ends, and waits for it.
+func runGroup(t testing.TB, o tunnel.Options) *tunnel.Group {
 	t.Helper()
 	group := tunnel.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -54,7 +76,7 @@ type rig struct {
 	result         chan tunnel.Result // holds more than one, so that a second Done is seen
 }
 
-func newRig(t testing.TB, group *tunnel.Group, prefix []byte) *rig {
+func newRig(t testing.TB, group *group, prefix []byte) *rig {
 	t.Helper()
 	client, front := tcpPair(t)
 	back, origin := tcpPair(t)
@@ -63,10 +85,7 @@ func newRig(t testing.TB, group *tunnel.Group, prefix []byte) *rig {
 		client.Close()
 		origin.Close()
 	})
-	r.tunnel = group.Start(tunnel.Params{
-		Client: front, Origin: back, Prefix: prefix,
-		Done: func(res tunnel.Result) { r.result <- res },
-	})
+	r.tunnel = group.start(front, back, prefix, func(res tunnel.Result) { r.result <- res })
 	return r
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // tlsRig is a tunnel whose client speaks TLS to us, and plain TCP goes to the origin.
-func tlsRig(t *testing.T, group *tunnel.Group) (*tls.Conn, *rig) {
+func tlsRig(t *testing.T, group *group) (*tls.Conn, *rig) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -84,11 +84,14 @@ func TestTLSClientThatReadsNothingIsResetWhenTheTunnelIsRevoked(t *testing.T) {
 	_, r := tlsRig(t, newGroup(t, tunnel.Options{}))
 	stopped := flood(r.origin)
 	var moved int64
+	still := 0
 	eventually(t, "the client's window is full", func() bool {
 		_, down := r.tunnel.Bytes()
-		full := down == moved && down > 0
+		if still++; down != moved || down == 0 {
+			still = 0
+		}
 		moved = down
-		return full
+		return still == 50
 	})
 	if !r.tunnel.End(tunnel.Revoked) {
 		t.Fatal("End did not end the tunnel")

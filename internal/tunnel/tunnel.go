@@ -55,8 +55,9 @@ type Tunnel struct {
 	value          any
 	started        time.Time
 
-	state   atomic.Uint32 // a state; see the constants
-	running atomic.Int32  // directions that have not ended
+	state   atomic.Uint32          // a state; see the constants
+	looped  atomic.Pointer[looped] // nil: each direction has a goroutine
+	running atomic.Int32           // directions that have not ended
 
 	slot   int       // index in group.live; guarded by group.mu
 	seen   int64     // bytes moved at the last sweep; the janitor's alone
@@ -90,8 +91,7 @@ func (g *Group) Start(p Params) *Tunnel {
 	t.down.init(t, &t.origin, &t.client, Origin)
 	t.up.prefix = p.Prefix
 	t.running.Store(2)
-	open := g.add(t)
-	if !open {
+	if !g.add(t) {
 		t.End(Shutdown)
 	}
 	go t.up.run()
@@ -114,6 +114,15 @@ func (e *end) take(conn net.Conn) {
 
 // keepAlive makes the kernel probe both peers. A connection that is closed meanwhile, or no TCP, needs none.
 func (t *Tunnel) keepAlive(c net.KeepAliveConfig) {
+	if l := t.looped.Load(); l != nil {
+		l.keepAliveLater(c)
+		return
+	}
+	t.keepAliveConns(c)
+}
+
+// keepAliveConns is keepAlive where each direction has a goroutine.
+func (t *Tunnel) keepAliveConns(c net.KeepAliveConfig) {
 	for _, e := range [...]*end{&t.client, &t.origin} {
 		inner := e.conn
 		if tc, ok := inner.(interface{ NetConn() net.Conn }); ok {
@@ -125,7 +134,7 @@ func (t *Tunnel) keepAlive(c net.KeepAliveConfig) {
 	}
 }
 
-// Value returns Params.Value.
+// Value returns what the owner gave with the tunnel.
 func (t *Tunnel) Value() any { return t.value }
 
 // Bytes returns what has been written to the origin (up) and to the client (down) so far.
@@ -158,6 +167,15 @@ func (t *Tunnel) note(c Cause) { t.state.CompareAndSwap(stateOpen, stateOf(c)) }
 // cut makes both directions return. It sets deadlines and does not close: closing a TLS connection may wait for
 // its peer, and the caller may be the janitor.
 func (t *Tunnel) cut() {
+	if l := t.looped.Load(); l != nil {
+		l.cutLater()
+		return
+	}
+	t.cutConns()
+}
+
+// cutConns is cut where each direction has a goroutine.
+func (t *Tunnel) cutConns() {
 	for _, e := range [...]*end{&t.client, &t.origin} {
 		if err := e.conn.SetDeadline(longAgo()); err != nil {
 			_ = e.conn.Close()
@@ -202,8 +220,12 @@ func (t *Tunnel) finish() {
 	r.Err = failure(cause, t.up.err, t.down.err)
 	// A stream that was cut off in the middle must not look to its reader like one that came to its end.
 	abort := r.Err != nil || t.up.undelivered || t.down.undelivered
-	t.client.close(abort)
-	t.origin.close(abort)
+	if l := t.looped.Load(); l != nil {
+		l.close(abort)
+	} else {
+		t.client.close(abort)
+		t.origin.close(abort)
+	}
 	t.done(r)
 	t.group.remove(t)
 }

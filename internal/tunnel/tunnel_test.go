@@ -15,22 +15,24 @@ import (
 )
 
 func TestHalfCloseAfterTheRequestStillGetsTheResponse(t *testing.T) {
-	r := newRig(t, newGroup(t, tunnel.Options{}), nil)
-	_, err := r.client.Write([]byte("ping"))
-	must(t, err)
-	must(t, r.client.CloseWrite())
-	if got := readAll(t, r.origin); string(got) != "ping" {
-		t.Fatalf("origin read %q", got)
-	}
-	_, err = r.origin.Write([]byte("pong"))
-	must(t, err)
-	must(t, r.origin.Close())
-	if got := readAll(t, r.client); string(got) != "pong" {
-		t.Fatalf("client read %q", got)
-	}
-	if res := r.ended(t, tunnel.Client); res.Up != 4 || res.Down != 4 || res.Err != nil {
-		t.Fatalf("result %+v, want 4 bytes each way and no error", res)
-	}
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		r := newRig(t, newGroup(t, tunnel.Options{}), nil)
+		_, err := r.client.Write([]byte("ping"))
+		must(t, err)
+		must(t, r.client.CloseWrite())
+		if got := readAll(t, r.origin); string(got) != "ping" {
+			t.Fatalf("origin read %q", got)
+		}
+		_, err = r.origin.Write([]byte("pong"))
+		must(t, err)
+		must(t, r.origin.Close())
+		if got := readAll(t, r.client); string(got) != "pong" {
+			t.Fatalf("client read %q", got)
+		}
+		if res := r.ended(t, tunnel.Client); res.Up != 4 || res.Down != 4 || res.Err != nil {
+			t.Fatalf("result %+v, want 4 bytes each way and no error", res)
+		}
+	})
 }
 
 func TestPrefixGoesFirstAndIsCounted(t *testing.T) {
@@ -50,114 +52,126 @@ func TestPrefixGoesFirstAndIsCounted(t *testing.T) {
 // The poller reports data and a FIN that arrive together once. Waiting again after a short read would miss the FIN. On one
 // processor nobody looks at the sockets between the write and the close.
 func TestFinThatArrivesWithTheDataEndsTheTunnel(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	group := newGroup(t, tunnel.Options{})
-	for range 20 {
-		r := newRig(t, group, nil)
-		roundTrip(t, r.client, r.origin, make([]byte, 64))
-		for range 100 {
-			runtime.Gosched() // both directions park again
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		group := newGroup(t, tunnel.Options{})
+		for range 20 {
+			r := newRig(t, group, nil)
+			roundTrip(t, r.client, r.origin, make([]byte, 64))
+			for range 100 {
+				runtime.Gosched() // both directions park again
+			}
+			_, err := r.origin.Write([]byte("bye"))
+			must(t, err)
+			must(t, r.origin.Close())
+			if got := readAll(t, r.client); string(got) != "bye" {
+				t.Fatalf("client read %q", got)
+			}
+			must(t, r.client.Close())
+			if res := r.ended(t, tunnel.Origin); res.Down != 67 || res.Err != nil {
+				t.Fatalf("result %+v, want 67 bytes down and no error", res)
+			}
 		}
-		_, err := r.origin.Write([]byte("bye"))
-		must(t, err)
-		must(t, r.origin.Close())
-		if got := readAll(t, r.client); string(got) != "bye" {
-			t.Fatalf("client read %q", got)
-		}
-		must(t, r.client.Close())
-		if res := r.ended(t, tunnel.Origin); res.Down != 67 || res.Err != nil {
-			t.Fatalf("result %+v, want 67 bytes down and no error", res)
-		}
-	}
+	})
 }
 
 func TestOriginThatClosesFirstIsTheCause(t *testing.T) {
-	r := newRig(t, newGroup(t, tunnel.Options{}), nil)
-	must(t, r.origin.Close())
-	if got := readAll(t, r.client); len(got) != 0 {
-		t.Fatalf("client read %q", got)
-	}
-	must(t, r.client.Close())
-	r.ended(t, tunnel.Origin)
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		r := newRig(t, newGroup(t, tunnel.Options{}), nil)
+		must(t, r.origin.Close())
+		if got := readAll(t, r.client); len(got) != 0 {
+			t.Fatalf("client read %q", got)
+		}
+		must(t, r.client.Close())
+		r.ended(t, tunnel.Origin)
+	})
 }
 
 func TestOriginThatHalfClosesAndStopsReadingEndsByTheIdleLimit(t *testing.T) {
-	r := newRig(t, newGroup(t, tunnel.Options{Idle: 100 * time.Millisecond, Sweep: 10 * time.Millisecond}), nil)
-	must(t, r.origin.CloseWrite())
-	stopped := flood(r.client)
-	r.ended(t, tunnel.Idle)
-	<-stopped
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		r := newRig(t, newGroup(t, tunnel.Options{Idle: 100 * time.Millisecond, Sweep: 10 * time.Millisecond}), nil)
+		must(t, r.origin.CloseWrite())
+		stopped := flood(r.client)
+		r.ended(t, tunnel.Idle)
+		<-stopped
+	})
 }
 
 func TestResetOfOneSideInMidTransferResetsTheOther(t *testing.T) {
-	for _, row := range []struct {
-		name  string
-		sides func(*rig) (resets, remains *net.TCPConn)
-	}{
-		{"client", func(r *rig) (resets, remains *net.TCPConn) { return r.client, r.origin }},
-		{"origin", func(r *rig) (resets, remains *net.TCPConn) { return r.origin, r.client }},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			r := newRig(t, newGroup(t, tunnel.Options{}), nil)
-			resets, remains := row.sides(r)
-			stopped := flood(resets)
-			_, err := io.ReadFull(remains, make([]byte, 4<<20))
-			must(t, err)
-			must(t, resets.SetLinger(0))
-			must(t, resets.Close())
-			<-stopped
-			must(t, remains.SetReadDeadline(time.Now().Add(patience)))
-			if _, err := io.Copy(io.Discard, remains); !errors.Is(err, syscall.ECONNRESET) {
-				t.Fatalf("the other side read to %v, want a reset and not an orderly end", err)
-			}
-			if res := r.ended(t, tunnel.Error); res.Err == nil {
-				t.Fatal("ended by error without an error")
-			}
-		})
-	}
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		for _, row := range []struct {
+			name  string
+			sides func(*rig) (resets, remains *net.TCPConn)
+		}{
+			{"client", func(r *rig) (resets, remains *net.TCPConn) { return r.client, r.origin }},
+			{"origin", func(r *rig) (resets, remains *net.TCPConn) { return r.origin, r.client }},
+		} {
+			t.Run(row.name, func(t *testing.T) {
+				r := newRig(t, newGroup(t, tunnel.Options{}), nil)
+				resets, remains := row.sides(r)
+				stopped := flood(resets)
+				_, err := io.ReadFull(remains, make([]byte, 4<<20))
+				must(t, err)
+				must(t, resets.SetLinger(0))
+				must(t, resets.Close())
+				<-stopped
+				must(t, remains.SetReadDeadline(time.Now().Add(patience)))
+				if _, err := io.Copy(io.Discard, remains); !errors.Is(err, syscall.ECONNRESET) {
+					t.Fatalf("the other side read to %v, want a reset and not an orderly end", err)
+				}
+				if res := r.ended(t, tunnel.Error); res.Err == nil {
+					t.Fatal("ended by error without an error")
+				}
+			})
+		}
+	})
 }
 
 func TestResetWithNothingInFlightEndsTheOtherSide(t *testing.T) {
-	r := newRig(t, newGroup(t, tunnel.Options{}), nil)
-	roundTrip(t, r.client, r.origin, make([]byte, 64))
-	must(t, r.origin.SetLinger(0))
-	must(t, r.origin.Close())
-	must(t, r.client.SetReadDeadline(time.Now().Add(patience)))
-	if _, err := r.client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		t.Fatalf("client read %v, want a reset", err)
-	}
-	if res := r.ended(t, tunnel.Error); res.Up != 64 || res.Down != 64 {
-		t.Fatalf("result %+v, want 64 bytes each way", res)
-	}
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		r := newRig(t, newGroup(t, tunnel.Options{}), nil)
+		roundTrip(t, r.client, r.origin, make([]byte, 64))
+		must(t, r.origin.SetLinger(0))
+		must(t, r.origin.Close())
+		must(t, r.client.SetReadDeadline(time.Now().Add(patience)))
+		if _, err := r.client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("client read %v, want a reset", err)
+		}
+		if res := r.ended(t, tunnel.Error); res.Up != 64 || res.Down != 64 {
+			t.Fatalf("result %+v, want 64 bytes each way", res)
+		}
+	})
 }
 
 func TestClientThatStopsReadingCostsNoMemoryAndEndsByTheIdleLimit(t *testing.T) {
-	const tunnels = 10
-	group := newGroup(t, tunnel.Options{Idle: time.Second, Sweep: 20 * time.Millisecond})
-	before := heap()
-	var rigs []*rig
-	var floods []<-chan struct{}
-	for range tunnels {
-		r := newRig(t, group, nil)
-		must(t, r.client.SetReadBuffer(4<<10))
-		rigs, floods = append(rigs, r), append(floods, flood(r.origin))
-	}
-	for _, r := range rigs {
-		if res := r.ended(t, tunnel.Idle); res.Down == 0 {
-			t.Error("nothing was moved before the client's window closed")
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		const tunnels = 10
+		group := newGroup(t, tunnel.Options{Idle: time.Second, Sweep: 20 * time.Millisecond})
+		before := heap()
+		var rigs []*rig
+		var floods []<-chan struct{}
+		for range tunnels {
+			r := newRig(t, group, nil)
+			must(t, r.client.SetReadBuffer(4<<10))
+			rigs, floods = append(rigs, r), append(floods, flood(r.origin))
 		}
-	}
-	// Each flood holds a chunk of 64 KiB and each direction at most one buffer of 32 KiB.
-	if grown := heap() - before; grown > tunnels*(64+2*32)<<10+1<<20 {
-		t.Errorf("%d stalled tunnels cost %d bytes of heap", tunnels, grown)
-	}
-	for i, stopped := range floods {
-		<-stopped
-		must(t, rigs[i].client.SetReadDeadline(time.Now().Add(patience)))
-		if _, err := io.Copy(io.Discard, rigs[i].client); !errors.Is(err, syscall.ECONNRESET) {
-			t.Fatalf("a stream that was cut off in the middle ended with %v, want a reset", err)
+		for _, r := range rigs {
+			if res := r.ended(t, tunnel.Idle); res.Down == 0 {
+				t.Error("nothing was moved before the client's window closed")
+			}
 		}
-	}
+		// Each flood holds a chunk of 64 KiB and each direction at most one buffer of 32 KiB.
+		if grown := heap() - before; grown > tunnels*(64+2*32)<<10+1<<20 {
+			t.Errorf("%d stalled tunnels cost %d bytes of heap", tunnels, grown)
+		}
+		for i, stopped := range floods {
+			<-stopped
+			must(t, rigs[i].client.SetReadDeadline(time.Now().Add(patience)))
+			if _, err := io.Copy(io.Discard, rigs[i].client); !errors.Is(err, syscall.ECONNRESET) {
+				t.Fatalf("a stream that was cut off in the middle ended with %v, want a reset", err)
+			}
+		}
+	})
 }
 
 func heap() int64 {
@@ -169,27 +183,29 @@ func heap() int64 {
 }
 
 func TestRevokedTunnelEndsInOrderWhileOthersStay(t *testing.T) {
-	group := newGroup(t, tunnel.Options{})
-	stays, goes := newRig(t, group, nil), newRig(t, group, nil)
-	for _, r := range []*rig{stays, goes} {
-		roundTrip(t, r.client, r.origin, make([]byte, 10))
-	}
-	var ended []bool
-	group.Each(func(tn *tunnel.Tunnel) {
-		if tn == goes.tunnel {
-			ended = append(ended, tn.End(tunnel.Revoked), tn.End(tunnel.Shutdown))
+	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
+		group := newGroup(t, tunnel.Options{})
+		stays, goes := newRig(t, group, nil), newRig(t, group, nil)
+		for _, r := range []*rig{stays, goes} {
+			roundTrip(t, r.client, r.origin, make([]byte, 10))
 		}
+		var ended []bool
+		group.Each(func(tn *tunnel.Tunnel) {
+			if tn == goes.tunnel {
+				ended = append(ended, tn.End(tunnel.Revoked), tn.End(tunnel.Shutdown))
+			}
+		})
+		if len(ended) != 2 || !ended[0] || ended[1] {
+			t.Fatalf("the two calls of End reported %v, want [true false]", ended)
+		}
+		if got := readAll(t, goes.client); len(got) != 0 {
+			t.Fatalf("client read %q", got)
+		}
+		if res := goes.ended(t, tunnel.Revoked); res.Up != 10 || res.Down != 10 || res.Err != nil {
+			t.Fatalf("result %+v, want 10 bytes each way and no error", res)
+		}
+		roundTrip(t, stays.client, stays.origin, make([]byte, 10))
 	})
-	if len(ended) != 2 || !ended[0] || ended[1] {
-		t.Fatalf("the two calls of End reported %v, want [true false]", ended)
-	}
-	if got := readAll(t, goes.client); len(got) != 0 {
-		t.Fatalf("client read %q", got)
-	}
-	if res := goes.ended(t, tunnel.Revoked); res.Up != 10 || res.Down != 10 || res.Err != nil {
-		t.Fatalf("result %+v, want 10 bytes each way and no error", res)
-	}
-	roundTrip(t, stays.client, stays.origin, make([]byte, 10))
 }
 
 func TestGroupThatStopsEndsEveryTunnelAndTakesNoMore(t *testing.T) {
@@ -200,7 +216,7 @@ func TestGroupThatStopsEndsEveryTunnelAndTakesNoMore(t *testing.T) {
 		defer close(stopped)
 		group.Run(ctx)
 	}()
-	first := newRig(t, group, nil)
+	first := newRig(t, byGoroutines(group), nil)
 	if err := group.Wait(canceled()); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Wait with an open tunnel returned %v", err)
 	}
@@ -210,7 +226,7 @@ func TestGroupThatStopsEndsEveryTunnelAndTakesNoMore(t *testing.T) {
 		t.Fatalf("Run returned before Done: %d results", n)
 	}
 	first.ended(t, tunnel.Shutdown)
-	late := newRig(t, group, nil)
+	late := newRig(t, byGoroutines(group), nil)
 	late.ended(t, tunnel.Shutdown)
 	must(t, group.Wait(t.Context()))
 	if n := group.Len(); n != 0 {

@@ -1,0 +1,114 @@
+package proxy_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	sys "golang.org/x/sys/unix"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
+)
+
+func TestAnOpenTunnelHoldsNoGoroutine(t *testing.T) {
+	o := newOrigin(t, echo)
+	r := openRig(t, o, rigOptions{})
+	r.tunnel(o, "any.test")
+	const tunnels = 50
+	before := runtime.NumGoroutine()
+	for range tunnels {
+		c := r.tunnel(o, "any.test")
+		if _, err := io.WriteString(c, "ping"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The origin of the test has one for each of its connections.
+	eventually(t, "no goroutine beside the origin's", func() bool { return runtime.NumGoroutine() <= before+tunnels })
+}
+
+// tunnel opens a tunnel to the origin.
+func (r *rig) tunnel(o *origin, host string) io.ReadWriteCloser {
+	r.t.Helper()
+	c, br := r.send(connectAs("billing", o.at(host)))
+	wantEstablished(r.t, br)
+	return c
+}
+
+// What takes longer than a loop waits goes on in a goroutine, with the same
+// connection attempt: the queue of the origin is full until the proxy has
+// asked, and the kernel asks again a second later.
+func TestADialThatOutlastsTheLoopsPatienceSucceeds(t *testing.T) {
+	ln, err := sys.Socket(sys.AF_INET, sys.SOCK_STREAM|sys.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.Close(ln)
+	if err := errors.Join(sys.Bind(ln, &sys.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), sys.Listen(ln, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := sys.Getsockname(ln)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &origin{port: uint16(name.(*sys.SockaddrInet4).Port)}
+	filler, err := net.Dial("tcp", o.at("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	r := openRig(t, o, rigOptions{})
+	before := runtime.NumGoroutine()
+	_, br := r.send(connectAs("billing", o.at("any.test")))
+	eventually(t, "a goroutine that waits for the dial", func() bool { return runtime.NumGoroutine() > before })
+	for range 2 {
+		fd, _, err := sys.Accept(ln)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sys.Close(fd)
+	}
+	wantEstablished(t, br)
+}
+
+// gate is a record stream that takes nothing until it is opened.
+type gate struct {
+	recordBuffer
+	asked chan struct{} // has room for one
+	open  chan struct{}
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	select {
+	case g.asked <- struct{}{}:
+	default:
+	}
+	<-g.open
+	return g.recordBuffer.Write(p)
+}
+
+func TestCloseWhileAPermitIsBeingRecordedEndsItAndLeavesNothing(t *testing.T) {
+	o := newOrigin(t, echo)
+	g := &gate{asked: make(chan struct{}, 1), open: make(chan struct{})}
+	r := openRig(t, o, rigOptions{sink: g, limits: proxy.Limits{HeaderTimeout: time.Hour}})
+	c, _ := r.send(connectAs("billing", o.at("any.test")))
+	<-g.asked
+	closed := make(chan struct{})
+	go func() { r.server.Close(); close(closed) }()
+	eventually(t, "Close at work", r.server.Closing)
+	close(g.open)
+	<-closed
+	wantEnd(t, c)
+	eventually(t, "no place taken", func() bool { return r.server.Open() == 0 })
+	eventually(t, "both records", func() bool { return len(g.all(t)) == 2 })
+	for i, want := range []string{"opened", "closed"} {
+		if m := g.all(t)[i]; m["event"] != want {
+			t.Errorf("record %d: %v", i, m)
+		}
+	}
+}

@@ -1,0 +1,368 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+)
+
+// setup is one CONNECT on its way through a lane.
+type setup struct {
+	lane           *lane
+	c              *conn
+	x              *exchange // nil until the head is read
+	client, origin int       // descriptors; -1: none
+	watched        bool      // client is
+	stage          stage
+	since          time.Time      // when it began to wait
+	dialed         netip.AddrPort // where origin goes
+	originReady    reactor.Events // told by the loop and left for the tunnel
+	clientReady    reactor.Events
+}
+
+// stage is what a set-up waits for.
+type stage uint8
+
+const (
+	stageHead      stage = iota // for the head of the request
+	stageDialing                // for connect(2)
+	stageRecording              // for its record
+	stageHello                  // for the ClientHello
+	stageGone                   // for nothing: it has left the lane, or ended
+)
+
+// begin takes a connection as far as it goes without waiting.
+func (l *lane) begin(c *conn, fd int) {
+	s := &setup{lane: l, c: c, client: fd, origin: -1, since: time.Now()}
+	c.onLane = s
+	l.setups[s] = struct{}{}
+	s.guard(s.head)
+}
+
+// guard keeps a bug in one set-up from ending all others.
+func (s *setup) guard(step func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.c.tellBug(p)
+			s.drop(tunnel.Error)
+		}
+	}()
+	step()
+}
+
+// Ready implements reactor.Handler.
+func (s *setup) Ready(fd int, e reactor.Events) {
+	s.guard(func() {
+		switch {
+		case fd == s.origin && s.stage == stageDialing:
+			s.dialEnded(e)
+		case fd == s.origin:
+			s.originReady |= e & (reactor.Readable | reactor.HangUp)
+		case s.stage == stageHead:
+			s.clientReady = e & reactor.HangUp
+			s.head()
+		case s.stage == stageHello:
+			s.helloCame(e)
+		default:
+			s.clientReady |= e
+		}
+	})
+}
+
+// fill reads once from the client into its buffer. It returns false if nothing
+// came, and then whether more can come. A full buffer is left as it is.
+func (s *setup) fill() (got, open bool) {
+	c := s.c
+	if c.buf == nil {
+		c.buf = c.server.buffers.Get().(*[]byte)
+	}
+	b := *c.buf
+	if len(b) == cap(b) {
+		return true, true
+	}
+	n, err := reactor.Read(s.client, b[len(b):cap(b)])
+	if n > 0 {
+		*c.buf = b[:len(b)+n]
+		return true, true
+	}
+	return false, errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
+}
+
+// head reads the head of the request, and judges it if it is a CONNECT.
+func (s *setup) head() {
+	c := s.c
+	got, open := s.fill()
+	switch {
+	case !got && !open:
+		s.drop(tunnel.Client)
+		return
+	case !got:
+		s.awaitHead()
+		return
+	case !c.balanced && c.server.fromBalancer(c.client.Addr()) && c.cutProxyHeader() != nil:
+		s.leaveUnread() // it may go on
+		return
+	}
+	if len(*c.buf) == cap(*c.buf) {
+		s.clientReady |= reactor.Readable // there may be more, and nobody will say so
+	}
+	s.headRead()
+}
+
+// headRead judges the request when all of its head is there.
+func (s *setup) headRead() {
+	c := s.c
+	b := *c.buf
+	n := endOfHead(b, 0)
+	if n == 0 && s.clientReady == 0 && !hopeless(b, 0) {
+		s.awaitHead()
+		return
+	}
+	if n == 0 || n > c.server.opt.Limits.HeaderBytes {
+		s.leaveUnread()
+		return
+	}
+	h, err := parseHead(string(b[:n]))
+	if err != nil || h.method != http.MethodConnect {
+		s.leaveUnread()
+		return
+	}
+	c.consume(n)
+	s.x = c.newExchange(h)
+	c.current = s.x
+	s.judge()
+}
+
+// awaitHead waits for the rest of the head; until it is there the connection
+// counts to those of its source that have not shown who they are.
+func (s *setup) awaitHead() {
+	if s.await(); s.stage == stageHead && (s.c.balanced || !s.c.server.fromBalancer(s.c.client.Addr())) {
+		s.c.joinCrowd()
+	}
+}
+
+// putOut ends a set-up, or the connection that it has become, because newer
+// ones of its source need the place.
+func (s *setup) putOut() {
+	s.lane.loop.Post(func() {
+		switch {
+		case s.stage == stageHead:
+			s.drop(tunnel.Client)
+		case s.stage == stageGone && s.c.raw != nil:
+			_ = s.c.raw.Close()
+		}
+	})
+}
+
+// await waits for what the client sends next.
+func (s *setup) await() {
+	if !s.watched {
+		s.watched = s.lane.loop.Watch(s.client, reactor.Readable, s) == nil
+		if !s.watched {
+			s.drop(tunnel.Error)
+		}
+	}
+}
+
+// judge walks the steps of the decision. A lookup that would have to wait goes
+// on in a goroutine.
+func (s *setup) judge() {
+	x := s.x
+	x.event.Protocol = protocolConnect
+	reason := x.aimConnect()
+	for _, step := range [...]func(context.Context) policy.Reason{x.identify, x.admit, x.decide} {
+		if reason == policy.ReasonNone {
+			reason = step(s.c.server.base)
+		}
+	}
+	if reason != policy.ReasonNone {
+		s.refuse(reason)
+		return
+	}
+	if !x.resolved() {
+		s.leave(func() {
+			ctx, cancel := x.setUp()
+			defer cancel()
+			reason := x.resolve(ctx)
+			if reason == policy.ReasonNone {
+				reason = x.auditable(ctx)
+			}
+			x.reach(ctx, reason, nil)
+		})
+		return
+	}
+	if reason = x.checkAddresses(); reason == policy.ReasonNone {
+		reason = x.auditable(s.c.server.base)
+	}
+	if reason != policy.ReasonNone {
+		s.refuse(reason)
+		return
+	}
+	s.dial()
+}
+
+// refuse has a goroutine refuse.
+func (s *setup) refuse(r policy.Reason) {
+	x := s.x
+	s.leave(func() { x.refuse(r, nil) })
+}
+
+// dial begins to connect to the first address.
+func (s *setup) dial() {
+	s.since = time.Now()
+	s.dialed = spread(s.x.addresses, s.x.target.Port)[0]
+	if reason := s.c.server.dialing.begin(s.key()); reason != policy.ReasonNone {
+		s.refuse(s.c.server.metrics.notDialed(reason, false))
+		return
+	}
+	s.stage = stageDialing
+	fd, err := dialOnLoop(s.dialed, s.x.permits)
+	if err == nil {
+		s.origin = fd
+		err = s.lane.loop.Watch(fd, reactor.Readable|reactor.Writable, s)
+	}
+	if err != nil {
+		s.dialFailed(err)
+	}
+}
+
+// key is by what the dial is counted among those under way, from dial to its
+// end, or until a goroutine goes on with it.
+func (s *setup) key() dialKey { return dialKey{s.x.account, s.x.target} }
+
+// dialEnded goes on when connect(2) has.
+func (s *setup) dialEnded(e reactor.Events) {
+	switch {
+	case e&reactor.Failed != 0:
+		s.dialFailed(reactor.ConnectError(s.origin))
+		return
+	case e&reactor.Writable == 0:
+		return
+	}
+	s.originReady = e & (reactor.Readable | reactor.HangUp)
+	now := time.Now()
+	x := s.x
+	x.server.dialing.end(s.key())
+	x.event.Dialed = s.dialed
+	x.server.metrics.dialed(now.Sub(s.since), now.Sub(x.start))
+	x.event.Kind, x.event.Verdict, x.event.Reason = audit.Opened, x.decision.Verdict, x.decision.Reason
+	s.stage = stageRecording
+	s.lane.connected = append(s.lane.connected, s)
+}
+
+// dialFailed has a goroutine try the other addresses.
+func (s *setup) dialFailed(err error) {
+	s.closeOrigin()
+	s.dialElsewhere(func(context.Context) (net.Conn, error) { return nil, err })
+}
+
+// dialElsewhere goes on in a goroutine with an attempt that has begun.
+func (s *setup) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
+	x, under := s.x, &underway{began: s.since, wait: wait}
+	s.leave(func() {
+		ctx, cancel := x.setUp()
+		defer cancel()
+		x.reach(ctx, policy.ReasonNone, under)
+	})
+}
+
+// permitted answers 200, or has a goroutine refuse what could not be recorded.
+func (s *setup) permitted(err error) {
+	x := s.x
+	switch {
+	case err != nil:
+		s.closeOrigin()
+		s.refuse(policy.ReasonAuditUnavailable)
+		return
+	case s.lane.closing:
+		s.stage = stageHello // its record is written, so it has an end
+		s.drop(tunnel.Error)
+		return
+	}
+	s.stage, s.since = stageHello, time.Now()
+	if n, err := reactor.Write(s.client, []byte(established)); err != nil || n < len(established) {
+		s.drop(tunnel.Error)
+		return
+	}
+	if s.await(); s.stage == stageGone {
+		return
+	}
+	switch early := s.clientReady; {
+	case !x.wantsHello() || len(s.c.buffered()) > 0:
+		s.inspect()
+	case early != 0:
+		s.helloCame(early)
+	}
+}
+
+// helloCame reads what the client has sent.
+func (s *setup) helloCame(e reactor.Events) {
+	c := s.c
+	got, open := s.fill()
+	switch {
+	case !got && !open:
+		s.drop(tunnel.Client)
+		return
+	case !got:
+		return
+	}
+	s.clientReady = e & reactor.HangUp
+	if len(*c.buf) == cap(*c.buf) {
+		s.clientReady |= reactor.Readable
+	}
+	s.inspect()
+}
+
+// inspect checks the ClientHello where the rule wants it. What it does not
+// like, a goroutine reads again and judges.
+func (s *setup) inspect() {
+	x := s.x
+	if x.wantsHello() {
+		var p hello.Parser
+		h, err := p.Parse(s.c.buffered())
+		if errors.Is(err, hello.ErrIncomplete) && s.clientReady == 0 {
+			return
+		}
+		if err == nil {
+			err = h.Check(x.target.Host.String())
+		}
+		if err != nil {
+			s.leaveOpened()
+			return
+		}
+		x.event.SNI, x.event.HasSNI, x.verified = h.ServerName(), h.HasSNI, true
+	}
+	s.start()
+}
+
+// start forwards what the client has sent already, and starts the tunnel.
+func (s *setup) start() {
+	early := s.c.buffered()
+	if len(early) > 0 {
+		n, err := reactor.Write(s.origin, early)
+		if err != nil || n < len(early) {
+			s.drop(tunnel.Error) // a socket that has just connected takes more than this
+			return
+		}
+	}
+	s.finish()
+	sent := int64(len(early))
+	s.x.handed(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
+		return s.c.server.tunnels.StartOn(s.lane.loop, tunnel.Sockets{
+			Client: s.client, Origin: s.origin, ClientReady: s.clientReady, OriginReady: s.originReady,
+			Done: done, Value: s.x,
+		})
+	})
+	s.c.server.serving.Done()
+}
