@@ -29,7 +29,6 @@ type exchange struct {
 	decision   policy.Decision
 	addresses  []netip.Addr
 	verified   bool          // the ClientHello named the host
-	summarised bool          // the refusal is part of a summary and gets no record of its own
 	failure    policy.Reason // of a plain request that was permitted; ReasonNone: none
 
 	event audit.Event
@@ -92,8 +91,8 @@ func (x *exchange) identify(context.Context) policy.Reason {
 	case errors.Is(err, identity.ErrRequired):
 		return policy.ReasonIdentityRequired
 	case err != nil:
-		reason, summarised := x.server.failed.judge(x.conn.client.Addr(), x.event.Protocol, x.start)
-		x.summarised = summarised
+		reason := x.server.failed.judge(x.conn.client.Addr(), x.start)
+		x.event.Share = reason == policy.ReasonLimitFailures
 		return reason
 	}
 	x.function = x.policy.Function(id.Function)
@@ -245,9 +244,6 @@ func (x *exchange) refuse(r policy.Reason, cause error) {
 		kind = audit.Challenged
 	}
 	switch {
-	case x.summarised:
-		x.event.Verdict, x.event.Reason = policy.Deny, r
-		x.server.metrics.decided(x.account, &x.event)
 	case r == policy.ReasonAuditUnavailable && x.event.Reason == r:
 		// The record has failed and is counted; this is the answer to it.
 	default:

@@ -206,8 +206,7 @@ func endedContext() context.Context {
 	return ctx
 }
 
-// Run enforces the limits of open tunnels, summarises floods and looks at the
-// memory until ctx ends; then it ends every open tunnel as shutdown and returns when the last
+// Run enforces the limits of open tunnels and looks at the memory until ctx ends; then it ends every open tunnel as shutdown and returns when the last
 // one has ended and the log has its record. It is called once.
 func (s *Server) Run(ctx context.Context) {
 	done := make(chan struct{})

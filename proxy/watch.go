@@ -11,8 +11,7 @@ import (
 const crowdedEvery = time.Minute
 
 // watch does what is done by the clock: it ends the windows of failed
-// credentials and writes the summaries, looks at the memory, and tells of
-// crowds, until ctx ends. What is still open then is summarised.
+// credentials, looks at the memory, and tells of crowds, until ctx ends.
 func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
 	ticker := time.NewTicker(time.Second)
@@ -21,13 +20,12 @@ func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 	for {
 		select {
 		case now := <-ticker.C:
-			s.summarise(s.failed.sweep(now.Add(-failureWindow)))
+			s.failed.sweep(now.Add(-failureWindow))
 			s.memory.look()
 			if now.Sub(told) >= crowdedEvery && s.tellCrowd() {
 				told = now
 			}
 		case <-ctx.Done():
-			s.summarise(s.failed.sweep(time.Now()))
 			s.tellCrowd()
 			return
 		}

@@ -95,6 +95,7 @@ type Event struct {
 	Dialed     netip.AddrPort // where the connection went
 	SNI        string
 	HasSNI     bool   // a ClientHello with a server name was seen; tells "" from null
+	Share      bool   // a refusal that waits for others like it, as one beyond Options.RefusalRecords does
 	Suppressed uint64 // further events like this one that get no record of their own; printed when > 0
 
 	// The fields below are of Closed.

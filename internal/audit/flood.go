@@ -27,11 +27,10 @@ const (
 	challengeWait = 100 * time.Millisecond
 )
 
-// budgets decides which refusals get a record of their own. A nil *budgets
-// gives one to each.
+// budgets decides which refusals get a record of their own.
 type budgets struct {
 	log   *Log
-	size  int
+	size  int           // 0: each does, but for those that ask to share one
 	cost  time.Duration // after which one more record is there to be spent
 	start time.Time     // what the durations of a budget count from
 
@@ -77,13 +76,10 @@ type window struct {
 	err   error
 }
 
-// newBudgets returns budgets of that many records in a minute, nil for 0.
+// newBudgets returns budgets of that many records in a minute; 0 is no limit.
 func newBudgets(l *Log, records int) *budgets {
-	if records <= 0 {
-		return nil
-	}
 	b := &budgets{
-		log: l, size: records, cost: budgetSpan / time.Duration(records), start: time.Now(),
+		log: l, size: max(records, 0), cost: budgetSpan / time.Duration(max(records, 1)), start: time.Now(),
 		parties: map[party]*budget{}, windows: map[likeness]*window{},
 	}
 	b.sweeper = time.AfterFunc(budgetSpan, b.sweep)
@@ -101,7 +97,7 @@ func counts(e *Event) bool {
 // join returns the window that e waits in, nil where it has a record of its
 // own.
 func (b *budgets) join(e *Event) *window {
-	if b == nil || !counts(e) {
+	if !counts(e) || b.size == 0 && !e.Share {
 		return nil
 	}
 	b.mu.Lock()
@@ -134,7 +130,7 @@ func (w *window) wait(e *Event) error {
 // merge returns events with those beyond the budget that are alike made one,
 // where the first of them stood. Nobody waits for others to come.
 func (b *budgets) merge(events []*Event) []*Event {
-	if b == nil {
+	if b.size == 0 {
 		return events
 	}
 	b.mu.Lock()
@@ -177,11 +173,14 @@ func first(e *Event, like likeness) Event {
 
 // spend takes a record out of the budget of e's party. Where there is none
 // left the refusal is part of a flood; that it begins is recorded here, ahead
-// of what stands for it.
+// of what stands for it. One that asks to share a record spends nothing.
 func (b *budgets) spend(e *Event) (like likeness, over bool) {
 	p := party{function: e.Function}
 	if p.function == "" {
 		p.source = sourceOf(e.Client.Addr())
+	}
+	if e.Share {
+		return likeness{p, e.Kind, e.Reason, e.Protocol, e.Policy}, !b.closed
 	}
 	p, k := b.of(p)
 	now := time.Since(b.start)
@@ -261,9 +260,6 @@ func (b *budgets) end(w *window) {
 
 // flush ends the windows that are open and waits for their records.
 func (b *budgets) flush() {
-	if b == nil {
-		return
-	}
 	b.mu.Lock()
 	var open []*window
 	for _, w := range b.windows {
@@ -308,9 +304,6 @@ func (b *budgets) over(k *budget) {
 // finish writes all that there is to say of floods, because the last record
 // is about to be written.
 func (b *budgets) finish() {
-	if b == nil {
-		return
-	}
 	b.flush()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -323,9 +316,6 @@ func (b *budgets) finish() {
 
 // close lets all go that wait. What comes later does not wait.
 func (b *budgets) close() {
-	if b == nil {
-		return
-	}
 	b.mu.Lock()
 	b.closed = true
 	b.sweeper.Stop()
