@@ -64,7 +64,7 @@ func TestLimitsThatAreCutAreTold(t *testing.T) {
 	}
 }
 
-// The state changes at 80 and at 75 per cent and nowhere between, so that a proxy
+// The state changes at 70 and at 65 per cent and nowhere between, so that a proxy
 // at the edge does not refuse every other request.
 func TestMemoryIsShortFromOneMarkDownToAnother(t *testing.T) {
 	var used, limit uint64 = 0, 1000
@@ -72,7 +72,7 @@ func TestMemoryIsShortFromOneMarkDownToAnother(t *testing.T) {
 	for _, row := range []struct {
 		used uint64
 		want bool
-	}{{0, false}, {799, false}, {800, true}, {790, true}, {750, true}, {749, false}, {799, false}, {1200, true}, {0, false}} {
+	}{{0, false}, {699, false}, {700, true}, {690, true}, {650, true}, {649, false}, {699, false}, {1200, true}, {0, false}} {
 		used = row.used
 		m.look()
 		if got := m.short(); got != row.want {

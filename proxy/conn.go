@@ -39,7 +39,7 @@ type conn struct {
 	buf          *[]byte        // pooled; what has been read and not been consumed; nil: nothing
 	unidentified bool           // holds a place in server.waiting
 	place        place          // among those of its source
-	joined       bool           // has had one
+	joined       bool           // has one, or had it until it was put out
 	balanced     bool           // its PROXY header has been read
 	onLane       *setup         // began on a lane; nil: by a goroutine
 	kept         bool           // holds one of server.kept
@@ -96,9 +96,7 @@ func (c *conn) free() {
 func (c *conn) identified() {
 	if c.unidentified {
 		c.unidentified = false
-		if c.joined {
-			c.server.crowd.leave(c)
-		}
+		c.leaveCrowd()
 		<-c.server.waiting
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// crowd is the connections that have not shown who they are, by source. One
+// crowd is the connections that have not said anything yet, by source. One
 // source gets a share of the places and no more; who comes beyond it takes the
 // place of that source's oldest, which is closed. A client that speaks at once
 // is through in a moment, so it gets in however many silent ones its source
@@ -118,6 +118,15 @@ func (w *crowd) putOut() (n uint64, from netip.Addr) {
 	defer w.mu.Unlock()
 	n, w.closed = w.closed, 0
 	return n, w.worst
+}
+
+// leaveCrowd ends the counting: the connection has said something, and gets its
+// answer, however long that takes.
+func (c *conn) leaveCrowd() {
+	if c.joined {
+		c.joined = false
+		c.server.crowd.leave(c)
+	}
 }
 
 // joinCrowd counts the connection to its source. What has asked nothing gets no

@@ -30,12 +30,14 @@ type exchange struct {
 	addresses  []netip.Addr
 	verified   bool          // the ClientHello named the host
 	failure    policy.Reason // of a plain request that was permitted; ReasonNone: none
+	recording  time.Duration // how long the permit waited for its record
 
 	event audit.Event
 }
 
 // newExchange begins an exchange: the snapshot is taken here, once.
 func (c *conn) newExchange(h *head) *exchange {
+	c.leaveCrowd()
 	x := &exchange{server: c.server, conn: c, head: h, start: time.Now()}
 	x.policy, x.identities = c.server.opt.Policy()
 	x.event = audit.Event{
@@ -227,9 +229,11 @@ func (x *exchange) recorded(err error) {
 
 // permit records that the request may pass; after it the first byte may flow.
 func (x *exchange) permit() policy.Reason {
+	began := time.Now()
 	if x.finish(audit.Opened, x.decision.Verdict, x.decision.Reason) != nil {
 		return policy.ReasonAuditUnavailable
 	}
+	x.recording = time.Since(began)
 	return policy.ReasonNone
 }
 

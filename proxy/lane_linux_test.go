@@ -112,3 +112,17 @@ func TestCloseWhileAPermitIsBeingRecordedEndsItAndLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A record that waits for its output takes nothing from the time that the host
+// has to answer the dial.
+func TestTimeThatARecordWaitsIsNotTheHosts(t *testing.T) {
+	o := newOrigin(t, serveOK)
+	g := &gate{asked: make(chan struct{}, 1), open: make(chan struct{})}
+	r := openRig(t, o, rigOptions{sink: g, limits: proxy.Limits{DialTimeout: 200 * time.Millisecond}})
+	_, br := r.send("GET http://" + o.at("any.test") + "/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + auth("billing") + "\r\n")
+	<-g.asked
+	time.AfterFunc(400*time.Millisecond, func() { close(g.open) })
+	if got := readReply(t, br); got.StatusCode != 200 {
+		t.Errorf("got %s", got.Status)
+	}
+}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"net"
-	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
@@ -80,14 +79,7 @@ func (s *setup) leaveOpened() {
 	x, fd, until := s.x, s.origin, s.since.Add(s.c.server.opt.Limits.HelloTimeout)
 	s.lane.loop.Forget(fd)
 	s.origin = -1
-	s.leave(func() {
-		origin, err := reactor.Conn(fd)
-		if err != nil {
-			x.ended(tunnel.Result{Ended: tunnel.Error})
-			return
-		}
-		x.inspect(origin, until)
-	})
+	s.leave(func() { x.inspect(reactor.Conn(fd), until) })
 }
 
 // leave goes on in a goroutine, with a net.Conn for the client.
@@ -97,11 +89,7 @@ func (s *setup) leave(next func()) {
 	if s.watched {
 		s.lane.loop.Forget(s.client)
 	}
-	client, err := reactor.Conn(s.client)
-	if err != nil {
-		c.server.log.Warn("a connection was closed without an answer", "error", err)
-		client = closedConn{}
-	}
+	client := reactor.Conn(s.client)
 	c.Conn, c.raw = client, client
 	if !c.server.keep(c) {
 		_ = client.Close()
@@ -111,14 +99,3 @@ func (s *setup) leave(next func()) {
 		next()
 	}()
 }
-
-// closedConn is in the place of a connection that cannot be served.
-type closedConn struct{ net.Conn }
-
-func (closedConn) Read([]byte) (int, error)         { return 0, net.ErrClosed }
-func (closedConn) Write([]byte) (int, error)        { return 0, net.ErrClosed }
-func (closedConn) Close() error                     { return nil }
-func (closedConn) RemoteAddr() net.Addr             { return nil }
-func (closedConn) SetDeadline(time.Time) error      { return net.ErrClosed }
-func (closedConn) SetReadDeadline(time.Time) error  { return net.ErrClosed }
-func (closedConn) SetWriteDeadline(time.Time) error { return net.ErrClosed }

@@ -9,9 +9,10 @@ import (
 const (
 	// Above shortAt per cent of the memory new requests are refused, until it is
 	// below enoughAt again. It is not nearer to the whole because the collector
-	// runs without a pause when what is live comes near its own limit.
-	shortAt  = 80
-	enoughAt = 75
+	// runs without a pause when what is live comes near its own limit, and because
+	// what has been let in can still grow.
+	shortAt  = 70
+	enoughAt = 65
 	// lookEvery is after how many requests the memory is looked at, beside once a
 	// second: in between as many can come as fit into what is left.
 	lookEvery = 64
@@ -34,6 +35,12 @@ func (m *memory) short() bool {
 	if m.asked.Add(1)%lookEvery == 0 {
 		m.look()
 	}
+	return m.high.Load()
+}
+
+// shortNow is short by a look of its own, for what is rare and takes much.
+func (m *memory) shortNow() bool {
+	m.look()
 	return m.high.Load()
 }
 
@@ -66,7 +73,7 @@ type frugalReader struct {
 
 // Read implements io.Reader.
 func (r *frugalReader) Read(p []byte) (int, error) {
-	if r.read+len(r.c.buffered()) >= headBuffer && r.c.server.memory.short() {
+	if r.read+len(r.c.buffered()) >= headBuffer && r.c.server.memory.shortNow() {
 		r.c.server.metrics.shed.WithLabelValues(shedMemory).Inc()
 		return 0, errShortOfMemory
 	}

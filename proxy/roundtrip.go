@@ -139,7 +139,7 @@ func passable(status int) bool {
 func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response, err error) {
 	err = errNotPermitted
 	all := spread(x.addresses, x.target.Port)
-	end := x.start.Add(s.opt.Limits.DialTimeout)
+	end := x.start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
 	for i, a := range all {
 		share := time.Until(end) / time.Duration(len(all)-i)
 		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{exchange: x, dial: dialKey{x.account, x.target}, dialBy: time.Now().Add(share)})

@@ -212,9 +212,11 @@ func (s *setup) judge() {
 	s.dial()
 }
 
-// refuse has a goroutine refuse.
+// refuse has a goroutine refuse. The place is given back at once: many may be
+// refused before their goroutines have a turn.
 func (s *setup) refuse(r policy.Reason) {
 	x := s.x
+	x.settle()
 	s.leave(func() { x.refuse(r, nil) })
 }
 

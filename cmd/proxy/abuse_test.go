@@ -185,11 +185,12 @@ func TestDescriptorsThatAreTakenAwayCostRequestsAndNotTheProgram(t *testing.T) {
 	}
 	// The lowest descriptor that is free goes to the next client, and none is left
 	// for the dial.
-	lower(p.lowestFree() + 1)
+	free := p.settled()
+	lower(free + 1)
 	if r := p.connect("billing", target); r.StatusCode != http.StatusServiceUnavailable || r.reason() != "limit_total" || r.Header.Get("Retry-After") == "" {
 		t.Errorf("a dial without a descriptor is answered %s %v", r.Status, r.Header)
 	}
-	lower(p.lowestFree())
+	lower(p.settled())
 	waiting := p.crowd(1, connectLine("billing", target))
 	w.eventually("the program says that it cannot accept", func() bool { return p.logged("accepting a connection failed, retrying") })
 	lower(int(old.Cur))
@@ -201,6 +202,20 @@ func TestDescriptorsThatAreTakenAwayCostRequestsAndNotTheProgram(t *testing.T) {
 		t.Errorf("%v counted as shed for want of descriptors, want 1", n)
 	}
 	p.unharmed(goroutines, files, target)
+}
+
+// settled returns lowestFree once what was before has closed what it closes.
+func (p *running) settled() int {
+	p.t.Helper()
+	free, same := p.lowestFree(), 0
+	p.world.eventually("descriptors stay as they are", func() bool {
+		now := p.lowestFree()
+		if same++; now != free {
+			free, same = now, 0
+		}
+		return same == 60
+	})
+	return free
 }
 
 // lowestFree returns the lowest descriptor that the program does not have.

@@ -198,8 +198,8 @@ func TestReportModeIsSaidAtTheStartAndInTheMetrics(t *testing.T) {
 	p := w.start(accountsReport)
 	var said []string
 	for _, line := range p.logs() {
-		if line["level"] == "WARN" {
-			said = append(said, line["function"].(string)+" until "+line["until"].(string))
+		if until, ok := line["until"].(string); ok && line["level"] == "WARN" {
+			said = append(said, line["function"].(string)+" until "+until)
 		}
 	}
 	if len(said) != 1 || said[0] != "nightly until 3000-01-01" {

@@ -250,7 +250,7 @@ func TestSecondSignalDoesNotWaitForQuestions(t *testing.T) {
 func TestRefusedNamesOfEitherListenerSendNoPacketUpstream(t *testing.T) {
 	t.Parallel()
 	w := newEchoWorld(t)
-	p := w.start(withDNS("", strings.TrimPrefix(only("before.test"), head)))
+	p := w.start(withDNS("", strings.TrimPrefix(only("before.test"), head)) + "limits: {refusal_records: 1000000}\n")
 	questions, connects := 100_000, 300
 	if testing.Short() || raceDetector {
 		questions = 10_000

@@ -64,16 +64,18 @@ func (g *memoryGauge) use() (used, limit uint64) {
 		return less(held, garbage), g.limit
 	}
 	g.tighten(total - held)
-	return less(total, garbage), g.limit
+	// Garbage is memory too until it has been collected: where the collector does
+	// not keep up it counts.
+	return max(less(total, garbage), total/10*8), g.limit
 }
 
-// tighten makes the collector keep to what the kernel leaves of nine tenths of
+// tighten makes the collector keep to what the kernel leaves of eight tenths of
 // the memory. Setting it stops the program for a moment, so small changes wait.
 func (g *memoryGauge) tighten(kernel uint64) {
 	if g.fixed || g.limit == 0 {
 		return
 	}
-	want := max(less(g.limit/10*9, kernel), g.limit/4)
+	want := max(less(g.limit/10*8, kernel), g.limit/4)
 	if step := g.limit / 64; want+step > g.soft && want < g.soft+step {
 		return
 	}

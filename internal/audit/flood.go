@@ -88,9 +88,10 @@ func newBudgets(l *Log, records int) *budgets {
 }
 
 // counts tells whether an event is a refusal that has to keep to a budget. One
-// that stands for others is a summary already.
+// that stands for others is a summary already, and one of a request that was
+// opened is its end, which nothing else tells of.
 func counts(e *Event) bool {
-	return e != nil && e.Verdict == policy.Deny && e.Suppressed == 0 &&
+	return e != nil && e.Verdict == policy.Deny && e.Suppressed == 0 && !e.Dialed.IsValid() &&
 		(e.Kind == Refused || e.Kind == Challenged || e.Kind == Answered)
 }
 

@@ -344,3 +344,21 @@ func TestTheLastRecordComesBehindAllOfAFlood(t *testing.T) {
 		}
 	})
 }
+
+// The refusal of a ClientHello ends a tunnel that has its record opened.
+func TestRefusalThatEndsWhatWasOpenedHasARecordOfItsOwn(t *testing.T) {
+	var out bytes.Buffer
+	l := New(&out, Options{RefusalRecords: 1})
+	for i := range 3 {
+		e := &Event{
+			Kind: Refused, ID: ID(i + 1), Function: "billing", Reason: policy.ReasonNotTLS,
+			Dialed: netip.MustParseAddrPort("127.0.0.1:443"),
+		}
+		if err := l.Record(e); err != nil || e.ID != ID(i+1) {
+			t.Errorf("record %d: id %d, %v", i, e.ID, err)
+		}
+	}
+	if n := strings.Count(out.String(), `"event":"refused"`); n != 3 {
+		t.Errorf("%d records of 3 refusals:\n%s", n, &out)
+	}
+}

@@ -56,10 +56,45 @@ func Connected(ctx context.Context, fd int) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// Conn makes a net.Conn of a socket, for a goroutine to go on with. It takes
-// the socket over also where it fails.
-func Conn(fd int) (net.Conn, error) {
+// Conn makes a net.Conn of a socket, for a goroutine to go on with: a
+// *net.TCPConn, or where there is no descriptor left, because net makes a second
+// one on the way, a plainer one that can be served all the same.
+func Conn(fd int) net.Conn {
 	f := os.NewFile(uintptr(fd), "socket")
-	defer f.Close()
-	return net.FileConn(f)
+	c, err := net.FileConn(f)
+	if err != nil {
+		return fileConn{f}
+	}
+	_ = f.Close()
+	return c
+}
+
+// fileConn is a connection over a file, which the runtime's poller waits for
+// just as well. It knows no addresses.
+type fileConn struct{ *os.File }
+
+// LocalAddr and RemoteAddr return an address that says nothing.
+func (fileConn) LocalAddr() net.Addr  { return &net.UnixAddr{} }
+func (fileConn) RemoteAddr() net.Addr { return &net.UnixAddr{} }
+
+// CloseWrite tells the peer that no more will come.
+func (c fileConn) CloseWrite() error { return c.control(CloseWrite) }
+
+// SetLinger is that of *net.TCPConn: after 0, Close resets the connection.
+func (c fileConn) SetLinger(sec int) error {
+	return c.control(func(fd int) error {
+		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: int32(sec)})
+	})
+}
+
+// control calls f with the descriptor, which stays open meanwhile.
+func (c fileConn) control(f func(fd int) error) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("using a socket: %w", err)
+	}
+	if cerr := raw.Control(func(fd uintptr) { err = f(int(fd)) }); cerr != nil {
+		return fmt.Errorf("using a socket: %w", cerr)
+	}
+	return err
 }

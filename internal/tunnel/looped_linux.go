@@ -147,21 +147,8 @@ func (l *looped) leave(h *half, rest []byte) {
 	t := l.t
 	l.loop.Forget(l.client)
 	l.loop.Forget(l.origin)
-	client, errClient := reactor.Conn(l.client)
-	origin, errOrigin := reactor.Conn(l.origin)
-	if err := errors.Join(errClient, errOrigin); err != nil {
-		for _, c := range [...]net.Conn{client, origin} {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-		l.client, l.origin = -1, -1
-		h.undelivered = true
-		l.fail(h, err)
-		return
-	}
-	t.client.take(client)
-	t.origin.take(origin)
+	t.client.take(reactor.Conn(l.client))
+	t.origin.take(reactor.Conn(l.origin))
 	t.up.init(t, &t.client, &t.origin, Client)
 	t.down.init(t, &t.origin, &t.client, Origin)
 	h.prefix = rest
@@ -182,9 +169,6 @@ func (l *looped) leave(h *half, rest []byte) {
 // close closes both sockets, with abort by a reset.
 func (l *looped) close(abort bool) {
 	for _, fd := range [...]int{l.client, l.origin} {
-		if fd < 0 {
-			continue
-		}
 		if abort {
 			_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		}

@@ -237,8 +237,8 @@ func (e *end) close(abort bool) {
 		if c, ok := inner.(interface{ NetConn() net.Conn }); ok {
 			inner = c.NetConn() // TLS would say goodbye first, which is what an orderly end looks like
 		}
-		if tcp, ok := inner.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
+		if socket, ok := inner.(interface{ SetLinger(sec int) error }); ok {
+			_ = socket.SetLinger(0)
 		}
 		if inner != e.conn {
 			_ = inner.Close()
