@@ -1,0 +1,164 @@
+//go:build torture
+
+package torture
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// defect is a bug that is put in on purpose, and what the checker has to say.
+type defect struct {
+	file  string // in the folder defects
+	finds string // what a violation has to match
+	settings
+}
+
+// inFile is the setting that records go to a file.
+func inFile(yes bool) *bool { return &yes }
+
+// defects are all of them, each with the load and the faults that meet it.
+var defects = []defect{
+	{"record_after_the_answer", "recorded after it was seen|no record shows it", settings{
+		file:   inFile(true),
+		faults: []string{"kill", "reload"},
+	}},
+	{"no_address_check_after_a_reload", "canary .* was contacted", settings{
+		recipes: map[string]int{"address that is not open": 10, "answer that flips": 10, "tunnel": 5, "target that reloads change": 5},
+		faults:  []string{"reload", "reload storm", "dns rebinds"},
+	}},
+	{"descriptor_forgotten", "the program holds [0-9]+ descriptors", settings{
+		recipes: map[string]int{"origin that is not there": 10, "origin with a dead address": 5, "tunnel": 10},
+		faults:  []string{"reload"},
+	}},
+	{"chain_lost_on_rotation", "is not chained to the one before it", settings{
+		file:   inFile(true),
+		faults: []string{"rotate"},
+	}},
+	{"tunnels_outlive_a_reload", "the tunnel outlived the reload", settings{
+		recipes: map[string]int{"long tunnel that reloads may end": 10, "tunnel": 5},
+		faults:  []string{"reload"},
+	}},
+	{"tunnel_counted_twice", "the program holds [0-9]+ tunnels by the gauge", settings{
+		recipes: map[string]int{"tunnel": 10, "tunnel without TLS": 5, "idle tunnel": 1},
+		faults:  []string{"reload"},
+	}},
+}
+
+// substitutions are the files that a defect changes, with what they become.
+func (d defect) substitutions() (map[string]string, error) {
+	archive, err := txtar.ParseFile(filepath.Join("defects", d.file+".txtar"))
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for i := 0; i+2 < len(archive.Files); i += 3 {
+		name := strings.TrimSpace(string(archive.Files[i].Data))
+		old, changed := string(archive.Files[i+1].Data), string(archive.Files[i+2].Data)
+		path, err := filepath.Abs(filepath.Join("..", "..", name))
+		if err != nil {
+			return nil, err
+		}
+		text, ok := all[path]
+		if !ok {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, old); n != 1 {
+			return nil, fmt.Errorf("%s: the old text stands in %s %d times, want once", d.file, name, n)
+		}
+		all[path] = strings.Replace(text, old, changed, 1)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s changes nothing", d.file)
+	}
+	return all, nil
+}
+
+// overlay writes the changed files and the map that `go build -overlay` reads.
+func (d defect) overlay(dir string) (string, error) {
+	all, err := d.substitutions()
+	if err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	for path, text := range all {
+		replace[path] = filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
+		if err := os.WriteFile(replace[path], []byte(text), 0o600); err != nil {
+			return "", err
+		}
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "overlay.json")
+	return name, os.WriteFile(name, b, 0o600)
+}
+
+func TestEveryDefectStillFitsTheSource(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("defects", "*.txtar"))
+	if err != nil || len(files) != len(defects) {
+		t.Errorf("%d files in defects, %d defects: %v", len(files), len(defects), err)
+	}
+	for _, d := range defects {
+		if _, err := d.substitutions(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// defectTime is how long faults strike a program with a defect.
+const defectTime = 12 * time.Second
+
+func TestDefects(t *testing.T) {
+	for _, d := range defects {
+		t.Run(d.file, func(t *testing.T) {
+			dir := t.TempDir()
+			overlay, err := d.overlay(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := d.settings
+			o.seed, o.rate, o.round, o.binary = max(1, *seed), *rate, defectTime, filepath.Join(dir, "proxy")
+			if err := build(t.Context(), o.binary, overlay, false); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			w, err := newWorld(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.close()
+			one, err := w.play(t.Context(), 1, filepath.Join(dir, "round"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.judge(t, one, time.Since(began))
+		})
+	}
+}
+
+// judge wants a violation of the defect's kind, and shows the first.
+func (d defect) judge(t *testing.T, one *tally, took time.Duration) {
+	t.Helper()
+	kind := regexp.MustCompile(d.finds)
+	for _, v := range one.violations {
+		if kind.MatchString(v) {
+			t.Logf("found in %s among %d operations, %d violations: %.600s", took.Round(time.Second), one.all(), one.broken, v)
+			return
+		}
+	}
+	t.Errorf("not found in %s among %d operations; %d violations: %s", took, one.all(), one.broken, strings.Join(one.violations, "\n"))
+}

@@ -1,0 +1,42 @@
+// Package torture runs the program between hostile clients, recording origins
+// and faults, and proves from all their logs that nothing was lost and no one
+// got in. It is tests alone, built with the tag torture, and no part of the
+// program:
+//
+//	go test -v -tags torture ./internal/torture -run TestTorture -timeout 40m -args -duration 2m -seed 7
+//	go test -v -tags torture ./internal/torture -run TestDefects -timeout 20m
+//
+// What it does: it builds cmd/proxy and runs it in rounds. In a round, clients
+// open tunnels, send requests and ask for names, each by a plan that the seed
+// gives, well-behaved or not; origins and a DNS upstream write down who comes;
+// and faults strike: signals, kills, reloads of good and bad files, a full
+// disk, a reader that stalls, rotation, failing DNS, resets. At the end of
+// the round the load stops, what the process still holds is measured, it is
+// stopped, and the checker reads everything.
+//
+// What the checker proves:
+//
+//   - Every operation has one outcome, and it is what the model of a policy
+//     says that was in force during it. The model (model_test.go) shares no
+//     code with the program.
+//   - What a client saw refused, the records hold, from before it saw it.
+//     "Before" is exact where records go to a file: a client that has read an
+//     answer notes how long the file is.
+//   - Origins are contacted for permitted targets alone, canaries never; a
+//     byte reaches an origin behind its record alone; names that are refused
+//     never reach the DNS upstream.
+//   - Bytes recorded are the bytes that both ends have counted, where both saw
+//     the end; no byte is of another tunnel.
+//   - The records of each process are one chain without a gap, but for the
+//     tail of one that was killed, by a reader of its own and by
+//     internal/evidence.
+//   - Metrics, records and the totals in the records add up to the same.
+//   - Descriptors, goroutines, tunnels and memory come back to where they were.
+//
+// What it does not: it measures no speed, and a fault that a client cannot be
+// told apart from a bug by (a kill in the middle of its request) excuses that
+// request's missing answer, never what is recorded.
+//
+// TestDefects builds the program with one defect at a time, put in by
+// `go build -overlay` from the folder defects, and wants the checker to find it.
+package torture
