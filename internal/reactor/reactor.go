@@ -6,9 +6,14 @@
 // loop happens on its goroutine, one thing at a time, so a handler needs no
 // locks for what only its loop touches, and must never block.
 //
-// What it does not do: it reads and writes nothing, owns no descriptor, knows
-// no deadlines and recovers no panics. It exists on Linux; elsewhere New returns
-// ErrUnsupported, and callers use goroutines.
+// Beside it stand the calls that handlers make on sockets (Accept, Connect,
+// Read, Write, CloseWrite, Close), none of which blocks, and the way out: Conn and
+// Connected make a net.Conn of a socket for a goroutine to go on with.
+//
+// What it does not do: a loop reads, writes and closes nothing by itself, decides
+// nothing (Connect goes where it is told; who may call it is checked at the root),
+// knows no deadlines and recovers no panics. It exists on Linux; elsewhere New
+// returns ErrUnsupported, and callers use goroutines.
 //
 //	l, err := reactor.New()
 //	go l.Run()
@@ -24,9 +29,6 @@ import "errors"
 
 // ErrUnsupported is returned by New where there is no epoll.
 var ErrUnsupported = errors.New("epoll is not available on this system")
-
-// ErrClosed is returned by Watch on a loop that has been closed.
-var ErrClosed = errors.New("the loop is closed")
 
 // BufferSize is the size of a loop's scratch buffer.
 const BufferSize = 64 << 10
