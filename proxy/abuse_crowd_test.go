@@ -87,6 +87,40 @@ func TestOneSourceOfSilentConnectionsKeepsNobodyOut(t *testing.T) {
 	r.unharmed(before, o.at("any.test"))
 }
 
+// Whoever speaks at the moment at which a newer one takes its place is answered,
+// or is closed and has asked nothing: there is no record without its answer.
+func TestWhoIsPutOutWhileItSpeaksHasAskedNothing(t *testing.T) {
+	o := newOrigin(t, echo)
+	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 64, HeaderTimeout: time.Minute}})
+	before := hold()
+	answered := 0
+	for range 30 {
+		var old, newer []*net.TCPConn
+		for range r.server.Share() {
+			old = append(old, r.dialFrom("127.0.0.1"))
+		}
+		answers := make(chan bool, len(old))
+		for _, c := range old {
+			go func() {
+				_, _ = io.WriteString(c, connectAs("billing", "127.1:443"))
+				line, _ := bufio.NewReader(c).ReadString('\n')
+				answers <- line != ""
+			}()
+			newer = append(newer, r.dialFrom("127.0.0.1"))
+		}
+		for range old {
+			if <-answers {
+				answered++
+			}
+		}
+		closes(t, append(old, newer...))
+	}
+	if n := len(r.of("refused")); n != answered || n == 0 {
+		t.Errorf("%d refusals are recorded, %d clients were answered", n, answered)
+	}
+	r.unharmed(before, o.at("any.test"))
+}
+
 // Behind a load balancer that says who calls, the budget is the caller's, and
 // the callers of one IPv6 /64 have it together.
 func TestSourceOfSilentConnectionsIsTheOneThatTheBalancerNames(t *testing.T) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -97,6 +98,31 @@ func TestMemoryIsLookedAtByTheNumberOfRequestsToo(t *testing.T) {
 	}
 	if (&memory{}).short() {
 		t.Error("short where nobody looks")
+	}
+}
+
+// Two goroutines settle between them whether a connection that has lost its place
+// spoke first or was put out first, and neither does the other's part.
+func TestConnectionThatLosesItsPlaceSpeaksOrIsPutOut(t *testing.T) {
+	var w crowd
+	w.init(1)
+	lost := func() *conn {
+		var out *conn
+		for out == nil {
+			out = w.enter(&conn{client: netip.MustParseAddrPort("127.0.0.1:1")})
+		}
+		return out
+	}
+	speaks := lost()
+	if !w.leave(speaks) || w.putOut(speaks) {
+		t.Error("what has spoken is put out")
+	}
+	silent := lost()
+	if !w.putOut(silent) || w.leave(silent) || w.putOut(silent) {
+		t.Error("what has been put out speaks, or is put out twice")
+	}
+	if n, from := w.tally(); n != 1 || from != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("%d were put out, of %v", n, from)
 	}
 }
 

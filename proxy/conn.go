@@ -242,6 +242,9 @@ func (r *replayConn) CloseWrite() error {
 // refuseUnheard records a connection that is closed without an answer because
 // its PROXY header is missing or wrong, or its certificate does not hold.
 func (c *conn) refuseUnheard(r policy.Reason) {
+	if !c.leaveCrowd() {
+		return
+	}
 	x := c.newExchange(&head{})
 	// The connection ends in any case; finish counts what it cannot record.
 	_ = x.finish(audit.Refused, policy.Deny, r)
@@ -250,6 +253,9 @@ func (c *conn) refuseUnheard(r policy.Reason) {
 // serveRequest serves one request. It returns whether another may follow.
 func (c *conn) serveRequest() (again bool) {
 	raw, err := c.readHead()
+	if !c.leaveCrowd() {
+		return false
+	}
 	if err != nil {
 		if errors.Is(err, errBigHead) || errors.Is(err, errBadHead) {
 			c.newExchange(&head{}).refuse(policy.ReasonBadRequest, err)

@@ -33,6 +33,8 @@ type source struct {
 type place struct {
 	source       *source
 	older, newer *conn
+	lost         bool // it is to be put out, unless it speaks before that is done
+	closed       bool // it has been put out
 }
 
 // leastShare is what a source may have however few places there are.
@@ -54,8 +56,8 @@ func sourceOf(a netip.Addr) netip.Addr {
 	return a
 }
 
-// enter adds a connection whose source has become known, and returns whom it
-// puts out, nil if nobody; the caller closes that one.
+// enter adds a connection whose source has become known, and returns whose
+// place it takes, nil if nobody's; the caller has that one put out.
 func (w *crowd) enter(c *conn) (out *conn) {
 	key := sourceOf(c.client.Addr())
 	w.mu.Lock()
@@ -68,8 +70,7 @@ func (w *crowd) enter(c *conn) (out *conn) {
 	if s.n >= w.share {
 		out = s.oldest
 		w.unlink(out)
-		w.closed++
-		w.worst = key
+		out.place.lost = true
 	}
 	c.place = place{source: s, older: s.newest}
 	if s.newest != nil {
@@ -82,16 +83,36 @@ func (w *crowd) enter(c *conn) (out *conn) {
 	return out
 }
 
-// leave takes a connection out; one that is not in is left alone.
-func (w *crowd) leave(c *conn) {
+// leave takes a connection out, because it has spoken or ended; false: it has
+// been put out before.
+func (w *crowd) leave(c *conn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if c.place.closed {
+		return false
+	}
 	if s := c.place.source; s != nil {
 		w.unlink(c)
 		if s.n == 0 {
 			delete(w.sources, s.key)
 		}
 	}
+	c.place.lost = false
+	return true
+}
+
+// putOut tells whether a connection that has lost its place may be closed: it
+// has not spoken since. What speaks later is told so by leave.
+func (w *crowd) putOut(c *conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !c.place.lost {
+		return false
+	}
+	c.place.lost, c.place.closed = false, true
+	w.closed++
+	w.worst = sourceOf(c.client.Addr())
+	return true
 }
 
 // unlink takes a connection out of its list.
@@ -111,9 +132,9 @@ func (w *crowd) unlink(c *conn) {
 	c.place = place{}
 }
 
-// putOut returns how many have been put out since the last call, and a source
+// tally returns how many have been put out since the last call, and a source
 // they came from.
-func (w *crowd) putOut() (n uint64, from netip.Addr) {
+func (w *crowd) tally() (n uint64, from netip.Addr) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, w.closed = w.closed, 0
@@ -121,12 +142,14 @@ func (w *crowd) putOut() (n uint64, from netip.Addr) {
 }
 
 // leaveCrowd ends the counting: the connection has said something, and gets its
-// answer, however long that takes.
-func (c *conn) leaveCrowd() {
-	if c.joined {
-		c.joined = false
-		c.server.crowd.leave(c)
+// answer, however long that takes. It returns false where the connection has
+// been put out before, so that nothing is answered that nobody can read.
+func (c *conn) leaveCrowd() bool {
+	if !c.joined {
+		return true
 	}
+	c.joined = false
+	return c.server.crowd.leave(c)
 }
 
 // joinCrowd counts the connection to its source. What has asked nothing gets no
@@ -140,7 +163,15 @@ func (c *conn) joinCrowd() {
 	case out.onLane != nil:
 		out.onLane.putOut()
 	default:
-		_ = out.raw.Close()
+		out.putOut()
 	}
-	c.server.metrics.evicted.Inc()
+}
+
+// putOut closes a connection that a goroutine serves and that has lost its place,
+// unless it has spoken since.
+func (c *conn) putOut() {
+	if c.server.crowd.putOut(c) {
+		c.server.metrics.evicted.Inc()
+		_ = c.raw.Close()
+	}
 }

@@ -37,7 +37,6 @@ type exchange struct {
 
 // newExchange begins an exchange: the snapshot is taken here, once.
 func (c *conn) newExchange(h *head) *exchange {
-	c.leaveCrowd()
 	x := &exchange{server: c.server, conn: c, head: h, start: time.Now()}
 	x.policy, x.identities = c.server.opt.Policy()
 	x.event = audit.Event{

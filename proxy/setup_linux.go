@@ -139,6 +139,7 @@ func (s *setup) headRead() {
 		return
 	}
 	c.consume(n)
+	c.leaveCrowd() // a lane alone puts out what is on it, so it has not been
 	s.x = c.newExchange(h)
 	c.current = s.x
 	s.judge()
@@ -153,16 +154,31 @@ func (s *setup) awaitHead() {
 }
 
 // putOut ends a set-up, or the connection that it has become, because newer
-// ones of its source need the place.
+// ones of its source need the place. A head that has come meanwhile is answered.
 func (s *setup) putOut() {
 	s.lane.loop.Post(func() {
 		switch {
 		case s.stage == stageHead:
-			s.drop(tunnel.Client)
+			s.guard(s.lastLook)
 		case s.stage == stageGone && s.c.raw != nil:
-			_ = s.c.raw.Close()
+			s.c.putOut()
 		}
 	})
+}
+
+// lastLook takes a set-up that has lost its place to its answer if its head is
+// there, and ends it if not.
+func (s *setup) lastLook() {
+	c := s.c
+	s.fill()
+	if b := c.buffered(); endOfHead(b, 0) == 0 {
+		if c.server.crowd.putOut(c) {
+			c.server.metrics.evicted.Inc()
+		}
+		s.drop(tunnel.Client)
+		return
+	}
+	s.headRead()
 }
 
 // await waits for what the client sends next.

@@ -34,7 +34,7 @@ func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 
 // tellCrowd logs how many connections have been put out since the last time.
 func (s *Server) tellCrowd() bool {
-	n, from := s.crowd.putOut()
+	n, from := s.crowd.tally()
 	if n == 0 {
 		return false
 	}
