@@ -12,7 +12,7 @@
 // compiles. Keys that are absent have the defaults that the fields of Config
 // document. What the environment holds changes nothing.
 //
-// What it does not do: it opens no sockets, watches no files (Files tells what
+// What it does not do: it opens no sockets, watches no files (LoadWatched tells what
 // to watch), writes no logs, and has no state: a reload is another Load, and
 // the caller keeps the old policy where that fails.
 //
@@ -43,8 +43,7 @@ type Config struct {
 	Limits    Limits
 	Audit     Audit
 
-	hash  string
-	files []string
+	hash string
 }
 
 // Listen says where the program listens. Port 0 lets the kernel pick one.
@@ -143,11 +142,6 @@ type Audit struct {
 // configuration file and, behind them, of the files of its sets, in file
 // order. Certificates are not part of it.
 func (c *Config) Hash() string { return c.hash }
-
-// Files returns the path of every file that was read, the configuration first:
-// sets, certificates and keys are the others. A change of one is a reason to
-// load again.
-func (c *Config) Files() []string { return c.files }
 
 // Compile makes the policy and the table of callers. It does not fail on a
 // Config that Load or Parse returned.

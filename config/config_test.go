@@ -338,8 +338,21 @@ func TestHashIsOfTheFileAndItsSets(t *testing.T) {
 	if want := hex.EncodeToString(sum[:])[:12]; cfg.Hash() != want {
 		t.Errorf("Hash = %s, want %s", cfg.Hash(), want)
 	}
-	if want := []string{"full.yaml", "tls.crt", "tls.key", "clients.pem", "partners.txt"}; !slices.Equal(cfg.Files(), want) {
-		t.Errorf("Files = %v, want %v", cfg.Files(), want)
+}
+
+// Who watches the files looks at them first, so what is read is never older.
+func TestEveryFileIsToldBeforeItIsRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "egress.yaml")
+	texts := map[string]string{path: minimal + "sets: {s: {file: list.txt}}\n", filepath.Join(dir, "list.txt"): "one.example\n"}
+	_, err := LoadWatched(path, func(path string) {
+		if err := os.WriteFile(path, []byte(texts[path]), 0o600); err != nil {
+			t.Error(err)
+		}
+		delete(texts, path)
+	})
+	if err != nil || len(texts) > 0 {
+		t.Errorf("%v; not told: %v", err, texts)
 	}
 }
 
@@ -355,12 +368,13 @@ func TestFilesAreFoundBesideTheConfiguration(t *testing.T) {
 	}
 	list := write("list.txt", "one.example\n")
 	path := write("egress.yaml", minimal+"sets: {s: {file: list.txt}, same: {file: list.txt}}\naudit: {output: out.jsonl}\n")
-	cfg, err := Load(path)
+	var read []string
+	cfg, err := LoadWatched(path, func(path string) { read = append(read, path) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(cfg.Files(), []string{path, list}) || cfg.Audit.Output != filepath.Join(dir, "out.jsonl") {
-		t.Errorf("Files = %v, Output = %s", cfg.Files(), cfg.Audit.Output)
+	if !slices.Equal(read, []string{path, list}) || cfg.Audit.Output != filepath.Join(dir, "out.jsonl") {
+		t.Errorf("read %v, Output = %s", read, cfg.Audit.Output)
 	}
 	before := cfg.Hash()
 	write("list.txt", "two.example\n")
@@ -427,8 +441,8 @@ func TestQuickstartWorksAsItsCommentsSay(t *testing.T) {
 	if id, err := table.Identify(identity.Caller{Credential: cred}); err != nil || id.Function != "demo" {
 		t.Errorf("demo:demo is %+v, %v", id, err)
 	}
-	if !cfg.Listen.Proxy.Addr().IsLoopback() || !cfg.Listen.Admin.Addr().IsLoopback() || len(cfg.Files()) != 1 || cfg.Audit != (Audit{}) {
-		t.Errorf("listen %+v, files %v, audit %+v", cfg.Listen, cfg.Files(), cfg.Audit)
+	if !cfg.Listen.Proxy.Addr().IsLoopback() || !cfg.Listen.Admin.Addr().IsLoopback() || cfg.Audit != (Audit{}) {
+		t.Errorf("listen %+v, audit %+v", cfg.Listen, cfg.Audit)
 	}
 	for target, want := range map[string]policy.Verdict{
 		"example.com:443": policy.Allow, "www.example.org:80": policy.Allow,

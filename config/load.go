@@ -25,12 +25,20 @@ const (
 // Load reads and checks the file at path and the files it names, those with a
 // relative path from the folder of the file. The error is an *Error, or that
 // of opening or reading path.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return LoadWatched(path, func(string) {}) }
+
+// LoadWatched is Load for who wants to know of later changes: it calls reading
+// with the path of each file before it opens it, also where the load fails.
+func LoadWatched(path string, reading func(path string)) (*Config, error) {
+	reading(path)
 	data, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("loading the configuration: %w", err)
 	}
-	return Parse(path, data, func(path string) ([]byte, error) { return readFile(path, maxList) })
+	return Parse(path, data, func(path string) ([]byte, error) {
+		reading(path)
+		return readFile(path, maxList)
+	})
 }
 
 // readFile reads a file, at most one byte beyond most: whoever gets it checks
@@ -74,7 +82,6 @@ func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*C
 		return nil, err
 	}
 	c := r.config
-	c.files = r.files
 	c.hash = hex.EncodeToString(hash.Sum(nil))[:12]
 	return c, nil
 }

@@ -30,6 +30,7 @@ type snapshot struct {
 type policyFile struct {
 	path    string         // "": the embedded quick-start policy
 	remote  *source.Remote // nil: path is a file
+	watcher source.Watcher // of the files of this machine that the last load read
 	log     *slog.Logger
 	metrics *metrics
 	audit   *audit.Log // nil during the first load
@@ -54,13 +55,14 @@ func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
 
 // parse reads the file, or the embedded policy.
 func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
+	f.watcher.Begin()
 	if f.remote != nil {
 		return f.fetch(ctx)
 	}
 	if f.path == "" {
 		return config.Parse("quickstart.yaml", config.Quickstart(), nil)
 	}
-	return config.Load(f.path)
+	return config.LoadWatched(f.path, f.watcher.Reading)
 }
 
 // serverTLS makes the TLS configuration of the second door. It offers http/1.1
@@ -81,14 +83,6 @@ func serverTLS(t *config.TLS) *tls.Config {
 		c.ClientAuth = tls.VerifyClientCertIfGiven
 	}
 	return c
-}
-
-// files returns what to watch.
-func (f *policyFile) files() []string {
-	if f.path == "" {
-		return nil
-	}
-	return f.local(f.current.Load().cfg.Files())
 }
 
 // inForce returns the policy and the identities of one load.

@@ -100,11 +100,11 @@ func limitMemory(log *slog.Logger) {
 // newProgram loads the file and builds everything that does not listen yet.
 func newProgram(ctx context.Context, o runOptions, log *slog.Logger) (*program, error) {
 	p := &program{log: log, reg: prometheus.NewRegistry()}
-	remote, err := o.openRemote(ctx)
-	if err != nil {
+	p.file = &policyFile{path: o.path, log: log, metrics: newMetrics(p.reg)}
+	var err error
+	if p.file.remote, err = o.openRemote(ctx, p.file.watcher.Reading); err != nil {
 		return nil, err
 	}
-	p.file = &policyFile{path: o.path, remote: remote, log: log, metrics: newMetrics(p.reg)}
 	first, err := p.file.read(ctx)
 	if err != nil {
 		return nil, err

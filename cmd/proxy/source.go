@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -49,12 +47,12 @@ func (o *runOptions) check(flags *pflag.FlagSet) error {
 }
 
 // openRemote returns the source of a configuration that is not a file, nil of
-// one that is.
-func (o *runOptions) openRemote(ctx context.Context) (*source.Remote, error) {
+// one that is. It calls reading before it reads a file of this machine.
+func (o *runOptions) openRemote(ctx context.Context, reading func(path string)) (*source.Remote, error) {
 	if !source.IsRemote(o.path) {
 		return nil, nil
 	}
-	r, err := source.NewRemote(ctx, o.path, source.RemoteOptions{Every: o.poll})
+	r, err := source.NewRemote(ctx, o.path, source.RemoteOptions{Every: o.poll, Reading: reading})
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
@@ -70,24 +68,16 @@ func (f *policyFile) fetch(ctx context.Context) (*config.Config, error) {
 	return config.Parse(f.remote.Name(), data, open)
 }
 
-// local returns those of the files of a configuration that are on this machine.
-func (f *policyFile) local(files []string) []string {
-	if f.remote == nil {
-		return files
-	}
-	return slices.DeleteFunc(slices.Clone(files), func(name string) bool { return !filepath.IsAbs(name) })
-}
-
 // watch asks for a reload whenever what the policy was read from has changed.
 func (p *program) watch(ctx context.Context, reloads chan<- struct{}) {
-	w := source.Watcher{Files: p.file.files, Changed: func() { ask(reloads) }}
+	changed := func() { ask(reloads) }
 	if p.file.remote == nil {
-		w.Run(ctx)
+		p.file.watcher.Run(ctx, changed)
 		return
 	}
 	files := make(chan struct{})
-	go func() { defer close(files); w.Run(ctx) }()
-	p.file.remote.Run(ctx, func() { ask(reloads) })
+	go func() { defer close(files); p.file.watcher.Run(ctx, changed) }()
+	p.file.remote.Run(ctx, changed)
 	<-files
 }
 

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +41,10 @@ const (
 type RemoteOptions struct {
 	Every   time.Duration // between two polls; zero or less: 10 s
 	Timeout time.Duration // for one object, attempts included; zero or less: 20 s
+
+	// Reading is called with the path of a file of this machine before it is
+	// read; nil: nobody wants to know.
+	Reading func(path string)
 }
 
 // Remote is a configuration that is not a file of this machine, and the objects
@@ -53,6 +56,7 @@ type Remote struct {
 	get     get
 	every   time.Duration
 	timeout time.Duration
+	reading func(path string)
 
 	mu    sync.Mutex
 	load  int             // how many loads have begun
@@ -86,7 +90,7 @@ func IsRemote(name string) bool { return strings.Contains(name, "://") }
 //
 // Only the SDK's own configuration is read from the environment.
 func NewRemote(ctx context.Context, name string, o RemoteOptions) (*Remote, error) {
-	r := &Remote{every: o.Every, timeout: o.Timeout}
+	r := &Remote{every: o.Every, timeout: o.Timeout, reading: o.Reading}
 	if r.every <= 0 {
 		r.every = defaultPoll
 	}
@@ -142,6 +146,9 @@ func (r *Remote) Load(ctx context.Context) (data []byte, open func(path string) 
 // folder of Name as paths of files are, which makes one slash of two.
 func (r *Remote) open(ctx context.Context, path string) ([]byte, error) {
 	if filepath.IsAbs(path) {
+		if r.reading != nil {
+			r.reading(path)
+		}
 		return readFile(path)
 	}
 	below, ok := strings.CutPrefix(path, filepath.Dir(r.name)+"/")
@@ -215,26 +222,7 @@ func stateOf(a *answer, err error) string {
 // that are put one after the other are one change, and an answer that is missed
 // once is none. A failure that stays is told once.
 func (r *Remote) Run(ctx context.Context, changed func()) {
-	ticker := time.NewTicker(r.every)
-	defer ticker.Stop()
-	last := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		now, differs := r.look(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if !differs || now != last {
-			last = now
-			continue
-		}
-		changed()
-		last = ""
-	}
+	poll(ctx, r.every, r.look, changed)
 }
 
 // look asks for every object of the last load, with the tag that it had then.
@@ -242,17 +230,10 @@ func (r *Remote) Run(ctx context.Context, changed func()) {
 // from what that load had.
 func (r *Remote) look(ctx context.Context) (now string, differs bool) {
 	r.mu.Lock()
-	parts := maps.Clone(r.parts)
-	var b strings.Builder
-	fmt.Fprintf(&b, "load %d\n", r.load)
+	parts, load := maps.Clone(r.parts), r.load
 	r.mu.Unlock()
-	for _, path := range slices.Sorted(maps.Keys(parts)) {
-		was := parts[path]
-		state := r.stateNow(ctx, path, was)
-		differs = differs || state != was.state
-		fmt.Fprintf(&b, "%q %s\n", path, state)
-	}
-	return b.String(), differs
+	return compare(load, parts, func(then held) string { return then.state },
+		func(path string, then held) string { return r.stateNow(ctx, path, then) })
 }
 
 // stateNow returns the state of an object that was so before.

@@ -4,7 +4,8 @@
 // What it does: it polls, because inotify sees neither a swapped symlink above
 // the file nor a change on the far side of a bind mount, and says once for
 // every change when the files have come to rest. An atomic rename, a swapped
-// symlink and a file that is truncated and written again all end in one call.
+// symlink and a file that is truncated and written again all end in one call,
+// and so does what changed between the reading of it and the first poll.
 // A Remote does the same for objects of S3 and of HTTP servers, by their ETag,
 // and reads them.
 //
@@ -12,8 +13,11 @@
 // not read them. A file that cannot be read is a change too; the reader reports
 // it.
 //
-//	w := source.Watcher{Files: cfg.Files, Changed: reload}
-//	w.Run(ctx)
+//	var w source.Watcher
+//	w.Begin()
+//	w.Reading("egress.yaml") // and then it is read
+//	…
+//	w.Run(ctx, reload)
 //
 //	r, err := source.NewRemote(ctx, "s3://bucket/egress.yaml", source.RemoteOptions{})
 //	…
@@ -25,65 +29,111 @@ package source
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
-// Watcher calls Changed when a file has changed. Files and Changed are
-// required.
+// Watcher tells when a file of this machine has changed since it was read. The
+// zero Watcher is ready. It is safe for one load at a time, beside one Run.
 type Watcher struct {
-	// Files returns the paths to watch. It is asked at every poll, so that what
-	// Changed loads can name other files.
-	Files func() []string
-
-	// Changed is called from Run's goroutine after a change, once the files look
-	// the same in two polls: a file that is still being written is not read.
-	Changed func()
-
 	// Every is the time between two polls; zero or less: one second.
 	Every time.Duration
+
+	mu   sync.Mutex
+	load int               // how many loads have begun
+	read map[string]string // state of each file of the last one, just before it was read
 }
 
-// Run polls until ctx ends. What the files are when it is called counts as
-// known.
-func (w *Watcher) Run(ctx context.Context) {
+// Begin begins a load: what was read for the one before is not watched any more.
+func (w *Watcher) Begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.load++
+	w.read = map[string]string{}
+}
+
+// Reading notes how a file is. Call it before the file is opened, so that a
+// change while it is read, or before Run is called, is one too. A file that is
+// missing is watched until it is there.
+func (w *Watcher) Reading(path string) {
+	now := stateOfFile(path)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.read == nil {
+		w.read = map[string]string{}
+	}
+	w.read[path] = now
+}
+
+// Run polls until ctx ends. It calls changed from its own goroutine when a file
+// that the last load read is another than it was then, and was so in two polls:
+// a file that is still being written is not read, and a bad one is told once.
+func (w *Watcher) Run(ctx context.Context, changed func()) {
 	every := w.Every
 	if every <= 0 {
 		every = time.Second
 	}
+	poll(ctx, every, w.look, changed)
+}
+
+// look returns what tells one outcome from another, and whether a file differs
+// from what the last load read.
+func (w *Watcher) look(context.Context) (now string, differs bool) {
+	w.mu.Lock()
+	read, load := maps.Clone(w.read), w.load
+	w.mu.Unlock()
+	return compare(load, read, func(then string) string { return then }, func(path, _ string) string { return stateOfFile(path) })
+}
+
+// poll calls changed when look says, twice in a row and with the same outcome,
+// that something differs.
+func poll(ctx context.Context, every time.Duration, look func(context.Context) (now string, differs bool), changed func()) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	known := look(w.Files())
-	last := known
+	last := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		now := look(w.Files())
-		if now == last && now != known {
-			w.Changed()
-			known = look(w.Files())
-			now = known
+		now, differs := look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case !differs || now != last:
+			last = now
+		default:
+			changed()
+			last = ""
 		}
-		last = now
 	}
 }
 
-// look returns what tells one state of the files from another: for each the
-// file that the path leads to, its size and its time of change, or that it
-// cannot be seen.
-func look(files []string) string {
+// compare asks for the state of everything that a load read, and returns what
+// tells one outcome from another, and whether a state is not the one of then.
+func compare[T any](load int, read map[string]T, was func(T) string, now func(path string, then T) string) (outcome string, differs bool) {
 	var b strings.Builder
-	for _, f := range files {
-		info, err := os.Stat(f)
-		if err != nil {
-			fmt.Fprintf(&b, "%q missing\n", f)
-			continue
-		}
-		fmt.Fprintf(&b, "%q %s %d %d\n", f, identity(info), info.Size(), info.ModTime().UnixNano())
+	fmt.Fprintf(&b, "load %d\n", load)
+	for _, path := range slices.Sorted(maps.Keys(read)) {
+		then := read[path]
+		state := now(path, then)
+		differs = differs || state != was(then)
+		fmt.Fprintf(&b, "%q %s\n", path, state)
 	}
-	return b.String()
+	return b.String(), differs
+}
+
+// stateOfFile returns what tells one state of a file from another: the file that
+// the path leads to, its size and its time of change, or that it cannot be seen.
+func stateOfFile(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "missing"
+	}
+	return fmt.Sprintf("%s %d %d", identity(info), info.Size(), info.ModTime().UnixNano())
 }

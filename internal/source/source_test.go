@@ -12,25 +12,43 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
 )
 
-// watched runs a watcher over one path in a bubble; each step changes the file
-// and lets three polls pass. It returns how often Changed was called.
+// watched loads one path and runs a watcher in a bubble, which loads it again
+// when it is told to; each step changes the file and lets three polls pass. It
+// returns how often the watcher told.
 func watched(t *testing.T, path string, steps ...func()) int {
+	t.Helper()
+	return watchedFrom(t, path, func() {}, steps...)
+}
+
+// running runs a watcher while something happens between its polls.
+func running(t *testing.T, w *source.Watcher, changed, meanwhile func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); w.Run(ctx, changed) }()
+	synctest.Wait()
+	time.Sleep(500 * time.Millisecond)
+	meanwhile()
+	cancel()
+	<-done
+}
+
+// watchedFrom is watched with something that happens after the first load and
+// before the first poll.
+func watchedFrom(t *testing.T, path string, before func(), steps ...func()) int {
 	t.Helper()
 	var calls atomic.Int64
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		w := source.Watcher{Files: func() []string { return []string{path} }, Changed: func() { calls.Add(1) }}
-		done := make(chan struct{})
-		go func() { w.Run(ctx); close(done) }()
-		synctest.Wait()
-		time.Sleep(500 * time.Millisecond) // steps fall between polls
-		for _, step := range steps {
-			step()
-			time.Sleep(3 * time.Second)
-			synctest.Wait()
-		}
-		cancel()
-		<-done
+		var w source.Watcher
+		load := func() { w.Begin(); w.Reading(path) }
+		load()
+		before()
+		running(t, &w, func() { calls.Add(1); load() }, func() {
+			for _, step := range steps {
+				step()
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+			}
+		})
 	})
 	return int(calls.Load())
 }
@@ -109,33 +127,70 @@ func TestSwappedSymlinkIsReported(t *testing.T) {
 	}
 }
 
+func TestChangeBetweenTheFirstLoadAndTheFirstPollIsReported(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "egress.yaml")
+	write(t, path, "one")
+	if n := watchedFrom(t, path, func() { write(t, path, "two, longer") }, func() {}, func() {}); n != 1 {
+		t.Errorf("Changed was called %d times, want 1", n)
+	}
+}
+
+// The load that is told of begins, and the file changes again while it is read.
+func TestChangeWhileTheFileIsReadIsReported(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "egress.yaml")
+	write(t, path, "one")
+	synctest.Test(t, func(t *testing.T) {
+		var w source.Watcher
+		w.Reading(path)
+		calls := 0
+		running(t, &w, func() {
+			w.Begin()
+			w.Reading(path)
+			if calls++; calls == 1 {
+				write(t, path, "three, longer")
+			}
+		}, func() {
+			write(t, path, "two, long")
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+		})
+		if calls != 2 {
+			t.Errorf("Changed was called %d times, want 2", calls)
+		}
+	})
+}
+
+func TestFileThatWasMissingIsReportedWhenItIsThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "names.txt")
+	if n := watched(t, path, func() {}, func() { write(t, path, "here") }, func() {}); n != 1 {
+		t.Errorf("Changed was called %d times, want 1", n)
+	}
+}
+
 func TestFileThatIsStillBeingWrittenIsNotReported(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "egress.yaml")
 	write(t, path, "one")
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
 		var calls atomic.Int64
-		w := source.Watcher{Files: func() []string { return []string{path} }, Changed: func() { calls.Add(1) }, Every: time.Second}
-		done := make(chan struct{})
-		go func() { w.Run(ctx); close(done) }()
-		synctest.Wait()
-		time.Sleep(500 * time.Millisecond) // writes fall between polls
-		text := ""
-		for range 10 {
-			text += "one more line\n"
-			write(t, path, text)
-			time.Sleep(time.Second)
-			synctest.Wait()
-			if calls.Load() != 0 {
-				t.Fatal("Changed was called between two writes")
+		w := source.Watcher{Every: time.Second}
+		load := func() { w.Begin(); w.Reading(path) }
+		load()
+		running(t, &w, func() { calls.Add(1); load() }, func() {
+			text := ""
+			for range 10 {
+				text += "one more line\n"
+				write(t, path, text)
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if calls.Load() != 0 {
+					t.Fatal("Changed was called between two writes")
+				}
 			}
-		}
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		})
 		if n := calls.Load(); n != 1 {
 			t.Errorf("Changed was called %d times after the writer had ended, want 1", n)
 		}
-		cancel()
-		<-done
 	})
 }
