@@ -192,22 +192,38 @@ func (p *running) decides(function, target string) (d decided) {
 	if r.conn != nil {
 		defer r.conn.Close()
 	}
-	for _, rec := range p.records() {
-		if rec.Client != r.from || rec.Event != "opened" && rec.Event != "refused" {
-			continue
-		}
-		if (rec.Event == "opened") != (r.StatusCode == http.StatusOK) || rec.Event == "refused" && rec.Reason != r.reason() {
-			return decided{outcome: fmt.Sprintf("status %s and a record of %s %s", r.Status, rec.Event, rec.Reason)}
-		}
-		d.rule = rec.Rule
-		switch rec.Verdict {
-		case "deny":
-			d.outcome = rec.Reason
-		case "report":
-			d.outcome = "report " + rec.Reason
-		default:
-			d.outcome = rec.Verdict
-		}
+	rec, found := p.recordOf(r)
+	if !found {
+		return decided{outcome: fmt.Sprintf("status %s without a record", r.Status)}
+	}
+	if (rec.Event == "opened") != (r.StatusCode == http.StatusOK) || rec.Event == "refused" && rec.Reason != r.reason() {
+		return decided{outcome: fmt.Sprintf("status %s and a record of %s %s", r.Status, rec.Event, rec.Reason)}
+	}
+	d.rule = rec.Rule
+	switch rec.Verdict {
+	case "deny":
+		d.outcome = rec.Reason
+	case "report":
+		d.outcome = "report " + rec.Reason
+	default:
+		d.outcome = rec.Verdict
 	}
 	return d
+}
+
+// recordOf finds the record that decided a request: by its id where the answer
+// names one, and else by the client's address. That is the last record of the
+// address: a port that the client of a refusal gave back is soon another's, and
+// the port of an open tunnel is not.
+func (p *running) recordOf(r reply) (last record, found bool) {
+	id := r.Header.Get("X-Egress-Request-Id")
+	for _, rec := range p.records() {
+		if rec.Event != "opened" && rec.Event != "refused" {
+			continue
+		}
+		if id != "" && rec.ID == id || id == "" && rec.Client == r.from {
+			last, found = rec, true
+		}
+	}
+	return last, found
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -131,19 +132,24 @@ var zones = map[string][]string{
 const zonePolicy = `version: 1
 listen: {proxy: "0.0.0.0:3128", admin: "0.0.0.0:9090", proxy_protocol_from: [10.77.0.2/32]}
 dns: {upstreams: ["10.77.0.50:53"], families: ip4}
-limits: {drain: 1s, idle_timeout: 3s}
+limits: {drain: 2s, idle_timeout: 6s}
 functions:
   zone-a: {identify: {sources: [10.77.1.0/24]}, allow: [{cidr: 10.77.0.50/32, ports: [7], tls: any}]}
   zone-b: {identify: {sources: [10.77.2.0/24]}, allow: [{cidr: 10.77.0.50/32, ports: [7], tls: any}]}
 `
 
 // balancing is a load balancer as the network one of AWS: TCP, PROXY v2, health
-// by /readyz, and a connection that a target does not take is lost.
-const balancing = `defaults
+// by /readyz, and a connection that a target does not take is lost. An answer of
+// /readyz may take its time, so that a machine that is busy is not a bad target.
+const balancing = `global
+  log stdout format raw local0 info
+defaults
+  log global
   mode tcp
   timeout connect 2s
   timeout client 60s
   timeout server 60s
+  timeout check 5s
   retries 0
   no option redispatch
 frontend all
@@ -161,6 +167,7 @@ backend proxies
 type platform struct {
 	*network
 	w       *world
+	said    bytes.Buffer        // by the balancer
 	proxies map[string]*running // what runs now
 	all     []*running          // what ever ran
 }
@@ -185,10 +192,17 @@ func newPlatform(t *testing.T) *platform {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("ip", "netns", "exec", n.name("balancer"), "haproxy", "-db", "-f", config)
+	cmd.Stdout, cmd.Stderr = &p.said, &p.said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("the balancer said:\n%s", &p.said)
+		}
+	})
 	p.w.eventually("the balancer serves", func() bool {
 		tunnel, _, err := p.tunnel("zone-a", zones["zone-a"][0])
 		if err == nil {
@@ -330,16 +344,7 @@ func (l *load) work(zone, from string) {
 func (p *platform) replace(name string) {
 	p.t.Helper()
 	old := p.proxies[name]
-	held := map[string]net.Conn{}
-	for zone, addresses := range zones {
-		for _, from := range addresses {
-			c, _, err := p.tunnel(zone, from)
-			p.w.must(err)
-			defer c.Close()
-			p.w.must(echoes(c))
-			held[c.LocalAddr().String()] = c
-		}
-	}
+	held := p.hold(old)
 	old.signal(syscall.SIGTERM)
 	if code := old.wait(); code != 0 {
 		p.t.Errorf("%s: exit code %d", name, code)
@@ -362,10 +367,43 @@ func (p *platform) replace(name string) {
 		}
 	}
 	if cut == 0 || cut == len(held) {
-		p.t.Errorf("%s: %d of %d tunnels were cut; the balancer does not balance", name, cut, len(held))
+		p.t.Errorf("%s: %d of %d tunnels were cut", name, cut, len(held))
 	}
 	p.start(name)
 	p.w.eventually(name+" is used again", func() bool { return len(p.proxies[name].of("opened")) > 0 })
+}
+
+// hold opens tunnels from all addresses until some of them, and not all, are
+// through one proxy. It returns them by the client's address.
+func (p *platform) hold(one *running) map[string]net.Conn {
+	p.t.Helper()
+	held := map[string]net.Conn{}
+	p.t.Cleanup(func() {
+		for _, c := range held {
+			_ = c.Close()
+		}
+	})
+	for range 20 {
+		for zone, addresses := range zones {
+			for _, from := range addresses {
+				c, _, err := p.tunnel(zone, from)
+				p.w.must(err)
+				held[c.LocalAddr().String()] = c
+				p.w.must(echoes(c))
+			}
+		}
+		through := 0
+		for _, r := range one.of("opened") {
+			if held[r.Client] != nil {
+				through++
+			}
+		}
+		if 0 < through && through < len(held) {
+			return held
+		}
+	}
+	p.t.Fatalf("%d tunnels, all or none of them through one proxy: the balancer does not balance", len(held))
+	return nil
 }
 
 // silence drops what goes between the balancer and the proxies, and tells
