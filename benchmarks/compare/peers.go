@@ -339,7 +339,9 @@ func serveFloor(addr string) error {
 	for {
 		c, err := ln.Accept()
 		if err != nil {
-			return err
+			// Six descriptors a tunnel are soon all there are; some come back.
+			time.Sleep(10 * time.Millisecond)
+			continue
 		}
 		go relayFloor(c.(*net.TCPConn))
 	}

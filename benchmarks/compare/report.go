@@ -16,6 +16,7 @@ import (
 type report struct {
 	options options
 	machine string
+	commit  string // that is measured; asked before the results are written over
 	targets []*target
 	// resolvers are what answers lookups, ours first; none: they are not measured.
 	resolvers []*answerer
@@ -122,7 +123,7 @@ func (r *report) write(dir string) error {
 		return err
 	}
 	raw, err := json.MarshalIndent(map[string]any{
-		"machine": r.machine, "commit": commit(), "rounds": r.options.rounds, "seconds": int(r.took.Seconds()),
+		"machine": r.machine, "commit": r.commit, "rounds": r.options.rounds, "seconds": int(r.took.Seconds()),
 		"versions": r.versions(), "missing": r.missing, "samples": r.samples, "reload": r.reload,
 	}, "", " ")
 	if err != nil {

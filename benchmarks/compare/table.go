@@ -20,7 +20,7 @@ func outputOf(name string, args ...string) (string, error) {
 func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Beside its peers\n\n%s. Commit %s. %d rounds, interleaved; medians. %d s in all.\n\n",
-		r.machine, commit(), r.options.rounds, int(r.took.Seconds()))
+		r.machine, r.commit, r.options.rounds, int(r.took.Seconds()))
 	for _, t := range r.targets {
 		fmt.Fprintf(&b, "- %s: %s\n", t.name, t.version)
 	}
@@ -95,49 +95,4 @@ func (r *report) verdict(m measure, part string, ours float64, i int) string {
 		word = "met"
 	}
 	return fmt.Sprintf(" ≤ %.2f: %s |\n", m.goal, word)
-}
-
-// chart draws, for each measure of CPU, every peer's cost as a bar beside
-// ours.
-func (r *report) chart(path string) error {
-	const (
-		width, label, bar, gap = 900, 300, 16, 18
-		scale                  = 480.0
-	)
-	var b strings.Builder
-	y := 60
-	for _, m := range measures {
-		most := 0.0
-		for _, t := range r.targets {
-			if v, ok := r.median(m.name, t.name, 0); ok {
-				most = max(most, v)
-			}
-		}
-		if most == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, `<text x="16" y="%d" class="m">%s, %s</text>`+"\n", y, m.name, m.unit)
-		y += 8
-		for i, t := range r.targets {
-			v, ok := r.median(m.name, t.name, 0)
-			if !ok {
-				continue
-			}
-			class := "peer"
-			if i == 0 {
-				class = "ours"
-			}
-			fmt.Fprintf(&b, `<text x="%d" y="%d" class="l">%s</text><rect x="%d" y="%d" width="%.0f" height="%d" class="%s"/><text x="%.0f" y="%d">%s</text>`+"\n",
-				label-8, y+bar-4, t.name, label, y, max(1, v/most*scale), bar-2, class, label+v/most*scale+6, y+bar-4, figure(v))
-			y += bar
-		}
-		y += gap
-	}
-	svg := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
-<style>text{fill:#222}.m{font-weight:bold}.l{text-anchor:end}.ours{fill:#0a7d4f}.peer{fill:#9aa5b1}rect.bg{fill:#fff}</style>
-<rect class="bg" width="100%%" height="100%%"/>
-<text x="16" y="28" font-size="16">Cost beside its peers: shorter is cheaper</text>
-%s</svg>
-`, width, y, b.String())
-	return writeFile(path, svg)
 }
