@@ -141,7 +141,9 @@ func (x *exchange) decide(context.Context) policy.Reason {
 // them: an answer with one that is not permitted is refused whole, because a
 // mixed answer is what rebinding looks like.
 func (x *exchange) resolve(ctx context.Context) policy.Reason {
-	if !x.literal() {
+	if !x.resolved() {
+		ctx, cancel := context.WithDeadline(ctx, x.start.Add(x.server.opt.Limits.DialTimeout))
+		defer cancel()
 		began := time.Now()
 		found, err := x.server.opt.Lookup(ctx, x.target.Host.Name())
 		x.server.metrics.resolved(time.Since(began))

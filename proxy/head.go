@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -192,6 +193,31 @@ func (h *head) framing() error {
 		return fmt.Errorf("%w: Content-Length is no plain number", errBadHead)
 	}
 	return nil
+}
+
+// request makes net/http's request of a head that has no content behind it,
+// without URL and Host; the field Host is not the one that is sent. What the grammar let through needs no second parser.
+func (h *head) request() *http.Request {
+	_, rest, _ := strings.Cut(h.raw, "\r\n")
+	n := strings.Count(rest, "\r\n") - 1
+	fields, values := make(http.Header, n), make([]string, 0, n)
+	for range n {
+		var line string
+		line, rest, _ = strings.Cut(rest, "\r\n")
+		name, value, _ := strings.Cut(line, ":")
+		name = http.CanonicalHeaderKey(name)
+		value = strings.Trim(value, " \t")
+		if have := fields[name]; have != nil {
+			fields[name] = append(have, value)
+			continue
+		}
+		values = append(values, value)
+		fields[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	return &http.Request{
+		Method: h.method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: fields, Body: http.NoBody,
+	}
 }
 
 // hasBody tells whether content follows the head.

@@ -29,9 +29,7 @@ var errExpectation = errors.New("expectation is not 100-continue")
 func (x *exchange) servePlain() (again bool) {
 	p, reason, cause := x.aimPlain()
 	if reason == policy.ReasonNone {
-		ctx, cancel := context.WithTimeout(x.server.base, x.server.opt.Limits.DialTimeout)
-		reason = x.judge(ctx)
-		cancel()
+		reason = x.judge(x.server.base)
 	}
 	if reason == policy.ReasonNone {
 		reason = x.permit()
@@ -78,6 +76,9 @@ func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
 		return nil, policy.ReasonBadTarget, nil
 	}
 	u.Scheme, u.Host = "http", hostField(t)
+	if !x.head.hasBody() {
+		return &plainRequest{request: x.head.request(), url: u}, policy.ReasonNone, nil
+	}
 	r, br, err := x.readRequest()
 	if err != nil {
 		// Our own grammar is the stricter one; this is for what it may not know.
@@ -86,19 +87,12 @@ func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
 	return &plainRequest{request: r, reader: br, url: u}, policy.ReasonNone, nil
 }
 
-// readRequest makes net/http's request of the head. The reader stands behind
-// the head and belongs to the body; nil where there is none.
+// readRequest makes net/http's request of a head with content behind it. The
+// reader stands behind the head and belongs to the content.
 func (x *exchange) readRequest() (*http.Request, *bufio.Reader, error) {
-	if x.head.hasBody() {
-		br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.raw), x.conn))
-		r, err := http.ReadRequest(br)
-		return r, br, err
-	}
-	br := x.server.readers.Get().(*bufio.Reader)
-	defer x.server.readers.Put(br)
-	br.Reset(strings.NewReader(x.head.raw))
+	br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.raw), x.conn))
 	r, err := http.ReadRequest(br)
-	return r, nil, err
+	return r, br, err
 }
 
 // hostField returns the Host field of a request to the target (RFC 9110,

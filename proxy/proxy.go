@@ -142,7 +142,6 @@ type Server struct {
 	crowd     crowd         // the same ones, by source
 	failed    failures
 	buffers   sync.Pool // *[]byte for heads and hellos
-	readers   sync.Pool // *bufio.Reader for heads of plain requests
 	writers   sync.Pool // *bufio.Writer for responses
 	copies    sync.Pool // *[copyBuffer]byte for bodies of responses
 
@@ -189,7 +188,6 @@ func New(o Options) *Server {
 	s.metrics.newGauges(o.Registerer, s)
 	room.tell(o.Limits, s.log)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
-	s.readers.New = func() any { return bufio.NewReader(nil) }
 	s.writers.New = func() any { return bufio.NewWriter(nil) }
 	s.copies.New = func() any { return new([copyBuffer]byte) }
 	s.base, s.stop = context.WithCancel(context.Background())
