@@ -91,7 +91,10 @@ func TestDrainWaitsForWhatIsBeingSetUp(t *testing.T) {
 	o := newOrigin(t, echo)
 	looking, gate := make(chan struct{}), make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(context.Context, policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err() // a loop may not wait
+			}
 			looking <- struct{}{}
 			<-gate
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
@@ -110,6 +113,41 @@ func TestDrainWaitsForWhatIsBeingSetUp(t *testing.T) {
 	c.Close()
 	if err := <-result; err != nil {
 		t.Errorf("Drain returned %v", err)
+	}
+}
+
+// A lookup and an origin's answer that Close cuts short have not failed, and are
+// not recorded as if somebody else were to blame.
+func TestWhatCloseCutsShortIsRefusedAsDraining(t *testing.T) {
+	waiting := make(chan struct{}, 2)
+	o := newOrigin(t, func(c net.Conn) {
+		_, _ = bufio.NewReader(c).ReadString('\n')
+		waiting <- struct{}{}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
+		found := opt.Lookup
+		opt.Lookup = func(ctx context.Context, n policy.Name) ([]netip.Addr, error) {
+			if n.String() != "tls.test" {
+				return found(ctx, n)
+			}
+			if ctx.Err() == nil { // else it is a loop that may not wait
+				waiting <- struct{}{}
+				<-ctx.Done()
+			}
+			return nil, ctx.Err()
+		}
+	}})
+	looking, _ := r.send(connectAs("billing", o.at("tls.test")))
+	defer looking.Close()
+	asking, _ := r.send("GET http://" + o.at("any.test") + "/ HTTP/1.1\r\nHost: any.test\r\n" + auth("billing") + "\r\n")
+	defer asking.Close()
+	<-waiting
+	<-waiting
+	r.server.Close()
+	refused := r.of("refused")
+	if len(refused) != 2 || refused[0]["reason"] != "draining" || refused[1]["reason"] != "draining" {
+		t.Errorf("records of what was cut short: %v", refused)
 	}
 }
 

@@ -238,10 +238,23 @@ func (x *exchange) permit() policy.Reason {
 	return policy.ReasonNone
 }
 
+// outside tells whether a reason is that something beyond the proxy failed.
+func outside(r policy.Reason) bool {
+	switch r {
+	case policy.ReasonDNSFailed, policy.ReasonDNSTimeout, policy.ReasonDialFailed, policy.ReasonDialTimeout, policy.ReasonOriginFailed:
+		return true
+	default:
+		return false
+	}
+}
+
 // refuse records the refusal, answers it, and ends the connection. Nothing
 // behind the request is read as a request (RFC 9931).
 func (x *exchange) refuse(r policy.Reason, cause error) {
 	x.settle()
+	if x.server.base.Err() != nil && outside(r) {
+		r = policy.ReasonDraining // nothing has failed; Close has cut it short
+	}
 	kind := audit.Refused
 	if r == policy.ReasonIdentityRequired {
 		// Java and .NET ask without a credential first, always: that is a
