@@ -185,8 +185,7 @@ func (v *variant) lookup(function, zone string) (modelRule, reason) {
 // excused are the reasons that faults give, by fault.
 var excused = map[fault][]reason{
 	faultSink: {"audit_unavailable"},
-	// What is under way at the very end is cut, and named for the step that it was in.
-	faultTerm: {"draining", "dns_failed", "dns_timeout", "dial_failed", "origin_failed"},
+	faultTerm: {"draining"},
 	faultSlow: {"dns_timeout", "dns_failed", "dial_timeout", "hello_timeout"},
 	faultFull: {"dns_timeout", "dns_failed", "dial_failed", "dial_timeout", "limit_total"},
 	faultDNS:  {"dns_timeout", "dns_failed", "address_not_allowed"},
