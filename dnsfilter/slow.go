@@ -56,6 +56,8 @@ func (x *exchange) find(ctx context.Context) (*packed, policy.Reason) {
 	defer cancel()
 	r, err := x.server.opt.Exchange(ctx, q, x.query.do)
 	switch {
+	case err != nil && x.server.base.Err() != nil:
+		return nil, policy.ReasonDraining // nothing has failed; Shutdown has cut it short
 	case err != nil:
 		return nil, failure(err)
 	case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError:

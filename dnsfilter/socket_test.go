@@ -42,7 +42,7 @@ func (r *rig) listen(t *testing.T, on string) netip.AddrPort {
 // dial connects to the server from the address of a caller.
 func dial(t *testing.T, network string, from netip.AddrPort, to netip.AddrPort) net.Conn {
 	t.Helper()
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: patience}
 	if network == "tcp" {
 		d.LocalAddr = &net.TCPAddr{IP: from.Addr().AsSlice()}
 	} else {
@@ -53,7 +53,7 @@ func dial(t *testing.T, network string, from netip.AddrPort, to netip.AddrPort) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -220,7 +220,7 @@ func TestConnectionsBeyondTheLimitsAreClosedAndOthersServed(t *testing.T) {
 // waitFor waits until what another goroutine does is done.
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("it does not come about")
 		}
@@ -399,5 +399,8 @@ func TestShutdownGivesUpWhenItsContextEnds(t *testing.T) {
 	r.server.Shutdown(ctx)
 	if m, err := c.ReadMsg(); err != nil || m.Rcode != dns.RcodeServerFailure {
 		t.Errorf("answer: %v, %v", m, err)
+	}
+	if all := r.records(); len(all) != 1 || all[0].Reason != "draining" {
+		t.Errorf("records of a lookup that was cut short, which has not failed: %+v", all)
 	}
 }

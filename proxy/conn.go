@@ -166,7 +166,8 @@ const stackRoom = 6 << 10
 // meet does what comes before the first request: it reads the PROXY header of
 // a load balancer and shakes hands where the door is TLS.
 func (c *conn) meet(tlsConfig *tls.Config) bool {
-	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok && !c.balanced {
+	// A lane has told who it is, and others may look at that by now.
+	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok && c.onLane == nil {
 		ap := peer.AddrPort()
 		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}

@@ -148,8 +148,10 @@ func (s *setup) headRead() {
 // awaitHead waits for the rest of the head; until it is there the connection
 // counts to those of its source that have not shown who they are.
 func (s *setup) awaitHead() {
-	if s.await(); s.stage == stageHead && (s.c.balanced || !s.c.server.fromBalancer(s.c.client.Addr())) {
-		s.c.joinCrowd()
+	c := s.c
+	// A head can come in many pieces; it counts once.
+	if s.await(); s.stage == stageHead && !c.joined && (c.balanced || !c.server.fromBalancer(c.client.Addr())) {
+		c.joinCrowd()
 	}
 }
 

@@ -150,12 +150,14 @@ func (l *Loop) Post(f func()) bool {
 		return false
 	}
 	l.posted = append(l.posted, f)
-	l.mu.Unlock()
 	l.rouse()
+	l.mu.Unlock()
 	return true
 }
 
-// rouse wakes the loop where it sleeps.
+// rouse wakes the loop where it sleeps. The mutex is held, so that the loop, which
+// looks under it whether it has been closed, does not end and close the event
+// descriptor before that is written to: its number may be another's then.
 func (l *Loop) rouse() {
 	if l.asleep.CompareAndSwap(true, false) {
 		one := [8]byte{1}
@@ -168,8 +170,8 @@ func (l *Loop) rouse() {
 func (l *Loop) Close() {
 	l.mu.Lock()
 	l.closed = true
-	l.mu.Unlock()
 	l.rouse()
+	l.mu.Unlock()
 }
 
 // Wait returns when Run has.

@@ -92,16 +92,19 @@ func (w *Watcher) look(context.Context) (now string, differs bool) {
 // poll calls changed when look says, twice in a row and with the same outcome,
 // that something differs.
 func poll(ctx context.Context, every time.Duration, look func(context.Context) (now string, differs bool), changed func()) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
+	// Not a ticker: two polls of one that is late can be next to each other, and
+	// what rests for that short need not be at rest.
+	next := time.NewTimer(every)
+	defer next.Stop()
 	last := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-next.C:
 		}
 		now, differs := look(ctx)
+		next.Reset(every)
 		switch {
 		case ctx.Err() != nil:
 			return
