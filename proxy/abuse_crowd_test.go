@@ -22,7 +22,7 @@ func (r *rig) dialFrom(source string) *net.TCPConn {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	r.t.Cleanup(func() { c.Close() })
 	return c.(*net.TCPConn)
 }
@@ -51,17 +51,19 @@ func TestOneSourceOfSilentConnectionsKeepsNobodyOut(t *testing.T) {
 	tunnel, br := r.send(connectAs("billing", o.at("any.test")))
 	wantEstablished(t, br)
 	var silent []*net.TCPConn
-	for range 300 {
-		silent = append(silent, r.dialFrom("127.0.0.1"))
-	}
 	const share = 25
 	if r.server.Share() != share {
 		t.Fatalf("a source has a share of %d, want %d", r.server.Share(), share)
 	}
-	eventually(t, "all but the share put out", func() bool {
-		return r.value("egress_unidentified_closed_total") == 300-share && r.server.Unidentified() == share
-	})
-	// Who came at nearly the same time may have been counted in another order.
+	// Who comes at nearly the same time may be counted in another order.
+	for _, more := range []int{200, 100} {
+		for range more {
+			silent = append(silent, r.dialFrom("127.0.0.1"))
+		}
+		eventually(t, "all but the share put out", func() bool {
+			return r.value("egress_unidentified_closed_total") == float64(len(silent)-share) && r.server.Unidentified() == share
+		})
+	}
 	for _, c := range silent[:200] {
 		wantEnd(t, c)
 	}
@@ -148,9 +150,7 @@ func TestSourceOfSilentConnectionsIsTheOneThatTheBalancerNames(t *testing.T) {
 	})
 	closes(t, silent)
 	eventually(t, "all gone", func() bool { return r.server.Unidentified() == 0 })
-	if now := hold(); now.files > before.files+slack {
-		t.Errorf("%d descriptors, were %d", now.files, before.files)
-	}
+	eventually(t, "as many descriptors as before", func() bool { return hold().files <= before.files+slack })
 }
 
 // A connection that has shown who it is, or has been put out, is in no list any

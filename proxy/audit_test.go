@@ -45,15 +45,17 @@ func TestWhatCannotBeRecordedIsRefused(t *testing.T) {
 	}
 	// The failure is not known yet: the connection is dialed, and gets no byte.
 	want503(good+"early bytes", "a permit that the output does not take")
-	eventually(t, "the dialed connection", func() bool { return o.accepted.Load() == 1 })
+	if n := o.connections(t); n != 1 {
+		t.Errorf("%d connections to the origin", n)
+	}
 	if s := o.text(); s != "" {
 		t.Errorf("the origin got %q", s)
 	}
 	want503(bad, "a refusal that the output does not take")
 	// Now it is known: nothing is dialed.
 	want503(good, "a permit while the output fails")
-	if n := o.accepted.Load(); n != 1 {
-		t.Errorf("%d connections to the origin", n)
+	if n := o.connections(t); n != 1 {
+		t.Errorf("%d connections to the origin while the output fails", n)
 	}
 	if n := r.decisions()[outcome{"billing", "deny", "audit_unavailable", "connect"}]; n != 3 {
 		t.Errorf("audit_unavailable is counted %v times, want 3", n)
@@ -118,7 +120,7 @@ func TestTheRecordIsWrittenBeforeTheClientOrTheOriginSeeAnything(t *testing.T) {
 				t.Errorf("the origin has %q before the record is written", s)
 			}
 			close(sink.gate)
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(patience))
 			wantExactly(t, br, row.want)
 			if len(sink.all(t)) == 0 {
 				t.Error("the client has the reply and there is no record")

@@ -179,7 +179,7 @@ func (x *examiner) send(raw string) (answered []byte) {
 		return nil
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	// The proxy may have refused it before its end: then it reads no more.
 	_, _ = io.WriteString(c, raw)
 	_ = c.(*net.TCPConn).CloseWrite()

@@ -64,7 +64,7 @@ func connectThrough(t *testing.T, g *goproxy.ProxyHttpServer, target string) str
 		r := &http.Request{Method: http.MethodConnect, URL: &url.URL{Host: target}, Host: target, Header: http.Header{}}
 		g.ServeHTTP(&pipeWriter{ours, http.Header{}}, r)
 	}()
-	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(30 * time.Second))
 	line, _ := bufio.NewReader(client).ReadString('\n')
 	client.Close()
 	<-served

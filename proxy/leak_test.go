@@ -34,13 +34,12 @@ func descriptors() int {
 
 // settles gives a condition time to come true.
 func settles(ok func() bool) bool {
-	for range 400 {
-		if ok() {
-			return true
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	return false
+	return true
 }
 
 // checkEnd is what holds of every server after its end: no place is taken,

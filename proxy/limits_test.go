@@ -65,8 +65,8 @@ func TestATunnelBeyondTheLimitIsRefusedBeforeTheDial(t *testing.T) {
 			t.Error("no Retry-After")
 		}
 	}
-	if o.accepted.Load() != 2 || r.lookups.Load() != 2 || r.server.Open() != 2 {
-		t.Errorf("%d dialed, %d looked up, %d places taken", o.accepted.Load(), r.lookups.Load(), r.server.Open())
+	if n := o.connections(t); n != 2 || r.lookups.Load() != 2 || r.server.Open() != 2 {
+		t.Errorf("%d dialed, %d looked up, %d places taken", n, r.lookups.Load(), r.server.Open())
 	}
 	// A refusal gives back what it took, and a close makes room.
 	r.ask(connectAs("billing", "evil.test:443"))
@@ -122,7 +122,7 @@ func TestConnectionsBeyondTheUnidentifiedWaitAndIdentifiedOnesDoNotCount(t *test
 	t.Parallel()
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
-	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 2}, options: func(opt *proxy.Options) {
+	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 2, HeaderTimeout: time.Hour}, options: func(opt *proxy.Options) {
 		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -145,7 +145,7 @@ func TestConnectionsBeyondTheUnidentifiedWaitAndIdentifiedOnesDoNotCount(t *test
 		t.Error("a third connection was served")
 	}
 	silent[0].Close()
-	_ = waiting.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = waiting.SetReadDeadline(time.Now().Add(patience))
 	wantEstablished(t, br)
 	waiting.Close()
 	silent[1].Close()

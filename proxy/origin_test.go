@@ -16,7 +16,26 @@ import (
 type origin struct {
 	port     uint16
 	accepted atomic.Int64
+	asked    atomic.Int64 // connections of the test itself
 	got      recordBuffer
+}
+
+// testsOwn is where connections of the test itself come from.
+const testsOwn = "127.0.0.254"
+
+// connections returns how many connections there are, those included that wait
+// to be accepted: behind them comes one of the test's own.
+func (o *origin) connections(t testing.TB) int64 {
+	t.Helper()
+	before := o.asked.Load()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(testsOwn)}}
+	c, err := d.Dial("tcp", o.at("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	eventually(t, "the origin accepts", func() bool { return o.asked.Load() > before })
+	return o.accepted.Load()
 }
 
 // newOrigin starts an origin that runs serve on each connection.
@@ -39,6 +58,11 @@ func newOriginAt(t testing.TB, addr string, serve func(net.Conn)) *origin {
 			c, err := ln.Accept()
 			if err != nil {
 				return
+			}
+			if c.RemoteAddr().(*net.TCPAddr).IP.String() == testsOwn {
+				c.Close()
+				o.asked.Add(1)
+				continue
 			}
 			o.accepted.Add(1)
 			wg.Go(func() {

@@ -113,7 +113,10 @@ func TestAReloadDuringTheSetUpIsNotMissed(t *testing.T) {
 	o := newOrigin(t, echo)
 	looking, changed := make(chan struct{}), make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(context.Context, policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err() // a loop may not wait
+			}
 			looking <- struct{}{}
 			<-changed
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil

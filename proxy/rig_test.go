@@ -95,6 +95,11 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.sink != nil {
 		sink = o.sink
 	}
+	// Where a test names no time, a machine that is busy has plenty.
+	o.audit.Timeout = cmp.Or(o.audit.Timeout, 2*patience)
+	o.limits.HeaderTimeout = cmp.Or(o.limits.HeaderTimeout, 2*patience)
+	o.limits.DialTimeout = cmp.Or(o.limits.DialTimeout, 2*patience)
+	o.limits.HelloTimeout = cmp.Or(o.limits.HelloTimeout, 2*patience)
 	r.log = audit.New(sink, o.audit)
 	opt := proxy.Options{
 		Policy: func() (*policy.Policy, *identity.Table) {
@@ -220,7 +225,7 @@ func (r *rig) dial() *net.TCPConn {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	r.t.Cleanup(func() { c.Close() })
 	return c.(*net.TCPConn)
 }
@@ -330,14 +335,15 @@ func (r *rig) of(event string) []map[string]any {
 	return out
 }
 
+// patience is how long a test waits for what must happen before it gives up.
+const patience = 30 * time.Second
+
 // eventually waits for a condition that another goroutine brings about.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 1000 {
-		if ok() {
-			return
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	t.Fatalf("never: %s", what)
 }

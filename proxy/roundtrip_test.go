@@ -13,18 +13,6 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
-// closedPort returns a port that nobody listens on.
-func closedPort(t testing.TB) uint16 {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := ln.Addr().(*net.TCPAddr).AddrPort().Port()
-	ln.Close()
-	return port
-}
-
 func TestErrorOfADialIsNotForTheClient(t *testing.T) {
 	port := closedPort(t)
 	r := newRig(t, rigOptions{functions: []function{{name: "billing", rules: []rule{
@@ -82,10 +70,11 @@ func TestPooledConnectionIsNotUsedForAnotherAddress(t *testing.T) {
 		}
 	}
 	get()
-	get()
-	if n := r.origin.accepted.Load(); n != 1 {
-		t.Fatalf("%d connections: there is no pool to test", n)
-	}
+	eventually(t, "a connection used again", func() bool {
+		before := r.origin.accepted.Load()
+		get()
+		return r.origin.accepted.Load() == before
+	})
 	before := r.origin.requests()
 	r.resolves("allowed.test", "127.0.0.2")
 	get()
@@ -140,23 +129,22 @@ func TestAddressIsCheckedAgainAtConnect(t *testing.T) {
 }
 
 func TestAttemptsToDialShareTheTimeOfOne(t *testing.T) {
-	port := deafListener(t)
+	port, _ := deafListener(t)
 	open := newOriginAt(t, fmt.Sprintf("127.0.0.2:%d", port), serveOK)
-	r := newRig(t, rigOptions{
-		limits:    proxy.Limits{DialTimeout: 300 * time.Millisecond},
-		functions: []function{{name: "billing", rules: []rule{{host: "allowed.test", ports: []uint16{port}, any: true, addresses: loopback}}}},
-	})
-	r.resolves("allowed.test", "127.0.0.1", "127.0.0.2")
-	_, br := r.send(absoluteAs("billing", fmt.Sprintf("allowed.test:%d", port)))
-	if resp, _ := readOne(t, br); resp.StatusCode != 200 {
-		t.Errorf("with one address that answers: %s", resp.Status)
+	functions := []function{{name: "billing", rules: []rule{{host: "allowed.test", ports: []uint16{port}, any: true, addresses: loopback}}}}
+	var got reply
+	// Where the machine takes all of the time, there is more of it the next time.
+	for timeout := 300 * time.Millisecond; open.requests() == 0 && timeout < patience/2; timeout *= 2 {
+		r := newRig(t, rigOptions{functions: functions, limits: proxy.Limits{DialTimeout: timeout}})
+		r.resolves("allowed.test", "127.0.0.1")
+		if got := r.ask(absoluteAs("billing", fmt.Sprintf("allowed.test:%d", port))); got.StatusCode != 504 || got.reason() != "dial_timeout" {
+			t.Errorf("with no address that answers: %s %s", got.Status, got.reason())
+		}
+		r.resolves("allowed.test", "127.0.0.1", "127.0.0.2")
+		got = r.ask(strings.Replace(absoluteAs("billing", fmt.Sprintf("allowed.test:%d", port)), "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1))
 	}
-	if open.requests() != 1 {
-		t.Errorf("the address that answers got %d requests", open.requests())
-	}
-	r.resolves("allowed.test", "127.0.0.1")
-	if got := r.ask(absoluteAs("billing", fmt.Sprintf("allowed.test:%d", port))); got.StatusCode != 504 || got.reason() != "dial_timeout" {
-		t.Errorf("without one: %s %s", got.Status, got.reason())
+	if got.StatusCode != 200 || open.requests() != 1 {
+		t.Errorf("with one: %s; it got %d requests", got.Status, open.requests())
 	}
 }
 

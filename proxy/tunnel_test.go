@@ -43,7 +43,7 @@ func TestTheFirstByteAfterThe200IsNeverLost(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(patience))
 				_, _ = io.WriteString(c, connectAs("billing", o.at("any.test")))
 				br := bufio.NewReader(c)
 				line, err := br.ReadString('\n')
@@ -164,6 +164,7 @@ func TestHalfCloseDeliversEverythingAndTheRecordCountsIt(t *testing.T) {
 			if row.ended != "" && m["ended"] != row.ended {
 				t.Errorf("ended by %v, want %s", m["ended"], row.ended)
 			}
+			eventually(t, "everything counted", func() bool { return r.server.Open() == 0 })
 			r.eachSeries("egress_bytes_total", func(labels map[string]string, n float64) {
 				if want := map[string]int{"up": up, "down": row.down}[labels["direction"]]; n != float64(want) {
 					t.Errorf("egress_bytes_total %v = %v, want %d", labels, n, want)
@@ -276,11 +277,10 @@ func TestAResetOfOneSideEndsTheOther(t *testing.T) {
 
 func TestASilentTunnelEndsAsIdle(t *testing.T) {
 	t.Parallel()
-	o := newOrigin(t, echo)
+	o := newOrigin(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	r := openRig(t, o, rigOptions{limits: proxy.Limits{IdleTimeout: 300 * time.Millisecond}})
 	c, br := r.send(connectAs("billing", o.at("any.test")) + "x")
 	wantEstablished(t, br)
-	wantExactly(t, br, "x")
 	wantEnd(t, br)
 	c.Close()
 	if m := r.one("closed"); m["ended"] != "idle" || m["bytes_up"] != 1.0 {

@@ -157,7 +157,7 @@ func connect(t *testing.T) (near, far net.Conn) {
 	}
 	for _, conn := range []net.Conn{near, far} {
 		t.Cleanup(func() { conn.Close() })
-		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}

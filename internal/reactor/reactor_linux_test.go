@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -200,18 +201,33 @@ func TestHandGivesADescriptorToAnotherHandler(t *testing.T) {
 // listen returns a listener, and a port of 127.0.0.1 that refuses.
 func listen(t testing.TB) (ln *net.TCPListener, refuses netip.AddrPort) {
 	t.Helper()
-	open := func() *net.TCPListener {
-		ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ln
+	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	ln, closed := open(), open()
-	refuses = closed.Addr().(*net.TCPAddr).AddrPort()
-	_ = closed.Close()
 	t.Cleanup(func() { ln.Close() })
+	_, refuses = bound(t)
 	return ln, refuses
+}
+
+// bound returns a socket at a port of 127.0.0.1 that is nobody else's while the
+// test lasts. It does not listen.
+func bound(t testing.TB) (fd int, at netip.AddrPort) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	local := [4]byte{127, 0, 0, 1}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: local}); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd, netip.AddrPortFrom(netip.AddrFrom4(local), uint16(sa.(*unix.SockaddrInet4).Port))
 }
 
 func TestConnectEndsAsWritableOrAsFailed(t *testing.T) {
@@ -278,25 +294,23 @@ func TestConnectedWaitsForAConnectionAsNetDoes(t *testing.T) {
 // A listener whose queue is full answers nobody: the connection neither comes
 // to be nor fails.
 func TestConnectedEndsWithItsContext(t *testing.T) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, to := bound(t)
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	held, err := reactor.Connect(to) // the queue takes one more than it says
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*unix.SockaddrInet4).Port))
-	for range 3 { // the queue takes one more than it says
-		held, err := reactor.Connect(to)
-		if err != nil {
-			t.Fatal(err)
+	defer unix.Close(held)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the queue is not full: %v", err)
 		}
-		defer unix.Close(held)
+		if info.Unacked == 1 { // of a listener, the length of its queue
+			break
+		}
 	}
 	waits, err := reactor.Connect(to)
 	if err != nil {

@@ -220,7 +220,8 @@ func TestQuestionsAtUpstreamsAreBounded(t *testing.T) {
 		r, _ := newScripted(t, Config{}, nil)
 		var now, most atomic.Int32
 		r.ask = func(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
-			most.Store(max(most.Load(), now.Add(1)))
+			for n, seen := now.Add(1), most.Load(); seen < n && !most.CompareAndSwap(seen, n); seen = most.Load() {
+			}
 			defer now.Add(-1)
 			<-ctx.Done()
 			return nil, ctx.Err()

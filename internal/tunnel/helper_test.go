@@ -118,7 +118,7 @@ func (r *rig) ended(t testing.TB, want tunnel.Cause) tunnel.Result {
 }
 
 // patience is how long a test waits for what must happen before it gives up.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // eventually polls for a state that the kernel or another goroutine brings about without a signal.
 func eventually(t testing.TB, what string, holds func() bool) {

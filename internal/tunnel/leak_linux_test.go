@@ -50,7 +50,10 @@ func oneTunnel(t *testing.T, group *group, i int) {
 	tn := group.start(front, back, nil, func(r tunnel.Result) { done <- r })
 	roundTrip(t, client, origin, make([]byte, 64))
 	if i%10 == 0 {
-		go func() { _, _ = origin.Write(make([]byte, 2<<20)) }()
+		var writer sync.WaitGroup
+		writer.Go(func() { _, _ = origin.Write(make([]byte, 2<<20)) })
+		defer writer.Wait()
+		defer origin.Close()
 		_, _ = io.ReadFull(client, make([]byte, 1<<20))
 	}
 	switch i % 3 {
@@ -68,7 +71,7 @@ func oneTunnel(t *testing.T, group *group, i int) {
 
 func TestIdleTunnelIsTwoDescriptorsAndNoBuffer(t *testing.T) {
 	byEachEngine(t, func(t *testing.T, newGroup groupMaker) {
-		const tunnels = 100
+		const tunnels = 30
 		group := newGroup(t, tunnel.Options{Sweep: 10 * time.Millisecond})
 		warm := newRig(t, group, nil)
 		roundTrip(t, warm.client, warm.origin, make([]byte, 64))

@@ -10,6 +10,8 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,12 +22,18 @@ import (
 // tlsRig is a tunnel whose client speaks TLS to us, and plain TCP goes to the origin.
 func tlsRig(t *testing.T, group *group) (*tls.Conn, *rig) {
 	t.Helper()
+	dialed, accepted := tcpPair(t)
+	return tlsRigOver(t, group, dialed, accepted)
+}
+
+// tlsRigOver is tlsRig with a connection to the client that the test brings.
+func tlsRigOver(t *testing.T, group *group, dialed *net.TCPConn, accepted net.Conn) (*tls.Conn, *rig) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	must(t, err)
-	dialed, accepted := tcpPair(t)
 	back, origin := tcpPair(t)
 	front := tls.Server(accepted, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
 	client := tls.Client(dialed, &tls.Config{InsecureSkipVerify: true})
@@ -81,18 +89,12 @@ func TestResetOfTheOriginIsNotAnOrderlyEndToATLSClient(t *testing.T) {
 
 // What was cut off in the middle is reset, on TLS too, and End waits for no farewell to a client that reads nothing.
 func TestTLSClientThatReadsNothingIsResetWhenTheTunnelIsRevoked(t *testing.T) {
-	_, r := tlsRig(t, newGroup(t, tunnel.Options{}))
+	dialed, accepted := tcpPair(t)
+	stuck := &stuckConn{TCPConn: accepted, tried: make(chan struct{}, 1)}
+	_, r := tlsRigOver(t, newGroup(t, tunnel.Options{}), dialed, stuck)
+	stuck.full.Store(true)
 	stopped := flood(r.origin)
-	var moved int64
-	still := 0
-	eventually(t, "the client's window is full", func() bool {
-		_, down := r.tunnel.Bytes()
-		if still++; down != moved || down == 0 {
-			still = 0
-		}
-		moved = down
-		return still == 50
-	})
+	<-stuck.tried
 	if !r.tunnel.End(tunnel.Revoked) {
 		t.Fatal("End did not end the tunnel")
 	}
@@ -102,4 +104,37 @@ func TestTLSClientThatReadsNothingIsResetWhenTheTunnelIsRevoked(t *testing.T) {
 	if _, err := io.Copy(io.Discard, r.client); !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("client read to %v, want a reset", err)
 	}
+	if n := stuck.waited.Load(); n != 1 {
+		t.Errorf("%d writes waited for the client, want the one that was cut off", n)
+	}
+}
+
+// stuckConn takes nothing once it is full, as if the window of its peer were closed, and says that it was tried.
+type stuckConn struct {
+	*net.TCPConn
+	full   atomic.Bool
+	tried  chan struct{}
+	waited atomic.Int64 // writes that went on until their deadline
+}
+
+// Write waits, when the connection is full, until that is ended by a deadline or by Close.
+func (c *stuckConn) Write(b []byte) (int, error) {
+	if !c.full.Load() {
+		return c.TCPConn.Write(b)
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	err = raw.Write(func(uintptr) bool {
+		select {
+		case c.tried <- struct{}{}:
+		default:
+		}
+		return false
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.waited.Add(1)
+	}
+	return 0, err
 }
