@@ -122,7 +122,7 @@ func (x *exchange) finish(v policy.Verdict, r policy.Reason) policy.Reason {
 	if x.recorded() {
 		// Not Record, where a refusal may wait for company: a question that is
 		// answered here holds one of few places that all clients share.
-		err = x.server.opt.Audit.RecordAll([]*audit.Event{&x.event})
+		_, err = x.server.opt.Audit.RecordAll([]*audit.Event{&x.event})
 	}
 	x.conclude(err)
 	return x.event.Reason

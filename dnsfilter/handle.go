@@ -98,7 +98,8 @@ func (s *Server) record(events []*audit.Event) (err error) {
 			err = audit.ErrUnavailable
 		}
 	}()
-	return s.opt.Audit.RecordAll(events)
+	_, err = s.opt.Audit.RecordAll(events)
+	return err
 }
 
 // answer appends the answer to a decided packet to dst; failed: its record, if

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
@@ -135,8 +136,7 @@ func (d *door) Ready(int, reactor.Events) {
 	l := d.lane
 	for range acceptAtOnce {
 		if !l.server.trySit() {
-			d.closed = true
-			l.loop.Forget(d.fd)
+			d.shut()
 			return
 		}
 		fd, from, err := d.accept()
@@ -174,8 +174,13 @@ func (d *door) failed(err error) {
 		return
 	}
 	d.lane.server.log.Warn("accepting a connection failed, retrying", "error", err, "pause", patience)
+	d.shut()
+}
+
+// shut stops watching the listener, until open.
+func (d *door) shut() {
 	d.closed = true
-	d.lane.loop.Forget(d.fd)
+	_ = d.raw.Control(func(uintptr) { d.lane.loop.Forget(d.fd) })
 }
 
 // laneConn counts a connection that a lane has accepted; nil: Close has been
@@ -199,8 +204,18 @@ func (l *lane) sweep() {
 	now := time.Now()
 	for s := range l.setups {
 		if now.Sub(s.since) >= patience {
-			s.tooSlow()
+			s.guard(s.tooSlow)
 		}
+	}
+}
+
+// sweepLanes sweeps the lanes: where Serve has returned, because the caller has
+// closed its listener, nobody else does.
+func (s *Server) sweepLanes() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.running {
+		l.loop.Post(l.sweep)
 	}
 }
 
@@ -223,30 +238,40 @@ func (l *lane) record() {
 		for i, s := range permits {
 			events[i] = &s.x.event
 		}
-		err := l.server.opt.Audit.RecordAll(events)
-		l.loop.Post(func() { l.recorded(permits, err) })
+		n, err := l.server.opt.Audit.RecordAll(events)
+		l.loop.Post(func() {
+			l.recording = false
+			l.recorded(permits[:n], nil)
+			l.recorded(permits[n:], err)
+		})
 	}
 }
 
 // recorded goes on with permits that have been recorded, or could not be.
 func (l *lane) recorded(permits []*setup, err error) {
-	l.recording = false
 	for _, s := range permits {
 		s.x.recorded(err)
 		s.guard(func() { s.permitted(err) })
 	}
 }
 
-// close ends what is being set up; tunnels go on.
+// close ends what is being set up, and has recorded what was refused so; tunnels
+// go on.
 func (l *lane) close() {
 	l.closing = true
 	for _, d := range l.doors {
-		_ = d.raw.Control(func(uintptr) { l.loop.Forget(d.fd) })
+		d.shut()
 	}
 	clear(l.doors)
 	for s := range l.setups {
-		if s.stage != stageRecording { // record posts it back, and then it ends
-			s.drop(tunnel.Error)
+		switch s.stage {
+		case stageRecording: // record posts it back, and then it ends
+		case stageDialing:
+			s.c.server.dialing.end(s.key())
+			s.closeOrigin()
+			s.refuse(policy.ReasonDraining)
+		default:
+			s.drop(tunnel.Shutdown)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type rig struct {
 	t      testing.TB
 	server *proxy.Server
 	addr   string // of the proxy
+	ln     net.Listener
 	log    *audit.Log
 	reg    *prometheus.Registry
 
@@ -116,7 +117,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.addr = ln.Addr().String()
+	r.addr, r.ln = ln.Addr().String(), ln
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	served := make(chan error, 1)

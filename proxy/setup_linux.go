@@ -103,6 +103,7 @@ func (s *setup) fill() (got, open bool) {
 func (s *setup) head() {
 	c := s.c
 	got, open := s.fill()
+	full := got && len(*c.buf) == cap(*c.buf)
 	switch {
 	case !got && !open:
 		s.drop(tunnel.Client)
@@ -114,7 +115,7 @@ func (s *setup) head() {
 		s.leaveUnread() // it may go on
 		return
 	}
-	if len(*c.buf) == cap(*c.buf) {
+	if full {
 		s.clientReady |= reactor.Readable // there may be more, and nobody will say so
 	}
 	s.headRead()

@@ -22,6 +22,7 @@ func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 		case now := <-ticker.C:
 			s.failed.sweep(now.Add(-failureWindow))
 			s.memory.look()
+			s.sweepLanes()
 			if now.Sub(told) >= crowdedEvery && s.tellCrowd() {
 				told = now
 			}

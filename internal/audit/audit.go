@@ -258,7 +258,8 @@ func (l *Log) Record(e *Event) error {
 	if w := l.budgets.join(e); w != nil {
 		return l.forgive(w.wait(e))
 	}
-	return l.forgive(l.record(e))
+	_, err := l.record(e)
+	return l.forgive(err)
 }
 
 // Flush ends the wait of the refusals that share records now.
@@ -266,17 +267,22 @@ func (l *Log) Flush() { l.budgets.flush() }
 
 // RecordAll writes the records of events, in their order and with nothing of
 // others between them, by one write(2) and with one time; otherwise it is as
-// Record for each of them. On an error the records of a prefix of events may be on the output, and
-// none behind it: where answers wait for records, none of them may be given. An
-// event of no valid Kind is ErrKind for all, and then nothing is written. It is
-// for some tens of events. No events are no error, and no write. It does not
-// retain them.
+// Record for each of them. It returns how many records, of the first events, are
+// known to be on the output: with an error the others are not, and what waits for
+// them may not happen. An event of no valid Kind is ErrKind for all, and then
+// nothing is written. It is for some tens of events. No events are no error, and
+// no write. It does not retain them.
 //
 // It never waits for company: refusals beyond Options.RefusalRecords share a
 // record with those of the same call that are like them, where the first of
-// them stands, and get its ID.
-func (l *Log) RecordAll(events []*Event) error {
-	return l.forgive(l.record(l.budgets.merge(events)...))
+// them stands, and get its ID; they do not count as records of their own.
+func (l *Log) RecordAll(events []*Event) (written int, err error) {
+	own := l.budgets.merge(events)
+	written, err = l.record(own...)
+	if err = l.forgive(err); err == nil {
+		written = len(own)
+	}
+	return written, err
 }
 
 // forgive makes nil of the errors that Options.OnFailure turns into a count.
@@ -346,5 +352,6 @@ func (l *Log) Probe() error {
 	if !failing {
 		return nil
 	}
-	return l.record(&Event{Kind: Heartbeat, Policy: policyHash})
+	_, err := l.record(&Event{Kind: Heartbeat, Policy: policyHash})
+	return err
 }

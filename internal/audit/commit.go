@@ -55,14 +55,14 @@ type torn struct {
 func (t *torn) begun() int { return max(0, len(t.line)-len(t.rest)) }
 
 // record is RecordAll, whatever OnFailure says.
-func (l *Log) record(events ...*Event) error {
+func (l *Log) record(events ...*Event) (written int, err error) {
 	for _, e := range events {
 		if e == nil || !e.Kind.valid() {
-			return ErrKind
+			return 0, ErrKind
 		}
 	}
 	if len(events) == 0 {
-		return nil
+		return 0, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,14 +70,15 @@ func (l *Log) record(events ...*Event) error {
 		for _, e := range events {
 			l.lose(newMark(e))
 		}
-		return unavailable(err)
+		return 0, unavailable(err)
 	}
-	b, now, end := l.open, l.now(), 0
+	b, now := l.open, l.now()
+	first := len(b.marks)
 	for _, e := range events {
-		end = l.append(b, e, now)
+		l.append(b, e, now)
 	}
 	b.refs -= len(events) - 1 // one caller reads the result
-	return l.await(b, end)
+	return l.await(b, first, len(events))
 }
 
 // unavailable makes the error of a record that was not written.
@@ -101,8 +102,8 @@ func (l *Log) admit() error {
 	}
 }
 
-// append appends the line of e to b and returns where it ends.
-func (l *Log) append(b *batch, e *Event, now time.Time) int {
+// append appends the line of e to b.
+func (l *Log) append(b *batch, e *Event, now time.Time) {
 	start := len(b.buf)
 	at := place{now: now, seq: l.seq + 1, prev: l.prev}
 	b.buf = l.enc.line(b.buf, e, &at, &l.tally)
@@ -114,15 +115,14 @@ func (l *Log) append(b *batch, e *Event, now time.Time) int {
 	l.seq++
 	l.prev = hashLine(b.buf[start:])
 	l.policy = e.Policy
-	return m.end
 }
 
 // hashLine hashes a line without its newline.
 func hashLine(line []byte) [sha256.Size]byte { return sha256.Sum256(line[:len(line)-1]) }
 
-// await waits for the outcome of the line of b that ends at end, and leads
-// where nobody else does.
-func (l *Log) await(b *batch, end int) error {
+// await waits for the outcome of n lines of b, from the one of the mark first on,
+// and leads where nobody else does. It returns how many of them are on the output.
+func (l *Log) await(b *batch, first, n int) (written int, err error) {
 	for !b.done && !b.abandoned {
 		if l.busy || l.wanted > 0 {
 			b.cond.Wait()
@@ -131,15 +131,19 @@ func (l *Log) await(b *batch, end int) error {
 		l.lead() // what is not done and not under way is in open
 	}
 	b.refs--
-	var err error
+	for _, m := range b.marks[first : first+n] {
+		if b.done && m.end <= b.out {
+			written++
+		}
+	}
 	switch {
 	case !b.done:
 		err = unavailable(errTimeout)
-	case end > b.out:
+	case written < n:
 		err = b.err
 	}
 	l.recycle(b)
-	return err
+	return written, err
 }
 
 // lead writes the open batch. It gives mu back meanwhile.

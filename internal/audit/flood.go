@@ -255,7 +255,7 @@ func (b *budgets) end(w *window) {
 		return
 	}
 	w.event.Suppressed = w.count - 1
-	w.err = b.log.record(&w.event)
+	_, w.err = b.log.record(&w.event)
 	close(w.done)
 }
 

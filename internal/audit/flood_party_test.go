@@ -90,7 +90,7 @@ func TestAGroupBeyondTheBudgetSharesRecordsWithoutWaiting(t *testing.T) {
 			}
 			events = append(events, e)
 		}
-		if err := l.RecordAll(events); err != nil || time.Since(began) != 0 {
+		if _, err := l.RecordAll(events); err != nil || time.Since(began) != 0 {
 			t.Fatalf("%v, after %v", err, time.Since(began))
 		}
 		l.Flush() // the flood records are posted
@@ -160,7 +160,7 @@ func TestARefusalWithinTheBudgetDoesNotAllocate(t *testing.T) {
 	l := New(io.Discard, Options{RefusalRecords: 1 << 30})
 	e := denial(l, "f")
 	group := []*Event{e, e, e}
-	if n := testing.AllocsPerRun(100, func() { _, _ = l.Record(e), l.RecordAll(group) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _ = l.Record(e); _, _ = l.RecordAll(group) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

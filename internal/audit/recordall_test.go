@@ -41,7 +41,7 @@ func inOrder(t *testing.T, rows []row, prefix string, n int) {
 func TestAGroupOfRecordsIsOneWriteInItsOrder(t *testing.T) {
 	w := &countingWriter{}
 	l := New(w, Options{Boot: "b"})
-	if err := l.RecordAll(refusals("a", 32)); err != nil {
+	if n, err := l.RecordAll(refusals("a", 32)); err != nil || n != 32 {
 		t.Fatal(err)
 	}
 	rows := verify(t, w.Bytes(), "b")
@@ -54,7 +54,7 @@ func TestAGroupOfRecordsIsOneWriteInItsOrder(t *testing.T) {
 func TestNoEventsAreNoWriteAndNoError(t *testing.T) {
 	w := &countingWriter{err: errors.New("full")}
 	l := New(w, Options{})
-	if err := l.RecordAll(nil); err != nil || w.writes != 0 {
+	if _, err := l.RecordAll(nil); err != nil || w.writes != 0 {
 		t.Errorf("%v, %d writes", err, w.writes)
 	}
 }
@@ -63,7 +63,7 @@ func TestAGroupWithAnEventWithoutAKindIsRefusedWhole(t *testing.T) {
 	for _, bad := range []*Event{nil, {}, {Kind: kindCount}} {
 		var out bytes.Buffer
 		l := New(&out, Options{OnFailure: Count})
-		if err := l.RecordAll(append(refusals("a", 2), bad)); !errors.Is(err, ErrKind) || out.Len() != 0 {
+		if _, err := l.RecordAll(append(refusals("a", 2), bad)); !errors.Is(err, ErrKind) || out.Len() != 0 {
 			t.Errorf("%+v: %v, written: %s", bad, err, &out)
 		}
 	}
@@ -76,7 +76,7 @@ func TestGroupsOfManyCallersStayTogetherAndChain(t *testing.T) {
 	for g := range 20 {
 		wg.Go(func() {
 			for i := range 10 {
-				if err := l.RecordAll(refusals(fmt.Sprintf("g%d-%d-", g, i), 8)); err != nil {
+				if _, err := l.RecordAll(refusals(fmt.Sprintf("g%d-%d-", g, i), 8)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -102,7 +102,7 @@ func TestAGroupReturnsNotBeforeItsWriteDid(t *testing.T) {
 		var returned atomic.Int64
 		for _, prefix := range []string{"leader", "follower"} {
 			wg.Go(func() {
-				if err := l.RecordAll(refusals(prefix, 3)); err != nil {
+				if _, err := l.RecordAll(refusals(prefix, 3)); err != nil {
 					t.Error(err)
 				}
 				returned.Add(1)
@@ -130,8 +130,9 @@ func TestAGroupThatStopsAnywhereIsAPrefixAndAnError(t *testing.T) {
 			w := &gateWriter{open: make(chan int)}
 			l := New(w, Options{Boot: "b"})
 			go func() { w.open <- taken }()
-			if err := l.RecordAll(refusals("a", 3)); !errors.Is(err, ErrUnavailable) || l.Healthy() {
-				t.Fatalf("after %d bytes: %v, healthy: %v", taken, err, l.Healthy())
+			n, err := l.RecordAll(refusals("a", 3))
+			if !errors.Is(err, ErrUnavailable) || l.Healthy() || n != taken/length {
+				t.Fatalf("after %d bytes: %d records, %v, healthy: %v", taken, n, err, l.Healthy())
 			}
 			kept := (taken + length - 1) / length // a line that was begun is completed
 			if taken%length > 0 {
@@ -139,7 +140,7 @@ func TestAGroupThatStopsAnywhereIsAPrefixAndAnError(t *testing.T) {
 			} else {
 				go func() { w.open <- everything }()
 			}
-			if err := l.RecordAll(refusals("z", 2)); err != nil {
+			if _, err := l.RecordAll(refusals("z", 2)); err != nil {
 				t.Fatal(err)
 			}
 			rows := verify(t, w.Bytes(), "b")
@@ -161,7 +162,7 @@ func TestAGroupThatIsTurnedAwayIsLostWhole(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.RecordAll(refusals("a", 5)); errors.Is(err, ErrUnavailable) != (mode == Refuse) || l.Lost() != 5 || w.writes != 0 {
+		if _, err := l.RecordAll(refusals("a", 5)); errors.Is(err, ErrUnavailable) != (mode == Refuse) || l.Lost() != 5 || w.writes != 0 {
 			t.Errorf("%v: %v, %d lost, %d writes", mode, err, l.Lost(), w.writes)
 		}
 	}
@@ -174,7 +175,7 @@ func TestAGroupBehindAWriteThatHangsIsReleased(t *testing.T) {
 		var leader sync.WaitGroup
 		recordAll(l, &leader, "leader", 1)
 		synctest.Wait()
-		if err := l.RecordAll(refusals("a", 5)); !errors.Is(err, ErrUnavailable) || l.Lost() != 5 {
+		if _, err := l.RecordAll(refusals("a", 5)); !errors.Is(err, ErrUnavailable) || l.Lost() != 5 {
 			t.Errorf("%v, %d lost", err, l.Lost())
 		}
 		w.open <- everything
@@ -188,7 +189,7 @@ func TestRecordingAGroupDoesNotAllocate(t *testing.T) {
 	events := refusals("a", 32)
 	if n := testing.AllocsPerRun(100, func() {
 		w.Reset()
-		if err := l.RecordAll(events); err != nil {
+		if _, err := l.RecordAll(events); err != nil {
 			t.Error(err)
 		}
 	}); n != 0 {

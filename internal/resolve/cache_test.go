@@ -254,3 +254,27 @@ func TestReadersAndWritersOfASmallCacheDoNotMeet(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// Who does not wait is given the whole answer or none: of half of one it could not
+// be told that every address is permitted.
+func TestWhoDoesNotWaitGetsAWholeAnswerOrNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newScripted(t, Config{Families: Both}, script{
+			"x.example. A":    {answer: "x.example. 60 IN A 192.0.2.1"},
+			"x.example. AAAA": {answer: "x.example. 60 IN AAAA fd00::1", after: 300 * time.Millisecond},
+		})
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 2 { // at first nothing is there, and then one of the families
+			if a, err := r.Lookup(over, "x.example"); !errors.Is(err, context.Canceled) {
+				t.Errorf("half of an answer is given for the whole: %v, %v", a.Addrs, err)
+			}
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		time.Sleep(time.Second)
+		if a, err := r.Lookup(over, "x.example"); err != nil || len(a.Addrs) != 2 {
+			t.Errorf("all of it is there: %v, %v", a.Addrs, err)
+		}
+	})
+}

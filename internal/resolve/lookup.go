@@ -71,6 +71,8 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 			err = e.problem
 		}
 		switch {
+		case errors.Is(err, context.Canceled):
+			return Answer{}, err // half of the answer is not the answer
 		case err == nil:
 			found = merge(found, Answer{Addrs: e.addrs, Chain: e.chain, Stale: stale})
 		case failed == nil || errors.Is(failed, ErrNotFound):
