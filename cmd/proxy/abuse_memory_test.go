@@ -90,12 +90,13 @@ func (p *running) hoard(n int, target string) (conns []net.Conn, answers map[str
 // The task has 256 MB. Clients that may speak hold the beginning of a long
 // ClientHello each, others half a head, until well beyond what fits.
 func TestMemoryThatRunsOutIsRefusedBeforeTheKernelKills(t *testing.T) {
+	needsFiles(t, 20000)
 	enter, kills := memoryGroupOf(t, 256<<20)
 	w := newWorld(t)
 	target := w.echoing()
 	host := "allowed.test:" + w.vars["echo"]
-	p := w.startUnder(t, enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 2m, header_timeout: 2m}\n")
-	goroutines, files := p.holds()
+	p := w.startUnder(t, enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 1h, header_timeout: 1h}\n")
+	goroutines, files := p.holds(target)
 	heads := p.crowd(1500, connectLine("billing", host)[:40]+strings.Repeat("x", 14<<10))
 	tunnels := p.crowd(1000, connectLine("billing", target))
 	var conns []net.Conn
@@ -126,12 +127,13 @@ func TestMemoryThatRunsOutIsRefusedBeforeTheKernelKills(t *testing.T) {
 
 // All are let in while they hold next to nothing, and then grow, one after the other.
 func TestMemoryThatIsClaimedAfterTheAdmissionIsNotGiven(t *testing.T) {
+	needsFiles(t, 20000)
 	enter, kills := memoryGroupOf(t, 256<<20)
 	w := newWorld(t)
 	target := w.echoing()
 	host := "allowed.test:" + w.vars["echo"]
-	p := w.startUnder(t, enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 2m}\n")
-	goroutines, files := p.holds()
+	p := w.startUnder(t, enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 1h}\n")
+	goroutines, files := p.holds(target)
 	var conns []net.Conn
 	for range 4000 {
 		r, err := p.tryConnect("billing", host)
@@ -144,6 +146,7 @@ func TestMemoryThatIsClaimedAfterTheAdmissionIsNotGiven(t *testing.T) {
 	// The program has a turn now and then: what lies in the kernel because it is
 	// given none, nobody can refuse.
 	for i, c := range conns {
+		_ = c.SetDeadline(time.Now().Add(patience)) // the one of its CONNECT may be over
 		if _, _ = c.Write(longHello()); i%20 == 0 {
 			p.get("/healthz")
 		}

@@ -60,10 +60,12 @@ func (p *running) unharmed(goroutines, files float64, target string) {
 	p.world.eventually("as many goroutines and descriptors as before", func() bool {
 		return p.number("go_goroutines") <= goroutines+slack && p.number("process_open_fds") <= files+slack
 	})
-	for name, want := range map[string]float64{"egress_panics_total": 0, "egress_tunnels": 0, "egress_dials": 0, "egress_memory_short": 0} {
-		if got := p.number(name); got != want {
-			p.t.Errorf("%s is %v, want %v", name, got, want)
-		}
+	if got := p.number("egress_panics_total"); got != 0 {
+		p.t.Errorf("%v panics", got)
+	}
+	// The slack has room for a tunnel or two that are about to end.
+	for _, name := range []string{"egress_tunnels", "egress_dials", "egress_memory_short"} {
+		p.world.eventually(name+" is 0", func() bool { return p.number(name) == 0 })
 	}
 	r := p.connect("billing", target)
 	if r.StatusCode != http.StatusOK {
@@ -73,9 +75,25 @@ func (p *running) unharmed(goroutines, files float64, target string) {
 	_ = r.conn.Close()
 }
 
-// holds returns the goroutines and descriptors that the program has.
-func (p *running) holds() (goroutines, files float64) {
+// holds returns the goroutines and descriptors that the program has. It has begun
+// all that it begins once it has carried something to the target.
+func (p *running) holds(target string) (goroutines, files float64) {
+	p.t.Helper()
+	r := p.connect("billing", target)
+	r.carries(p.t)
+	_ = r.conn.Close()
+	p.world.eventually("the tunnel has ended", func() bool { return p.number("egress_tunnels") == 0 })
 	return p.number("go_goroutines"), p.number("process_open_fds")
+}
+
+// needsFiles skips the test where it may not open that many files: what it
+// opens, and what the program does for it.
+func needsFiles(t *testing.T, n uint64) {
+	t.Helper()
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur < n {
+		t.Skipf("%d files may be open here, it needs %d: %v", l.Cur, n, err)
+	}
 }
 
 // crowd opens n connections to the program, sends text on each, and returns them.
@@ -145,7 +163,7 @@ func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 	if !p.logged("the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits") {
 		t.Error("nothing says that the limits do not fit")
 	}
-	goroutines, files := p.holds()
+	goroutines, files := p.holds(target)
 	tunnels := p.crowd(200, connectLine("billing", target))
 	got := answersOf(tunnels, patience)
 	// So many at once may reach the bound of dials to one target too.
@@ -177,29 +195,50 @@ func TestDescriptorsThatAreTakenAwayCostRequestsAndNotTheProgram(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
 	p := w.start(abusePolicy)
-	goroutines, files := p.holds()
+	goroutines, files := p.holds(target)
 	var old unix.Rlimit
 	w.must(unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &old))
 	lower := func(n int) {
 		w.must(unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(n), Max: old.Max}, nil))
 	}
 	// The lowest descriptor that is free goes to the next client, and none is left
-	// for the dial.
-	free := p.settled()
-	lower(free + 1)
-	if r := p.connect("billing", target); r.StatusCode != http.StatusServiceUnavailable || r.reason() != "limit_total" || r.Header.Get("Retry-After") == "" {
-		t.Errorf("a dial without a descriptor is answered %s %v", r.Status, r.Header)
-	}
-	lower(p.settled())
-	waiting := p.crowd(1, connectLine("billing", target))
-	w.eventually("the program says that it cannot accept", func() bool { return p.logged("accepting a connection failed, retrying") })
-	lower(int(old.Cur))
-	if got := answersOf(waiting, patience); got["200"] != 1 {
-		t.Errorf("who waited got %v", got)
-	}
-	_ = waiting[0].Close()
-	if n := p.number(`egress_shed_total{cause="system"}`); n != 1 {
-		t.Errorf("%v counted as shed for want of descriptors, want 1", n)
+	// for the dial. Where the program was late to close another, one is.
+	w.eventually("a dial has no descriptor", func() bool {
+		lower(p.settled() + 1)
+		r := p.connect("billing", target)
+		lower(int(old.Cur))
+		if r.conn != nil {
+			_ = r.conn.Close()
+			return false
+		}
+		if r.StatusCode != http.StatusServiceUnavailable || r.reason() != "limit_total" || r.Header.Get("Retry-After") == "" {
+			t.Errorf("a dial without a descriptor is answered %s %v", r.Status, r.Header)
+		}
+		return true
+	})
+	shed := 1.0
+	w.eventually("a client has no descriptor", func() bool {
+		lower(p.settled())
+		waiting := p.crowd(1, connectLine("billing", target))
+		got := map[string]int{"waits": 1}
+		for got["waits"] > 0 && !p.logged("accepting a connection failed, retrying") {
+			got = answersOf(waiting, 50*time.Millisecond)
+		}
+		lower(int(old.Cur))
+		if got["waits"] > 0 {
+			got = answersOf(waiting, patience)
+			if got["200"] != 1 {
+				t.Errorf("who waited got %v", got)
+			}
+			_ = waiting[0].Close()
+			return true
+		}
+		shed += float64(got["503 limit_total"]) // it had one after all, and its dial had none
+		_ = waiting[0].Close()
+		return false
+	})
+	if n := p.number(`egress_shed_total{cause="system"}`); n != shed {
+		t.Errorf("%v counted as shed for want of descriptors, want %v", n, shed)
 	}
 	p.unharmed(goroutines, files, target)
 }
@@ -234,10 +273,12 @@ func TestTenThousandSilentConnectionsOfOneSourceDoNotHoldOthersUp(t *testing.T) 
 	if testing.Short() {
 		t.Skip("opens 10,000 connections")
 	}
+	needsFiles(t, 16000)
 	w := newWorld(t)
 	target := w.echoing()
-	p := w.start(abusePolicy)
-	goroutines, files := p.holds()
+	// Few are to go because of a head that does not come, and not because of others.
+	p := w.start(abusePolicy + "limits: {header_timeout: 40s}\n")
+	goroutines, files := p.holds(target)
 	stop := make(chan struct{})
 	var served sync.WaitGroup
 	times := 0
@@ -250,6 +291,9 @@ func TestTenThousandSilentConnectionsOfOneSourceDoNotHoldOthersUp(t *testing.T) 
 			}
 			for _, source := range []string{"127.0.0.1", "127.0.0.2"} {
 				r, err := p.askFrom(source, connectLine("billing", target))
+				if err != nil && r.spoke > time.Second {
+					continue // this machine made it one that says nothing
+				}
 				if err != nil || r.StatusCode != http.StatusOK {
 					t.Errorf("a good client from %s got %v", source, err)
 					return
@@ -266,15 +310,16 @@ func TestTenThousandSilentConnectionsOfOneSourceDoNotHoldOthersUp(t *testing.T) 
 		silent = append(silent, c)
 	}
 	w.eventually("all beyond the share are closed", func() bool { return p.number("egress_unidentified_closed_total") > 5000 })
-	if n := p.number("egress_unidentified"); n > 1100 {
-		t.Errorf("%v unidentified, the share is 1,024", n)
-	}
+	w.eventually("no more than the share of 1,024 is left", func() bool { return p.number("egress_unidentified") <= 1100 })
 	close(stop)
 	served.Wait()
-	t.Logf("%d good clients were served meanwhile", times)
+	if times == 0 {
+		t.Error("no good client was served meanwhile")
+	}
 	for _, c := range silent {
 		_ = c.Close()
 	}
-	w.eventually("they have gone", func() bool { return p.number("egress_unidentified") <= 1 })
+	// Of some the kernel may have lost the end, and tells it again ever more seldom.
+	w.within(3*patience, "they have gone", func() bool { return p.number("egress_unidentified") <= 1 })
 	p.unharmed(goroutines, files, target)
 }

@@ -93,7 +93,7 @@ func TestMetricsAndRecordsAgreeAfterAMixedRun(t *testing.T) {
 		w.names.set(name, "127.0.0.1")
 	}
 	w.names.set("private.test", "10.1.2.3")
-	p := w.start(accountsPolicy)
+	p := w.start(strings.Replace(accountsPolicy, "deny:", "limits: {dial_timeout: 30s, hello_timeout: 30s}\ndeny:", 1))
 
 	requests := 10_000
 	if testing.Short() || raceDetector {

@@ -50,7 +50,7 @@ func TestAdminListenerCannotBeReachedThroughTheProxy(t *testing.T) {
 	_, w.vars["proxy"], _ = net.SplitHostPort(p.proxy)
 	w.write(p.config, policy)
 	p.signal(syscall.SIGHUP)
-	w.eventually("the ports are open", func() bool { return len(p.of("reloaded")) == 1 })
+	w.eventually("the ports are open", func() bool { return len(p.of("reloaded")) > 0 })
 
 	for _, path := range []string{"/metrics", "/readyz", "/debug/pprof/", "/admin"} {
 		r, err := p.ask("GET " + path + " HTTP/1.1\r\nHost: proxy\r\n" + authorization("billing") + "\r\n")
@@ -139,14 +139,11 @@ func TestHealthcheckFollowsReadiness(t *testing.T) {
 		code := execute(t.Context(), []string{"healthcheck", "--admin", p.admin}, &out, &errs)
 		return code, out.String() + errs.String()
 	}
-	if code, text := ask(); code != exitOK || text != "ready\n" {
-		t.Errorf("exit code %d: %q", code, text)
-	}
+	// It gives up after four seconds, which a busy machine may take.
+	w.eventually("it is ready", func() bool { code, text := ask(); return code == exitOK && text == "ready\n" })
 	p.signal(syscall.SIGTERM)
 	w.eventually("the program is not ready", func() bool { code, _ := p.get("/readyz"); return code != http.StatusOK })
-	if code, text := ask(); code != exitFailed || !strings.Contains(text, "stopping") {
-		t.Errorf("exit code %d: %q", code, text)
-	}
+	w.eventually("it is not ready", func() bool { code, text := ask(); return code == exitFailed && strings.Contains(text, "stopping") })
 	_ = tunnels[0].conn.Close()
 }
 
@@ -236,7 +233,7 @@ func TestRecordsGoOnInANewFileAfterLogrotate(t *testing.T) {
 	p.signal(syscall.SIGHUP)
 	w.eventually("the new file is there", func() bool { _, err := os.Stat(file); return err == nil })
 	p.recordFiles = []string{rotated, file}
-	w.eventually("the reload is recorded", func() bool { return len(p.of("reloaded")) == 1 })
+	w.eventually("the reload is recorded", func() bool { return len(p.of("reloaded")) > 0 })
 	p.allows("after.test")
 	if n := len(p.of("refused")); n != 2 {
 		t.Errorf("%d refusals in both files, want 2", n)

@@ -15,7 +15,7 @@ import (
 const agreementPolicy = `version: 1
 listen: {proxy: "127.0.0.1:0", admin: "127.0.0.1:${admin}"}
 dns: {upstreams: ["${dns}"], families: ip4}
-limits: {dial_timeout: 3s}
+limits: {dial_timeout: 30s}
 sets: {common: [shared.test, "*.many.test"]}
 deny: ["*.denied.test", denied.test, never.wild.test]
 functions:
@@ -138,7 +138,7 @@ func TestExplainAgreesWithTheRunningProxy(t *testing.T) {
 	_, w.vars["admin"], _ = net.SplitHostPort(p.admin)
 	w.write(p.config, agreementPolicy)
 	p.signal(syscall.SIGHUP)
-	w.eventually("the file is loaded", func() bool { return len(p.of("reloaded")) == 1 })
+	w.eventually("the file is loaded", func() bool { return len(p.of("reloaded")) > 0 })
 
 	results := make(chan func(), len(agreementTargets))
 	for _, row := range agreementTargets {

@@ -28,7 +28,7 @@ func niceOf(t *testing.T) int {
 func awaitEndOf(t *testing.T, thread int) {
 	t.Helper()
 	path := fmt.Sprintf("/proc/self/task/%d", thread)
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return
 		}

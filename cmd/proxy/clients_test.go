@@ -183,7 +183,7 @@ func (c client) goesThrough(t *testing.T) {
 
 // run runs the client once and returns what it printed.
 func (c client) run(p *running, dir, target string) (string, error) {
-	ctx, cancel := context.WithTimeout(p.t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 5*patience) // a JVM takes its time to start
 	defer cancel()
 	ca, payload, out := p.world.ca, filepath.Join(dir, "payload"), filepath.Join(dir, "out")
 	args := []string{target, ca, payload, out}

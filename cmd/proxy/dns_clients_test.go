@@ -51,7 +51,7 @@ func TestDigGetsAnswersAndTheReasonOfRefusals(t *testing.T) {
 	for _, transport := range []string{"+notcp", "+tcp"} {
 		dig := func(words ...string) string {
 			t.Helper()
-			out, err := exec.Command("dig", append([]string{"@" + host, "-p", at, "-r", "+tries=1", transport}, words...)...).CombinedOutput()
+			out, err := exec.Command("dig", append([]string{"@" + host, "-p", at, "-r", "+tries=1", "+time=30", transport}, words...)...).CombinedOutput()
 			if err != nil {
 				t.Errorf("dig %s %v: %v\n%s", transport, words, err, out)
 			}
@@ -133,7 +133,7 @@ func TestNodeResolverGetsAnswers(t *testing.T) {
 	needs(t, "node", "-e", "")
 	p := newStubWorld(t).start(withDNS("", stubPolicy))
 	s := stub{command: []string{"node", "-e", `const {Resolver} = require("dns")
-const resolver = new Resolver({tries: 1})
+const resolver = new Resolver({tries: 1, timeout: 30000})
 resolver.setServers([process.argv[1]])
 resolver.resolve4(process.argv[2], (err, found) => {
   if (err) throw err
@@ -186,8 +186,7 @@ func port53(t *testing.T, nth int) netip.AddrPort {
 	t.Helper()
 	var err error
 	for try := range 20 {
-		// Packages are tested at the same time, by processes of their own.
-		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 53, byte(os.Getpid()), byte(20*nth + try)}), 53)
+		at := netip.AddrPortFrom(ownAddress(byte(20*nth+try)), 53)
 		var socks *dnsfilter.Sockets
 		if socks, err = dnsfilter.Listen(t.Context(), at, 1); err == nil {
 			socks.Close()
@@ -222,8 +221,8 @@ func withResolvConf(t *testing.T, text string) func(string, ...string) *exec.Cmd
 
 // unboundConfig is a zone that a real server is authoritative for.
 const unboundConfig = `server:
-  interface: 127.0.0.1@%[1]s
-  port: %[1]s
+  interface: %[1]s@53000
+  port: 53000
   username: ""
   chroot: ""
   directory: "%[2]s"
@@ -252,7 +251,7 @@ func TestUnboundAsUpstreamIsAnsweredFrom(t *testing.T) {
 	needs(t, server, "-V")
 	w := newWorld(t)
 	dir := t.TempDir()
-	at := freePort(t)
+	at := ownAddress(2).String()
 	log := filepath.Join(dir, "log")
 	w.must(os.WriteFile(filepath.Join(dir, "unbound.conf"), fmt.Appendf(nil, unboundConfig, at, dir), 0o600))
 	cmd := exec.Command(server, "-d", "-c", filepath.Join(dir, "unbound.conf"))
@@ -262,7 +261,7 @@ func TestUnboundAsUpstreamIsAnsweredFrom(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = said, said
 	w.must(cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	w.vars["dns"] = "127.0.0.1:" + at
+	w.vars["dns"] = at + ":53000"
 	w.eventually("Unbound answers", func() bool {
 		_, err := dns.Exchange(new(dns.Msg).SetQuestion("test.", dns.TypeSOA), w.vars["dns"])
 		return err == nil
@@ -283,20 +282,4 @@ func TestUnboundAsUpstreamIsAnsweredFrom(t *testing.T) {
 	if text := p.read(log); !strings.Contains(text, "two.test. A IN") || strings.Contains(text, "evil.test") {
 		t.Errorf("Unbound was asked: %s", text)
 	}
-}
-
-// freePort returns a port of loopback that is free for UDP and TCP.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	pc, err := net.ListenPacket("udp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pc.Close()
-	return port(ln)
 }

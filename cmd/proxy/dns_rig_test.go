@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // dnsHead begins the policies of tests of the DNS filter. KEYS is where further
@@ -29,11 +32,31 @@ func withDNS(keys, rest string) string {
 // dialerAt dials from an address of loopback.
 func dialerAt(source, network string) *net.Dialer {
 	at := netip.AddrPortFrom(netip.MustParseAddr(source), 0)
-	d := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(at), Timeout: patience}
+	d := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(at), Timeout: patience, Control: latePort}
 	if network == "udp" {
-		d.LocalAddr = net.UDPAddrFromAddrPort(at)
+		d.LocalAddr, d.Control = net.UDPAddrFromAddrPort(at), nil
 	}
 	return d
+}
+
+// latePort lets connect(2) choose the port and not bind(2), which cannot know
+// where it goes and so takes none that any connection of the address has, or had
+// a minute ago: thousands of connections would use them up.
+func latePort(_, _ string, raw syscall.RawConn) (err error) {
+	if failed := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	}); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// ownAddress returns an address of loopback that no other process of the tests
+// uses: a port of it that is free stays free, where one of 127.0.0.1 can be
+// taken by any connection before it is listened on.
+func ownAddress(nth byte) netip.Addr {
+	pid := os.Getpid()
+	return netip.AddrFrom4([4]byte{127, 64 + byte(pid>>8)%128, byte(pid), nth})
 }
 
 // found is what the filter answered to one question.
@@ -112,11 +135,18 @@ func (p *running) answers(source, name string, qtype uint16, want string) {
 	}
 }
 
-// reloadWith puts another policy in force.
+// reloadWith puts another policy in force. A file can be loaded twice, because of
+// the signal and because it has changed, so the record must be of this one.
 func (p *running) reloadWith(policy string) {
 	p.t.Helper()
-	n := len(p.of("reloaded"))
+	copied := filepath.Join(p.t.TempDir(), "egress.yaml")
+	p.world.write(copied, policy)
+	s, err := (&policyFile{path: copied}).read(p.t.Context())
+	p.world.must(err)
 	p.world.write(p.config, policy)
 	p.signal(syscall.SIGHUP)
-	p.world.eventually("the file is loaded", func() bool { return len(p.of("reloaded")) > n })
+	p.world.eventually("the file is loaded", func() bool {
+		all := p.of("reloaded")
+		return len(all) > 0 && all[len(all)-1].Policy == s.policy.Hash()
+	})
 }

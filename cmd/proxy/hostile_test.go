@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"encoding/base64"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +35,7 @@ var hostile = map[string]string{
 const hostilePolicy = `version: 1
 listen: {proxy: "127.0.0.1:0", admin: "127.0.0.1:0", dns: "127.0.0.1:0"}
 dns: {upstreams: ["${dns}"], families: ip4, clients: [127.0.0.0/8]}
+limits: {dial_timeout: 30s, hello_timeout: 30s}
 functions:
   billing:
     identify: {${token_billing}}
@@ -179,5 +182,33 @@ func (p *running) questionWith(text string) {
 	n, err := c.Read(b)
 	if err != nil || n < 12 || fmt.Sprint(b[:2]) != fmt.Sprint(q[:2]) || b[3]&15 == 0 {
 		p.t.Errorf("label %.40q: %x, %v", label, b[:n], err)
+	}
+}
+
+// An origin that answers twice makes net/http complain, and quote it. The log has
+// the complaint as a line of its own and nothing of what the origin sent.
+func TestComplaintOfALibraryIsALineOfTheLogWithoutTheOriginsBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.vars["echo"] = port(w.listen(func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nX-Secret: hush\r\nContent-Length: 0\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c)
+	}))
+	w.names.set("before.test", "127.0.0.1")
+	p := w.start(only("before.test"))
+	w.eventually("it complains", func() bool {
+		r, err := p.ask("GET http://before.test:" + w.vars["echo"] + "/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + authorization("billing") + "\r\n")
+		if err != nil || r.StatusCode != http.StatusOK {
+			t.Fatalf("%v, %v", r.Response, err)
+		}
+		return p.logged("a library complains")
+	})
+	for line := range strings.Lines(p.read(p.stderr)) {
+		if !json.Valid([]byte(line)) || strings.Contains(line, "hush") || strings.Contains(line, "200 OK") {
+			t.Errorf("a line of the log: %s", line)
+		}
 	}
 }

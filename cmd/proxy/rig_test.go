@@ -324,6 +324,12 @@ const patience = 30 * time.Second
 // eventually waits for a condition that another process brings about.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
+	w.within(patience, what, ok)
+}
+
+// within is eventually with another patience.
+func (w *world) within(patience time.Duration, what string, ok func() bool) {
+	w.t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("never: %s", what)

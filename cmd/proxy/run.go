@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -72,6 +74,8 @@ func run(ctx context.Context, o runOptions, stderr io.Writer) error {
 	signal.Ignore(syscall.SIGPIPE)
 
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(libraryLog{log})
 	limitMemory(log)
 	p, err := newProgram(ctx, o, log)
 	if err != nil {
@@ -79,6 +83,17 @@ func run(ctx context.Context, o runOptions, stderr io.Writer) error {
 	}
 	defer p.close()
 	return p.serve(ctx, signals)
+}
+
+// libraryLog takes what libraries print, net/http above all, into the log of the
+// program, without the bytes of an origin that they quote.
+type libraryLog struct{ log *slog.Logger }
+
+// Write implements io.Writer for one message.
+func (l libraryLog) Write(p []byte) (int, error) {
+	text, _, _ := strings.Cut(strings.TrimSpace(string(p)), " starting with ")
+	l.log.Warn("a library complains", "text", text)
+	return len(p), nil
 }
 
 // limitMemory sets the collector by the memory that the task has, its cgroup's

@@ -5,7 +5,6 @@ import (
 	"crypto/md5"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -109,19 +108,14 @@ func newMoto(t testing.TB) *moto {
 	if err != nil {
 		t.Skipf("moto_server does not run here: %v", err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := port(free)
-	_ = free.Close()
-	m := &moto{t: t, url: "http://127.0.0.1:" + at}
-	cmd := exec.Command(path, "-H", "127.0.0.1", "-p", at)
+	at := ownAddress(1).String()
+	m := &moto{t: t, url: "http://" + at + ":5000"}
+	cmd := exec.Command(path, "-H", at, "-p", "5000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(5 * patience); ; time.Sleep(50 * time.Millisecond) { // Python takes its time to start
 		if resp, err := direct.Get(m.url + "/moto-api/"); err == nil {
 			_ = resp.Body.Close()
 			break
@@ -228,7 +222,9 @@ func s3Life(w *world, of store, p *running) {
 			t.Errorf("a policy %s: the old one is not in force", bad.name)
 		}
 	}
+	good, _ := p.reloads()
 	of.put(object, w.fill(only("before.test")))
+	w.eventually("the policy is back", func() bool { n, _ := p.reloads(); return n > good })
 	p.becomes("the policy is back", "before.test", "after.test")
 	if got := p.metric(gaugeOfReloads); got != "1" {
 		t.Errorf("a good policy: %s is %s", gaugeOfReloads, got)

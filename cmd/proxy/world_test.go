@@ -203,6 +203,8 @@ type reply struct {
 	body string
 	conn net.Conn // of a CONNECT that was answered 200: the tunnel
 	from string   // the client's address, as records have it
+
+	spoke time.Duration // from the begin of the dial until all was written
 }
 
 // reason is the reason that a refusal names.
@@ -241,6 +243,7 @@ func (p *running) ask(request string) (reply, error) { return p.askFrom("127.0.0
 
 // askFrom is ask from an address of loopback.
 func (p *running) askFrom(source, request string) (reply, error) {
+	began := time.Now()
 	c, err := dialerAt(source, "tcp").Dial("tcp", p.proxy)
 	if err != nil {
 		return reply{}, err
@@ -251,6 +254,7 @@ func (p *running) askFrom(source, request string) (reply, error) {
 		_ = c.Close()
 		return r, err
 	}
+	r.spoke = time.Since(began)
 	method, _, _ := strings.Cut(request, " ")
 	br := bufio.NewReader(c)
 	r.Response, err = http.ReadResponse(br, &http.Request{Method: method})

@@ -30,15 +30,8 @@ const failure = "failure"
 func newZone(t testing.TB) *zone {
 	t.Helper()
 	z := &zone{names: map[string][]string{}, asked: map[string]int{}}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln, pc := listenBoth(t)
 	z.addr = ln.Addr().String()
-	pc, err := net.ListenPacket("udp", z.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var done sync.WaitGroup
 	for _, s := range []*dns.Server{{PacketConn: pc}, {Listener: ln}} {
 		s.Handler = dns.HandlerFunc(z.answer)
@@ -46,6 +39,26 @@ func newZone(t testing.TB) *zone {
 	}
 	t.Cleanup(func() { _ = pc.Close(); _ = ln.Close(); done.Wait() })
 	return z
+}
+
+// listenBoth listens at a port of loopback over TCP and UDP. One that is free
+// for TCP need not be for UDP.
+func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for try := 1; ; try++ {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", ln.Addr().String())
+		if err == nil {
+			return ln, pc
+		}
+		_ = ln.Close()
+		if try == 50 {
+			t.Fatal(err)
+		}
+	}
 }
 
 // set gives a name its addresses.
@@ -71,6 +84,13 @@ func (z *zone) total() int {
 		n += count
 	}
 	return n
+}
+
+// onlyAsked tells whether packets came for that name and for no other. How many
+// is the resolver's: where an answer is late it asks again.
+func (z *zone) onlyAsked(name string) bool {
+	n := z.queries(name)
+	return n > 0 && z.total() == n
 }
 
 // answer answers one question.

@@ -8,5 +8,5 @@ url, ca, payload, out = sys.argv[1:]
 with open(payload, "rb") as f:
     request = urllib.request.Request(url, data=f.read())
 context = ssl.create_default_context(cafile=ca)
-with urllib.request.urlopen(request, timeout=20, context=context) as response, open(out, "wb") as f:
+with urllib.request.urlopen(request, timeout=60, context=context) as response, open(out, "wb") as f:
     f.write(response.read())
