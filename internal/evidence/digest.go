@@ -9,7 +9,7 @@ import (
 
 const (
 	// batchLines and batchBytes are when a batch is full.
-	batchLines = 1024
+	batchLines = 256
 	batchBytes = 1 << 20
 )
 
@@ -49,6 +49,16 @@ type batch struct {
 	ends  []int // of the lines in buf
 	facts []fact
 	done  chan struct{}
+
+	// Of a Verifier that gives records:
+	parser  *parser // nil: it does not
+	records []parsed
+}
+
+// parsed is what Parse makes of a line.
+type parsed struct {
+	record Record
+	err    error
 }
 
 // add appends a line.
@@ -66,26 +76,40 @@ func (b *batch) digest() {
 	defer close(b.done)
 	start := 0
 	for i, end := range b.ends {
-		b.facts[i].read(b.buf[start:end])
+		line := b.buf[start:end]
+		object := b.facts[i].read(line, b.parser)
+		if b.parser != nil {
+			r, err := b.parser.end(line, object)
+			b.records = append(b.records, parsed{r, err})
+		}
 		start = end
 	}
 }
 
 // reset empties the batch.
 func (b *batch) reset() {
-	b.buf, b.ends, b.facts = b.buf[:0], b.ends[:0], b.facts[:0]
+	b.buf, b.ends, b.facts, b.records = b.buf[:0], b.ends[:0], b.facts[:0], b.records[:0]
 }
 
-// read fills the fact of a line. It reads no member that the verification does
-// not need: a client address that is none is for Parse to refuse, and stays as it
-// was written by the hash.
-func (f *fact) read(raw []byte) {
+// needed are the members that the verification looks at.
+const needed = required | 1<<memberAWS | 1<<memberTime | 1<<memberPolicy | 1<<memberVerdict | 1<<memberReason |
+	1<<memberSuppressed | 1<<memberTotals | 1<<memberLost
+
+// read fills the fact of a line, gives the members to p as well, unless it is
+// nil, and tells whether the line is an object. The fact has no member that the
+// verification does not need: a client address that is none is for Parse to
+// refuse, and stays as it was written by the hash.
+func (f *fact) read(raw []byte, p *parser) (object bool) {
 	f.weight = 1
 	var seen uint64
+	var keys order
 	good := true
-	object := members(raw, func(key, value []byte) {
-		m := needed(key)
-		if m == memberOther {
+	object = members(raw, func(key, value []byte) {
+		m := keys.of(key)
+		if p != nil {
+			p.take(m, value)
+		}
+		if needed&(1<<m) == 0 {
 			return
 		}
 		good = good && seen&(1<<m) == 0
@@ -96,57 +120,25 @@ func (f *fact) read(raw []byte) {
 	})
 	if !object {
 		f.readOther(raw)
-		return
+		return false
 	}
-	if seen&(1<<memberAWS) != 0 || seen&required != required {
-		f.class = classForeign
-		return
-	}
-	if !good || f.seq == 0 || len(f.boot) == 0 || len(f.event) == 0 {
-		return
-	}
-	f.class = classRecord
 	f.request = seen&(1<<memberVerdict) != 0
-	f.hash = sha256.Sum256(raw)
+	switch {
+	case seen&(1<<memberAWS) != 0 || seen&required != required:
+		f.class = classForeign
+	case good:
+		f.readRecord(raw)
+	}
+	return true
 }
 
-// needed returns the member of a key, memberOther for those that the verification
-// does not look at. It is quicker than memberNames.
-func needed(key []byte) member {
-	switch string(key) {
-	case "_aws":
-		return memberAWS
-	case "time":
-		return memberTime
-	case "event":
-		return memberEvent
-	case "boot":
-		return memberBoot
-	case "seq":
-		return memberSeq
-	case "prev":
-		return memberPrev
-	case "policy":
-		return memberPolicy
-	case "verdict":
-		return memberVerdict
-	case "reason":
-		return memberReason
+// readRecord fills the fact of a line that has what a record has, if it has it
+// all.
+func (f *fact) readRecord(raw []byte) {
+	if f.seq > 0 && len(f.boot) > 0 && len(f.event) > 0 {
+		f.class = classRecord
+		f.hash = sha256.Sum256(raw)
 	}
-	return neededCount(key)
-}
-
-// neededCount is needed for the members that count.
-func neededCount(key []byte) member {
-	switch string(key) {
-	case "suppressed":
-		return memberSuppressed
-	case "totals":
-		return memberTotals
-	case "lost":
-		return memberLost
-	}
-	return memberOther
 }
 
 // readOther fills the fact of a line that is no object.

@@ -3,8 +3,10 @@ package evidence
 import (
 	"encoding/hex"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -64,23 +66,9 @@ func (r *Record) Count() uint64 { return 1 + r.Suppressed }
 // know are skipped. The error is ErrForeign or wraps ErrNoRecord. Nothing of
 // raw is retained.
 func Parse(raw []byte) (Record, error) {
-	var r Record
-	f := fields{r: &r, texts: textFields(&r)}
-	if !members(raw, f.member) {
-		if valid(raw) {
-			return Record{}, ErrForeign
-		}
-		return Record{}, ErrNoRecord
-	}
-	switch {
-	case f.seen&(1<<memberAWS) != 0 || f.seen&required != required:
-		return Record{}, ErrForeign
-	case f.err != nil:
-		return Record{}, f.err
-	case r.Seq == 0 || r.Event == "" || r.Boot == "" || len(r.Prev) != 64:
-		return Record{}, fmt.Errorf("%w: event, boot, seq or prev is none", ErrNoRecord)
-	}
-	return r, nil
+	p := newParser(nil)
+	object := members(raw, func(key, value []byte) { p.take(p.order.of(key), value) })
+	return p.end(raw, object)
 }
 
 // member numbers the members that are known, for what has been seen.
@@ -130,50 +118,120 @@ const (
 // required are the members that make a record of an object.
 const required = 1<<memberEvent | 1<<memberBoot | 1<<memberSeq | 1<<memberPrev
 
-// memberNames are the keys of the members.
-var memberNames = map[string]member{
-	"_aws": memberAWS, "time": memberTime, "event": memberEvent, "boot": memberBoot, "seq": memberSeq, "prev": memberPrev,
-	"policy": memberPolicy, "version": memberVersion, "protocol": memberProtocol, "id": memberID, "client": memberClient,
-	"function": memberFunction, "owner": memberOwner, "via": memberVia, "method": memberMethod, "host": memberHost,
-	"port": memberPort, "verdict": memberVerdict, "reason": memberReason, "rule": memberRule, "line": memberLine,
-	"ticket": memberTicket, "addresses": memberAddresses, "dialed": memberDialed, "sni": memberSNI,
-	"suppressed": memberSuppressed, "bytes_up": memberBytesUp, "bytes_down": memberBytesDown,
-	"duration_ms": memberDuration, "ended": memberEnded, "type": memberType, "functions": memberFunctions,
-	"rules": memberRules, "detail": memberDetail, "totals": memberTotals, "lost": memberLost,
+// memberKeys are the keys of the members.
+var memberKeys = [memberCount]string{
+	memberAWS: "_aws", memberTime: "time", memberEvent: "event", memberBoot: "boot", memberSeq: "seq", memberPrev: "prev",
+	memberPolicy: "policy", memberVersion: "version", memberProtocol: "protocol", memberID: "id", memberClient: "client",
+	memberFunction: "function", memberOwner: "owner", memberVia: "via", memberMethod: "method", memberHost: "host",
+	memberPort: "port", memberVerdict: "verdict", memberReason: "reason", memberRule: "rule", memberLine: "line",
+	memberTicket: "ticket", memberAddresses: "addresses", memberDialed: "dialed", memberSNI: "sni",
+	memberSuppressed: "suppressed", memberBytesUp: "bytes_up", memberBytesDown: "bytes_down",
+	memberDuration: "duration_ms", memberEnded: "ended", memberType: "type", memberFunctions: "functions",
+	memberRules: "rules", memberDetail: "detail", memberTotals: "totals", memberLost: "lost",
 }
 
-// fields fills a record member by member.
-type fields struct {
-	r     *Record
-	texts [memberCount]*string
-	seen  uint64 // bits of members
-	err   error  // the first
+// order finds members by their keys. It looks first behind the one before: that
+// is where a record has it, and nearly always the only look.
+type order struct{ before member }
+
+// of returns the member of a key.
+func (o *order) of(key []byte) member {
+	for range memberCount {
+		if o.before++; o.before == memberCount {
+			o.before = memberOther
+		}
+		if string(key) == memberKeys[o.before] {
+			return o.before
+		}
+	}
+	return memberOther
 }
 
-// member takes one member. One that stands twice could be read in two ways,
-// and no record has one.
-func (f *fields) member(key, value []byte) {
-	m := memberNames[string(key)]
+// parser makes records of lines, one after the other.
+type parser struct {
+	r     Record
+	texts [memberCount]*string // of r
+	order order
+	seen  uint64              // bits of members
+	err   error               // the first
+	words *words              // nil: every text is made anew, and nothing is left out
+	last  [memberCount]string // of each member, as many are the same again
+}
+
+// newParser returns a parser that has seen nothing.
+func newParser(w *words) *parser {
+	p := &parser{words: w}
+	p.texts = textFields(&p.r)
+	return p
+}
+
+// maxWord is how long a text may be that is kept for further records.
+const maxWord = 256
+
+// words are texts that records have again and again, by their hashes: another
+// text with the same hash takes the place. Safe for concurrent use.
+type words struct {
+	seed maphash.Seed
+	kept [1 << 14]atomic.Pointer[string]
+}
+
+// of returns a text.
+func (w *words) of(text []byte) string {
+	at := &w.kept[maphash.Bytes(w.seed, text)%uint64(len(w.kept))]
+	if s := at.Load(); s != nil && *s == string(text) {
+		return *s
+	}
+	s := string(text)
+	at.Store(&s)
+	return s
+}
+
+// take takes one member. One that stands twice could be read in two ways, and
+// no record has one.
+func (p *parser) take(m member, value []byte) {
 	if m == memberOther {
 		return
 	}
-	if f.seen&(1<<m) != 0 {
-		f.fail(key, "stands twice")
+	if p.seen&(1<<m) != 0 {
+		p.fail(m, "stands twice")
 	}
-	f.seen |= 1 << m
+	p.seen |= 1 << m
 	if string(value) == "null" {
+		if required&(1<<m) != 0 {
+			p.fail(m, "is none")
+		}
 		return
 	}
-	if !f.text(m, value) && !f.count(m, value) && !f.other(m, value) {
-		f.fail(key, "has a value that no record has")
+	if !p.text(m, value) && !p.count(m, value) && !p.other(m, value) {
+		p.fail(m, "has a value that no record has")
 	}
 }
 
 // fail keeps the first error.
-func (f *fields) fail(key []byte, what string) {
-	if f.err == nil {
-		f.err = fmt.Errorf("%w: %s %s", ErrNoRecord, key, what)
+func (p *parser) fail(m member, what string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%w: %s %s", ErrNoRecord, memberKeys[m], what)
 	}
+}
+
+// end returns what the members of a line, which is an object or not, make, and
+// is ready for the next line.
+func (p *parser) end(raw []byte, object bool) (Record, error) {
+	r, seen, err := p.r, p.seen, p.err
+	p.r, p.seen, p.err, p.order = Record{}, 0, nil, order{}
+	switch {
+	case !object && valid(raw):
+		return Record{}, ErrForeign
+	case !object:
+		return Record{}, ErrNoRecord
+	case seen&(1<<memberAWS) != 0 || seen&required != required:
+		return Record{}, ErrForeign
+	case err != nil:
+		return Record{}, err
+	case r.Seq == 0 || r.Event == "" || r.Boot == "":
+		return Record{}, fmt.Errorf("%w: event, boot or seq is none", ErrNoRecord)
+	}
+	return r, nil
 }
 
 // textFields are the fields of the members that are strings, by member.
@@ -190,18 +248,28 @@ func textFields(r *Record) (of [memberCount]*string) {
 }
 
 // text takes the members that are strings.
-func (f *fields) text(m member, value []byte) bool {
-	dst := f.texts[m]
+func (p *parser) text(m member, value []byte) bool {
+	dst := p.texts[m]
 	if dst == nil || value[0] != '"' {
 		return false
 	}
-	*dst = string(unquote(value))
+	text := unquote(value)
+	switch {
+	case m == memberPrev && (len(text) != 64 || p.words != nil):
+		return len(text) == 64
+	case p.words == nil || m == memberID || len(text) > maxWord:
+		*dst = string(text)
+		return true
+	case string(text) != p.last[m]:
+		p.last[m] = p.words.of(text)
+	}
+	*dst = p.last[m]
 	return true
 }
 
 // count takes the members that are whole numbers.
-func (f *fields) count(m member, value []byte) bool {
-	r := f.r
+func (p *parser) count(m member, value []byte) bool {
+	r := &p.r
 	switch m {
 	case memberSeq:
 		return unsigned(&r.Seq, value)
@@ -245,18 +313,22 @@ func integer(dst *int, value []byte) bool {
 	return err == nil
 }
 
+func duration(dst *time.Duration, value []byte) bool {
+	ms, err := strconv.ParseFloat(string(value), 64)
+	*dst = time.Duration(ms * float64(time.Millisecond))
+	return err == nil && ms >= 0 && ms < 1e12
+}
+
 // other takes the members that are neither text nor whole numbers.
-func (f *fields) other(m member, value []byte) bool {
-	r := f.r
+func (p *parser) other(m member, value []byte) bool {
+	r := &p.r
 	switch m {
 	case memberAWS:
 		return true
 	case memberDuration:
-		ms, err := strconv.ParseFloat(string(value), 64)
-		r.Duration = time.Duration(ms * float64(time.Millisecond))
-		return err == nil && ms >= 0 && ms < 1e12
+		return duration(&r.Duration, value)
 	case memberAddresses:
-		return addresses(&r.Addresses, value)
+		return p.addresses(value)
 	case memberTotals:
 		return totals(&r.Totals, value)
 	}
@@ -272,20 +344,23 @@ func (f *fields) other(m member, value []byte) bool {
 	case memberDialed:
 		return r.Dialed.UnmarshalText(text) == nil
 	case memberSNI:
-		name := string(text)
-		r.SNI = &name
+		if p.words == nil {
+			r.SNI = new(string(text))
+		}
 		return true
 	}
 	return false
 }
 
-// addresses reads an array of IP addresses.
-func addresses(dst *[]netip.Addr, value []byte) bool {
+// addresses takes an array of IP addresses.
+func (p *parser) addresses(value []byte) bool {
 	s, good := scanner{b: value}, true
 	ok := s.array(func(one []byte) {
 		var a netip.Addr
 		good = good && one[0] == '"' && a.UnmarshalText(unquote(one)) == nil
-		*dst = append(*dst, a)
+		if p.words == nil {
+			p.r.Addresses = append(p.r.Addresses, a)
+		}
 	}, maxDepth)
 	return ok && good
 }

@@ -1,6 +1,9 @@
 package evidence
 
-import "runtime"
+import (
+	"hash/maphash"
+	"runtime"
+)
 
 // Verifier follows the records of all boots. Make one with NewVerifier. It is
 // not safe for concurrent use.
@@ -23,6 +26,9 @@ type Verifier struct {
 	runs    int  // of all boots
 	room    int  // for runs
 	crowded bool // there was no room for a run
+
+	each  func(file string, r *Record, err error) // nil: no records are wanted
+	words *words                                  // of the records
 }
 
 // NewVerifier returns a Verifier that has seen nothing.
@@ -36,6 +42,14 @@ func (v *Verifier) Expect(files []string) {
 	for _, name := range files {
 		v.file(name)
 	}
+}
+
+// Records lets each have what Parse makes of every line, in order; call it before
+// the first Add. each is called while Add and Result run, some lines later, and
+// may keep what it is given but for r itself. It is cheaper than to parse beside,
+// also because Prev, Addresses and SNI are checked and left out.
+func (v *Verifier) Records(each func(file string, r *Record, err error)) {
+	v.each, v.words = each, &words{seed: maphash.MakeSeed()}
 }
 
 // file returns the index of a file.
@@ -68,6 +82,9 @@ func (v *Verifier) fresh() *batch {
 		b, v.free = v.free[n-1], v.free[:n-1]
 	}
 	b.done = make(chan struct{})
+	if v.each != nil && b.parser == nil {
+		b.parser = newParser(v.words)
+	}
 	return b
 }
 
@@ -89,6 +106,9 @@ func (v *Verifier) receive() {
 	<-b.done
 	for i := range b.facts {
 		v.follow(&b.facts[i])
+	}
+	for i := range b.records {
+		v.each(v.files[b.facts[i].at.file].Name, &b.records[i].record, b.records[i].err)
 	}
 	b.reset()
 	v.free = append(v.free, b)

@@ -2,7 +2,6 @@ package report
 
 import (
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
@@ -22,7 +21,8 @@ type attempt struct {
 	row    *row
 	source netip.Addr
 	method string
-	target string // where the row does not tell targets apart
+	host   string // and port: where the row does not tell them apart
+	port   uint16
 }
 
 // attempts tells repeats from new attempts.
@@ -35,7 +35,7 @@ type attempts struct {
 func (a *attempts) begins(w *row, r *evidence.Record) bool {
 	at := attempt{row: w, source: address(r.Client), method: r.Method}
 	if w.table == tableCaller {
-		at.target = r.Host + ":" + strconv.Itoa(int(r.Port))
+		at.host, at.port = r.Host, r.Port
 	}
 	before, known := a.last[at]
 	if !known {

@@ -11,7 +11,7 @@ import (
 
 // chart is one drawing of the HTML page, laid out in whole pixels.
 type chart struct {
-	id, Title     string
+	Title         string
 	Width, Height int
 	Bars          []bar
 	Labels        []label
@@ -111,7 +111,7 @@ func series(all []bucket) []string {
 func (b *Builder) refusalsSection(groups []*group) section {
 	all, hours := b.buckets()
 	reasons := series(all)
-	over := grid{id: "refusals_over_time", caption: "Refusals per " + spanText(hours), empty: "Nothing was refused in the period.",
+	over := grid{id: "refusals_over_time", Caption: "Refusals per " + spanText(hours), Empty: "Nothing was refused in the period.",
 		columns: columns("time", "From", "requests", "Requests", "by_reason", "By reason")}
 	for _, one := range all {
 		if one.sum == 0 {
@@ -125,27 +125,27 @@ func (b *Builder) refusalsSection(groups []*group) section {
 		}
 		over.rows = append(over.rows, []cell{at(one.start), num(one.sum), text(strings.Join(by, ", "))})
 	}
-	s := section{id: "refusals", title: "Refusals", depth: 2, tables: []grid{over},
-		notes: []string{"Requests and DNS questions that were refused, callers that were not identified included; requests for a credential (challenged) are not."}}
+	s := section{ID: "refusals", Title: "Refusals", Tables: []grid{over},
+		Notes: []string{"Requests and DNS questions that were refused, callers that were not identified included; requests for a credential (challenged) are not."}}
 	if len(all) > 0 {
-		s.charts = append(s.charts, timeChart(all, reasons, hours))
+		s.Charts = append(s.Charts, timeChart(all, reasons, hours))
 	}
 	top := topDestinations(groups)
-	hosts := grid{id: "top_refused", caption: "Destinations that were refused most, over all functions", empty: "None.",
+	hosts := grid{id: "top_refused", Caption: "Destinations that were refused most, over all functions", Empty: "None.",
 		columns: columns("host", "Host", "port", "Port", "requests", "Requests")}
 	for _, t := range top {
 		hosts.rows = append(hosts.rows, []cell{text(t.host), some(t.port), num(t.requests)})
 	}
-	s.tables = append(s.tables, hosts)
+	s.Tables = append(s.Tables, hosts)
 	if len(top) > 0 {
-		s.charts = append(s.charts, hostChart(top))
+		s.Charts = append(s.Charts, hostChart(top))
 	}
 	return s
 }
 
 // timeChart draws one stacked bar for each bucket.
 func timeChart(all []bucket, reasons []string, hours int64) chart {
-	c := chart{id: "over-time", Title: "Refusals per " + spanText(hours) + " by reason", Width: chartWidth, Height: plotHeight + 60}
+	c := chart{Title: "Refusals per " + spanText(hours) + " by reason", Width: chartWidth, Height: plotHeight + 60}
 	most := uint64(1)
 	for _, one := range all {
 		most = max(most, one.sum)
@@ -203,31 +203,32 @@ type goal struct {
 
 // topDestinations returns the destinations with the most refusals.
 func topDestinations(groups []*group) []goal {
-	type place struct {
-		host string
-		port uint16
-	}
-	sums := map[place]uint64{}
+	sums := map[goal]uint64{} // of goals without requests
 	for _, g := range groups {
 		for _, w := range g.rows {
 			if w.table == tableRefused {
-				sums[place{w.host, w.port}] += w.requests
+				sums[goal{host: w.host, port: w.port}] += w.requests
 			}
 		}
 	}
-	all := make([]goal, 0, len(sums))
-	for p, n := range sums {
-		all = append(all, goal{p.host, p.port, n})
+	var top []goal
+	for g, n := range sums {
+		if len(top) == topHosts && n < top[topHosts-1].requests {
+			continue
+		}
+		g.requests = n
+		top = append(top, g)
+		slices.SortFunc(top, func(a, b goal) int {
+			return cmp.Or(cmp.Compare(b.requests, a.requests), strings.Compare(a.host, b.host), cmp.Compare(a.port, b.port))
+		})
+		top = top[:min(len(top), topHosts)]
 	}
-	slices.SortFunc(all, func(a, b goal) int {
-		return cmp.Or(cmp.Compare(b.requests, a.requests), strings.Compare(a.host, b.host), cmp.Compare(a.port, b.port))
-	})
-	return all[:min(len(all), topHosts)]
+	return top
 }
 
 // hostChart draws one bar for each destination.
 func hostChart(top []goal) chart {
-	c := chart{id: "top", Title: "Destinations that were refused most", Width: chartWidth, Height: len(top)*barHeight + 10}
+	c := chart{Title: "Destinations that were refused most", Width: chartWidth, Height: len(top)*barHeight + 10}
 	for i, t := range top {
 		name := visible(t.host) + ":" + strconv.Itoa(int(t.port))
 		short := []rune(name)

@@ -9,9 +9,9 @@ type control struct{ name, asks, shows, silent string }
 func (b *Builder) controlsSection(groups []*group, v verification) section {
 	g := grid{id: "controls", columns: columns("control", "Control", "asks", "What it asks for, in short", "shows", "What this evidence shows", "silent", "What it does not show")}
 	for _, c := range b.controls(groups, v) {
-		g.rows = append(g.rows, words(c.name, c.asks, c.shows, c.silent))
+		g.rows = append(g.rows, []cell{word(c.name), word(c.asks), word(c.shows), word(c.silent)})
 	}
-	return section{id: "controls", title: "What this shows of some controls", depth: 2, tables: []grid{g}, notes: []string{
+	return section{ID: "controls", Title: "What this shows of some controls", Tables: []grid{g}, Notes: []string{
 		"This table says what the records show and where they are silent. It is no statement that a control is met: that is for whoever assesses it, with the texts themselves, which are shortened here.",
 	}}
 }

@@ -5,7 +5,6 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 )
@@ -49,21 +48,21 @@ const (
 	tableCount
 )
 
-// key is what the rows of one function tell apart. Which fields are set depends
-// on the table.
+// manner is what rows of many destinations have in common. Which fields are set
+// depends on the table.
+type manner struct {
+	table                                                 table
+	event, protocol, verdict, reason, rule, ticket, qtype string
+	line                                                  int
+}
+
+// key is what the rows of one function tell apart. Callers that are no function
+// have a source and no destination. It is small: there may be a million.
 type key struct {
-	table    table
-	event    string
-	protocol string
-	host     string
-	port     uint16
-	verdict  string
-	reason   string
-	rule     string
-	line     int
-	ticket   string
-	qtype    string
-	source   netip.Addr
+	*manner
+	host   string
+	port   uint16
+	source netip.Addr
 }
 
 // row is what was counted of one key.
@@ -73,7 +72,7 @@ type row struct {
 	suppressed         uint64 // of requests
 	afterOpen          uint64 // of requests: had been opened, or let through, before
 	bytesUp, bytesDown int64
-	first, last        time.Time
+	first, last        moment
 	policies           []string // in force, in the order of their first records; a few
 	morePolicies       bool     // there were further ones
 }
@@ -82,19 +81,15 @@ type row struct {
 type group struct {
 	who
 	rows       map[key]*row
+	recent     [16]*row // of rows, by the hash of the host, and the table
 	more       [tableCount]rest
 	sizes      [tableCount]int
 	via        map[string]uint64 // requests by how the caller was known
-	challenged uint64
 	suppressed uint64
 }
 
 // rest is what goes beyond the rows of one table.
 type rest struct{ rows, requests uint64 }
-
-// opened is a request that is open. counted says that it was opened in the
-// period.
-type opened struct{ counted bool }
 
 // use is what became of one rule.
 type use struct {
@@ -106,8 +101,6 @@ type use struct {
 // Add takes one line. Its error is always nil, so that it fits evidence.Read.
 func (b *Builder) Add(l evidence.Line) error {
 	b.verifier.Add(l)
-	r, err := evidence.Parse(l.Raw)
-	b.add(l.File, &r, err)
 	return nil
 }
 
@@ -137,13 +130,7 @@ func (b *Builder) add(file string, r *evidence.Record, err error) {
 		b.request(r, again)
 	case eventClosed:
 		b.closed(r)
-	default:
-		return
 	}
-	if b.sums.events[r.Event] == nil {
-		b.sums.events[r.Event] = map[string]uint64{}
-	}
-	b.sums.events[r.Event][orNone(r.Reason)] += r.Count()
 }
 
 // orNone returns the word of totals for a reason.
@@ -160,18 +147,19 @@ func (b *Builder) follow(r *evidence.Record, in bool) (again bool) {
 	if r.ID == "" {
 		return false
 	}
-	was, open := b.open[r.ID]
+	id := maphash.String(b.seed, r.ID)
+	counted, open := b.open[id]
 	switch r.Event {
 	case eventOpened:
 		if !open && len(b.open) < maxOpen {
-			b.open[r.ID] = opened{counted: in}
+			b.open[id] = in
 		}
 	case eventClosed, eventRefused:
 		if open {
-			delete(b.open, r.ID)
+			delete(b.open, id)
 		}
 	}
-	return open && was.counted && in
+	return counted
 }
 
 // request counts a record that begins or ends the decision about a request.
@@ -180,9 +168,6 @@ func (b *Builder) request(r *evidence.Record, again bool) {
 	g.suppressed += n - 1
 	b.sums.Suppressed += n - 1
 	t := b.sums.add(r, again)
-	if r.Event == eventChallenged {
-		g.challenged += n
-	}
 	if deniesAccess(r) {
 		b.refusal(r, n)
 	}
@@ -190,10 +175,10 @@ func (b *Builder) request(r *evidence.Record, again bool) {
 		g.via[orNone(r.Via)] += n
 	}
 	b.used(r, n)
-	k := keyOf(t, r)
-	w := b.row(g, k)
+	m, k := keyOf(t, r)
+	w := b.row(g, m, k)
 	if w == nil {
-		g.more[k.table].requests += n
+		g.more[m.table].requests += n
 		return
 	}
 	w.requests += n
@@ -204,7 +189,7 @@ func (b *Builder) request(r *evidence.Record, again bool) {
 	if b.attempts.begins(w, r) {
 		w.attempts++
 	}
-	w.see(r)
+	b.see(w, r)
 }
 
 // add adds a record to the sums, and returns which table is for its kind.
@@ -250,28 +235,30 @@ func (b *Builder) closed(r *evidence.Record) {
 	if r.Verdict == verdictReport {
 		t = tableReported
 	}
-	w := b.row(b.group(r), keyOf(t, r))
+	m, k := keyOf(t, r)
+	w := b.row(b.group(r), m, k)
 	if w == nil {
 		return
 	}
 	w.bytesUp += max(r.BytesUp, 0)
 	w.bytesDown += max(r.BytesDown, 0)
-	w.see(r)
+	b.see(w, r)
 }
 
-// keyOf returns what the rows of a table tell apart. Who is no function has no
-// destinations of its own: what counts is where the request came from.
-func keyOf(t table, r *evidence.Record) key {
-	k := key{table: t, protocol: r.Protocol, reason: r.Reason}
+// keyOf returns what the rows of a table tell apart; the manner stands beside the
+// key. Who is no function has no destinations of its own: what counts is where
+// the request came from.
+func keyOf(t table, r *evidence.Record) (manner, key) {
+	m := manner{table: t, protocol: r.Protocol, reason: r.Reason}
 	if t == tableCaller || t == tableRefused && r.Function == "" {
-		k.table, k.event, k.source = tableCaller, r.Event, address(r.Client)
-		return k
+		m.table, m.event = tableCaller, r.Event
+		return m, key{source: address(r.Client)}
 	}
-	k.host, k.port, k.verdict, k.qtype = r.Host, r.Port, r.Verdict, r.Type
+	m.verdict, m.qtype = r.Verdict, r.Type
 	if t != tableRefused {
-		k.rule, k.line, k.ticket = r.Rule, r.Line, r.Ticket
+		m.rule, m.line, m.ticket = r.Rule, r.Line, r.Ticket
 	}
-	return k
+	return m, key{host: r.Host, port: r.Port}
 }
 
 // group returns the group of a record's function.
@@ -291,14 +278,26 @@ func (b *Builder) group(r *evidence.Record) *group {
 	return g
 }
 
-// row returns the row of a key; nil where the table has no room for another.
-func (b *Builder) row(g *group, k key) *row {
-	if w := g.rows[k]; w != nil {
+// row returns the row of a manner and a key; nil where the table has no room for
+// another.
+func (b *Builder) row(g *group, m manner, k key) *row {
+	recent := &g.recent[(maphash.String(b.seed, k.host)+uint64(m.table))%uint64(len(g.recent))]
+	if w := *recent; w != nil && w.host == k.host && w.port == k.port && w.source == k.source && *w.manner == m {
 		return w
 	}
-	if g.sizes[k.table] >= b.opt.MaxRows || b.rows >= maxAllRows {
-		b.beyond(g, k)
+	if k.manner = b.manners[m]; k.manner != nil {
+		if w := g.rows[k]; w != nil {
+			*recent = w
+			return w
+		}
+	}
+	if g.sizes[m.table] >= b.opt.MaxRows || b.rows >= maxAllRows {
+		b.beyond(g, m, k)
 		return nil
+	}
+	if k.manner == nil {
+		k.manner = new(m)
+		b.manners[m] = k.manner
 	}
 	w := &row{key: k}
 	g.rows[k] = w
@@ -309,27 +308,35 @@ func (b *Builder) row(g *group, k key) *row {
 
 // beyond counts a destination that has no row, once. An attacker makes up hosts:
 // of these a hash is kept, and of no more than maxDistinct.
-func (b *Builder) beyond(g *group, k key) {
+func (b *Builder) beyond(g *group, m manner, k key) {
 	type one struct {
 		who
+		manner
 		key
 	}
-	h := maphash.Comparable(b.seed, one{g.who, k})
+	k.manner = nil
+	h := maphash.Comparable(b.seed, one{g.who, m, k})
 	if _, seen := b.distinct[h]; seen || len(b.distinct) >= maxDistinct {
 		return
 	}
 	b.distinct[h] = struct{}{}
-	g.more[k.table].rows++
+	g.more[m.table].rows++
 }
 
 // maxPolicies is how many policies a row names.
 const maxPolicies = 3
 
-// see notes when and under which policy a row was met.
-func (w *row) see(r *evidence.Record) {
+// see notes when and under which policy a row was met. Rows of one policy, which
+// are nearly all, share the list that names it.
+func (b *Builder) see(w *row, r *evidence.Record) {
 	period(&w.first, &w.last, r.Time)
 	switch {
 	case slices.Contains(w.policies, r.Policy):
+	case w.policies == nil:
+		if len(b.alone) == 0 || b.alone[0] != r.Policy {
+			b.alone = []string{r.Policy}
+		}
+		w.policies = b.alone
 	case len(w.policies) < maxPolicies:
 		w.policies = append(w.policies, r.Policy)
 	default:

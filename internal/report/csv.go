@@ -18,15 +18,15 @@ func (d *document) csv(out io.Writer) error {
 		return err
 	}
 	facts := grid{id: "report", columns: columns("name", "", "value", "")}
-	for _, f := range d.facts {
-		facts.rows = append(facts.rows, []cell{word(f.key), f.value})
+	for _, f := range d.Facts {
+		facts.rows = append(facts.rows, []cell{word(f.key), f.Value})
 	}
 	if err := facts.csv(w, header); err != nil {
 		return err
 	}
-	for i := range d.sections {
-		for k := range d.sections[i].tables {
-			if err := d.sections[i].tables[k].csv(w, header); err != nil {
+	for i := range d.Sections {
+		for k := range d.Sections[i].Tables {
+			if err := d.Sections[i].Tables[k].csv(w, header); err != nil {
 				return err
 			}
 		}
@@ -39,8 +39,8 @@ func (d *document) csv(out io.Writer) error {
 func (d *document) header() []string {
 	header := []string{"section", "name", "value"}
 	seen := map[string]bool{}
-	for _, s := range d.sections {
-		for _, g := range s.tables {
+	for _, s := range d.Sections {
+		for _, g := range s.Tables {
 			for _, c := range g.columns {
 				if !seen[c.key] {
 					seen[c.key] = true
@@ -59,10 +59,10 @@ func (g *grid) csv(w *csv.Writer, header []string) error {
 		place[i] = slices.Index(header, c.key)
 	}
 	line := make([]string, len(header))
-	for _, row := range g.rows {
+	for i := range g.Size() {
 		line[0] = g.id
-		for i := range row {
-			line[place[i]] = inCSV(row[i])
+		for k, c := range g.row(i) {
+			line[place[k]] = inCSV(c)
 		}
 		if err := w.Write(line); err != nil {
 			return err
@@ -83,7 +83,7 @@ func inCSV(c cell) string {
 		return c.text
 	}
 	s := visible(c.text)
-	if !strings.ContainsAny(s, "=+-@＝＋－＠") {
+	if !strings.ContainsAny(s, `;,|"'`) && strings.IndexAny(strings.TrimLeft(s, " "), "=+-@＝＋－＠") != 0 {
 		return s // nearly always, and cheaper than the expression
 	}
 	return formula.ReplaceAllString(s, "$1$2'$3")

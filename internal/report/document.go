@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strconv"
 )
@@ -37,8 +38,7 @@ func ParseFormat(s string) (Format, error) {
 
 // Report is what was counted, ready to be written in any format.
 type Report struct {
-	doc  document
-	sums sums
+	doc document
 	// Whole tells whether internal/evidence found nothing amiss.
 	Whole bool
 }
@@ -57,48 +57,44 @@ func (r *Report) Write(w io.Writer, f Format) error {
 	}
 }
 
-// Requests returns how many requests the report counts.
-func (r *Report) Requests() uint64 { return r.sums.Requests() }
-
-// Totals returns what the report counts by event and reason ("none" where
-// there is none), as heartbeats of the records do. The caller must not change it.
-func (r *Report) Totals() map[string]map[string]uint64 { return r.sums.events }
-
 // document is a report without a format: the formats write the same document, so
-// they cannot disagree.
+// they cannot disagree. Fields and methods with capitals are for the page's
+// template.
 type document struct {
-	title    string
-	facts    []fact // what stands on top
-	whole    bool
-	sections []section
+	Title    string
+	Facts    []fact // what stands on top
+	Whole    bool
+	Sections []section
 }
 
-// fact is a name and a value. A fact with a key is in the CSV too.
+// fact is a name and a value, and the name in the CSV.
 type fact struct {
-	name  string
-	value cell
+	Name  string
+	Value cell
 	key   string
 }
 
 // section is a heading and what stands below it.
 type section struct {
-	id     string // an anchor; of letters, digits and dashes
-	title  string
+	ID     string // an anchor; of letters, digits and dashes
+	Title  string
 	of     cell // whom it is about, behind the title; empty: nobody
-	depth  int  // 2, or 3 for what belongs to the section before
-	notes  []string
-	charts []chart
-	tables []grid
+	Notes  []string
+	Charts []chart
+	Tables []grid
 }
 
 // grid is one table.
 type grid struct {
 	id      string // the section column of CSV
-	caption string // "": none
+	Caption string // "": none
 	columns []column
-	rows    [][]cell
-	summed  bool   // the last row sums up what has no row of its own
-	empty   string // what is said where there are no rows
+	counted []*row            // rows that are made when they are written: there may be a million
+	cells   func(*row) []cell // makes them
+	rows    [][]cell          // behind them
+	summed  bool              // the last row sums up what has no row of its own
+	Empty   string            // what is said where there are no rows
+	Note    string            // of read: what is said of rows that people are not shown
 }
 
 // column is one column of a grid.
@@ -117,37 +113,48 @@ func columns(pairs ...string) []column {
 	return all
 }
 
+// Size returns how many rows there are.
+func (g *grid) Size() int { return len(g.counted) + len(g.rows) }
+
+// row returns one row.
+func (g *grid) row(i int) []cell {
+	if i < len(g.counted) {
+		return g.cells(g.counted[i])
+	}
+	return g.rows[i-len(g.counted)]
+}
+
+// numbers tells whether a column is of numbers.
+func (g *grid) numbers(column int) bool { return g.Size() > 0 && g.row(0)[column].kind == number }
+
 // maxRead is how many rows of a table people are shown. The CSV has all.
 const maxRead = 1_000
 
-// read returns the rows that people are shown, and what is said of the others.
-func (g *grid) read() (rows [][]cell, note string) {
-	if len(g.rows) <= maxRead+1 {
-		return g.rows, ""
-	}
-	rows, rest := slices.Clone(g.rows[:maxRead]), g.rows[maxRead:]
-	if g.summed {
-		rows, rest = append(rows, rest[len(rest)-1]), rest[:len(rest)-1]
-	}
-	note = "Left out here are " + count(len(rest)) + " more rows"
-	if at := slices.IndexFunc(g.columns, func(c column) bool { return c.key == "requests" }); at >= 0 {
-		sum := uint64(0)
-		for _, row := range rest {
-			n, _ := strconv.ParseUint(row[at].text, 10, 64) // of num, so it is a number
-			sum += n
+// read gives the rows that people are shown, and then sets the Note.
+func (g *grid) read() iter.Seq[[]cell] {
+	return func(yield func([]cell) bool) {
+		left, sum := 0, uint64(0)
+		at := slices.IndexFunc(g.columns, func(c column) bool { return c.key == "requests" })
+		for i := range g.Size() {
+			row := g.row(i)
+			if g.Size() <= maxRead+1 || i < maxRead || g.summed && i == g.Size()-1 {
+				if !yield(row) {
+					return
+				}
+				continue
+			}
+			if left++; at >= 0 {
+				n, _ := strconv.ParseUint(row[at].text, 10, 64) // of num, so it is a number
+				sum += n
+			}
 		}
-		note += " with " + several(sum, "request")
-	}
-	return rows, note + ". The CSV has them."
-}
-
-// shown returns the indexes of the columns that are not for CSV alone.
-func (g *grid) shown() []int {
-	var all []int
-	for i, c := range g.columns {
-		if !c.flat {
-			all = append(all, i)
+		if left == 0 {
+			return
 		}
+		g.Note = "Left out here are " + count(left) + " more rows"
+		if at >= 0 {
+			g.Note += " with " + several(sum, "request")
+		}
+		g.Note += ". The CSV has them."
 	}
-	return all
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
+	"iter"
 	"strings"
 )
 
@@ -20,84 +21,52 @@ func (d *document) html(out io.Writer) error {
 		return err
 	}
 	w := bufio.NewWriter(out)
-	if err := t.Execute(w, d.view()); err != nil {
+	if err := t.Execute(w, d); err != nil {
 		return err
 	}
 	return w.Flush()
-}
-
-// pageView is the document as the template wants it.
-type pageView struct {
-	Title    string
-	Whole    bool
-	Facts    []factView
-	Sections []sectionView
-}
-
-type factView struct {
-	Name  string
-	Value cellView
-}
-
-type sectionView struct {
-	ID, Title string
-	Of        string
-	Notes     []string
-	Charts    []chart
-	Tables    []tableView
-}
-
-type tableView struct {
-	Caption, Empty string
-	Note           string
-	Head           []cellView
-	Rows           [][]cellView
 }
 
 // cellView is a cell with the class of its kind: f for foreign text, n for a
 // number, t for a time.
 type cellView struct{ Text, Class string }
 
-// view makes the page of a document.
-func (d *document) view() pageView {
-	v := pageView{Title: d.title, Whole: d.whole}
-	for _, f := range d.facts {
-		v.Facts = append(v.Facts, factView{f.name, f.value.view()})
-	}
-	for _, s := range d.sections {
-		one := sectionView{ID: s.id, Title: s.title, Of: visible(s.of.text), Notes: s.notes, Charts: s.charts}
-		for i := range s.tables {
-			one.Tables = append(one.Tables, s.tables[i].view())
-		}
-		v.Sections = append(v.Sections, one)
-	}
-	return v
-}
+// Of returns whom a section is about.
+func (s *section) Of() string { return visible(s.of.text) }
 
-// view makes the page's table of a grid.
-func (g *grid) view() tableView {
-	rows, note := g.read()
-	v := tableView{Caption: g.caption, Empty: g.empty, Note: note, Rows: make([][]cellView, 0, len(rows))}
-	shown := g.shown()
-	for _, i := range shown {
+// Head returns the headings of the columns.
+func (g *grid) Head() (head []cellView) {
+	for i, c := range g.columns {
 		class := ""
-		if len(g.rows) > 0 && g.rows[0][i].kind == number {
+		if g.numbers(i) {
 			class = "n"
 		}
-		v.Head = append(v.Head, cellView{g.columns[i].title, class})
-	}
-	for _, row := range rows {
-		cells := make([]cellView, 0, len(shown))
-		for _, i := range shown {
-			cells = append(cells, row[i].view())
+		if !c.flat {
+			head = append(head, cellView{c.title, class})
 		}
-		v.Rows = append(v.Rows, cells)
 	}
-	return v
+	return head
 }
 
-// view makes the page's cell.
-func (c cell) view() cellView {
+// Rows gives the rows that people are shown, and then sets the Note.
+func (g *grid) Rows() iter.Seq[[]cellView] {
+	return func(yield func([]cellView) bool) {
+		for row := range g.read() {
+			cells := make([]cellView, 0, len(row))
+			for i, c := range g.columns {
+				if !c.flat {
+					cells = append(cells, row[i].View())
+				}
+			}
+			if !yield(cells) {
+				return
+			}
+		}
+	}
+}
+
+// View returns the cell as the page has it.
+func (c cell) View() cellView {
 	switch {
 	case c.text == "":
 		return cellView{"–", ""}

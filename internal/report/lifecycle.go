@@ -30,7 +30,7 @@ type boot struct {
 
 // span is from when to when something was met, and how often.
 type span struct {
-	first, last time.Time
+	first, last moment
 	requests    uint64
 }
 
@@ -143,6 +143,6 @@ func inOrder(all []change) []change {
 // sortedSpans returns the names of spans by their first record.
 func sortedSpans(all map[string]*span) []string {
 	return slices.SortedFunc(maps.Keys(all), func(a, b string) int {
-		return cmp.Or(all[a].first.Compare(all[b].first), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(all[a].first, all[b].first), cmp.Compare(a, b))
 	})
 }

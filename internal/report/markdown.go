@@ -10,12 +10,12 @@ import (
 // markdown writes the document in GitHub's dialect.
 func (d *document) markdown(out io.Writer) error {
 	w := bufio.NewWriter(out)
-	fmt.Fprintf(w, "# %s\n\n", d.title)
-	for _, f := range d.facts {
-		fmt.Fprintf(w, "- %s: %s\n", f.name, inMarkdown(f.value))
+	fmt.Fprintf(w, "# %s\n\n", d.Title)
+	for _, f := range d.Facts {
+		fmt.Fprintf(w, "- %s: %s\n", f.Name, inMarkdown(f.Value))
 	}
-	for i := range d.sections {
-		d.sections[i].markdown(w)
+	for i := range d.Sections {
+		d.Sections[i].markdown(w)
 	}
 	return w.Flush()
 }
@@ -23,51 +23,59 @@ func (d *document) markdown(out io.Writer) error {
 // markdown writes one section. The charts are left out: the tables have their
 // numbers.
 func (s *section) markdown(w *bufio.Writer) {
-	fmt.Fprintf(w, "\n%s %s", strings.Repeat("#", s.depth), s.title)
+	fmt.Fprintf(w, "\n## %s", s.Title)
 	if s.of.text != "" {
 		fmt.Fprintf(w, " %s", inMarkdown(s.of))
 	}
 	w.WriteString("\n")
-	for _, note := range s.notes {
+	for _, note := range s.Notes {
 		fmt.Fprintf(w, "\n%s\n", note)
 	}
-	for i := range s.tables {
-		s.tables[i].markdown(w)
+	for i := range s.Tables {
+		s.Tables[i].markdown(w)
 	}
 }
 
 // markdown writes one table.
 func (g *grid) markdown(w *bufio.Writer) {
 	w.WriteString("\n")
-	if g.caption != "" {
-		fmt.Fprintf(w, "**%s**\n\n", g.caption)
+	if g.Caption != "" {
+		fmt.Fprintf(w, "**%s**\n\n", g.Caption)
 	}
-	if len(g.rows) == 0 {
-		fmt.Fprintf(w, "%s\n", g.empty)
+	if g.Size() == 0 {
+		fmt.Fprintf(w, "%s\n", g.Empty)
 		return
 	}
-	shown := g.shown()
 	rule := "|"
-	for _, i := range shown {
-		fmt.Fprintf(w, "| %s ", g.columns[i].title)
-		if g.rows[0][i].kind == number {
+	for i, c := range g.columns {
+		switch {
+		case c.flat:
+			continue
+		case g.numbers(i):
 			rule += "---:|"
-		} else {
+		default:
 			rule += "---|"
 		}
+		w.WriteString("| " + c.title + " ")
 	}
 	fmt.Fprintf(w, "|\n%s\n", rule)
-	rows, note := g.read()
-	for _, row := range rows {
-		for _, i := range shown {
-			fmt.Fprintf(w, "| %s ", inMarkdown(row[i]))
+	for row := range g.read() {
+		for i, c := range g.columns {
+			if !c.flat {
+				w.WriteString("| ")
+				w.WriteString(inMarkdown(row[i]))
+				w.WriteString(" ")
+			}
 		}
 		w.WriteString("|\n")
 	}
-	if note != "" {
-		fmt.Fprintf(w, "\n%s\n", note)
+	if g.Note != "" {
+		fmt.Fprintf(w, "\n%s\n", g.Note)
 	}
 }
+
+// inSpan shows what ends a code span or a column.
+var inSpan = strings.NewReplacer("`", `\u{60}`, "|", `\u{7c}`)
 
 // inMarkdown returns a cell as it stands in a table. Foreign text is a code span,
 // in which nothing has a meaning: no link, no HTML, no emphasis, no mention of a
@@ -78,7 +86,7 @@ func inMarkdown(c cell) string {
 	case c.text == "":
 		return "–"
 	case c.kind == foreign:
-		return "`" + strings.NewReplacer("`", `\u{60}`, "|", `\u{7c}`).Replace(visible(c.text)) + "`"
+		return "`" + inSpan.Replace(visible(c.text)) + "`"
 	case c.kind == number:
 		return grouped(c.text)
 	default:

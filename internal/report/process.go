@@ -25,11 +25,17 @@ func (b *Builder) verification() verification {
 		v.verdict = "whole"
 	}
 	v.verdict += ": " + several(res.Records, "record") + " of " + several(uint64(len(res.Boots)), "boot")
-	if open := withoutEnd(res.Boots); open > 0 {
+	open := 0
+	for _, boot := range res.Boots {
+		if boot.Tail != nil {
+			open++
+		}
+	}
+	if open > 0 {
 		v.verdict += ", of which " + count(open) + " without a record of the end"
 	}
 	found := grid{
-		id: "findings", caption: "Findings", empty: "None.",
+		id: "findings", Caption: "Findings", Empty: "None.",
 		columns: columns("boot", "Boot", "kind", "Kind", "from_seq", "From seq", "to_seq", "To seq", "source", "Source", "line_number", "Line", "detail", "What it is"),
 	}
 	add := func(boot string, all []evidence.Finding) {
@@ -46,13 +52,13 @@ func (b *Builder) verification() verification {
 		}
 	}
 	add("", res.Findings)
-	v.section = section{id: "verification", title: "Verification", depth: 2, tables: []grid{found}, notes: []string{
+	v.section = section{ID: "verification", Title: "Verification", Tables: []grid{found}, Notes: []string{
 		"The records are " + v.verdict + ". That is about all that was read, and not only about the period.",
 		"Each record has a number and the hash of the one before, and heartbeats repeat the totals. So what is changed, removed, moved or added between two records shows. " +
 			"It does not show what is cut off behind the last record of a boot, a boot that is removed whole, or the work of someone who can write all of a file and makes the chain anew: compare the last hashes below with copies that were kept elsewhere.",
 	}}
 	if !v.whole {
-		v.section.notes = append(v.section.notes, "The counts of this report are of the records as they stand: what is missing is not in them, and what stands twice is counted twice.")
+		v.section.Notes = append(v.section.Notes, "The counts of this report are of the records as they stand: what is missing is not in them, and what stands twice is counted twice.")
 	}
 	return v
 }
@@ -65,16 +71,6 @@ func several(n uint64, thing string) string {
 	return count(n) + " " + thing + "s"
 }
 
-// withoutEnd counts the boots of which the end may be missing.
-func withoutEnd(boots []evidence.Boot) (n int) {
-	for _, b := range boots {
-		if b.Tail != nil {
-			n++
-		}
-	}
-	return n
-}
-
 // seq makes a cell of a record's number, empty for none.
 func seq(n uint64) cell {
 	if n == 0 {
@@ -84,10 +80,10 @@ func seq(n uint64) cell {
 }
 
 // bootsSection is the lives of the processes.
-func (b *Builder) bootsSection() section {
-	g := grid{id: "boots", empty: "There are no records.", columns: columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
+func (b *Builder) bootsSection(all []evidence.Boot) section {
+	g := grid{id: "boots", Empty: "There are no records.", columns: columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
 		"start", "Start", "end", "End", "records", "Records", "lost", "Lost", "suppressed", "Suppressed", "last_hash", "Last hash")}
-	for _, v := range b.verifier.Result().Boots {
+	for _, v := range all {
 		known := b.stream.boots[v.Boot]
 		if known == nil {
 			known = &boot{}
@@ -101,7 +97,7 @@ func (b *Builder) bootsSection() section {
 			num(known.suppressed), text(v.LastHash),
 		})
 	}
-	return section{id: "boots", title: "Starts and stops", depth: 2, tables: []grid{g}, notes: []string{
+	return section{ID: "boots", Title: "Starts and stops", Tables: []grid{g}, Notes: []string{
 		"One row for each process that wrote records, over all that was read. Lost are events without a record, because the output failed and the policy said to go on (on_failure: count); " +
 			"suppressed are events that are summed up in the record of another.",
 	}}
@@ -121,13 +117,13 @@ func ending(v evidence.Boot) string {
 
 // policySection is which policy was in force, and how that changed.
 func (b *Builder) policySection() section {
-	force := grid{id: "policies", caption: "Policies in the records of the period", empty: "No record of the period names one.",
+	force := grid{id: "policies", Caption: "Policies in the records of the period", Empty: "No record of the period names one.",
 		columns: columns("policy", "Policy", "first_seen", "First record", "last_seen", "Last record", "requests", "Requests")}
 	for _, name := range sortedSpans(b.stream.policies) {
 		s := b.stream.policies[name]
-		force.rows = append(force.rows, []cell{text(name), at(s.first), at(s.last), num(s.requests)})
+		force.rows = append(force.rows, []cell{text(name), at(s.first.time()), at(s.last.time()), num(s.requests)})
 	}
-	changes := grid{id: "changes", caption: "Changes", empty: "There were none in the period.",
+	changes := grid{id: "changes", Caption: "Changes", Empty: "There were none in the period.",
 		columns: columns("time", "Time", "event", "Event", "policy", "Policy in force", "functions", "Functions", "rules", "Rules", "boot", "Boot", "version", "Version", "detail", "Detail")}
 	for _, c := range inOrder(b.stream.changes) {
 		changes.rows = append(changes.rows, []cell{
@@ -135,64 +131,64 @@ func (b *Builder) policySection() section {
 			text(strings.ReplaceAll(c.detail, "\n", "; ")),
 		})
 	}
-	s := section{id: "policy", title: "Policy", depth: 2, tables: []grid{force, changes}, notes: []string{
+	s := section{ID: "policy", Title: "Policy", Tables: []grid{force, changes}, Notes: []string{
 		"A policy is named by the first 12 digits of the SHA-256 of its file and the files that it names. Each process loads for itself. After reload_failed the policy before stays in force.",
 	}}
 	if b.stream.moreChanges > 0 {
-		s.notes = append(s.notes, "Of the changes the first "+count(maxChanges)+" are shown, and "+count(b.stream.moreChanges)+" more are not.")
+		s.Notes = append(s.Notes, "Of the changes the first "+count(maxChanges)+" are shown, and "+count(b.stream.moreChanges)+" more are not.")
 	}
 	return s
 }
 
 // floodsSection is refusals that came too fast, and what this package does not know.
 func (b *Builder) floodsSection() section {
-	floods := grid{id: "floods", empty: "No record of the period tells of one.",
+	floods := grid{id: "floods", Empty: "No record of the period tells of one.",
 		columns: columns("time", "Time", "event", "Event", "function", "Function", "source", "Source address", "detail", "Detail", "boot", "Boot")}
 	for _, c := range inOrder(b.stream.floods) {
 		floods.rows = append(floods.rows, []cell{at(c.time), text(c.event), text(c.function), text(c.source), text(c.detail), text(c.boot)})
 	}
-	s := section{id: "floods", title: "Floods", depth: 2, tables: []grid{floods}, notes: []string{
+	s := section{ID: "floods", Title: "Floods", Tables: []grid{floods}, Notes: []string{
 		"Where one caller is refused too often, further refusals are summed up in the records of others (suppressed). The requests of this report have them all.",
 	}}
 	if b.stream.moreFloods > 0 {
-		s.notes = append(s.notes, count(b.stream.moreFloods)+" more are not shown.")
+		s.Notes = append(s.Notes, count(b.stream.moreFloods)+" more are not shown.")
 	}
 	if len(b.stream.unknown) == 0 {
 		return s
 	}
-	other := grid{id: "other_events", caption: "Records of events that this program does not know; they are counted nowhere else",
+	other := grid{id: "other_events", Caption: "Records of events that this program does not know; they are counted nowhere else",
 		columns: columns("event", "Event", "records", "Records", "first_seen", "First record", "last_seen", "Last record")}
 	for _, name := range sortedSpans(b.stream.unknown) {
 		u := b.stream.unknown[name]
-		other.rows = append(other.rows, []cell{text(name), num(u.requests), at(u.first), at(u.last)})
+		other.rows = append(other.rows, []cell{text(name), num(u.requests), at(u.first.time()), at(u.last.time())})
 	}
-	s.tables = append(s.tables, other)
+	s.Tables = append(s.Tables, other)
 	return s
 }
 
 // rulesSection is the rules that let nothing through.
 func (b *Builder) rulesSection() section {
-	s := section{id: "unused", title: "Rules that were never used", depth: 2}
+	s := section{ID: "unused", Title: "Rules that were never used"}
 	p := b.opt.Policy
 	if p == nil {
-		s.notes = []string{"Not looked for: no policy file was given (--config)."}
+		s.Notes = []string{"Not looked for: no policy file was given (--config)."}
 		return s
 	}
 	requests := uint64(0)
 	if span := b.stream.policies[p.Hash]; span != nil {
 		requests = span.requests
 	}
-	s.notes = []string{
+	s.Notes = []string{
 		"Entries of the allow lists of the policy file given that let no request of the period through while that policy was in force. An entry that names a set is one rule; the deny list is not looked at.",
 		"Of " + count(b.sums.Requests()) + " requests of the period " + count(requests) + " were decided under this policy. " +
 			"The last column counts what an entry at the same place of another policy let through, which may have been another rule.",
 	}
 	if requests == 0 {
-		s.notes = append(s.notes, "No record of the period is of this policy, so the list says nothing about use.")
+		s.Notes = append(s.Notes, "No record of the period is of this policy, so the list says nothing about use.")
 	}
 	about := grid{id: "policy_file", columns: columns("source", "Policy file", "policy", "Policy", "rules", "Rules"),
 		rows: [][]cell{{text(p.File), text(p.Hash), num(len(p.Rules))}}}
-	g := grid{id: "unused", empty: "Every rule was used.", columns: columns("function", "Function", "owner", "Owner", "rule", "Rule", "line", "Line", "pattern", "What it covers",
+	g := grid{id: "unused", Empty: "Every rule was used.", columns: columns("function", "Function", "owner", "Owner", "rule", "Rule", "line", "Line", "pattern", "What it covers",
 		"ticket", "Ticket", "last_day", "Last day", "refused_requests", "Requests refused all the same", "elsewhere", "Same place, other policies")}
 	for _, r := range p.Rules {
 		u := b.rules[r.Path]
@@ -203,7 +199,7 @@ func (b *Builder) rulesSection() section {
 			text(r.Function), text(r.Owner), text(r.Path), some(r.Line), text(r.Pattern), text(r.Ticket), word(lastDay(r.Expires)), num(u.refusals), num(u.elsewhere),
 		})
 	}
-	s.tables = []grid{about, g}
+	s.Tables = []grid{about, g}
 	return s
 }
 

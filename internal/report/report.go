@@ -85,13 +85,16 @@ type Builder struct {
 	verifier *evidence.Verifier
 	sources  []source
 	sums     sums
-	first    time.Time // of the records that were counted
-	last     time.Time
+	reading  int    // of the sources: that of the last line
+	first    moment // of the records that were counted
+	last     moment
 	groups   map[who]*group
 	most     int // groups
 	rows     int // of all groups
 	attempts attempts
-	open     map[string]opened
+	open     map[uint64]bool // by the hash of the id: whether it was counted as opened
+	manners  map[manner]*manner
+	alone    []string // the policy that a row was last met under first
 	distinct map[uint64]struct{}
 	seed     maphash.Seed
 	stream   lifecycle
@@ -103,7 +106,7 @@ type Builder struct {
 type source struct {
 	name                        string
 	lines, records, other, torn uint64
-	first, last                 time.Time
+	first, last                 moment
 }
 
 // sums are the requests of the period by what became of them.
@@ -115,7 +118,6 @@ type sums struct {
 	Challenged    uint64
 	Answered      uint64 // DNS questions
 	Suppressed    uint64 // of all: without a record of their own
-	events        map[string]map[string]uint64
 }
 
 // Requests returns how many requests that were.
@@ -130,12 +132,12 @@ func New(o Options) *Builder {
 	}
 	b := &Builder{
 		opt: o, verifier: evidence.NewVerifier(), seed: maphash.MakeSeed(),
-		sums:   sums{events: map[string]map[string]uint64{}},
-		groups: map[who]*group{}, most: maxGroups, open: map[string]opened{}, distinct: map[uint64]struct{}{},
+		groups: map[who]*group{}, most: maxGroups, open: map[uint64]bool{}, manners: map[manner]*manner{}, distinct: map[uint64]struct{}{},
 		attempts: attempts{last: map[attempt]time.Time{}},
 		stream:   newLifecycle(),
 		hours:    map[int64]map[string]uint64{}, rules: map[string]*use{},
 	}
+	b.verifier.Records(b.add)
 	for _, name := range o.Sources {
 		b.sources = append(b.sources, source{name: name})
 	}
@@ -149,13 +151,17 @@ func New(o Options) *Builder {
 
 // source returns what a name counts to; most lines are of the one before.
 func (b *Builder) source(name string) *source {
-	for i := len(b.sources) - 1; i >= 0; i-- {
-		if b.sources[i].name == name {
-			return &b.sources[i]
+	if b.reading >= len(b.sources) || b.sources[b.reading].name != name {
+		b.reading = len(b.sources) - 1
+		for b.reading >= 0 && b.sources[b.reading].name != name {
+			b.reading--
+		}
+		if b.reading < 0 {
+			b.reading = len(b.sources)
+			b.sources = append(b.sources, source{name: name})
 		}
 	}
-	b.sources = append(b.sources, source{name: name})
-	return &b.sources[len(b.sources)-1]
+	return &b.sources[b.reading]
 }
 
 // within tells whether an instant lies in the period.
@@ -163,14 +169,28 @@ func (b *Builder) within(t time.Time) bool {
 	return (b.opt.From.IsZero() || !t.Before(b.opt.From)) && (b.opt.To.IsZero() || t.Before(b.opt.To))
 }
 
+// moment is an instant in microseconds since the beginning of year 1, which is a
+// third of a time.Time. The zero moment is none.
+type moment int64
+
+// yearOne is the Unix time of the beginning of year 1, in microseconds.
+const yearOne = -62135596800 * 1e6
+
+// time returns the instant, the zero Time for none.
+func (m moment) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(m) + yearOne)
+}
+
 // period widens the time between the first and the last record.
-func period(first, last *time.Time, t time.Time) {
-	if first.IsZero() || t.Before(*first) {
-		*first = t
+func period(first, last *moment, t time.Time) {
+	m := moment(t.UnixMicro() - yearOne)
+	if *first == 0 || m < *first {
+		*first = m
 	}
-	if t.After(*last) {
-		*last = t
-	}
+	*last = max(*last, m)
 }
 
 // address returns the source address of a caller without its port.

@@ -11,18 +11,18 @@ import (
 // Report ends the counting. The Builder is of no use afterwards.
 func (b *Builder) Report() *Report {
 	v := b.verification()
-	d := document{title: "Egress report", whole: v.whole, facts: b.facts(v)}
+	d := document{Title: "Egress report", Whole: v.whole, Facts: b.facts(v)}
 	groups := b.sortedGroups()
-	d.sections = append(d.sections, b.summary(groups), v.section, b.sourcesSection())
-	d.sections = append(d.sections, b.refusalsSection(groups))
+	d.Sections = append(d.Sections, b.summary(groups), v.section, b.sourcesSection())
+	d.Sections = append(d.Sections, b.refusalsSection(groups))
 	for i, g := range groups {
 		if g.who != (who{}) {
-			d.sections = append(d.sections, g.section(fmt.Sprintf("function-%d", i+1)))
+			d.Sections = append(d.Sections, g.section(fmt.Sprintf("function-%d", i+1)))
 		}
 	}
-	d.sections = append(d.sections, b.callersSection(), b.rulesSection(), b.policySection(), b.bootsSection(), b.floodsSection())
-	d.sections = append(d.sections, b.controlsSection(groups, v))
-	return &Report{doc: d, sums: b.sums, Whole: v.whole}
+	d.Sections = append(d.Sections, b.callersSection(), b.rulesSection(), b.policySection(), b.bootsSection(v.result.Boots), b.floodsSection())
+	d.Sections = append(d.Sections, b.controlsSection(groups, v))
+	return &Report{doc: d, Whole: v.whole}
 }
 
 // facts are the lines on top.
@@ -36,8 +36,8 @@ func (b *Builder) facts(v verification) []fact {
 	}
 	all := []fact{
 		{"Period", word("from " + from + " to " + to), "period"},
-		{"First record of the period", at(b.first), "first_record"},
-		{"Last record of the period", at(b.last), "last_record"},
+		{"First record of the period", at(b.first.time()), "first_record"},
+		{"Last record of the period", at(b.last.time()), "last_record"},
 		{"Records", word(v.verdict), "verification"},
 	}
 	if !b.opt.Generated.IsZero() {
@@ -87,10 +87,10 @@ func (b *Builder) summary(groups []*group) section {
 		{word("of these summed up in the record of another (suppressed)"), num(s.Suppressed)},
 	}}
 	by := grid{
-		id: "functions", caption: "By function",
+		id: "functions", Caption: "By function",
 		columns: columns("function", "Function", "owner", "Owner", "allowed_destinations", "Destinations allowed", "allowed", "Requests allowed",
 			"reported", "Let through by report mode", "refused_destinations", "Destinations refused", "refused", "Requests refused", "questions", "DNS questions"),
-		empty: "No record of the period is of a function.",
+		Empty: "No record of the period is of a function.",
 	}
 	for _, g := range groups {
 		if g.who == (who{}) {
@@ -105,25 +105,25 @@ func (b *Builder) summary(groups []*group) section {
 		})
 	}
 	return section{
-		id: "summary", title: "Summary", depth: 2,
-		notes: []string{
+		ID: "summary", Title: "Summary",
+		Notes: []string{
 			"A request is what a client asked once. An attempt is a request with its repeats: the same source address, function, protocol, method, host, port, verdict and reason, each within ten seconds of the one before.",
 			"A tunnel that was opened and then refused, because its first bytes were not what the rule wants, stands under both, marked as refused after opening, and counts once in the sum; the proxy sends the host nothing before that check. A plain HTTP request whose dial failed is counted so too.",
 			"Bytes are of what ended in the period. A destination with bytes and without requests was opened before it.",
 		},
-		tables: []grid{sums, by},
+		Tables: []grid{sums, by},
 	}
 }
 
 // sourcesSection is what was read.
 func (b *Builder) sourcesSection() section {
-	g := grid{id: "sources", empty: "Nothing was read.", columns: columns("source", "Source", "lines", "Lines", "records", "Records",
+	g := grid{id: "sources", Empty: "Nothing was read.", columns: columns("source", "Source", "lines", "Lines", "records", "Records",
 		"other_lines", "JSON of others", "unreadable_lines", "Unreadable", "first_seen", "First record", "last_seen", "Last record")}
 	for _, s := range b.sources {
-		g.rows = append(g.rows, []cell{text(s.name), num(s.lines), num(s.records), num(s.other), num(s.torn), at(s.first), at(s.last)})
+		g.rows = append(g.rows, []cell{text(s.name), num(s.lines), num(s.records), num(s.other), num(s.torn), at(s.first.time()), at(s.last.time())})
 	}
-	return section{id: "sources", title: "Sources", depth: 2, tables: []grid{g},
-		notes: []string{"What was read, whole and not only for the period. JSON of others is metrics or logs that share the stream."}}
+	return section{ID: "sources", Title: "Sources", Tables: []grid{g},
+		Notes: []string{"What was read, whole and not only for the period. JSON of others is metrics or logs that share the stream."}}
 }
 
 // destination are the columns that begin the tables of a function.
@@ -135,12 +135,12 @@ func destination(more ...string) []column {
 
 // section is all about one function.
 func (g *group) section(id string) section {
-	s := section{id: id, title: "Function", of: text(g.function), depth: 2}
+	s := section{ID: id, Title: "Function", of: text(g.function)}
 	about := grid{id: "function", columns: columns("function", "Function", "owner", "Owner", "identified_by_certificate", "By certificate",
 		"identified_by_token", "By token", "identified_by_source", "By source", "suppressed", "Suppressed")}
 	about.rows = [][]cell{{text(g.function), text(g.owner), num(g.via["certificate"]), num(g.via["token"]), num(g.via["source"]), num(g.suppressed)}}
-	s.notes = []string{"Requests by how the caller was known, and requests that are summed up in the records of others:"}
-	s.tables = append([]grid{about, g.allowed(), g.refused()}, g.further(tableReported, tableAsked)...)
+	s.Notes = []string{"Requests by how the caller was known, and requests that are summed up in the records of others:"}
+	s.Tables = append([]grid{about, g.allowed(), g.refused()}, g.further(tableReported, tableAsked)...)
 	return s
 }
 
@@ -153,15 +153,18 @@ func (g *group) sorted(t table) []*row {
 		}
 	}
 	slices.SortFunc(all, func(a, b *row) int {
-		return cmp.Or(cmp.Compare(b.requests, a.requests), compareKeys(&a.key, &b.key))
+		if c := cmp.Or(cmp.Compare(b.requests, a.requests), strings.Compare(a.host, b.host)); c != 0 {
+			return c // nearly always
+		}
+		return compareKeys(&a.key, &b.key)
 	})
 	return all
 }
 
-// compareKeys orders rows that have the same number of requests.
+// compareKeys orders rows that have the same number of requests and the same host.
 func compareKeys(a, b *key) int {
 	return cmp.Or(
-		strings.Compare(a.host, b.host), cmp.Compare(a.port, b.port), a.source.Compare(b.source),
+		cmp.Compare(a.port, b.port), a.source.Compare(b.source),
 		strings.Compare(a.protocol, b.protocol), strings.Compare(a.verdict, b.verdict), strings.Compare(a.reason, b.reason),
 		strings.Compare(a.rule, b.rule), cmp.Compare(a.line, b.line), strings.Compare(a.ticket, b.ticket),
 		strings.Compare(a.qtype, b.qtype), strings.Compare(a.event, b.event),
@@ -170,9 +173,7 @@ func compareKeys(a, b *key) int {
 
 // fill adds the rows of a table, and one for what has no row.
 func (g *group) fill(into *grid, t table, cells func(w *row) []cell) {
-	for _, w := range g.sorted(t) {
-		into.rows = append(into.rows, cells(w))
-	}
+	into.counted, into.cells = g.sorted(t), cells
 	rest := g.more[t]
 	if rest.requests == 0 && rest.rows == 0 {
 		return
@@ -198,14 +199,14 @@ func (g *group) fill(into *grid, t table, cells func(w *row) []cell) {
 // allowed is what rules let through.
 func (g *group) allowed() grid {
 	into := grid{
-		id: "allowed", caption: "Allowed destinations", empty: "Nothing was let through by a rule.",
+		id: "allowed", Caption: "Allowed destinations", Empty: "Nothing was let through by a rule.",
 		columns: destination("rule", "Rule", "line", "Line", "ticket", "Ticket", "attempts", "Attempts", "requests", "Requests",
 			"bytes_up", "Bytes up", "bytes_down", "Bytes down", "first_seen", "First seen", "last_seen", "Last seen"),
 	}
 	g.fill(&into, tableAllowed, func(w *row) []cell {
 		return []cell{
 			text(g.function), text(g.owner), text(w.host), some(w.port), text(w.protocol), text(w.rule), some(w.line), text(w.ticket),
-			num(w.attempts), num(w.requests), num(w.bytesUp), num(w.bytesDown), at(w.first), at(w.last),
+			num(w.attempts), num(w.requests), num(w.bytesUp), num(w.bytesDown), at(w.first.time()), at(w.last.time()),
 		}
 	})
 	return into
@@ -214,14 +215,14 @@ func (g *group) allowed() grid {
 // refused is what was refused.
 func (g *group) refused() grid {
 	into := grid{
-		id: "refused", caption: "Refused destinations", empty: "Nothing was refused.",
+		id: "refused", Caption: "Refused destinations", Empty: "Nothing was refused.",
 		columns: destination("reason", "Reason", "attempts", "Attempts", "requests", "Requests", "after_opening", "Of these after opening",
 			"first_seen", "First seen", "last_seen", "Last seen", "policy", "Policy in force"),
 	}
 	g.fill(&into, tableRefused, func(w *row) []cell {
 		return []cell{
 			text(g.function), text(g.owner), text(w.host), some(w.port), text(w.protocol), text(w.reason),
-			num(w.attempts), num(w.requests), num(w.afterOpen), at(w.first), at(w.last), w.inForce(),
+			num(w.attempts), num(w.requests), num(w.afterOpen), at(w.first.time()), at(w.last.time()), w.inForce(),
 		}
 	})
 	return into
@@ -239,14 +240,14 @@ func (w *row) inForce() cell {
 // reported is what report mode let through.
 func (g *group) reported() grid {
 	into := grid{
-		id: "reported", caption: "Let through by report mode, would be refused",
+		id: "reported", Caption: "Let through by report mode, would be refused",
 		columns: destination("reason", "Reason", "rule", "Rule", "attempts", "Attempts", "requests", "Requests", "after_opening", "Of these after opening",
 			"bytes_up", "Bytes up", "bytes_down", "Bytes down", "first_seen", "First seen", "last_seen", "Last seen", "policy", "Policy in force"),
 	}
 	g.fill(&into, tableReported, func(w *row) []cell {
 		return []cell{
 			text(g.function), text(g.owner), text(w.host), some(w.port), text(w.protocol), text(w.reason), text(w.rule),
-			num(w.attempts), num(w.requests), num(w.afterOpen), num(w.bytesUp), num(w.bytesDown), at(w.first), at(w.last), w.inForce(),
+			num(w.attempts), num(w.requests), num(w.afterOpen), num(w.bytesUp), num(w.bytesDown), at(w.first.time()), at(w.last.time()), w.inForce(),
 		}
 	})
 	return into
@@ -255,7 +256,7 @@ func (g *group) reported() grid {
 // asked is what was asked of the DNS filter.
 func (g *group) asked() grid {
 	into := grid{
-		id: "dns", caption: "DNS questions",
+		id: "dns", Caption: "DNS questions",
 		columns: columns("function", "Function", "owner", "Owner", "host", "Name", "type", "Type", "verdict", "Verdict", "reason", "Reason",
 			"rule", "Rule", "attempts", "Attempts", "requests", "Questions", "first_seen", "First seen", "last_seen", "Last seen", "policy", "Policy in force"),
 	}
@@ -263,7 +264,7 @@ func (g *group) asked() grid {
 	g.fill(&into, tableAsked, func(w *row) []cell {
 		return []cell{
 			text(g.function), text(g.owner), text(w.host), text(w.qtype), text(w.verdict), text(w.reason), text(w.rule),
-			num(w.attempts), num(w.requests), at(w.first), at(w.last), w.inForce(),
+			num(w.attempts), num(w.requests), at(w.first.time()), at(w.last.time()), w.inForce(),
 		}
 	})
 	return into
@@ -276,7 +277,7 @@ func (b *Builder) callersSection() section {
 		g = &group{}
 	}
 	into := grid{
-		id: "unidentified", empty: "There were none.",
+		id: "unidentified", Empty: "There were none.",
 		columns: columns("source", "Source address", "event", "Event", "protocol", "Protocol", "reason", "Reason", "attempts", "Attempts",
 			"requests", "Requests", "suppressed", "Of these suppressed", "first_seen", "First seen", "last_seen", "Last seen"),
 	}
@@ -287,14 +288,14 @@ func (b *Builder) callersSection() section {
 		}
 		return []cell{
 			text(source), text(w.event), text(w.protocol), text(w.reason), num(w.attempts), num(w.requests), num(w.suppressed),
-			at(w.first), at(w.last),
+			at(w.first.time()), at(w.last.time()),
 		}
 	})
-	s := section{id: "unidentified", title: "Callers that were not identified", depth: 2, tables: []grid{into}, notes: []string{
+	s := section{ID: "unidentified", Title: "Callers that were not identified", Tables: []grid{into}, Notes: []string{
 		"Requests that could be tied to no function: no credential (challenged; some clients always ask so first), one that does not hold, or a request that could not be read. " +
 			"The source is the first address of its network where failures of many addresses are summed up.",
 	}}
-	s.tables = append(s.tables, g.further(tableAllowed, tableReported, tableAsked)...)
+	s.Tables = append(s.Tables, g.further(tableAllowed, tableReported, tableAsked)...)
 	return s
 }
 

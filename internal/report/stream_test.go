@@ -2,7 +2,10 @@ package report
 
 import (
 	"bytes"
+	"encoding/csv"
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,4 +125,88 @@ func (r *Report) written(t testing.TB, f Format) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// rowsOf reads a report's CSV and returns the rows of a section as maps.
+func rowsOf(t testing.TB, report, section string) (all []map[string]string) {
+	t.Helper()
+	lines, err := csv.NewReader(strings.NewReader(report)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines[1:] {
+		if line[0] != section {
+			continue
+		}
+		m := map[string]string{}
+		for i, key := range lines[0] {
+			m[key] = line[i]
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// pick returns the only row in which the keys have the values.
+func pick(t testing.TB, rows []map[string]string, pairs ...string) map[string]string {
+	t.Helper()
+	var found []map[string]string
+	for _, row := range rows {
+		fits := true
+		for i := 0; i < len(pairs); i += 2 {
+			fits = fits && row[pairs[i]] == pairs[i+1]
+		}
+		if fits {
+			found = append(found, row)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d rows have %v, want 1: %v", len(found), pairs, rows)
+	}
+	return found[0]
+}
+
+// has compares some values of a row.
+func has(t testing.TB, row map[string]string, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if row[pairs[i]] != pairs[i+1] {
+			t.Errorf("%s is %q, want %q; the row: %v", pairs[i], row[pairs[i]], pairs[i+1], row)
+		}
+	}
+}
+
+// summed is by event what its requests are called in the summary.
+var summed = map[string]string{
+	eventOpened: "let through (opened), by a rule or by report mode", eventRefused: "refused",
+	eventChallenged: "asked for a credential (challenged)",
+	eventAnswered:   "DNS questions with a record (answered, refused ones included)",
+}
+
+// sumsOf returns the summary of a report.
+func sumsOf(t testing.TB, r *Report) map[string]int {
+	t.Helper()
+	sums := map[string]int{}
+	for _, row := range rowsOf(t, r.written(t, CSV), "sums") {
+		sums[row["what"]] = atoi(t, row["requests"])
+	}
+	return sums
+}
+
+// requests returns how many requests a report counts.
+func requests(t testing.TB, r *Report) int {
+	t.Helper()
+	return sumsOf(t, r)["requests in all"]
+}
+
+func atoi(t testing.TB, s string) int {
+	t.Helper()
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -31,17 +31,13 @@ func text(s string) cell { return cell{text: s} }
 // word makes a cell of text that this package wrote.
 func word(s string) cell { return cell{s, plain} }
 
-// words makes cells of texts that this package wrote.
-func words(all ...string) []cell {
-	cells := make([]cell, len(all))
-	for i, s := range all {
-		cells[i] = word(s)
-	}
-	return cells
-}
-
 // num makes a cell of a count.
-func num[T int | int64 | uint16 | uint64](n T) cell { return cell{fmt.Sprint(n), number} }
+func num[T int | int64 | uint16 | uint64](n T) cell {
+	if n < 0 {
+		return cell{strconv.FormatInt(int64(n), 10), number}
+	}
+	return cell{strconv.FormatUint(uint64(n), 10), number}
+}
 
 // some makes a cell of a number whose zero means that there is none.
 func some[T int | uint16](n T) cell {
@@ -56,7 +52,7 @@ func at(t time.Time) cell {
 	if t.IsZero() {
 		return cell{"", instant}
 	}
-	return cell{t.UTC().Format("2006-01-02T15:04:05Z"), instant}
+	return cell{t.UTC().Format(time.RFC3339), instant}
 }
 
 // maxShown is how many characters of foreign text are shown: records have 256
@@ -67,6 +63,9 @@ const maxShown = 300
 // changes the direction of text, and what is no UTF-8 is shown as \u{…}, and a
 // backslash as two, so that nothing can pass for what it is not.
 func visible(s string) string {
+	if len(s) <= maxShown && strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' || c == '\\' }) < 0 {
+		return s // nearly always
+	}
 	var b strings.Builder
 	shown := 0
 	for i := 0; i < len(s); {
