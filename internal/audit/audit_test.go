@@ -88,11 +88,40 @@ func counter(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	return 0
 }
 
+// output is what a log writes to while a test reads it: what was posted is
+// written by the clock.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+// Bytes returns a copy of what was written.
+func (o *output) Bytes() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.buf.Bytes())
+}
+
+func (o *output) String() string { return string(o.Bytes()) }
+func (o *output) Len() int       { return len(o.Bytes()) }
+
+func (o *output) Reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf.Reset()
+}
+
 // deadWriter fails while err is set.
 type deadWriter struct {
 	mu  sync.Mutex
 	err error
-	bytes.Buffer
+	output
 }
 
 func (w *deadWriter) Write(p []byte) (int, error) {
@@ -101,7 +130,7 @@ func (w *deadWriter) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	return w.Buffer.Write(p)
+	return w.output.Write(p)
 }
 
 func (w *deadWriter) fail(err error) {
@@ -111,7 +140,7 @@ func (w *deadWriter) fail(err error) {
 }
 
 func TestRecordsOfHundredGoroutinesHaveNoGapAndChain(t *testing.T) {
-	var out bytes.Buffer
+	var out output
 	l := New(&out, Options{})
 	var wg sync.WaitGroup
 	for g := range 100 {
@@ -131,7 +160,7 @@ func TestRecordsOfHundredGoroutinesHaveNoGapAndChain(t *testing.T) {
 
 func TestAnEventWithoutAKindIsRefused(t *testing.T) {
 	for _, mode := range []Failure{Refuse, Count} {
-		var out bytes.Buffer
+		var out output
 		l := New(&out, Options{OnFailure: mode})
 		for _, e := range []*Event{nil, {}, {Kind: kindCount}, {Kind: 255}} {
 			if err := l.Record(e); !errors.Is(err, ErrKind) {
@@ -156,14 +185,14 @@ func TestTheZeroFailureRefuses(t *testing.T) {
 }
 
 func TestBootsDifferAndHave16HexDigits(t *testing.T) {
-	a, b := New(&bytes.Buffer{}, Options{}).Boot(), New(&bytes.Buffer{}, Options{}).Boot()
+	a, b := New(&output{}, Options{}).Boot(), New(&output{}, Options{}).Boot()
 	if _, err := hex.DecodeString(a); err != nil || len(a) != 16 || a == b {
 		t.Errorf("boots %q and %q", a, b)
 	}
 }
 
 func TestIDsAreUniqueAndPrintedAsInTheRecord(t *testing.T) {
-	var out bytes.Buffer
+	var out output
 	l := New(&out, Options{Boot: "b007"})
 	first, second := l.NextID(), l.NextID()
 	if first == 0 || first == second || l.FormatID(0) != "" {
@@ -245,7 +274,7 @@ func TestProbeNoticesRecoveryWithoutARequest(t *testing.T) {
 		w := &deadWriter{}
 		l := New(w, Options{OnFailure: mode})
 		if err := l.Probe(); err != nil || w.Len() != 0 {
-			t.Fatalf("a probe of a log that works: %v, %q", err, &w.Buffer)
+			t.Fatalf("a probe of a log that works: %v, %q", err, &w.output)
 		}
 		w.fail(errors.New("EIO"))
 		_ = l.Record(&Event{Kind: Refused, Policy: "0123456789ab"})
@@ -261,13 +290,13 @@ func TestProbeNoticesRecoveryWithoutARequest(t *testing.T) {
 		}
 		rows := verify(t, w.Bytes(), l.Boot())
 		if len(rows) != 1 || rows[0].Lost != 1 || !strings.Contains(w.String(), `"policy":"0123456789ab"`) {
-			t.Errorf("%v: %s", mode, &w.Buffer)
+			t.Errorf("%v: %s", mode, &w.output)
 		}
 	}
 }
 
 func TestAfterCloseRecordsAreUnavailable(t *testing.T) {
-	l := New(&bytes.Buffer{}, Options{})
+	l := New(&output{}, Options{})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

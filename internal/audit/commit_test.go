@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,7 @@ import (
 type gateWriter struct {
 	open   chan int
 	writes atomic.Int64
-	bytes.Buffer
+	output
 }
 
 // everything is more than any write has.
@@ -28,7 +27,7 @@ const everything = 1 << 30
 func (w *gateWriter) Write(p []byte) (int, error) {
 	w.writes.Add(1)
 	n := min(<-w.open, len(p))
-	w.Buffer.Write(p[:n])
+	w.output.Write(p[:n])
 	if n < len(p) {
 		return n, io.ErrNoProgress
 	}
@@ -107,7 +106,7 @@ func TestAWriteThatStopsAnywhereLeavesTheStreamWhole(t *testing.T) {
 
 // singleLine returns the line of a record as stopAt makes it.
 func singleLine(t *testing.T) []byte {
-	var out bytes.Buffer
+	var out output
 	l := New(&out, Options{Boot: "b"})
 	if err := l.Record(refusal("a0.example")); err != nil {
 		t.Fatal(err)
@@ -165,7 +164,7 @@ func stopAt(t *testing.T, taken, length int) {
 // unreliableWriter takes a random part of some writes and fails the rest.
 type unreliableWriter struct {
 	rnd *rand.Rand
-	bytes.Buffer
+	output
 }
 
 func (w *unreliableWriter) Write(p []byte) (int, error) {
@@ -173,7 +172,7 @@ func (w *unreliableWriter) Write(p []byte) (int, error) {
 	if w.rnd.IntN(3) == 0 {
 		n = w.rnd.IntN(len(p))
 	}
-	w.Buffer.Write(p[:n])
+	w.output.Write(p[:n])
 	if n < len(p) {
 		return n, io.ErrNoProgress
 	}

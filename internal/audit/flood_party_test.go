@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/netip"
@@ -44,7 +43,7 @@ func TestCallersWithoutAFunctionAreToldApartBySource(t *testing.T) {
 
 func TestSourcesBeyondTheTableShareOneBudgetAndNoAddressIsBlamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := New(&out, Options{RefusalRecords: 1})
 		from := netip.MustParseAddr("10.0.0.0")
 		record := func() {
@@ -78,7 +77,7 @@ func TestSourcesBeyondTheTableShareOneBudgetAndNoAddressIsBlamed(t *testing.T) {
 
 func TestAGroupBeyondTheBudgetSharesRecordsWithoutWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := spent(t, &out, Options{RefusalRecords: 2})
 		began := time.Now()
 		var events []*Event
@@ -113,7 +112,7 @@ func TestAGroupBeyondTheBudgetSharesRecordsWithoutWaiting(t *testing.T) {
 
 func TestHundredThousandsOfRefusalsAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := New(&out, Options{RefusalRecords: 6000})
 		callers, each := 2000, 100
 		if testing.Short() || raceDetector {

@@ -91,7 +91,7 @@ func known(l *Log) (parties, sources int) {
 
 func TestRefusalsWithinTheBudgetAreRecordedOneByOneAndAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		began := time.Now()
 		l := spent(t, &out, Options{RefusalRecords: 100})
 		if waited := time.Since(began); waited != 0 {
@@ -106,7 +106,7 @@ func TestRefusalsWithinTheBudgetAreRecordedOneByOneAndAtOnce(t *testing.T) {
 
 func TestRefusalsBeyondTheBudgetWaitAndShareTheRecordThatTheirAnswersName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := spent(t, &out, Options{RefusalRecords: 6})
 		var wg sync.WaitGroup
 		began := time.Now()
@@ -191,7 +191,7 @@ func TestARecordThatCannotBeWrittenFailsForAllThatShareIt(t *testing.T) {
 
 func TestOnlyRefusalsThatAreAlikeShareARecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := spent(t, &out, Options{RefusalRecords: 2})
 		var wg sync.WaitGroup
 		for _, change := range []func(*Event){
@@ -229,7 +229,7 @@ func TestOnlyRefusalsThatAreAlikeShareARecord(t *testing.T) {
 
 func TestAFloodDelaysNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := spent(t, &out, Options{RefusalRecords: 2})
 		var wg sync.WaitGroup
 		together(l, &wg, 50)
@@ -270,7 +270,7 @@ func TestTheBudgetComesBackWithTime(t *testing.T) {
 
 func TestAFloodIsToldWhenItBeginsAndWhenItIsOverWithItsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := spent(t, &out, Options{RefusalRecords: 6})
 		for range 2 {
 			for range 30 { // half a minute of three at a time
@@ -301,7 +301,7 @@ func TestNobodyWaitsOnceTheLogIsFlushedOrClosed(t *testing.T) {
 		"stopped": func(l *Log) error { return l.Record(&Event{Kind: Stopped}) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var out bytes.Buffer
+			var out output
 			l := spent(t, &out, Options{RefusalRecords: 2})
 			var wg sync.WaitGroup
 			began := time.Now()
@@ -328,7 +328,7 @@ func TestNobodyWaitsOnceTheLogIsFlushedOrClosed(t *testing.T) {
 
 func TestTheLastRecordComesBehindAllOfAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		l := spent(t, &out, Options{RefusalRecords: 2})
 		var wg sync.WaitGroup
 		together(l, &wg, 9)
@@ -347,7 +347,7 @@ func TestTheLastRecordComesBehindAllOfAFlood(t *testing.T) {
 
 // The refusal of a ClientHello ends a tunnel that has its record opened.
 func TestRefusalThatEndsWhatWasOpenedHasARecordOfItsOwn(t *testing.T) {
-	var out bytes.Buffer
+	var out output
 	l := New(&out, Options{RefusalRecords: 1})
 	for i := range 3 {
 		e := &Event{

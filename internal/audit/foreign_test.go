@@ -138,7 +138,7 @@ func TestForeignLineThatAFullDiskCutGoesWholeToTheNextFile(t *testing.T) {
 }
 
 func TestWhatIsNotOneLineIsRefused(t *testing.T) {
-	var w bytes.Buffer
+	var w output
 	l := New(&w, Options{})
 	for _, line := range []string{"", "\n", foreign + "\n", foreign + "\n" + foreign} {
 		if err := l.Foreign([]byte(line)); !errors.Is(err, ErrLine) {
@@ -151,7 +151,7 @@ func TestWhatIsNotOneLineIsRefused(t *testing.T) {
 }
 
 func TestAfterCloseForeignLinesAreUnavailable(t *testing.T) {
-	var w bytes.Buffer
+	var w output
 	l := New(&w, Options{})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

@@ -1,8 +1,8 @@
 package audit
 
 import (
-	"bytes"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,17 +12,17 @@ import (
 
 // countingWriter counts writes and can be made to fail.
 type countingWriter struct {
-	bytes.Buffer
-	writes int
+	output
+	writes atomic.Int64
 	err    error
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
-	w.writes++
+	w.writes.Add(1)
 	if w.err != nil {
 		return 0, w.err
 	}
-	return w.Buffer.Write(p)
+	return w.output.Write(p)
 }
 
 // ending is the end of a tunnel.
@@ -33,14 +33,14 @@ func TestPostedRecordGoesOutWithTheNextOneInOneWrite(t *testing.T) {
 	l := New(w, Options{Boot: "b"})
 	l.Post(ending("one.test"))
 	l.Post(ending("two.test"))
-	if w.writes != 0 {
-		t.Errorf("%d writes before anything waits", w.writes)
+	if w.writes.Load() != 0 {
+		t.Errorf("%d writes before anything waits", w.writes.Load())
 	}
 	if err := l.Record(refusal("three.test")); err != nil {
 		t.Fatal(err)
 	}
-	if rows := verify(t, w.Bytes(), "b"); len(rows) != 3 || w.writes != 1 {
-		t.Errorf("%d records in %d writes, want 3 in 1", len(rows), w.writes)
+	if rows := verify(t, w.Bytes(), "b"); len(rows) != 3 || w.writes.Load() != 1 {
+		t.Errorf("%d records in %d writes, want 3 in 1", len(rows), w.writes.Load())
 	}
 }
 

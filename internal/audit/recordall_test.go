@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -46,22 +45,22 @@ func TestAGroupOfRecordsIsOneWriteInItsOrder(t *testing.T) {
 	}
 	rows := verify(t, w.Bytes(), "b")
 	inOrder(t, rows, "a", 32)
-	if len(rows) != 32 || w.writes != 1 {
-		t.Errorf("%d records in %d writes, want 32 in 1", len(rows), w.writes)
+	if len(rows) != 32 || w.writes.Load() != 1 {
+		t.Errorf("%d records in %d writes, want 32 in 1", len(rows), w.writes.Load())
 	}
 }
 
 func TestNoEventsAreNoWriteAndNoError(t *testing.T) {
 	w := &countingWriter{err: errors.New("full")}
 	l := New(w, Options{})
-	if _, err := l.RecordAll(nil); err != nil || w.writes != 0 {
-		t.Errorf("%v, %d writes", err, w.writes)
+	if _, err := l.RecordAll(nil); err != nil || w.writes.Load() != 0 {
+		t.Errorf("%v, %d writes", err, w.writes.Load())
 	}
 }
 
 func TestAGroupWithAnEventWithoutAKindIsRefusedWhole(t *testing.T) {
 	for _, bad := range []*Event{nil, {}, {Kind: kindCount}} {
-		var out bytes.Buffer
+		var out output
 		l := New(&out, Options{OnFailure: Count})
 		if _, err := l.RecordAll(append(refusals("a", 2), bad)); !errors.Is(err, ErrKind) || out.Len() != 0 {
 			t.Errorf("%+v: %v, written: %s", bad, err, &out)
@@ -70,7 +69,7 @@ func TestAGroupWithAnEventWithoutAKindIsRefusedWhole(t *testing.T) {
 }
 
 func TestGroupsOfManyCallersStayTogetherAndChain(t *testing.T) {
-	var out bytes.Buffer
+	var out output
 	l := New(&out, Options{})
 	var wg sync.WaitGroup
 	for g := range 20 {
@@ -162,8 +161,8 @@ func TestAGroupThatIsTurnedAwayIsLostWhole(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.RecordAll(refusals("a", 5)); errors.Is(err, ErrUnavailable) != (mode == Refuse) || l.Lost() != 5 || w.writes != 0 {
-			t.Errorf("%v: %v, %d lost, %d writes", mode, err, l.Lost(), w.writes)
+		if _, err := l.RecordAll(refusals("a", 5)); errors.Is(err, ErrUnavailable) != (mode == Refuse) || l.Lost() != 5 || w.writes.Load() != 0 {
+			t.Errorf("%v: %v, %d lost, %d writes", mode, err, l.Lost(), w.writes.Load())
 		}
 	}
 }
