@@ -63,9 +63,9 @@ type Remote struct {
 	parts map[string]held // what the last one read, by the path below the folder
 }
 
-// held is what is remembered of an object.
+// held is what is remembered of an object, or of a file.
 type held struct {
-	tag   string // its ETag; "": it has none, or it could not be read
+	tag   string // its ETag; "": it has none, could not be read, or is a file
 	state string // tells one content or failure from another
 }
 
@@ -232,8 +232,7 @@ func (r *Remote) look(ctx context.Context) (now string, differs bool) {
 	r.mu.Lock()
 	parts, load := maps.Clone(r.parts), r.load
 	r.mu.Unlock()
-	return compare(load, parts, func(then held) string { return then.state },
-		func(path string, then held) string { return r.stateNow(ctx, path, then) })
+	return compare(load, parts, func(path string, then held) string { return r.stateNow(ctx, path, then) })
 }
 
 // stateNow returns the state of an object that was so before.

@@ -44,8 +44,8 @@ type Watcher struct {
 	Every time.Duration
 
 	mu   sync.Mutex
-	load int               // how many loads have begun
-	read map[string]string // state of each file of the last one, just before it was read
+	load int             // how many loads have begun
+	read map[string]held // each file of the last one, just before it was read
 }
 
 // Begin begins a load: what was read for the one before is not watched any more.
@@ -53,18 +53,18 @@ func (w *Watcher) Begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.load++
-	w.read = map[string]string{}
+	w.read = map[string]held{}
 }
 
 // Reading notes how a file is. Call it before the file is opened, so that a
 // change while it is read, or before Run is called, is one too. A file that is
 // missing is watched until it is there.
 func (w *Watcher) Reading(path string) {
-	now := stateOfFile(path)
+	now := held{state: stateOfFile(path)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.read == nil {
-		w.read = map[string]string{}
+		w.read = map[string]held{}
 	}
 	w.read[path] = now
 }
@@ -86,7 +86,7 @@ func (w *Watcher) look(context.Context) (now string, differs bool) {
 	w.mu.Lock()
 	read, load := maps.Clone(w.read), w.load
 	w.mu.Unlock()
-	return compare(load, read, func(then string) string { return then }, func(path, _ string) string { return stateOfFile(path) })
+	return compare(load, read, func(path string, _ held) string { return stateOfFile(path) })
 }
 
 // poll calls changed when look says, twice in a row and with the same outcome,
@@ -119,13 +119,13 @@ func poll(ctx context.Context, every time.Duration, look func(context.Context) (
 
 // compare asks for the state of everything that a load read, and returns what
 // tells one outcome from another, and whether a state is not the one of then.
-func compare[T any](load int, read map[string]T, was func(T) string, now func(path string, then T) string) (outcome string, differs bool) {
+func compare(load int, read map[string]held, now func(path string, then held) string) (outcome string, differs bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "load %d\n", load)
 	for _, path := range slices.Sorted(maps.Keys(read)) {
 		then := read[path]
 		state := now(path, then)
-		differs = differs || state != was(then)
+		differs = differs || state != then.state
 		fmt.Fprintf(&b, "%q %s\n", path, state)
 	}
 	return b.String(), differs
