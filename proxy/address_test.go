@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -155,11 +156,11 @@ func TestANameIsLookedUpOnceAndThatAnswerIsDialed(t *testing.T) {
 	o := newOrigin(t, echo)
 	var asked atomic.Int64
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(context.Context, policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(context.Context, policy.Name) (proxy.Resolved, error) {
 			if asked.Add(1) == 1 {
-				return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+				return resolvedTo("127.0.0.1"), nil
 			}
-			return []netip.Addr{netip.MustParseAddr("169.254.169.254")}, nil
+			return resolvedTo("169.254.169.254"), nil
 		}
 	}})
 	c, br := r.send(connectAs("billing", o.at("any.test")))
@@ -298,5 +299,53 @@ func TestEachWayToFailHasItsOwnToken(t *testing.T) {
 	}
 	if slices.ContainsFunc(refused, func(m map[string]any) bool { return m["dialed"] != nil }) {
 		t.Errorf("a record says that something was connected to")
+	}
+}
+
+// Whom an allowed name leads to is for its owner to say. What the deny list has is
+// refused however it is come by, and by every road.
+func TestAliasThatTheDenyListHasIsRefused(t *testing.T) {
+	o := newOrigin(t, serveOK)
+	for _, row := range []struct {
+		aliases []string
+		denied  bool
+	}{
+		{nil, false},
+		{[]string{"cdn.good.test"}, false},
+		{[]string{"drop.evil.test"}, true},
+		{[]string{"cdn.good.test", "drop.evil.test"}, true},
+		{[]string{"drop.evil.test", "cdn.good.test"}, true},
+		{[]string{"exact.test"}, true},
+		{[]string{"evil.test"}, false}, // *.evil.test does not cover it
+		{[]string{"-odd_.evil.test"}, true},
+		{[]string{`a\.b\000.evil.test`}, true},
+		{[]string{strings.Repeat(`\000`, 200) + ".evil.test"}, true},
+		{[]string{"-odd_.elsewhere.test", `\000.test`}, false},
+	} {
+		for _, report := range []time.Time{{}, future} {
+			r := newRig(t, rigOptions{deny: []string{"*.evil.test", "exact.test"}, functions: []function{{name: "billing", report: report, rules: []rule{
+				{host: "*.good.test", ports: []uint16{o.port}, any: true, addresses: loopback}}}}})
+			r.leads("alias.good.test", "127.0.0.1", row.aliases...)
+			before := o.connections(t)
+			for _, raw := range []string{connectAs("billing", o.at("alias.good.test")), absoluteAs("billing", o.at("alias.good.test"))} {
+				if !row.denied {
+					c, br := r.send(raw)
+					if resp, err := http.ReadResponse(br, &http.Request{Method: "CONNECT"}); err != nil || resp.StatusCode != 200 {
+						t.Errorf("%q: answered %v, %v", row.aliases, resp, err)
+					}
+					_ = c.Close()
+					continue
+				}
+				r.wantRefusal(r.ask(raw), 403, "host_denied", "http_request_denied")
+			}
+			if n := o.connections(t) - before; row.denied && n != 0 {
+				t.Errorf("%q: %d connections at the origin", row.aliases, n)
+			}
+			for _, m := range r.of("refused") {
+				if rule, _ := m["rule"].(string); !strings.HasPrefix(rule, "deny[") {
+					t.Errorf("%q: the record says %v", row.aliases, m)
+				}
+			}
+		}
 	}
 }

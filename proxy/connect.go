@@ -272,5 +272,8 @@ func (x *exchange) holds() bool {
 	if d.Verdict == policy.Allow && d.Rule.TLS() == policy.TLSVerify && !x.verified && !f.Reports(now) {
 		return false
 	}
+	if _, denied := deniesAny(p, x.aliases); denied {
+		return false
+	}
 	return d.PermitsAddress(x.event.Dialed.Addr())
 }

@@ -158,7 +158,6 @@ func TestAHostOfAnotherFunctionIsRefused(t *testing.T) {
 
 func TestTheDenyListAndTheReportModeDecide(t *testing.T) {
 	o := newOrigin(t, echo)
-	future := time.Now().Add(time.Hour)
 	r := openRig(t, o, rigOptions{deny: []string{"denied.test"}, functions: []function{
 		{name: "expired", rules: []rule{{host: "any.test", ports: []uint16{o.port}, expires: time.Unix(1, 0)}}},
 		{name: "reports", report: future, rules: []rule{{host: "denied.test", ports: []uint16{o.port}}}},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -91,13 +90,13 @@ func TestDrainWaitsForWhatIsBeingSetUp(t *testing.T) {
 	o := newOrigin(t, echo)
 	looking, gate := make(chan struct{}), make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
 			if ctx.Err() != nil {
-				return nil, ctx.Err() // a loop may not wait
+				return proxy.Resolved{}, ctx.Err() // a loop may not wait
 			}
 			looking <- struct{}{}
 			<-gate
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+			return resolvedTo("127.0.0.1"), nil
 		}
 	}})
 	c, br := r.send(connectAs("billing", o.at("any.test")))
@@ -127,7 +126,7 @@ func TestWhatCloseCutsShortIsRefusedAsDraining(t *testing.T) {
 	})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
 		found := opt.Lookup
-		opt.Lookup = func(ctx context.Context, n policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, n policy.Name) (proxy.Resolved, error) {
 			if n.String() != "tls.test" {
 				return found(ctx, n)
 			}
@@ -135,7 +134,7 @@ func TestWhatCloseCutsShortIsRefusedAsDraining(t *testing.T) {
 				waiting <- struct{}{}
 				<-ctx.Done()
 			}
-			return nil, ctx.Err()
+			return proxy.Resolved{}, ctx.Err()
 		}
 	}})
 	looking, _ := r.send(connectAs("billing", o.at("tls.test")))

@@ -28,6 +28,7 @@ type exchange struct {
 	target     policy.Target
 	decision   policy.Decision
 	addresses  []netip.Addr
+	aliases    []string      // the names that the target's led through
 	verified   bool          // the ClientHello named the host
 	failure    policy.Reason // of a plain request that was permitted; ReasonNone: none
 	recording  time.Duration // how long the permit waited for its record
@@ -60,7 +61,7 @@ func recordable(method string) string {
 
 // judge walks the steps between a parsed target and a dial, in the order of
 // the decision: who calls, is there room, the deny list, the function's rules,
-// the name's addresses.
+// the name's aliases and addresses.
 func (x *exchange) judge(ctx context.Context) policy.Reason {
 	for _, step := range [...]func(context.Context) policy.Reason{
 		x.identify, x.admit, x.decide, x.resolve, x.auditable,
@@ -151,12 +152,12 @@ func (x *exchange) resolve(ctx context.Context) policy.Reason {
 		switch {
 		case err != nil && errors.As(err, &timeout) && timeout.Timeout():
 			return policy.ReasonDNSTimeout
-		case err != nil || len(found) == 0:
+		case err != nil || len(found.Addresses) == 0:
 			return policy.ReasonDNSFailed
 		}
-		x.addresses = found
+		x.addresses, x.aliases = found.Addresses, found.Aliases
 	}
-	return x.checkAddresses()
+	return x.checkResolved()
 }
 
 // resolved is resolve where nothing has to be waited for; the addresses are yet
@@ -167,11 +168,11 @@ func (x *exchange) resolved() bool {
 	}
 	began := time.Now()
 	found, err := x.server.opt.Lookup(x.server.over, x.target.Host.Name())
-	if err != nil || len(found) == 0 {
+	if err != nil || len(found.Addresses) == 0 {
 		return false
 	}
 	x.server.metrics.resolved(time.Since(began))
-	x.addresses = found
+	x.addresses, x.aliases = found.Addresses, found.Aliases
 	return true
 }
 
@@ -184,15 +185,31 @@ func (x *exchange) literal() bool {
 	return a.IsValid()
 }
 
-// checkAddresses asks the policy about every address.
-func (x *exchange) checkAddresses() policy.Reason {
+// checkResolved asks the policy about every name and every address that the
+// target's name has led to.
+func (x *exchange) checkResolved() policy.Reason {
 	x.event.Addresses = x.addresses
+	if rule, denied := deniesAny(x.policy, x.aliases); denied {
+		x.event.Rule = rule
+		return policy.ReasonHostDenied
+	}
 	for _, a := range x.addresses {
 		if !x.permits(netip.AddrPortFrom(a, x.target.Port)) {
 			return policy.ReasonAddressNotAllowed
 		}
 	}
 	return policy.ReasonNone
+}
+
+// deniesAny returns the line of the deny list that has one of the aliases. Whom an
+// allowed name leads to is for its owner to say, and what is denied stays so.
+func deniesAny(p *policy.Policy, aliases []string) (policy.Rule, bool) {
+	for _, alias := range aliases {
+		if rule, denied := p.DeniesAlias(alias); denied {
+			return rule, true
+		}
+	}
+	return policy.Rule{}, false
 }
 
 // permits tells whether the decision lets a connection go to the address. It

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -123,12 +122,12 @@ func TestConnectionsBeyondTheUnidentifiedWaitAndIdentifiedOnesDoNotCount(t *test
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 2, HeaderTimeout: time.Hour}, options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return proxy.Resolved{}, ctx.Err()
 			}
 			<-gate
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+			return resolvedTo("127.0.0.1"), nil
 		}
 	}})
 	good := connectAs("billing", o.at("any.test"))
@@ -155,12 +154,12 @@ func TestAClientThatLeavesWhileItIsSetUpLeavesNothingBehind(t *testing.T) {
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return proxy.Resolved{}, ctx.Err()
 			}
 			<-gate
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+			return resolvedTo("127.0.0.1"), nil
 		}
 	}})
 	for range 50 {
@@ -180,9 +179,9 @@ func TestALookupEndsWithTheDialTimeout(t *testing.T) {
 	r := openRig(t, o, rigOptions{
 		limits: proxy.Limits{DialTimeout: 100 * time.Millisecond},
 		options: func(opt *proxy.Options) {
-			opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+			opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
 				<-ctx.Done()
-				return nil, ctx.Err()
+				return proxy.Resolved{}, ctx.Err()
 			}
 		},
 	})
@@ -236,7 +235,7 @@ func TestPanicCostsOneConnectionAndNothingElse(t *testing.T) {
 		functions: []function{{name: "billing", rules: []rule{{host: "*.allowed.test", ports: []uint16{port}, addresses: loopback}}}},
 		options: func(o *proxy.Options) {
 			lookup := o.Lookup
-			o.Lookup = func(ctx context.Context, n policy.Name) ([]netip.Addr, error) {
+			o.Lookup = func(ctx context.Context, n policy.Name) (proxy.Resolved, error) {
 				if n.String() == "bug.allowed.test" {
 					panic("a bug")
 				}

@@ -51,11 +51,11 @@ type Options struct {
 	// for each request; both belong together. A nil policy refuses everything.
 	Policy func() (*policy.Policy, *identity.Table)
 
-	// Lookup returns the addresses of a name that the policy has allowed. An
-	// error whose Timeout method returns true is dns_timeout, any other is
-	// dns_failed. With a ctx that has ended it does not wait: it returns the
-	// addresses that it has, or an error, and then it is called again.
-	Lookup func(ctx context.Context, name policy.Name) ([]netip.Addr, error)
+	// Lookup resolves a name that the policy has allowed. An error whose Timeout
+	// method returns true is dns_timeout, any other is dns_failed. With a ctx that
+	// has ended it does not wait: it returns what it has, or an error, and then it
+	// is called again.
+	Lookup func(ctx context.Context, name policy.Name) (Resolved, error)
 
 	// Audit writes the records.
 	Audit *audit.Log
@@ -88,6 +88,15 @@ type Options struct {
 
 	// Logger takes operational messages, never requests; nil discards them.
 	Logger *slog.Logger
+}
+
+// Resolved is what a name resolves to. The server keeps it, and does not write to it.
+type Resolved struct {
+	// Addresses are all that the name has, of every family that is asked for.
+	Addresses []netip.Addr
+	// Aliases are the names that CNAMEs led through to them, in lower case and
+	// without the final dot; empty: none. The deny list holds for each.
+	Aliases []string
 }
 
 // Limits bound what clients can make the server hold. A field that is zero or

@@ -16,7 +16,6 @@ import (
 
 func TestAfterAReloadWhatTheNewPolicyRefusesEndsAsRevoked(t *testing.T) {
 	o := newOrigin(t, echo)
-	future := time.Now().Add(time.Hour)
 	ports := []uint16{o.port}
 	anyTest := rule{host: "any.test", ports: ports, any: true, addresses: loopback}
 	tlsTest := rule{host: "tls.test", ports: ports, addresses: loopback}
@@ -39,6 +38,7 @@ func TestAfterAReloadWhatTheNewPolicyRefusesEndsAsRevoked(t *testing.T) {
 		{name: "the rule expired", before: billing, host: "any.test", revoked: true,
 			after: []function{{name: "billing", rules: []rule{{host: "any.test", ports: ports, any: true, addresses: loopback, expires: time.Unix(1, 0)}}}}},
 		{name: "the host denied", before: billing, after: billing, deny: []string{"any.test"}, host: "any.test", revoked: true},
+		{name: "a name denied that the host is an alias of", before: billing, after: billing, deny: []string{"*.alias.test"}, host: "any.test", revoked: true},
 		{name: "the function removed", before: billing, after: []function{{name: "other"}}, host: "any.test", revoked: true},
 		{name: "the token removed", before: billing, host: "any.test", revoked: true,
 			after: []function{{name: "billing", noToken: true, certs: []string{"x.internal"}, rules: []rule{anyTest}}}},
@@ -59,7 +59,7 @@ func TestAfterAReloadWhatTheNewPolicyRefusesEndsAsRevoked(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, rigOptions{functions: row.before})
-			r.resolves("any.test", "127.0.0.1")
+			r.leads("any.test", "127.0.0.1", "cdn.alias.test")
 			r.resolves("tls.test", "127.0.0.1")
 			c, br := r.send(connectAs("billing", o.at(row.host)) + row.first)
 			wantEstablished(t, br)
@@ -113,13 +113,13 @@ func TestAReloadDuringTheSetUpIsNotMissed(t *testing.T) {
 	o := newOrigin(t, echo)
 	looking, changed := make(chan struct{}), make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
 			if ctx.Err() != nil {
-				return nil, ctx.Err() // a loop may not wait
+				return proxy.Resolved{}, ctx.Err() // a loop may not wait
 			}
 			looking <- struct{}{}
 			<-changed
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+			return resolvedTo("127.0.0.1"), nil
 		}
 	}})
 	_, br := r.send(connectAs("billing", o.at("any.test")))

@@ -38,7 +38,7 @@ type rig struct {
 	log    *audit.Log
 	reg    *prometheus.Registry
 
-	names   sync.Map     // name → []netip.Addr or error
+	names   sync.Map     // name → proxy.Resolved or error
 	lookups atomic.Int64 // how often a name was looked up
 	current atomic.Pointer[snapshot]
 	records recordBuffer
@@ -198,25 +198,34 @@ func mustPattern(t testing.TB, s string) policy.Pattern {
 }
 
 // lookup answers from the rig's table of names and counts.
-func (r *rig) lookup(_ context.Context, n policy.Name) ([]netip.Addr, error) {
+func (r *rig) lookup(_ context.Context, n policy.Name) (proxy.Resolved, error) {
 	r.lookups.Add(1)
 	switch v, _ := r.names.Load(n.String()); v := v.(type) {
-	case []netip.Addr:
+	case proxy.Resolved:
 		return v, nil
 	case error:
-		return nil, v
+		return proxy.Resolved{}, v
 	default:
-		return nil, fmt.Errorf("no such name")
+		return proxy.Resolved{}, fmt.Errorf("no such name")
 	}
 }
 
 // resolves makes a name resolve to the addresses.
-func (r *rig) resolves(name string, addrs ...string) {
-	var all []netip.Addr
+func (r *rig) resolves(name string, addrs ...string) { r.names.Store(name, resolvedTo(addrs...)) }
+
+// leads makes a name an alias of others, the last of which has the address.
+func (r *rig) leads(name, addr string, aliases ...string) {
+	found := resolvedTo(addr)
+	found.Aliases = aliases
+	r.names.Store(name, found)
+}
+
+// resolvedTo is a lookup that found the addresses.
+func resolvedTo(addrs ...string) (found proxy.Resolved) {
 	for _, a := range addrs {
-		all = append(all, netip.MustParseAddr(a))
+		found.Addresses = append(found.Addresses, netip.MustParseAddr(a))
 	}
-	r.names.Store(name, all)
+	return found
 }
 
 // dial opens a connection to the proxy that ends with the test.
@@ -335,6 +344,9 @@ func (r *rig) of(event string) []map[string]any {
 	}
 	return out
 }
+
+// future is when report mode ends, where a function is in it.
+var future = time.Now().Add(time.Hour)
 
 // patience is how long a test waits for what must happen before it gives up.
 const patience = 30 * time.Second

@@ -221,7 +221,7 @@ func (s *setup) judge() {
 		})
 		return
 	}
-	if reason = x.checkAddresses(); reason == policy.ReasonNone {
+	if reason = x.checkResolved(); reason == policy.ReasonNone {
 		reason = x.auditable(s.c.server.base)
 	}
 	if reason != policy.ReasonNone {

@@ -88,6 +88,7 @@ var agreementTargets = []struct{ function, target, outcome string }{
 	{"billing", "denied.test:PORT", "host_denied"},
 	{"billing", "a.denied.test:PORT", "host_denied"},
 	{"billing", "never.wild.test:PORT", "host_denied"},
+	{"billing", "alias.wild.test:PORT", "host_denied"},
 	{"billing", "private.test:PORT", "address_not_allowed"},
 	{"billing", "mixed.test:PORT", "address_not_allowed"},
 	{"billing", "metadata.test:PORT", "address_not_allowed"},
@@ -130,6 +131,7 @@ func TestExplainAgreesWithTheRunningProxy(t *testing.T) {
 		"xn--bcher-kva.test": {"127.0.0.1"}, "old.test": {"127.0.0.1"}, "self.test": {"127.0.0.1"},
 		"private.test": {"10.1.2.3"}, "mixed.test": {"127.0.0.1", "10.1.2.3"}, "metadata.test": {"169.254.169.254"},
 		"shared.test": {"192.168.0.1"}, "a.many.test": {"100.64.0.1"}, "silent.test": {silence},
+		"alias.wild.test": {"->cdn.test", "->a.denied.test", "127.0.0.1"},
 	} {
 		w.names.set(name, addrs...)
 	}

@@ -94,7 +94,7 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 	if d.Verdict == policy.Deny {
 		return refused(out, d.Reason)
 	}
-	if reason := explainAddresses(ctx, out, cfg, f, target, d); reason != policy.ReasonNone {
+	if reason := explainAddresses(ctx, out, cfg, f, p, target, d); reason != policy.ReasonNone {
 		return refused(out, reason)
 	}
 	if d.Verdict == policy.Report {
@@ -159,8 +159,8 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// explainAddresses looks the name up and judges every address.
-func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, t policy.Target, d policy.Decision) policy.Reason {
+// explainAddresses looks the name up and judges every alias and every address.
+func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, t policy.Target, d policy.Decision) policy.Reason {
 	addrs := []netip.Addr{t.Host.Addr()}
 	if name := t.Host.Name(); !name.IsZero() {
 		if f.offline {
@@ -172,7 +172,13 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 			fmt.Fprintf(out, "addresses: looking %s up failed\n", name)
 			return reason
 		}
-		addrs = found
+		addrs = found.Addresses
+		for _, alias := range found.Aliases {
+			if rule, denied := p.DeniesAlias(alias); denied {
+				fmt.Fprintf(out, "aliases: %s leads to %s, which the deny list has (%s, line %d)\n", name, alias, rule, rule.Line())
+				return policy.ReasonHostDenied
+			}
+		}
 	}
 	self := newListening(cfg)
 	for _, a := range addrs {

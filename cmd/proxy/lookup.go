@@ -13,6 +13,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
 // families maps the words of the file to those of the resolver.
@@ -42,34 +43,34 @@ func (errLookupTimeout) Timeout() bool   { return true }
 func (e errLookupTimeout) Unwrap() error { return e.error }
 
 // lookupWith makes the proxy's Lookup of a resolver.
-func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) ([]netip.Addr, error) {
-	return func(ctx context.Context, name policy.Name) ([]netip.Addr, error) {
+func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) (proxy.Resolved, error) {
+	return func(ctx context.Context, name policy.Name) (proxy.Resolved, error) {
 		a, err := r.Lookup(ctx, name.String())
 		if errors.Is(err, resolve.ErrTimeout) {
-			return nil, errLookupTimeout{err}
+			return proxy.Resolved{}, errLookupTimeout{err}
 		}
-		return a.Addrs, err
+		return proxy.Resolved{Addresses: a.Addrs, Aliases: a.Chain}, err
 	}
 }
 
 // lookupOnce looks one name up as a running proxy would.
-func lookupOnce(ctx context.Context, cfg *config.Config, name policy.Name) ([]netip.Addr, policy.Reason) {
+func lookupOnce(ctx context.Context, cfg *config.Config, name policy.Name) (found proxy.Resolved, reason policy.Reason) {
 	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, policy.ReasonDNSFailed
+		return found, policy.ReasonDNSFailed
 	}
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
 	defer cancel()
-	addrs, err := lookupWith(r)(ctx, name)
+	found, err = lookupWith(r)(ctx, name)
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return nil, policy.ReasonDNSTimeout
+		return found, policy.ReasonDNSTimeout
 	case err != nil:
-		return nil, policy.ReasonDNSFailed
+		return found, policy.ReasonDNSFailed
 	}
-	return addrs, policy.ReasonNone
+	return found, policy.ReasonNone
 }
 
 // listening knows every address that the program listens on, which nobody may

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 
@@ -11,7 +12,8 @@ import (
 
 // zone is a name server on loopback, over UDP and TCP, that records what it is
 // asked. A name that it does not have does not exist; one with the address
-// "silence" gets no answer, one with "failure" gets SERVFAIL.
+// "silence" gets no answer, one with "failure" gets SERVFAIL. An address "->NAME"
+// makes it an alias: those behind it are NAME's.
 type zone struct {
 	addr string
 
@@ -104,14 +106,20 @@ func (z *zone) answer(w dns.ResponseWriter, q *dns.Msg) {
 	if !known {
 		m.Rcode = dns.RcodeNameError
 	}
+	owner := q.Question[0].Name
 	for _, a := range addrs {
 		switch {
 		case a == silence:
 			return
 		case a == failure:
 			m.Rcode = dns.RcodeServerFailure
+		case strings.HasPrefix(a, "->"):
+			alias := dns.Fqdn(a[2:])
+			h := dns.RR_Header{Name: owner, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: 60}
+			m.Answer = append(m.Answer, &dns.CNAME{Hdr: h, Target: alias})
+			owner = alias
 		default:
-			if rr := addressRecord(q.Question[0], netip.MustParseAddr(a)); rr != nil {
+			if rr := addressRecord(owner, q.Question[0].Qtype, netip.MustParseAddr(a)); rr != nil {
 				m.Answer = append(m.Answer, rr)
 			}
 		}
@@ -126,14 +134,14 @@ func (z *zone) answer(w dns.ResponseWriter, q *dns.Msg) {
 	_ = w.WriteMsg(m)
 }
 
-// addressRecord returns the address as an answer to the question, nil where it
+// addressRecord returns the address as an answer to a question, nil where it
 // is of the other family or the question is about something else.
-func addressRecord(q dns.Question, a netip.Addr) dns.RR {
-	h := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: 60}
+func addressRecord(owner string, qtype uint16, a netip.Addr) dns.RR {
+	h := dns.RR_Header{Name: owner, Rrtype: qtype, Class: dns.ClassINET, Ttl: 60}
 	switch {
-	case q.Qtype == dns.TypeA && a.Is4():
+	case qtype == dns.TypeA && a.Is4():
 		return &dns.A{Hdr: h, A: a.AsSlice()}
-	case q.Qtype == dns.TypeAAAA && a.Is6():
+	case qtype == dns.TypeAAAA && a.Is6():
 		return &dns.AAAA{Hdr: h, AAAA: a.AsSlice()}
 	default:
 		return nil

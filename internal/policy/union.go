@@ -41,11 +41,19 @@ func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 
 // Denies returns the line of the deny list that has the name. A nil policy has
 // no deny list.
-func (p *Policy) Denies(n Name) (Rule, bool) {
+func (p *Policy) Denies(n Name) (Rule, bool) { return p.DeniesAlias(n.s) }
+
+// DeniesAlias is Denies for a name that a CNAME led to, in lower case and without
+// the final dot. It need not be a hostname: its owner chose it, so what the deny
+// list says of the names below another holds for odd forms as well. A nil policy
+// has no deny list.
+func (p *Policy) DeniesAlias(alias string) (Rule, bool) {
 	if p == nil {
 		return Rule{}, false
 	}
-	e, denied := p.deny.first(n.s)
+	// Its end is what a wildcard covers; more than a name can have is escapes.
+	alias = alias[max(0, len(alias)-maxName):]
+	e, denied := p.deny.first(alias)
 	if !denied {
 		return Rule{}, false
 	}

@@ -22,6 +22,36 @@ func aliases(n int) string {
 	return text.String()
 }
 
+// Either family can be led another way, and its addresses are used: the chain has
+// the names of both.
+func TestChainHasTheNamesThatEitherFamilyWasLedThrough(t *testing.T) {
+	const (
+		direct   = "x.example. 60 IN A 192.0.2.1"
+		byB      = "x.example. 60 IN CNAME b.example.\nb.example. 60 IN A 192.0.2.1"
+		byB6     = "x.example. 60 IN CNAME b.example.\nb.example. 60 IN AAAA 2001:db8::1"
+		byC6     = "x.example. 60 IN CNAME c.example.\nc.example. 60 IN AAAA 2001:db8::1"
+		directly = "x.example. 60 IN AAAA 2001:db8::1"
+	)
+	for _, tt := range []struct {
+		name, ip4, ip6 string
+		want           []string
+	}{
+		{"none", direct, directly, nil},
+		{"of IPv4 alone", byB, directly, []string{"b.example"}},
+		{"of IPv6 alone", direct, byC6, []string{"c.example"}},
+		{"the same", byB, byB6, []string{"b.example"}},
+		{"another of each", byB, byC6, []string{"b.example", "c.example"}},
+	} {
+		r, _ := newScripted(t, Config{Families: Both}, script{"x.example. A": {answer: tt.ip4}, "x.example. AAAA": {answer: tt.ip6}})
+		for range 2 { // the second from the cache, which it must not have written to
+			got, err := r.Lookup(t.Context(), "x.example")
+			if err != nil || !slices.Equal(got.Chain, tt.want) {
+				t.Errorf("%s: chain %v, %v, want %v", tt.name, got.Chain, err, tt.want)
+			}
+		}
+	}
+}
+
 // unchased is the same chain at an upstream that gives one CNAME at a time.
 func unchased(n int) script {
 	s := script{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -17,8 +18,8 @@ type Answer struct {
 	// order, at most MaxAddrs of each, no zones, IPv4-mapped ones unmapped. Never
 	// empty where the error is nil.
 	Addrs []netip.Addr
-	// Chain is the names that CNAMEs led through to the addresses, lower case,
-	// without a trailing dot. Empty: the name has its addresses itself.
+	// Chain is the names that CNAMEs led through to the addresses, of either family,
+	// lower case, without a trailing dot. Empty: the name has its addresses itself.
 	Chain []string
 	// Stale says that the TTL has passed and no upstream could be asked.
 	Stale bool
@@ -94,9 +95,20 @@ func merge(a, b Answer) Answer {
 	addrs := make([]netip.Addr, 0, len(a.Addrs)+len(b.Addrs))
 	return Answer{
 		Addrs: append(append(addrs, a.Addrs...), b.Addrs...),
-		Chain: a.Chain,
+		Chain: mergeChains(a.Chain, b.Chain),
 		Stale: a.Stale || b.Stale,
 	}
+}
+
+// mergeChains returns the names of both chains. It allocates only where b has one
+// that a lacks: each family can be led another way.
+func mergeChains(a, b []string) []string {
+	for _, name := range b {
+		if !slices.Contains(a, name) {
+			a = append(slices.Clip(a), name)
+		}
+	}
+	return a
 }
 
 // Exchange answers one question of class IN with records: a name may be in any case
