@@ -64,7 +64,7 @@ func recordable(method string) string {
 // the name's aliases and addresses.
 func (x *exchange) judge(ctx context.Context) policy.Reason {
 	for _, step := range [...]func(context.Context) policy.Reason{
-		x.identify, x.admit, x.decide, x.resolve, x.auditable,
+		x.identify, x.admit, x.decide, x.checkClear, x.resolve, x.auditable,
 	} {
 		if reason := step(ctx); reason != policy.ReasonNone {
 			return reason
@@ -136,6 +136,20 @@ func (x *exchange) decide(context.Context) policy.Reason {
 		return x.decision.Reason
 	}
 	return policy.ReasonNone
+}
+
+// checkClear stops a plain request where the rule wants TLS, as the short form of
+// a rule does: its content would cross the network in the clear, and no ClientHello
+// would name the host. Port 80 is plain HTTP's own.
+func (x *exchange) checkClear(context.Context) policy.Reason {
+	if x.event.Protocol != protocolHTTP || x.target.Port == 80 || !x.wantsHello() {
+		return policy.ReasonNone
+	}
+	if x.function.Reports(x.start) {
+		x.decision.Verdict, x.decision.Reason = policy.Report, policy.ReasonNotTLS
+		return policy.ReasonNone
+	}
+	return policy.ReasonNotTLS
 }
 
 // resolve finds the addresses of the target, once, and checks every one of

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
@@ -191,5 +192,58 @@ func TestConnectionIsNotKeptWhileTheProxyDrains(t *testing.T) {
 	close(proceed)
 	if got := readReply(t, br); got.StatusCode != 200 || got.body != "ok" || !got.Close {
 		t.Errorf("answered %s %q, close %v", got.Status, got.body, got.Close)
+	}
+}
+
+// A rule without tls: any wants TLS. By CONNECT it is the ClientHello that is asked
+// for; a plain request has none, and its content would be in the clear.
+func TestPlainRequestIsRefusedWhereTheRuleWantsTLS(t *testing.T) {
+	o := newOrigin(t, serveOK)
+	for _, row := range []struct {
+		name   string
+		rule   rule
+		report time.Time
+		status int
+	}{
+		{name: "verify", rule: rule{host: "good.test"}, status: 403},
+		{name: "a wildcard", rule: rule{host: "*.test"}, status: 403},
+		{name: "any", rule: rule{host: "good.test", any: true}, status: 200},
+		{name: "report mode", rule: rule{host: "good.test"}, report: future, status: 200},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			row.rule.ports, row.rule.addresses = []uint16{o.port}, loopback
+			r := newRig(t, rigOptions{functions: []function{{name: "billing", report: row.report, rules: []rule{row.rule}}}})
+			r.resolves("good.test", "127.0.0.1")
+			before := o.connections(t)
+			for _, method := range []string{"GET", "POST"} {
+				fields := "Connection: close\r\nContent-Length: 6\r\n"
+				got := r.ask(method + " http://" + o.at("good.test") + "/ HTTP/1.1\r\nHost: x\r\n" + auth("billing") + fields + "\r\nsecret")
+				if row.status == 403 {
+					r.wantRefusal(got, 403, "not_tls", "http_request_denied")
+				} else if got.StatusCode != row.status {
+					t.Errorf("%s is answered %s", method, got.Status)
+				}
+			}
+			if n := o.connections(t) - before; (n == 0) != (row.status == 403) {
+				t.Errorf("%d connections at the origin", n)
+			}
+			if row.status == 403 && r.lookups.Load() != 0 {
+				t.Errorf("%d lookups for what is refused", r.lookups.Load())
+			}
+			if row.report == future && r.of("opened")[0]["reason"] != "not_tls" {
+				t.Errorf("the record says %v", r.of("opened")[0])
+			}
+		})
+	}
+}
+
+// Port 80 is plain HTTP's own: the rule that has it means it, whatever it says of TLS.
+func TestPlainRequestToPort80NeedsNoRuleForTLS(t *testing.T) {
+	r := newRig(t, rigOptions{functions: []function{{name: "billing", rules: []rule{
+		{host: "good.test", ports: []uint16{80}, addresses: loopback}}}}})
+	r.resolves("good.test", "127.0.0.77") // where nobody listens
+	got := r.ask("GET http://good.test/ HTTP/1.1\r\nHost: good.test\r\n" + auth("billing") + "\r\n")
+	if got.reason() != "dial_failed" {
+		t.Errorf("answered %s with %q", got.Status, got.reason())
 	}
 }

@@ -18,7 +18,8 @@ type refusal struct {
 }
 
 // refusals has an entry for every reason that is answered over HTTP. The
-// reasons of the ClientHello close the tunnel instead and have none.
+// reasons of the ClientHello close the tunnel instead and have none, but for
+// not_tls, which a plain request can get as well.
 var refusals = map[policy.Reason]refusal{
 	policy.ReasonBadRequest:         {http.StatusBadRequest, "http_request_error", "The request is not well-formed HTTP/1.1."},
 	policy.ReasonBadTarget:          {http.StatusBadRequest, "http_request_error", "The target must be a hostname or an address literal, and a port."},
@@ -37,6 +38,7 @@ var refusals = map[policy.Reason]refusal{
 	policy.ReasonHostNotAllowed:    {http.StatusForbidden, "http_request_denied", "The host is not on the function's list. Ask the owner of the egress policy to allow it, naming function, host and port."},
 	policy.ReasonPortNotAllowed:    {http.StatusForbidden, "http_request_denied", "The host is on the function's list, the port is not. Ask the owner of the egress policy to add it to the rule's ports."},
 	policy.ReasonRuleExpired:       {http.StatusForbidden, "http_request_denied", "The rule for this host has expired. Ask the owner of the egress policy to renew it."},
+	policy.ReasonNotTLS:            {http.StatusForbidden, "http_request_denied", "The rule for this host and port wants TLS. Use an https:// URL, for which the client opens a tunnel, or ask for a rule with tls: any."},
 	policy.ReasonDNSFailed:         {http.StatusBadGateway, "dns_error", "The host is allowed, but its name does not resolve."},
 	policy.ReasonDNSTimeout:        {http.StatusGatewayTimeout, "dns_timeout", "The host is allowed, but no resolver answered in time."},
 	policy.ReasonAddressNotAllowed: {http.StatusForbidden, "destination_ip_prohibited", "The host resolves to an address that its rule does not permit. If that is meant, the rule needs addresses."},
