@@ -41,6 +41,7 @@ type conn struct {
 	place        place          // among those of its source
 	joined       bool           // has one, or had it until it was put out
 	balanced     bool           // its PROXY header has been read
+	own          *ownOrigins    // connections to origins that are this one's alone; nil: none
 	onLane       *setup         // began on a lane; nil: by a goroutine
 	kept         bool           // holds one of server.kept
 	reused       bool           // a request has been served on it
@@ -123,6 +124,7 @@ func (c *conn) serveRequests(tlsConfig *tls.Config) {
 // served is what is deferred by the goroutine that serves a connection.
 func (c *conn) served() {
 	if p := recover(); p != nil {
+	c.own.close()
 		c.panicked(p)
 	}
 	c.identified()
@@ -318,7 +320,7 @@ func (c *conn) readHead() (string, error) {
 // headStatus maps what is wrong with a head to a status.
 func headStatus(err error) (int, bool) {
 	switch {
-	case errors.Is(err, errBigHead):
+	case errors.Is(err, errBigHead), errors.Is(err, errManyFields):
 		return http.StatusRequestHeaderFieldsTooLarge, true
 	case errors.Is(err, errBadVersion):
 		return http.StatusHTTPVersionNotSupported, true

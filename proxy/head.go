@@ -12,9 +12,15 @@ import (
 var (
 	errBadHead    = errors.New("malformed request head")         // 400
 	errBigHead    = errors.New("request head over the limit")    // 431
+	errManyFields = errors.New("head has too many fields")       // 431
 	errBadVersion = errors.New("HTTP version is not 1.0 or 1.1") // 505
 	errBadCoding  = errors.New("transfer coding is not chunked") // 501
 )
+
+// maxFields bounds the fields of a head, of a request as of an answer. What reads
+// and forwards a head holds many times the bytes of a field that has two letters, so
+// the bytes are no bound by themselves. Clients and origins send a tenth of it.
+const maxFields = 128
 
 // head is a request line and its fields, as they came and checked against the
 // grammar of RFC 9112 without its leniencies: lines end in CRLF, there is
@@ -72,8 +78,8 @@ func hopeless(b []byte, seen int) bool {
 	return whole && !bytes.Contains(line, []byte(" HTTP/"))
 }
 
-// parseHead parses a whole head. The errors are errBadHead, errBadVersion and
-// errBadCoding, wrapped; they quote nothing of the head. Even with an error
+// parseHead parses a whole head. The errors are errBadHead, errManyFields,
+// errBadVersion and errBadCoding, wrapped; they quote nothing of the head. Even with an error
 // the method and target are set as far as they were understood.
 func parseHead(raw string) (*head, error) {
 	h := &head{raw: raw}
@@ -81,10 +87,13 @@ func parseHead(raw string) (*head, error) {
 	if err := h.requestLine(line); err != nil {
 		return h, err
 	}
-	for {
+	for n := 1; ; n++ {
 		line, rest, _ = strings.Cut(rest, "\r\n")
 		if line == "" {
 			break
+		}
+		if n > maxFields {
+			return h, errManyFields
 		}
 		if err := h.field(line); err != nil {
 			return h, err

@@ -170,7 +170,7 @@ func (x *exchange) forward(p *plainRequest) (again bool) {
 		chunkable: x.head.minor == 1, persist: x.head.persistent(),
 	}
 	body := newRequestBody(x, p, w)
-	ctx, cancel := context.WithTimeout(context.WithValue(x.server.base, exchangeKey{}, x), x.server.opt.Limits.Lifetime)
+	ctx, cancel := context.WithTimeout(context.WithValue(x.server.plain, exchangeKey{}, x), x.server.opt.Limits.Lifetime)
 	defer cancel()
 	x.server.goproxy.ServeHTTP(w, x.outbound(p.request.WithContext(ctx), p.url, body))
 	cancel()

@@ -150,12 +150,14 @@ type Server struct {
 	waiting   chan struct{} // one token for each connection that has not shown who it is
 	crowd     crowd         // the same ones, by source
 	failed    failures
-	buffers   sync.Pool // *[]byte for heads and hellos
-	writers   sync.Pool // *bufio.Writer for responses
-	copies    sync.Pool // *[copyBuffer]byte for bodies of responses
+	owners    atomic.Uint64 // how many ownOrigins there have been
+	buffers   sync.Pool     // *[]byte for heads and hellos
+	writers   sync.Pool     // *bufio.Writer for responses
+	copies    sync.Pool     // *[copyBuffer]byte for bodies of responses
 
 	draining atomic.Bool
 	base     context.Context // ends when Run's context does
+	plain    context.Context // base, for plain requests
 	stop     context.CancelFunc
 	over     context.Context // has ended: what does not wait is given it
 	ran      chan struct{}   // closed when Run has ended every tunnel
@@ -201,6 +203,7 @@ func New(o Options) *Server {
 	s.copies.New = func() any { return new([copyBuffer]byte) }
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.over = endedContext()
+	s.plain = traced(s.base)
 	s.goproxy = s.newGoproxy()
 	s.transport = s.newTransport(room.pooled)
 	return s

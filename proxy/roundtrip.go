@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
 	"time"
@@ -25,13 +26,16 @@ type (
 // attempt is a round trip to one address.
 type attempt struct {
 	exchange *exchange
-	dial     dialKey // of its own: the exchange may be over before a dial is
+	to       netip.AddrPort
+	own      *ownOrigins // whose the connection is to be; nil: its function's
+	dial     dialKey     // of its own: the exchange may be over before a dial is
 	dialBy   time.Time
 }
 
-// newTransport makes the way out for plain HTTP. Requests are sent to checked
-// addresses, never to names, so that a pooled connection is only ever used by
-// requests that were permitted to reach its address themselves.
+// newTransport makes the way out for plain HTTP. Its pool has connections by
+// checked address, never by name, and by whose they are, so that one is only ever
+// used by requests of the same function that were permitted to reach that address
+// themselves.
 func (s *Server) newTransport(pooled int) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil,
@@ -41,7 +45,7 @@ func (s *Server) newTransport(pooled int) *http.Transport {
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        30 * time.Second,
 		ResponseHeaderTimeout:  s.opt.Limits.IdleTimeout,
-		MaxResponseHeaderBytes: 64 << 10,
+		MaxResponseHeaderBytes: int64(s.opt.Limits.HeaderBytes),
 		ForceAttemptHTTP2:      false,
 	}
 }
@@ -51,11 +55,11 @@ type dialError struct{ error }
 
 func (e *dialError) Unwrap() error { return e.error }
 
-// dialPlain connects to the address that a round trip was sent to.
-func (s *Server) dialPlain(ctx context.Context, _, addr string) (net.Conn, error) {
+// dialPlain connects to the address that an attempt is for. What the transport
+// takes for an address is the name of a pool.
+func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	at, ok := ctx.Value(attemptKey{}).(attempt)
-	ap, err := netip.ParseAddrPort(addr)
-	if !ok || err != nil {
+	if !ok {
 		return nil, &dialError{errNotPermitted}
 	}
 	if reason := s.dialing.begin(at.dial); reason != policy.ReasonNone {
@@ -65,31 +69,26 @@ func (s *Server) dialPlain(ctx context.Context, _, addr string) (net.Conn, error
 	defer s.dialing.end(at.dial)
 	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
 	defer cancel()
-	c, err := dialOne(ctx, ap, at.exchange.permits)
+	c, err := dialOne(ctx, at.to, at.exchange.permits)
 	if err != nil {
 		s.metrics.notDialed(dialReason(err), true)
 		return nil, &dialError{err}
 	}
-	return &idleConn{Conn: c, idle: s.opt.Limits.IdleTimeout}, nil
+	origin := &originConn{Conn: c, idle: s.opt.Limits.IdleTimeout, own: at.own}
+	if at.own != nil && !at.own.add(origin) {
+		_ = c.Close()
+		return nil, &dialError{net.ErrClosed}
+	}
+	return origin, nil
 }
 
-// idleConn ends a connection to an origin that neither takes nor gives: while
-// a body goes up nothing need come down, so a write gives the reads more time.
-type idleConn struct {
-	net.Conn
-	idle time.Duration
-}
-
-// Read reads within the idle time.
-func (c *idleConn) Read(p []byte) (int, error) {
-	_ = c.SetReadDeadline(time.Now().Add(c.idle))
-	return c.Conn.Read(p)
-}
-
-// Write writes within the idle time.
-func (c *idleConn) Write(p []byte) (int, error) {
-	_ = c.SetDeadline(time.Now().Add(c.idle))
-	return c.Conn.Write(p)
+// traced returns a context for requests whose answers' heads are bounded.
+func traced(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		if c, ok := got.Conn.(*originConn); ok {
+			c.expecting.Store(true)
+		}
+	}})
 }
 
 // errOrigin is a response that cannot be handed on.
@@ -139,13 +138,17 @@ func passable(status int) bool {
 func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response, err error) {
 	err = errNotPermitted
 	all := spread(x.addresses, x.target.Port)
+	pool, own := x.poolOf(r.Header)
 	end := x.start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
 	for i, a := range all {
 		share := time.Until(end) / time.Duration(len(all)-i)
-		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{exchange: x, dial: dialKey{x.account, x.target}, dialBy: time.Now().Add(share)})
+		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{
+			exchange: x, to: a, own: own, dial: dialKey{x.account, x.target}, dialBy: time.Now().Add(share),
+		})
 		out, target := r.WithContext(ctx), *r.URL
-		target.Host = a.String()
+		target.Host = pool + "@" + a.String()
 		out.URL = &target
+		out.Close = x.head.hasBody() && !hasContentByCustom(x.head.method)
 		if body, ok := r.Body.(*requestBody); ok {
 			out.Body = body.attempt()
 		}
@@ -157,6 +160,18 @@ func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response
 		}
 	}
 	return resp, err
+}
+
+// hasContentByCustom reports whether requests of the method have content. Where
+// one has that should not, origins leave it unread and take it for the next request
+// (RFC 9110, section 9.3.1), so its connection is not used for another.
+func hasContentByCustom(method string) bool {
+	switch method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		return true
+	default:
+		return false
+	}
 }
 
 // roundTripReason maps the error of a round trip to a reason.
