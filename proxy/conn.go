@@ -21,10 +21,6 @@ const (
 	headBuffer = 4 << 10
 	// keepAlive is how long a plain HTTP connection may wait for its next request.
 	keepAlive = 60 * time.Second
-	// lingerTime and lingerBytes bound how long a refused client may go on
-	// sending before the connection is cut.
-	lingerTime  = 2 * time.Second
-	lingerBytes = 1 << 20
 )
 
 // conn is one client connection until it is closed or becomes a tunnel. One
@@ -41,11 +37,11 @@ type conn struct {
 	place        place          // among those of its source
 	joined       bool           // has one, or had it until it was put out
 	balanced     bool           // its PROXY header has been read
-	own          *ownOrigins    // connections to origins that are this one's alone; nil: none
 	onLane       *setup         // began on a lane; nil: by a goroutine
 	kept         bool           // holds one of server.kept
 	reused       bool           // a request has been served on it
 	current      *exchange      // the request that is being served; nil: none yet
+	own          *ownOrigins    // connections to origins that are this one's alone; nil: none
 	taken        bool           // a tunnel owns the connection now
 }
 
@@ -124,11 +120,11 @@ func (c *conn) serveRequests(tlsConfig *tls.Config) {
 // served is what is deferred by the goroutine that serves a connection.
 func (c *conn) served() {
 	if p := recover(); p != nil {
-	c.own.close()
 		c.panicked(p)
 	}
 	c.identified()
 	c.free()
+	c.own.close()
 	if !c.taken {
 		_ = c.Close()
 		<-c.server.seats
@@ -330,27 +326,5 @@ func headStatus(err error) (int, bool) {
 		return http.StatusExpectationFailed, true
 	default:
 		return 0, false
-	}
-}
-
-// closeAfterReply ends a connection so that the client can read the reply
-// whole: it says that no more will come, then takes what the client still
-// sends, for a bounded time and size, because closing with unread input would
-// reset the connection and destroy the reply (RFC 9112, section 9.6).
-func (c *conn) closeAfterReply() {
-	if cw, ok := c.Conn.(interface{ CloseWrite() error }); !ok || cw.CloseWrite() != nil {
-		return
-	}
-	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
-	if c.buf == nil {
-		c.buf = c.server.buffers.Get().(*[]byte)
-	}
-	room := (*c.buf)[:cap(*c.buf)]
-	for taken := 0; taken < lingerBytes; {
-		n, err := c.Conn.Read(room)
-		taken += n
-		if err != nil {
-			return
-		}
 	}
 }

@@ -259,7 +259,7 @@ func (x *exchange) ended(r tunnel.Result) {
 }
 
 // holds tells whether the policy now in force would still permit the tunnel:
-// the same caller, the same target, the address it is connected to.
+// the same caller, the same target, the names and the address that led to.
 func (x *exchange) holds() bool {
 	p, identities := x.server.opt.Policy()
 	id, err := identities.Identify(x.caller)

@@ -280,9 +280,12 @@ func outside(r policy.Reason) bool {
 }
 
 // refuse records the refusal, answers it, and ends the connection. Nothing
-// behind the request is read as a request (RFC 9931).
+// behind the request is read as a request (RFC 9931). The record may take a second
+// and the client its time to close, so what it has sent is let go before either.
 func (x *exchange) refuse(r policy.Reason, cause error) {
 	x.settle()
+	x.head = nil
+	x.conn.free()
 	if x.server.base.Err() != nil && outside(r) {
 		r = policy.ReasonDraining // nothing has failed; Close has cut it short
 	}

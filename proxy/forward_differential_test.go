@@ -118,7 +118,7 @@ func (x *examiner) examine(m *message, raw []byte) {
 	}
 	for _, f := range m.fields {
 		for _, name := range oneHop {
-			if f[0] == name {
+			if f[0] == name && !x.ownClose(m, f) {
 				x.report(name+" is of one hop", raw)
 			}
 		}
@@ -127,6 +127,13 @@ func (x *examiner) examine(m *message, raw []byte) {
 		}
 	}
 	x.asked(m, raw)
+}
+
+// ownClose reports whether a field is the proxy's own: it ends a connection after
+// content that the method should not have.
+func (x *examiner) ownClose(m *message, f [2]string) bool {
+	custom := m.method == "POST" || m.method == "PUT" || m.method == "PATCH"
+	return f[0] == "connection" && f[1] == "close" && !custom && m.framing != "none"
 }
 
 // named finds the name of a request of the test in its path.

@@ -17,6 +17,10 @@ var (
 	errBadCoding  = errors.New("transfer coding is not chunked") // 501
 )
 
+// smallHead is up to how many bytes a head may be held for as long as its target is,
+// which for a tunnel is hours: copying a few bytes costs more than holding them.
+const smallHead = 512
+
 // maxFields bounds the fields of a head, of a request as of an answer. What reads
 // and forwards a head holds many times the bytes of a field that has two letters, so
 // the bytes are no bound by themselves. Clients and origins send a tenth of it.
@@ -84,6 +88,9 @@ func hopeless(b []byte, seen int) bool {
 func parseHead(raw string) (*head, error) {
 	h := &head{raw: raw}
 	line, rest, _ := strings.Cut(raw, "\r\n")
+	if len(raw) > smallHead {
+		line = strings.Clone(line)
+	}
 	if err := h.requestLine(line); err != nil {
 		return h, err
 	}

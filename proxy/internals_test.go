@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+import (
+	"net/netip"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+)
 
 // Unidentified returns how many connections hold a place among those that have
 // not shown who they are; on a TLS door one is Serve's, for the connection it
@@ -35,4 +39,22 @@ func (s *Server) Serving() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.running) > 0
+}
+
+// LingerShare returns how many connections of one caller may linger.
+func (s *Server) LingerShare() int { return s.lingering.share }
+
+// Lingering returns how many connections of a function, or of a source where
+// nobody is known, have their last reply and are not closed yet.
+func (s *Server) Lingering(function string, source netip.Addr) int {
+	s.lingering.mu.Lock()
+	defer s.lingering.mu.Unlock()
+	k := lingerer{source: sourceOf(source)}
+	if function != "" {
+		k = lingerer{function: function}
+	}
+	if all := s.lingering.callers[k]; all != nil {
+		return all.Len()
+	}
+	return 0
 }

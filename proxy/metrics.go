@@ -26,6 +26,7 @@ type metrics struct {
 	setup     *prometheus.HistogramVec
 	panics    prometheus.Counter
 	evicted   prometheus.Counter
+	cut       prometheus.Counter
 	shed      *prometheus.CounterVec
 
 	resolve, dial, total prometheus.Observer
@@ -85,6 +86,10 @@ func (m *metrics) newSheds(f promauto.Factory) {
 	m.evicted = f.NewCounter(prometheus.CounterOpts{
 		Name: "egress_unidentified_closed_total",
 		Help: "Connections closed before they showed who they are, because newer ones of their source needed the place.",
+	})
+	m.cut = f.NewCounter(prometheus.CounterOpts{
+		Name: "egress_lingering_closed_total",
+		Help: "Connections that had their last reply, and were cut before their client closed them because newer ones of their function, or source, needed the place.",
 	})
 }
 

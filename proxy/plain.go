@@ -38,6 +38,9 @@ func (x *exchange) servePlain() (again bool) {
 		x.refuse(reason, cause)
 		return false
 	}
+	if len(x.conn.buffered()) == 0 {
+		x.conn.free() // the origin may take its time
+	}
 	return x.forward(p)
 }
 

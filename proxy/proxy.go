@@ -150,6 +150,7 @@ type Server struct {
 	waiting   chan struct{} // one token for each connection that has not shown who it is
 	crowd     crowd         // the same ones, by source
 	failed    failures
+	lingering lingering
 	owners    atomic.Uint64 // how many ownOrigins there have been
 	buffers   sync.Pool     // *[]byte for heads and hellos
 	writers   sync.Pool     // *bufio.Writer for responses
@@ -196,14 +197,15 @@ func New(o Options) *Server {
 	s.dialing.init(room.tunnels)
 	s.beside.max, s.kept.max = int64(room.beside), int64(room.kept)
 	s.crowd.init(room.unidentified)
+	s.lingering.init(room.seats)
 	s.metrics.newGauges(o.Registerer, s)
 	room.tell(o.Limits, s.log)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	s.writers.New = func() any { return bufio.NewWriter(nil) }
 	s.copies.New = func() any { return new([copyBuffer]byte) }
 	s.base, s.stop = context.WithCancel(context.Background())
-	s.over = endedContext()
 	s.plain = traced(s.base)
+	s.over = endedContext()
 	s.goproxy = s.newGoproxy()
 	s.transport = s.newTransport(room.pooled)
 	return s

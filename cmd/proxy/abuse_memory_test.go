@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -123,6 +127,94 @@ func TestMemoryThatRunsOutIsRefusedBeforeTheKernelKills(t *testing.T) {
 	}
 	w.eventually("memory again", func() bool { return p.number("egress_memory_short") == 0 })
 	p.unharmed(goroutines, files, target)
+}
+
+// The task has 256 MB. One function sends plain requests of thousands of fields to a
+// host of its own that never answers, then asks for what it may not reach with heads
+// as large as may be, with its token and without, and closes nothing before the
+// server does. Another function's CONNECTs all succeed meanwhile.
+//
+// EGRESS_TEST_CROWD=60s makes each attack last that long instead of two seconds.
+func TestFunctionThatHoldsWhatItCanCostsAnotherNothing(t *testing.T) {
+	needsFiles(t, 20000)
+	last := 2 * time.Second
+	if s := os.Getenv("EGRESS_TEST_CROWD"); s != "" {
+		var err error
+		if last, err = time.ParseDuration(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enter, kills := memoryGroupOf(t, 256<<20)
+	w := newWorld(t)
+	target := w.echoing()
+	w.vars["mute"] = port(w.listen(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
+	w.names.set("mute.test", "127.0.0.1")
+	p := w.startUnder(t, enter, abusePolicy+`  greedy:
+    identify: {${token_greedy}}
+    allow: [{host: mute.test, ports: [${mute}], tls: any, addresses: [127.0.0.0/8]}]
+`)
+	goroutines, files := p.holds(target)
+	var fields strings.Builder
+	for i := range 2600 {
+		fmt.Fprintf(&fields, "%c%c:\r\n", '0'+i/26%10, 'a'+i%26)
+	}
+	long := "X-Padding: " + strings.Repeat("x", 15<<10) + "\r\n"
+	for _, row := range []struct{ attack, raw string }{
+		{"many fields", "GET http://mute.test:" + w.vars["mute"] + "/ HTTP/1.1\r\nHost: mute.test\r\n" + authorization("greedy") + fields.String() + "\r\n"},
+		{"refused, and left open", "CONNECT evil.test:443 HTTP/1.1\r\n" + authorization("greedy") + long + "\r\n"},
+		{"challenged, and left open", "CONNECT evil.test:443 HTTP/1.1\r\n" + long + "\r\n"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), last)
+		var attackers sync.WaitGroup
+		var sent atomic.Int64
+		for range 2 {
+			attackers.Go(func() { p.hoardRefused(ctx, row.raw, 4000, &sent) })
+		}
+		served := 0
+		for ctx.Err() == nil {
+			if r := p.connect("billing", target); r.conn == nil {
+				t.Errorf("%s: the other function is answered %s", row.attack, r.Status)
+			} else {
+				served++
+				_ = r.conn.Close()
+			}
+		}
+		attackers.Wait()
+		cancel()
+		held := (p.number("go_memstats_heap_inuse_bytes") + p.number("go_memstats_stack_inuse_bytes")) / (1 << 20)
+		t.Logf("%s: %d requests, %d of the other function served meanwhile; killed: %s; in use: %.0f MB",
+			row.attack, sent.Load(), served, kills(), held)
+		if held > 128 {
+			t.Errorf("%s: %.0f MB are in use, more than half of what there is", row.attack, held)
+		}
+	}
+	if n := kills(); n != "0" {
+		t.Errorf("the kernel has killed: %s", n)
+	}
+	p.unharmed(goroutines, files, target)
+}
+
+// hoardRefused sends the text on connection after connection until ctx ends, and
+// leaves each open, at most that many at a time: the oldest goes for the newest.
+func (p *running) hoardRefused(ctx context.Context, text string, most int, sent *atomic.Int64) {
+	conns := make([]net.Conn, most)
+	for i := 0; ctx.Err() == nil; i = (i + 1) % most {
+		if conns[i] != nil {
+			_ = conns[i].Close()
+		}
+		var d net.Dialer
+		if conns[i], _ = d.DialContext(ctx, "tcp", p.proxy); conns[i] == nil {
+			continue
+		}
+		_ = conns[i].SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(conns[i], text)
+		sent.Add(1)
+	}
+	for _, c := range conns {
+		if c != nil {
+			_ = c.Close()
+		}
+	}
 }
 
 // All are let in while they hold next to nothing, and then grow, one after the other.
