@@ -30,20 +30,20 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
-// table returns the rows of the first Markdown table below a heading of the
-// README, its head left out, with the backquotes taken off every cell.
-func table(t *testing.T, heading string) (rows [][]string) {
+// table returns the rows of the first Markdown table below a heading of a page,
+// its head left out, with the backquotes taken off every cell.
+func table(t *testing.T, page, heading string) (rows [][]string) {
 	t.Helper()
-	_, text, ok := strings.Cut(read(t, "README.md"), "\n"+heading+"\n")
+	_, text, ok := strings.Cut(read(t, page), "\n"+heading+"\n")
 	if !ok {
-		t.Fatalf("README.md has no heading %q", heading)
+		t.Fatalf("%s has no heading %q", page, heading)
 	}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		switch {
 		case !strings.HasPrefix(line, "|") && len(rows) > 0, strings.HasPrefix(line, "#"):
 			if len(rows) < 3 {
-				t.Fatalf("README.md has no table below %q", heading)
+				t.Fatalf("%s has no table below %q", page, heading)
 			}
 			return rows[2:]
 		case strings.HasPrefix(line, "|"):
@@ -54,7 +54,7 @@ func table(t *testing.T, heading string) (rows [][]string) {
 			rows = append(rows, cells)
 		}
 	}
-	t.Fatalf("README.md ends within the table below %q", heading)
+	t.Fatalf("%s ends within the table below %q", page, heading)
 	return nil
 }
 
@@ -64,7 +64,7 @@ var ofTheHello = []policy.Reason{
 	policy.ReasonSNIMismatch, policy.ReasonSNIMissing, policy.ReasonNotTLS, policy.ReasonHelloTimeout,
 }
 
-func TestREADMEListsEveryReasonWithItsStatusInOrder(t *testing.T) {
+func TestDecisionPageListsEveryReasonWithItsStatusInOrder(t *testing.T) {
 	t.Parallel()
 	statuses := refusalStatuses(t)
 	var want, got []string
@@ -79,14 +79,14 @@ func TestREADMEListsEveryReasonWithItsStatusInOrder(t *testing.T) {
 		}
 		want = append(want, r.String()+" "+status)
 	}
-	for _, row := range table(t, "## Reasons") {
+	for _, row := range table(t, "docs/decision.md", "## Reasons") {
 		got = append(got, row[0]+" "+row[1])
 		if len(row) != 4 || row[2] == "" || row[3] == "" {
 			t.Errorf("the row of %s has no meaning or no cure", row[0])
 		}
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("README.md has\n%s\nthe code has\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("docs/decision.md has\n%s\nthe code has\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -124,14 +124,14 @@ func statusCodes(t *testing.T) map[string]string {
 	return codes
 }
 
-func TestREADMEListsEveryMetricWithItsTypeAndLabels(t *testing.T) {
+func TestMetricsPageListsEveryMetricWithItsTypeAndLabels(t *testing.T) {
 	t.Parallel()
 	got := map[string]string{}
-	for _, row := range table(t, "## Metrics") {
+	for _, row := range table(t, "docs/metrics.md", "## Prometheus") {
 		got[row[0]] = row[1] + " " + row[2]
 	}
 	if want := registeredMetrics(t); !maps.Equal(got, want) {
-		t.Errorf("README.md has\n%s\nthe code has\n%s", lines(got), lines(want))
+		t.Errorf("docs/metrics.md has\n%s\nthe code has\n%s", lines(got), lines(want))
 	}
 }
 
@@ -194,7 +194,7 @@ func stringsIn(e ast.Expr) (all []string) {
 	return all
 }
 
-func TestREADMEListsEveryLimitWithItsDefault(t *testing.T) {
+func TestPolicyPageListsEveryLimitWithItsDefault(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Parse("minimal", []byte("version: 1\nfunctions: {f: {identify: {sources: [10.0.0.0/8]}, allow: []}}\n"), nil)
 	if err != nil {
@@ -213,15 +213,15 @@ func TestREADMEListsEveryLimitWithItsDefault(t *testing.T) {
 		"lifetime": span(l.Lifetime), "drain": seconds(l.Drain), "refusal_records": strconv.Itoa(l.RefusalRecords),
 	}
 	got := map[string]string{}
-	for _, row := range table(t, "## Limits") {
+	for _, row := range table(t, "docs/policy.md", "## Limits") {
 		got[row[0]] = row[1]
 	}
 	if !maps.Equal(got, want) {
-		t.Errorf("README.md has\n%s\nthe code has\n%s", lines(got), lines(want))
+		t.Errorf("docs/policy.md has\n%s\nthe code has\n%s", lines(got), lines(want))
 	}
 }
 
-func TestREADMEListsEveryKeyOfDNSWithItsDefault(t *testing.T) {
+func TestDNSPageListsEveryKeyOfDNSWithItsDefault(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Parse("minimal", []byte("version: 1\nfunctions: {f: {identify: {sources: [10.0.0.0/8]}, allow: []}}\n"), nil)
 	if err != nil {
@@ -243,16 +243,16 @@ func TestREADMEListsEveryKeyOfDNSWithItsDefault(t *testing.T) {
 		"distinct_names_per_minute": strconv.Itoa(d.DistinctNamesPerMinute),
 	}
 	got := map[string]string{}
-	for _, row := range table(t, "## The DNS filter") {
+	for _, row := range table(t, "docs/dns.md", "## Keys") {
 		got[row[0]] = row[1]
 	}
 	// The order of types says nothing.
 	if listed := strings.Split(got["types"], ", "); !slices.Equal(slices.Sorted(slices.Values(listed)), slices.Sorted(slices.Values(answered))) {
-		t.Errorf("README.md has the types %v, the code %v", listed, answered)
+		t.Errorf("docs/dns.md has the types %v, the code %v", listed, answered)
 	}
 	got["types"] = ""
 	if !maps.Equal(got, want) {
-		t.Errorf("README.md has\n%s\nthe code has\n%s", lines(got), lines(want))
+		t.Errorf("docs/dns.md has\n%s\nthe code has\n%s", lines(got), lines(want))
 	}
 }
 
@@ -329,12 +329,12 @@ func TestEveryPolicyInDocumentsAndExamplesLoads(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", b.where, err)
 		}
-		if strings.HasPrefix(b.where, "README.md") {
+		if strings.HasPrefix(b.where, "docs/") {
 			documents++
 		}
 	}
 	if documents == 0 {
-		t.Error("README.md shows no policy")
+		t.Error("docs/ shows no policy")
 	}
 }
 

@@ -305,16 +305,16 @@ func TestREADMENamesNothingThatIsNotDefined(t *testing.T) {
 	}
 }
 
-func TestREADMECostsAreThoseOfTheMainREADME(t *testing.T) {
+func TestREADMECostsAreThoseOfTheComparison(t *testing.T) {
 	t.Parallel()
-	main := read(t, "../README.md")
+	main := read(t, "../docs/comparison.md")
 	for _, row := range rows(t, read(t, "ecs/README.md"), "what") {
 		if len(row) != 2 || !regexp.MustCompile(`^\d`).MatchString(row[1]) {
 			continue
 		}
 		for _, number := range regexp.MustCompile(`\d+`).FindAllString(row[1], -1) {
 			if !regexp.MustCompile(`\b` + number + `\b`).MatchString(main) {
-				t.Errorf("README.md has %s for %s, the main README has no such number", number, fmt.Sprint(row[0]))
+				t.Errorf("README.md has %s for %s, docs/comparison.md has no such number", number, fmt.Sprint(row[0]))
 			}
 		}
 	}

@@ -94,7 +94,7 @@ func TestREADMESaysWhatToDoForEveryAlarm(t *testing.T) {
 	}
 }
 
-// metric is a Prometheus metric, as the main README lists it. That the list is what the
+// metric is a Prometheus metric, as docs/metrics.md lists it. That the list is what the
 // program registers is a test at the root of the repository.
 type metric struct {
 	kind   string
@@ -104,9 +104,9 @@ type metric struct {
 // registered returns the program's metrics by name, with the series of histograms.
 func registered(t *testing.T) map[string]metric {
 	t.Helper()
-	_, section, ok := strings.Cut(read(t, "../README.md"), "\n## Metrics\n")
+	_, section, ok := strings.Cut(read(t, "../docs/metrics.md"), "\n## Prometheus\n")
 	if !ok {
-		t.Fatal("the main README has no section Metrics")
+		t.Fatal("docs/metrics.md has no section Prometheus")
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	all := map[string]metric{}
