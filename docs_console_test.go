@@ -479,3 +479,54 @@ func TestREADMEsFirstCommandServesTheEmbeddedPolicy(t *testing.T) {
 		t.Errorf("curl printed\n%s", answer)
 	}
 }
+
+// The page of the command line has the commands of the program and no others, each
+// with its flags and no others.
+func TestCommandsPageListsEveryCommandWithItsFlags(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	build(t, bin)
+	help := func(command ...string) string {
+		out, err := exec.Command(filepath.Join(bin, "proxy"), append(command, "--help")...).Output()
+		if err != nil {
+			t.Fatalf("proxy %v --help: %v", command, err)
+		}
+		return string(out)
+	}
+	flag := regexp.MustCompile(`--[a-z][a-z-]*`)
+	flagsOf := func(text string) []string {
+		all := slices.DeleteFunc(flag.FindAllString(text, -1), func(f string) bool { return f == "--help" })
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	listed := map[string][]string{}
+	for _, f := range fences(t, "docs/commands.md") {
+		if language, _ := f.lang(); language != "text" {
+			continue
+		}
+		for line := range strings.Lines(f.text) {
+			if words := strings.Fields(line); strings.HasPrefix(line, "proxy ") {
+				listed[words[1]] = flagsOf(line)
+			}
+		}
+	}
+	_, commands, _ := strings.Cut(help(), "Available Commands:\n")
+	commands, _, _ = strings.Cut(commands, "\n\n")
+	for line := range strings.Lines(commands) {
+		name := strings.Fields(line)[0]
+		if name == "help" {
+			continue
+		}
+		_, flags, _ := strings.Cut(help(name), "\nFlags:\n")
+		switch got, ok := listed[name]; {
+		case !ok:
+			t.Errorf("docs/commands.md does not list proxy %s", name)
+		case !slices.Equal(got, flagsOf(flags)):
+			t.Errorf("docs/commands.md lists proxy %s with %v, the program has %v", name, got, flagsOf(flags))
+		}
+		delete(listed, name)
+	}
+	for name := range listed {
+		t.Errorf("docs/commands.md lists proxy %s, which the program does not have", name)
+	}
+}
