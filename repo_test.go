@@ -32,9 +32,14 @@ const (
 	maxComplexity    = 12
 )
 
-// mayImport is the house: which packages of ours each package may import. Nobody
-// imports a package that is not among the values.
+// words are the packages of values that everything speaks of. They import none
+// of ours, and everything else may import them.
+var words = []string{"internal/ipclass"}
+
+// mayImport is the house: which packages of ours each package may import beside
+// words. Nobody imports a package that is neither there nor among the values.
 var mayImport = map[string][]string{
+	"internal/ipclass":   {},
 	"internal/policy":    {},
 	"internal/identity":  {},
 	"internal/resolve":   {},
@@ -106,7 +111,9 @@ func TestPackagesImportOnlyWhatTheHouseAllows(t *testing.T) {
 			t.Errorf("%s has no line in mayImport; write which packages it may import", name)
 		}
 		for _, imp := range p.Imports {
-			if of, ok := strings.CutPrefix(imp, module+"/"); ok && !slices.Contains(allowed, of) {
+			of, ok := strings.CutPrefix(imp, module+"/")
+			speaks := slices.Contains(words, of) && !slices.Contains(words, name)
+			if ok && !speaks && !slices.Contains(allowed, of) {
 				t.Errorf("%s imports %s, which it may not", name, of)
 			}
 		}

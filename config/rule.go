@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -129,7 +130,7 @@ func (r *reader) openable(v value) (all []netip.Prefix) {
 
 // canOpen notes a range that no rule can open.
 func (r *reader) canOpen(v value, p netip.Prefix) bool {
-	never := policy.NeverOpenPrefix(p)
+	never := ipclass.AlwaysBlockedPrefix(p)
 	if never {
 		r.fail(v, "%s can be opened by no rule: credentials of the machine lie in such ranges; remove it", p)
 	}

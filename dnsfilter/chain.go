@@ -7,6 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -168,7 +169,7 @@ func withoutSignatures(records []dns.RR, qtype uint16) []dns.RR {
 func special(addrs []netip.Addr) []netip.Addr {
 	var some []netip.Addr
 	for _, a := range addrs {
-		if !policy.IsPublic(a) || policy.NeverOpen(a) {
+		if !ipclass.IsPublic(a) || ipclass.AlwaysBlocked(a) {
 			some = append(some, a)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -179,7 +180,7 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 		switch {
 		case self.has(netip.AddrPortFrom(a, t.Port)):
 			fmt.Fprintf(out, "addresses: %s is the proxy itself\n", a)
-		case policy.NeverOpen(a):
+		case ipclass.AlwaysBlocked(a):
 			fmt.Fprintf(out, "addresses: %s can be opened by no rule\n", a)
 		case !d.PermitsAddress(a):
 			fmt.Fprintf(out, "addresses: %s is not public, and the rule does not open it\n", a)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 )
 
 // TLSMode says what the first bytes of a tunnel must be.
@@ -103,14 +105,14 @@ func (r Rule) AppendPath(dst []byte) []byte {
 
 // permits tells whether a connection under this rule may go to a.
 func (r Rule) permits(a netip.Addr) bool {
-	if NeverOpen(a) {
+	if ipclass.AlwaysBlocked(a) {
 		return false
 	}
 	a = a.Unmap()
-	if IsPublic(a) || r.literal != nil && r.literal.Contains(a) {
+	if ipclass.IsPublic(a) || r.literal != nil && r.literal.Contains(a) {
 		return true
 	}
-	return r.terms != nil && within(a, r.terms.Addresses)
+	return r.terms != nil && slices.ContainsFunc(r.terms.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // cidrTable finds the rules for a literal address: one map lookup for each
