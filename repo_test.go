@@ -34,11 +34,12 @@ const (
 
 // words are the packages of values that everything speaks of. They import none
 // of ours, and everything else may import them.
-var words = []string{"internal/ipclass"}
+var words = []string{"internal/hostname", "internal/ipclass"}
 
 // mayImport is the house: which packages of ours each package may import beside
 // words. Nobody imports a package that is neither there nor among the values.
 var mayImport = map[string][]string{
+	"internal/hostname":  {},
 	"internal/ipclass":   {},
 	"internal/policy":    {},
 	"internal/identity":  {},

@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -102,7 +103,7 @@ const minimal = "version: 1\nfunctions: {a: {identify: {sources: [10.0.0.0/8]}, 
 var comparers = cmp.Options{
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-	cmp.Comparer(func(a, b policy.Pattern) bool { return a == b }),
+	cmp.Comparer(func(a, b hostname.Pattern) bool { return a == b }),
 }
 
 func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
@@ -114,9 +115,9 @@ func prefixes(list ...string) (all []netip.Prefix) {
 	return all
 }
 
-func pat(tb testing.TB, s string) policy.Pattern {
+func pat(tb testing.TB, s string) hostname.Pattern {
 	tb.Helper()
-	p, err := policy.ParsePattern(s)
+	p, err := hostname.ParsePattern(s)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -144,8 +145,8 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 	}, cfg.Listen)
 	check("deny", []policy.DenySpec{{Pattern: pat(t, "*.pastebin.com"), Line: 16}, {Pattern: pat(t, "*.com.evil.example"), Line: 17}}, cfg.Deny)
 	check("sets", []Set{
-		{"aws-eu-west-1", []policy.Pattern{pat(t, "sqs.eu-west-1.amazonaws.com"), pat(t, "secretsmanager.eu-west-1.amazonaws.com")}},
-		{"partners", []policy.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
+		{"aws-eu-west-1", []hostname.Pattern{pat(t, "sqs.eu-west-1.amazonaws.com"), pat(t, "secretsmanager.eu-west-1.amazonaws.com")}},
+		{"partners", []hostname.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
 		{"nobody", nil},
 	}, cfg.Sets)
 	check("dns", DNS{
@@ -413,7 +414,7 @@ func TestCompiledPolicyDecidesAsTheFileSays(t *testing.T) {
 		{"nightly-report", "evil.example:443", day(2027, 3, 31), policy.Report, ""},
 		{"nightly-report", "evil.example:443", day(2027, 4, 1), policy.Deny, ""},
 	} {
-		target, err := policy.ParseTarget(tt.target)
+		target, err := hostname.ParseTarget(tt.target)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -448,7 +449,7 @@ func TestQuickstartWorksAsItsCommentsSay(t *testing.T) {
 		"example.com:443": policy.Allow, "www.example.org:80": policy.Allow,
 		"example.org:443": policy.Deny, "evil.example:443": policy.Deny, "x.pastebin.com:443": policy.Deny,
 	} {
-		parsed, err := policy.ParseTarget(target)
+		parsed, err := hostname.ParseTarget(target)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -95,7 +96,7 @@ type reader struct {
 	problems []located
 
 	config   *Config
-	suffixes *policy.Suffixes         // nil until the first wildcard
+	suffixes *hostname.Suffixes       // nil until the first wildcard
 	terms    map[string]*policy.Terms // shared by equal rules
 	sets     map[string]*set
 	callers  map[string]claims // of each function, for conflicts between them

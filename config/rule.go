@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -34,7 +35,7 @@ func (r *reader) rules(v value) (all []policy.RuleSpec) {
 		} else {
 			r.host(item, &d)
 		}
-		r.checkBreadth(item, &d)
+		r.checkScope(item, &d)
 		if len(r.problems) > before {
 			return
 		}
@@ -154,8 +155,8 @@ func (r *reader) ports(v value) (all []uint16) {
 	return all
 }
 
-// checkBreadth notes wildcards that cover what others own.
-func (r *reader) checkBreadth(v value, d *draft) {
+// checkScope notes wildcards that cover what others own.
+func (r *reader) checkScope(v value, d *draft) {
 	const cure = "write the names that are needed, or shared_suffix: true on this rule"
 	if d.set != nil && !d.set.shared.IsZero() && !d.wide {
 		w := d.set.where
@@ -164,10 +165,10 @@ func (r *reader) checkBreadth(v value, d *draft) {
 	if d.spec.Pattern.IsZero() {
 		return
 	}
-	switch r.breadth(d.spec.Pattern) {
-	case policy.BreadthRegistry:
+	switch r.wildcardScope(d.spec.Pattern) {
+	case hostname.ScopeRegistry:
 		r.fail(v, "%s", tooWide(d.spec.Pattern))
-	case policy.BreadthShared:
+	case hostname.ScopeShared:
 		if !d.wide {
 			r.fail(v, "%s covers names that anyone can rent; %s", quote(d.spec.Pattern.String()), cure)
 		}

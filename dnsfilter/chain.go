@@ -3,10 +3,10 @@ package dnsfilter
 import (
 	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -27,11 +27,11 @@ func (x *exchange) judgeAnswer(name string, r *Records) policy.Reason {
 	var found finding
 	kept := r.Answer[:0]
 	for _, rr := range r.Answer {
-		if !on[lower(rr.Header().Name)] || !x.belongs(rr) {
+		if !on[hostname.Fold(rr.Header().Name)] || !x.belongs(rr) {
 			continue
 		}
 		if alias, ok := rr.(*dns.CNAME); ok {
-			on[lower(alias.Target)] = true
+			on[hostname.Fold(alias.Target)] = true
 			reason = or(reason, x.judgeAlias(alias.Target))
 		}
 		if service, ok := svcbOf(rr); ok {
@@ -64,9 +64,6 @@ func or(r, otherwise policy.Reason) policy.Reason {
 	return otherwise
 }
 
-// lower is the form in which names are compared: lower case, without the last dot.
-func lower(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
-
 // belongs tells whether a record is of the type that was asked for, an alias,
 // or a signature over either.
 func (x *exchange) belongs(rr dns.RR) bool {
@@ -83,7 +80,7 @@ func (x *exchange) belongs(rr dns.RR) bool {
 // judgeAlias judges a name that the answer leads to: the deny list has it, or
 // it is no hostname, which no list could have.
 func (x *exchange) judgeAlias(target string) policy.Reason {
-	name, err := policy.ParseName(target)
+	name, err := hostname.ParseName(target)
 	if err != nil {
 		return policy.ReasonBadTarget
 	}

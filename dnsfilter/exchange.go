@@ -8,6 +8,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -45,7 +46,7 @@ func (x *exchange) judge() policy.Reason {
 	text := string(q.text)
 	x.event.Host, x.event.QType = text, typeName(q.qtype)
 	known := x.identify()
-	name, err := policy.ParseName(text)
+	name, err := hostname.ParseName(text)
 	switch {
 	case err != nil:
 		return policy.ReasonBadTarget

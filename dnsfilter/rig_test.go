@@ -16,6 +16,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -86,7 +87,7 @@ func rule(pattern string, addresses ...string) policy.RuleSpec {
 
 // ruleOn is an allow entry on that port.
 func ruleOn(port uint16, pattern string, addresses ...string) policy.RuleSpec {
-	p, err := policy.ParsePattern(pattern)
+	p, err := hostname.ParsePattern(pattern)
 	if err != nil {
 		panic(err)
 	}
@@ -99,7 +100,7 @@ func ruleOn(port uint16, pattern string, addresses ...string) policy.RuleSpec {
 
 // spec is the rig's policy. "evil" stands for names that no rule has.
 func spec() policy.Spec {
-	denied, _ := policy.ParsePattern("*.denied.example")
+	denied, _ := hostname.ParsePattern("*.denied.example")
 	expired := rule("expired.example.org")
 	expired.Terms.Expires = time.Unix(1, 0)
 	return policy.Spec{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -127,7 +128,7 @@ func (x *exchange) readSlow(pkt []byte, tcp bool) (f fault, bad bool) {
 		return faultFormat, true
 	}
 	asked := m.Question[0]
-	q.text = append(q.text[:0], lower(asked.Name)...)
+	q.text = append(q.text[:0], hostname.Fold(asked.Name)...)
 	q.wire, q.qtype, q.qclass = wire, asked.Qtype, asked.Qclass
 	x.event.Host, x.event.QType = string(q.text), typeName(q.qtype)
 	if f, bad := x.readExtra(m.Extra, tcp); bad {

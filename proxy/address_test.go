@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -155,7 +155,7 @@ func TestANameIsLookedUpOnceAndThatAnswerIsDialed(t *testing.T) {
 	o := newOrigin(t, echo)
 	var asked atomic.Int64
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(context.Context, policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(context.Context, hostname.Name) ([]netip.Addr, error) {
 			if asked.Add(1) == 1 {
 				return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 			}

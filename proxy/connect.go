@@ -10,6 +10,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
@@ -67,7 +68,7 @@ func (x *exchange) reach(ctx context.Context, reason policy.Reason, under *under
 // Host may be absent or differ, and a Connection field changes nothing. Content
 // would be tunnel bytes to one reader and a body to another, so it is refused.
 func (x *exchange) aimConnect() policy.Reason {
-	t, err := policy.ParseTarget(x.head.target)
+	t, err := hostname.ParseTarget(x.head.target)
 	if err != nil {
 		return policy.ReasonBadTarget
 	}

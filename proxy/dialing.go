@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -27,7 +28,7 @@ type dialing struct {
 // bound: one could shut another out of a host.
 type dialKey struct {
 	account *account
-	target  policy.Target
+	target  hostname.Target
 }
 
 // init bounds the dials under way: half of the tunnels, a quarter of that for

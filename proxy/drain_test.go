@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -91,7 +91,7 @@ func TestDrainWaitsForWhatIsBeingSetUp(t *testing.T) {
 	o := newOrigin(t, echo)
 	looking, gate := make(chan struct{}), make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ hostname.Name) ([]netip.Addr, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err() // a loop may not wait
 			}
@@ -127,7 +127,7 @@ func TestWhatCloseCutsShortIsRefusedAsDraining(t *testing.T) {
 	})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
 		found := opt.Lookup
-		opt.Lookup = func(ctx context.Context, n policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, n hostname.Name) ([]netip.Addr, error) {
 			if n.String() != "tls.test" {
 				return found(ctx, n)
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -25,7 +26,7 @@ type exchange struct {
 	caller     identity.Caller
 	function   *policy.Function
 	account    *account // nil until admitted
-	target     policy.Target
+	target     hostname.Target
 	decision   policy.Decision
 	addresses  []netip.Addr
 	verified   bool          // the ClientHello named the host
@@ -73,7 +74,7 @@ func (x *exchange) judge(ctx context.Context) policy.Reason {
 }
 
 // aim sets the target that the request line names.
-func (x *exchange) aim(t policy.Target) {
+func (x *exchange) aim(t hostname.Target) {
 	x.target = t
 	x.event.Host = t.Host.String()
 	x.event.Port = t.Port

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -146,7 +147,7 @@ func FuzzAbsolute(f *testing.F) {
 		if !strings.EqualFold(u.Scheme, "http") || u.User != nil || u.Opaque != "" || u.Fragment != "" {
 			t.Errorf("%q: net/url finds more in it: %#v", s, u)
 		}
-		theirs, err := policy.ParseAuthority(u.Host, 80)
+		theirs, err := hostname.ParseAuthority(u.Host, 80)
 		if err != nil || theirs != target {
 			t.Errorf("%q: %v, net/url has %q", s, target, u.Host)
 		}

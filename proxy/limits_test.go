@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -123,7 +123,7 @@ func TestConnectionsBeyondTheUnidentifiedWaitAndIdentifiedOnesDoNotCount(t *test
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 2, HeaderTimeout: time.Hour}, options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ hostname.Name) ([]netip.Addr, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -155,7 +155,7 @@ func TestAClientThatLeavesWhileItIsSetUpLeavesNothingBehind(t *testing.T) {
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+		opt.Lookup = func(ctx context.Context, _ hostname.Name) ([]netip.Addr, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -180,7 +180,7 @@ func TestALookupEndsWithTheDialTimeout(t *testing.T) {
 	r := openRig(t, o, rigOptions{
 		limits: proxy.Limits{DialTimeout: 100 * time.Millisecond},
 		options: func(opt *proxy.Options) {
-			opt.Lookup = func(ctx context.Context, _ policy.Name) ([]netip.Addr, error) {
+			opt.Lookup = func(ctx context.Context, _ hostname.Name) ([]netip.Addr, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
@@ -236,7 +236,7 @@ func TestPanicCostsOneConnectionAndNothingElse(t *testing.T) {
 		functions: []function{{name: "billing", rules: []rule{{host: "*.allowed.test", ports: []uint16{port}, addresses: loopback}}}},
 		options: func(o *proxy.Options) {
 			lookup := o.Lookup
-			o.Lookup = func(ctx context.Context, n policy.Name) ([]netip.Addr, error) {
+			o.Lookup = func(ctx context.Context, n hostname.Name) ([]netip.Addr, error) {
 				if n.String() == "bug.allowed.test" {
 					panic("a bug")
 				}

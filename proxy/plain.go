@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
@@ -97,7 +98,7 @@ func (x *exchange) readRequest() (*http.Request, *bufio.Reader, error) {
 
 // hostField returns the Host field of a request to the target (RFC 9110,
 // section 7.2): the port only where it is not the scheme's.
-func hostField(t policy.Target) string {
+func hostField(t hostname.Target) string {
 	if t.Port != 80 {
 		return t.String()
 	}
@@ -107,7 +108,7 @@ func hostField(t policy.Target) string {
 // parseAbsolute parses an absolute-form target (RFC 9112, section 3.2.2) and
 // returns what follows the authority. Of an https target the host is returned
 // too, for the record; its path is not looked at.
-func parseAbsolute(s string) (t policy.Target, rest string, reason policy.Reason) {
+func parseAbsolute(s string) (t hostname.Target, rest string, reason policy.Reason) {
 	if s[0] == '/' && !strings.HasPrefix(s, "//") || s == "*" {
 		return t, "", policy.ReasonBadRequest // a request for an origin server
 	}
@@ -122,14 +123,14 @@ func parseAbsolute(s string) (t policy.Target, rest string, reason policy.Reason
 	switch strings.ToLower(scheme) {
 	case "http":
 	case "https":
-		t, _ = policy.ParseAuthority(authority, 443)
+		t, _ = hostname.ParseAuthority(authority, 443)
 		return t, "", policy.ReasonHTTPSNotTunneled
 	default:
 		return t, "", policy.ReasonSchemeNotSupported
 	}
-	t, err := policy.ParseAuthority(authority, 80)
+	t, err := hostname.ParseAuthority(authority, 80)
 	if err != nil || !allBytes(rest, isTargetByte) {
-		return policy.Target{}, "", policy.ReasonBadTarget
+		return hostname.Target{}, "", policy.ReasonBadTarget
 	}
 	return t, rest, policy.ReasonNone
 }
@@ -150,7 +151,7 @@ func (x *exchange) checkFields() error {
 		return errBadHead
 	}
 	if len(h.hosts) == 1 {
-		if _, err := policy.ParseAuthority(h.hosts[0], 80); err != nil {
+		if _, err := hostname.ParseAuthority(h.hosts[0], 80); err != nil {
 			return errBadHead
 		}
 	}

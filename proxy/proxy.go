@@ -40,6 +40,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
@@ -55,7 +56,7 @@ type Options struct {
 	// error whose Timeout method returns true is dns_timeout, any other is
 	// dns_failed. With a ctx that has ended it does not wait: it returns the
 	// addresses that it has, or an error, and then it is called again.
-	Lookup func(ctx context.Context, name policy.Name) ([]netip.Addr, error)
+	Lookup func(ctx context.Context, name hostname.Name) ([]netip.Addr, error)
 
 	// Audit writes the records.
 	Audit *audit.Log

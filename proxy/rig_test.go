@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
@@ -188,9 +189,9 @@ func (ru rule) spec(t testing.TB, line int) policy.RuleSpec {
 	return rs
 }
 
-func mustPattern(t testing.TB, s string) policy.Pattern {
+func mustPattern(t testing.TB, s string) hostname.Pattern {
 	t.Helper()
-	p, err := policy.ParsePattern(s)
+	p, err := hostname.ParsePattern(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func mustPattern(t testing.TB, s string) policy.Pattern {
 }
 
 // lookup answers from the rig's table of names and counts.
-func (r *rig) lookup(_ context.Context, n policy.Name) ([]netip.Addr, error) {
+func (r *rig) lookup(_ context.Context, n hostname.Name) ([]netip.Addr, error) {
 	r.lookups.Add(1)
 	switch v, _ := r.names.Load(n.String()); v := v.(type) {
 	case []netip.Addr:

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -67,7 +68,7 @@ func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) err
 	if p.Function(f.function) == nil {
 		return failed(fmt.Errorf("%s has no function %q", f.config, f.function))
 	}
-	target, err := policy.ParseTarget(arg)
+	target, err := hostname.ParseTarget(arg)
 	if err != nil {
 		fmt.Fprintln(out, err)
 		return refused(out, policy.ReasonBadTarget)
@@ -86,7 +87,7 @@ func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) err
 }
 
 // explainTarget walks the policy and the addresses for a caller that is known.
-func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, target policy.Target) error {
+func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, target hostname.Target) error {
 	function := p.Function(f.function)
 	d, steps := p.Explain(function, target, time.Now())
 	for _, s := range steps {
@@ -161,7 +162,7 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 }
 
 // explainAddresses looks the name up and judges every address.
-func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, t policy.Target, d policy.Decision) policy.Reason {
+func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, t hostname.Target, d policy.Decision) policy.Reason {
 	addrs := []netip.Addr{t.Host.Addr()}
 	if name := t.Host.Name(); !name.IsZero() {
 		if f.offline {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 )
@@ -42,8 +43,8 @@ func (errLookupTimeout) Timeout() bool   { return true }
 func (e errLookupTimeout) Unwrap() error { return e.error }
 
 // lookupWith makes the proxy's Lookup of a resolver.
-func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) ([]netip.Addr, error) {
-	return func(ctx context.Context, name policy.Name) ([]netip.Addr, error) {
+func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) ([]netip.Addr, error) {
+	return func(ctx context.Context, name hostname.Name) ([]netip.Addr, error) {
 		a, err := r.Lookup(ctx, name.String())
 		if errors.Is(err, resolve.ErrTimeout) {
 			return nil, errLookupTimeout{err}
@@ -53,7 +54,7 @@ func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) ([]netip
 }
 
 // lookupOnce looks one name up as a running proxy would.
-func lookupOnce(ctx context.Context, cfg *config.Config, name policy.Name) ([]netip.Addr, policy.Reason) {
+func lookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) ([]netip.Addr, policy.Reason) {
 	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, policy.ReasonDNSFailed

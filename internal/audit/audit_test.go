@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -311,11 +312,11 @@ func TestAfterCloseRecordsAreUnavailable(t *testing.T) {
 // request is an event with every field of a request set.
 func request(tb testing.TB) *Event {
 	tb.Helper()
-	name, err := policy.ParseName("api.stripe.com")
+	name, err := hostname.ParseName("api.stripe.com")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	pattern, err := policy.ParsePattern("api.stripe.com")
+	pattern, err := hostname.ParsePattern("api.stripe.com")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -326,7 +327,7 @@ func request(tb testing.TB) *Event {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := p.Decide(p.Function("billing-webhook"), policy.Target{Host: policy.NameHost(name), Port: 443}, at)
+	d := p.Decide(p.Function("billing-webhook"), hostname.Target{Host: hostname.NameHost(name), Port: 443}, at)
 	return &Event{
 		Kind: Closed, Policy: "0123456789ab", ID: 0xbeef, Protocol: "connect",
 		Client:   netip.MustParseAddrPort("[::ffff:10.0.12.7]:40123"),

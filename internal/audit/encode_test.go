@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -122,7 +123,7 @@ func hostileRule(tb testing.TB, s string) policy.Rule {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return p.Decide(p.Function("f"+s), policy.Target{Host: policy.AddrHost(prefix.Addr()), Port: 443}, at).Rule
+	return p.Decide(p.Function("f"+s), hostname.Target{Host: hostname.AddrHost(prefix.Addr()), Port: 443}, at).Rule
 }
 
 func TestTheLongestLineIsUnder16KiB(t *testing.T) {

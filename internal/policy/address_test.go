@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -30,7 +31,7 @@ func TestSomeAddressesAreOpenedByNoRule(t *testing.T) {
 		if got := byName.PermitsAddress(a); got == blocked {
 			t.Errorf("a name whose rule opens everything resolves to %s: permitted = %t", text, got)
 		}
-		literal := p.Decide(f, policy.Target{Host: policy.AddrHost(a), Port: 443}, noon)
+		literal := p.Decide(f, hostname.Target{Host: hostname.AddrHost(a), Port: 443}, noon)
 		if got := literal.PermitsAddress(a); got == blocked {
 			t.Errorf("a rule for all literals, target %s: permitted = %t", text, got)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -42,7 +43,7 @@ func benchSpec(n int) policy.Spec {
 type benchKeys struct {
 	kind    string
 	want    policy.Verdict
-	targets []policy.Target
+	targets []hostname.Target
 	keys    []string
 }
 
@@ -146,7 +147,7 @@ func BenchmarkDecideLiteral(b *testing.B) {
 		cidr("10.0.0.0/8", 443), cidr("10.1.0.0/16", 80), cidr("203.0.113.0/24", 443), cidr("2001:db8::/32", 443))
 	p := mustCompile(b, spec)
 	f, now := p.Function("f"), time.Unix(1_800_000_000, 0)
-	targets := []policy.Target{mustTarget("10.1.2.3:443"), mustTarget("[2001:db8::1]:443"), mustTarget("192.0.2.1:443")}
+	targets := []hostname.Target{mustTarget("10.1.2.3:443"), mustTarget("[2001:db8::1]:443"), mustTarget("192.0.2.1:443")}
 	at := 0
 	b.ReportAllocs()
 	for b.Loop() {
@@ -154,26 +155,6 @@ func BenchmarkDecideLiteral(b *testing.B) {
 		if at++; at == len(targets) {
 			at = 0
 		}
-	}
-}
-
-// BenchmarkParseTarget measures the parsing of a request's target, in the
-// canonical spelling and in others. It leaves out the HTTP parser.
-func BenchmarkParseTarget(b *testing.B) {
-	for kind, s := range map[string]string{
-		"lower":   "api.service-7.customers.example:443",
-		"upper":   "API.Service-7.customers.example.:443",
-		"ipv4":    "203.0.113.7:443",
-		"ipv6":    "[2001:db8::7]:443",
-		"hostile": strings.Repeat("a.", 126) + "1:443",
-		"alabel":  "xn--mnchen-3ya.example:443",
-	} {
-		b.Run("kind="+kind, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				_, _ = policy.ParseTarget(s)
-			}
-		})
 	}
 }
 

@@ -3,6 +3,8 @@ package policy
 import (
 	"net/netip"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // Decision is the answer to one request, and what the later steps need of it.
@@ -31,13 +33,13 @@ func (d Decision) PermitsAddress(a netip.Addr) bool {
 // refusal by the function's rules becomes Report; one by the deny list does
 // not. A nil policy, a nil function and the zero target are refused. It does
 // not allocate.
-func (p *Policy) Decide(f *Function, t Target, now time.Time) Decision {
+func (p *Policy) Decide(f *Function, t hostname.Target, now time.Time) Decision {
 	return p.decide(f, &t, now, nil)
 }
 
 // decide is Decide with a trail to write to; nil writes none.
-func (p *Policy) decide(f *Function, t *Target, now time.Time, tr *trail) (d Decision) {
-	name, addr := t.Host.name.s, t.Host.addr
+func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trail) (d Decision) {
+	name, addr := t.Host.Name().String(), t.Host.Addr()
 	d.Reason = ReasonHostNotAllowed
 	if p == nil || f == nil || name == "" && !addr.IsValid() || t.Port == 0 {
 		tr.note("no policy, no function or no target: refused")

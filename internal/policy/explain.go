@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // Step is one line of the trail that Explain leaves.
@@ -13,7 +15,7 @@ type Step struct {
 
 // Explain is Decide with the trail to the decision: the same walk over the
 // same tables, every rule it looked at and why it did or did not decide.
-func (p *Policy) Explain(f *Function, t Target, now time.Time) (Decision, []Step) {
+func (p *Policy) Explain(f *Function, t hostname.Target, now time.Time) (Decision, []Step) {
 	tr := &trail{}
 	d := p.decide(f, &t, now, tr)
 	if d.Reason == ReasonHostNotAllowed {

@@ -1,10 +1,9 @@
 // Package policy answers one question: may this function reach that
-// destination? It holds the vocabulary of the whole program (Name, Target,
-// Pattern, Reason, Verdict) and the compiled, immutable Policy.
+// destination? It holds the vocabulary of refusal (Reason, Verdict) and the
+// compiled, immutable Policy.
 //
-// What it does: it parses names, targets and patterns once into typed values,
-// compiles a Spec into hash tables, and decides without allocating and without
-// scanning rules. Every zero value refuses.
+// What it does: it compiles a Spec into hash tables, and decides without
+// allocating and without scanning rules. Every zero value refuses.
 //
 // What it does not do: it performs no I/O, resolves nothing, reads no clock
 // (the caller passes the instant), does not know who calls (package identity
@@ -22,6 +21,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // Policy is one compiled policy file. It is immutable and safe for concurrent
@@ -68,15 +69,15 @@ type setRef struct {
 // Spec is what a policy is compiled from. The zero Spec compiles to a policy
 // that refuses everything.
 type Spec struct {
-	Hash      string      // identifies the file in records: first 12 hex digits of its SHA-256
-	Deny      []DenySpec  // wins over every allow of every function
-	Sets      [][]Pattern // lists shared by functions, referred to by index
+	Hash      string               // identifies the file in records: first 12 hex digits of its SHA-256
+	Deny      []DenySpec           // wins over every allow of every function
+	Sets      [][]hostname.Pattern // lists shared by functions, referred to by index
 	Functions []FunctionSpec
 }
 
 // DenySpec is one line of the deny list.
 type DenySpec struct {
-	Pattern Pattern
+	Pattern hostname.Pattern
 	Line    int // line in the file, for records and Explain
 }
 
@@ -92,10 +93,10 @@ type FunctionSpec struct {
 // Prefix and Set says what it covers.
 type RuleSpec struct {
 	Line    int
-	Pattern Pattern      // a host rule; the zero Pattern: not a host rule
-	Prefix  netip.Prefix // a rule for literal addresses; the zero Prefix: not one
-	Set     int          // 1 + index into Spec.Sets; 0: not a set rule
-	Terms   *Terms       // shared between rules where equal; nil: no port, hence allows nothing
+	Pattern hostname.Pattern // a host rule; the zero Pattern: not a host rule
+	Prefix  netip.Prefix     // a rule for literal addresses; the zero Prefix: not one
+	Set     int              // 1 + index into Spec.Sets; 0: not a set rule
+	Terms   *Terms           // shared between rules where equal; nil: no port, hence allows nothing
 }
 
 // Compile builds the policy. It fails on a Spec that contradicts itself: a
@@ -131,10 +132,10 @@ func Compile(s Spec) (*Policy, error) {
 
 // compileSets compiles the shared lists. Their entries say nothing: the rule
 // that names the set does.
-func compileSets(sets [][]Pattern, seed maphash.Seed) ([]*list, error) {
+func compileSets(sets [][]hostname.Pattern, seed maphash.Seed) ([]*list, error) {
 	lists := make([]*list, len(sets))
 	for i, patterns := range sets {
-		b := listBuilder{seed: seed, firsts: true, patterns: patterns}
+		b := listBuilder{seed: seed, firsts: true, shared: patterns}
 		var err error
 		if lists[i], err = b.build(); err != nil {
 			return nil, fmt.Errorf("compiling sets[%d]: %w", i, err)
@@ -145,12 +146,12 @@ func compileSets(sets [][]Pattern, seed maphash.Seed) ([]*list, error) {
 
 // compileDeny compiles the deny list.
 func compileDeny(lines []DenySpec, seed maphash.Seed) (*list, error) {
-	b := listBuilder{seed: seed, firsts: true, patterns: make([]Pattern, 0, len(lines)), entries: make([]entry, 0, len(lines))}
+	b := listBuilder{seed: seed, firsts: true, patterns: make([]patternText, 0, len(lines)), entries: make([]entry, 0, len(lines))}
 	for i, d := range lines {
 		if d.Pattern.IsZero() {
 			return nil, fmt.Errorf("compiling deny[%d]: it has no pattern", i)
 		}
-		b.add(d.Pattern, entry{index: int32(i), line: int32(d.Line)})
+		b.add(textOf(d.Pattern), entry{index: int32(i), line: int32(d.Line)})
 	}
 	l, err := b.build()
 	if err != nil {
@@ -165,7 +166,7 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 	if !fs.ReportUntil.IsZero() {
 		f.reportUntil = fs.ReportUntil.Unix()
 	}
-	b := listBuilder{seed: seed, patterns: make([]Pattern, 0, len(fs.Rules)), entries: make([]entry, 0, len(fs.Rules))}
+	b := listBuilder{seed: seed, patterns: make([]patternText, 0, len(fs.Rules)), entries: make([]entry, 0, len(fs.Rules))}
 	numbers := map[*Terms]int32{} // equal rules share their terms
 	for i, rs := range fs.Rules {
 		if rs.kinds() != 1 {
@@ -192,7 +193,7 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 				numbers[r.terms] = number
 				f.terms = append(f.terms, r.terms)
 			}
-			b.add(rs.Pattern, entry{index: r.index, line: r.line, terms: number})
+			b.add(textOf(rs.Pattern), entry{index: r.index, line: r.line, terms: number})
 		}
 	}
 	var err error

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -13,8 +14,8 @@ import (
 var noon = time.Date(2027, 1, 15, 12, 0, 0, 0, time.UTC)
 
 // mustPattern parses a pattern that the test knows to be good.
-func mustPattern(s string) policy.Pattern {
-	p, err := policy.ParsePattern(s)
+func mustPattern(s string) hostname.Pattern {
+	p, err := hostname.ParsePattern(s)
 	if err != nil {
 		panic(s + ": " + err.Error())
 	}
@@ -22,8 +23,8 @@ func mustPattern(s string) policy.Pattern {
 }
 
 // mustTarget parses a target that the test knows to be good.
-func mustTarget(s string) policy.Target {
-	t, err := policy.ParseTarget(s)
+func mustTarget(s string) hostname.Target {
+	t, err := hostname.ParseTarget(s)
 	if err != nil {
 		panic(s + ": " + err.Error())
 	}
@@ -141,7 +142,7 @@ func TestExactGoesBeforeWildcardAndLongBeforeShort(t *testing.T) {
 	spec := oneFunction(
 		host("*.test", 443, 80, 25), host("*.b.test", 443, 80), host("a.b.test", 443), host("*.a.b.test", 8443),
 		policy.RuleSpec{Set: 1, Terms: on(443, 22)}, host("only.own.test"))
-	spec.Sets = [][]policy.Pattern{{mustPattern("a.b.test"), mustPattern("*.set.test"), mustPattern("only.own.test")}}
+	spec.Sets = [][]hostname.Pattern{{mustPattern("a.b.test"), mustPattern("*.set.test"), mustPattern("only.own.test")}}
 	checkLines(t, mustCompile(t, spec), []line{
 		{"a.b.test:443", "allow", "", "functions.f.allow[2]"},
 		{"a.b.test:22", "allow", "", "functions.f.allow[4]"}, // the set has the exact name, too
@@ -259,7 +260,7 @@ func TestTheRuleOfADecisionIsTheLineOfTheFile(t *testing.T) {
 	r := host("a.test")
 	r.Terms.TLS, r.Terms.Ticket = policy.TLSAny, "SEC-1"
 	spec := oneFunction(host("b.test"), r, policy.RuleSpec{Set: 1, Terms: on(443)})
-	spec.Sets = [][]policy.Pattern{{mustPattern("c.test"), mustPattern("c.test")}}
+	spec.Sets = [][]hostname.Pattern{{mustPattern("c.test"), mustPattern("c.test")}}
 	spec.Deny = deny("x.test", "y.test", "y.test")
 	spec.Hash, spec.Functions[0].Owner = "0123456789ab", "team"
 	p := mustCompile(t, spec)
@@ -324,7 +325,7 @@ func TestARuleWithoutTermsOrPatternsAllowsNothing(t *testing.T) {
 	spec := oneFunction(
 		policy.RuleSpec{Pattern: mustPattern("a.test")}, policy.RuleSpec{Pattern: mustPattern("b.test"), Terms: &policy.Terms{}},
 		policy.RuleSpec{Set: 1, Terms: on(443)}, policy.RuleSpec{Set: 2, Terms: on(443)})
-	spec.Sets = [][]policy.Pattern{nil, {policy.Pattern{}}}
+	spec.Sets = [][]hostname.Pattern{nil, {hostname.Pattern{}}}
 	checkLines(t, mustCompile(t, spec), []line{
 		{"a.test:443", "deny", "port_not_allowed", "functions.f.allow[0]"},
 		{"b.test:443", "deny", "port_not_allowed", "functions.f.allow[1]"},

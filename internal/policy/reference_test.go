@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -101,7 +102,7 @@ func slowDeny(lines []policy.DenySpec, name string) int {
 func slowNames(s policy.Spec, f policy.FunctionSpec, name string) []slowMatch {
 	var all []slowMatch
 	for i, r := range f.Rules {
-		patterns, set := []policy.Pattern{r.Pattern}, false
+		patterns, set := []hostname.Pattern{r.Pattern}, false
 		if r.Set > 0 {
 			patterns, set = s.Sets[r.Set-1], true
 		}
@@ -197,7 +198,7 @@ func TestALiteralAddressMeetsNoRuleForNames(t *testing.T) {
 			func(r policy.RuleSpec) bool { return !r.Prefix.IsValid() })
 		p, q := mustCompile(t, spec), mustCompile(t, bare)
 		for range 50 {
-			target := policy.Target{Host: policy.AddrHost(w.addr()), Port: w.port()}
+			target := hostname.Target{Host: hostname.AddrHost(w.addr()), Port: w.port()}
 			a, b := p.Decide(p.Function("f"), target, noon), q.Decide(q.Function("f"), target, noon)
 			if a.Verdict != b.Verdict || a.Reason != b.Reason {
 				t.Fatalf("%s: %v with the rules for names, %v without", target, plain(a), plain(b))
@@ -260,7 +261,7 @@ func FuzzDecide(f *testing.F) {
 		spec := w.spec(int(rules % 400))
 		p := mustCompile(t, spec)
 		port = max(port, 1)
-		if _, err := policy.ParseTarget(host + ":1"); err != nil {
+		if _, err := hostname.ParseTarget(host + ":1"); err != nil {
 			host = w.host(spec)
 		}
 		checkAgainstReference(t, w, spec, p, host, port)

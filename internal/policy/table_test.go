@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // A collision of 64-bit hashes cannot be made from outside, hence this test
@@ -111,11 +113,11 @@ func groupOf(t *testing.T, patterns ...string) group {
 	t.Helper()
 	b := listBuilder{seed: maphash.MakeSeed()}
 	for _, s := range patterns {
-		p, err := ParsePattern(s)
+		p, err := hostname.ParsePattern(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.add(p, entry{})
+		b.add(textOf(p), entry{})
 	}
 	l, err := b.build()
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // Lookup is the answer to the question whether a name may be looked up. A
@@ -41,11 +43,11 @@ func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 
 // Denies returns the line of the deny list that has the name. A nil policy has
 // no deny list.
-func (p *Policy) Denies(n Name) (Rule, bool) {
+func (p *Policy) Denies(n hostname.Name) (Rule, bool) {
 	if p == nil {
 		return Rule{}, false
 	}
-	e, denied := p.deny.first(n.s)
+	e, denied := p.deny.first(n.String())
 	if !denied {
 		return Rule{}, false
 	}
@@ -56,11 +58,11 @@ func (p *Policy) Denies(n Name) (Rule, bool) {
 // function's rules, whatever their ports. In report mode a refusal by the rules
 // becomes Report. A nil policy, a nil function and the zero name are refused.
 // It does not allocate.
-func (p *Policy) Lookup(f *Function, n Name, now time.Time) Lookup {
+func (p *Policy) Lookup(f *Function, n hostname.Name, now time.Time) Lookup {
 	if p == nil || f == nil || n.IsZero() {
 		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
 	}
-	l := Lookup{function: f, name: n.s, now: now.Unix()}
+	l := Lookup{function: f, name: n.String(), now: now.Unix()}
 	l.decide(p, n)
 	if l.Verdict == Deny && l.Reason != ReasonHostDenied && f.Reports(now) {
 		l.Verdict = Report
@@ -69,7 +71,7 @@ func (p *Policy) Lookup(f *Function, n Name, now time.Time) Lookup {
 }
 
 // decide walks the deny list and the rules.
-func (l *Lookup) decide(p *Policy, n Name) {
+func (l *Lookup) decide(p *Policy, n hostname.Name) {
 	if rule, denied := p.Denies(n); denied {
 		l.Decision = Decision{Reason: ReasonHostDenied, Rule: rule}
 		return
@@ -182,11 +184,11 @@ func NewUnion(p *Policy) (*Union, error) {
 // Lookup decides whether any function may look the name up, by the deny list
 // and by the rules alone: report mode is of a function, and nobody knows which
 // one asks. It does not allocate.
-func (u *Union) Lookup(n Name, now time.Time) Lookup {
+func (u *Union) Lookup(n hostname.Name, now time.Time) Lookup {
 	if u == nil || n.IsZero() {
 		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
 	}
-	l := Lookup{union: u, name: n.s, now: now.Unix()}
+	l := Lookup{union: u, name: n.String(), now: now.Unix()}
 	l.decide(u.policy, n)
 	return l
 }

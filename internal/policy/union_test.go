@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
 // mustName parses a name that the test knows to be good.
-func mustName(s string) policy.Name {
-	n, err := policy.ParseName(s)
+func mustName(s string) hostname.Name {
+	n, err := hostname.ParseName(s)
 	if err != nil {
 		panic(s + ": " + err.Error())
 	}
@@ -47,7 +48,7 @@ var past, future = noon.Add(-time.Hour), noon.Add(time.Hour)
 func lookupSpec() policy.Spec {
 	return policy.Spec{
 		Deny: deny("*.denied.test"),
-		Sets: [][]policy.Pattern{{mustPattern("in.set.test"), mustPattern("*.set.test")}},
+		Sets: [][]hostname.Pattern{{mustPattern("in.set.test"), mustPattern("*.set.test")}},
 		Functions: []policy.FunctionSpec{
 			{Name: "f", Rules: []policy.RuleSpec{
 				host("any.test", 5432), host("*.wild.test"), host("*.denied.test"),
@@ -138,8 +139,8 @@ func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
 	n := mustName("any.test")
 	for what, l := range map[string]policy.Lookup{
 		"no policy": none.Lookup(p.Function("f"), n, noon), "no function": p.Lookup(nil, n, noon),
-		"no name": p.Lookup(p.Function("f"), policy.Name{}, noon), "no union": u.Lookup(n, noon),
-		"no name of a union": mustUnion(t, p).Lookup(policy.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
+		"no name": p.Lookup(p.Function("f"), hostname.Name{}, noon), "no union": u.Lookup(n, noon),
+		"no name of a union": mustUnion(t, p).Lookup(hostname.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
 	} {
 		if l.Verdict != policy.Deny || l.Reason != policy.ReasonHostNotAllowed {
 			t.Errorf("%s: %s %s", what, l.Verdict, l.Reason)
@@ -160,7 +161,7 @@ func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 		u := mustUnion(t, p)
 		for range 100 {
 			name := w.host(spec)
-			n, err := policy.ParseName(name)
+			n, err := hostname.ParseName(name)
 			if err != nil {
 				continue // a literal address
 			}
@@ -187,10 +188,10 @@ func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 
 // best is the best verdict on a connection to any port that the rules of a
 // random policy have.
-func best(p *policy.Policy, f *policy.Function, n policy.Name) policy.Verdict {
+func best(p *policy.Policy, f *policy.Function, n hostname.Name) policy.Verdict {
 	v := policy.Deny
 	for _, port := range []uint16{443, 80, 22} {
-		v = max(v, p.Decide(f, policy.Target{Host: policy.NameHost(n), Port: port}, noon).Verdict)
+		v = max(v, p.Decide(f, hostname.Target{Host: hostname.NameHost(n), Port: port}, noon).Verdict)
 	}
 	return v
 }
@@ -213,7 +214,7 @@ func TestALookupDoesNotAllocate(t *testing.T) {
 }
 
 func TestAUnionTakesOneEntryForWhatFunctionsShare(t *testing.T) {
-	spec := policy.Spec{Sets: [][]policy.Pattern{nil}}
+	spec := policy.Spec{Sets: [][]hostname.Pattern{nil}}
 	for i := range 1000 {
 		spec.Sets[0] = append(spec.Sets[0], mustPattern(fmt.Sprintf("n%d.set.test", i)))
 	}

@@ -66,7 +66,7 @@ func (b *unionBuilder) put(text string, wild bool, r Rule) {
 		return
 	}
 	b.at[key] = len(b.list.entries)
-	b.list.add(Pattern{name: Name{text}, wildcard: wild}, entry{terms: number})
+	b.list.add(patternText{text, wild}, entry{terms: number})
 }
 
 // outlasts tells whether t allows longer than other, where neither has a say

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -41,7 +42,7 @@ func (w *world) name() string {
 }
 
 // pattern is a random pattern, a wildcard one time in three.
-func (w *world) pattern() policy.Pattern {
+func (w *world) pattern() hostname.Pattern {
 	if w.rng.IntN(3) == 0 {
 		return mustPattern("*." + w.name())
 	}
@@ -49,8 +50,8 @@ func (w *world) pattern() policy.Pattern {
 }
 
 // patterns are up to n random patterns.
-func (w *world) patterns(n int) []policy.Pattern {
-	var all []policy.Pattern
+func (w *world) patterns(n int) []hostname.Pattern {
+	var all []hostname.Pattern
 	for range w.rng.IntN(n + 1) {
 		all = append(all, w.pattern())
 	}
@@ -91,7 +92,7 @@ func (w *world) addr() netip.Addr {
 
 // spec is a random policy whose function "f" has n rules.
 func (w *world) spec(n int) policy.Spec {
-	s := policy.Spec{Sets: [][]policy.Pattern{w.patterns(4), w.patterns(40), w.patterns(n/10 + 4)}}
+	s := policy.Spec{Sets: [][]hostname.Pattern{w.patterns(4), w.patterns(40), w.patterns(n/10 + 4)}}
 	for range w.rng.IntN(min(n/20, 300) + 2) {
 		s.Deny = append(s.Deny, policy.DenySpec{Pattern: w.pattern(), Line: len(s.Deny) + 2})
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -19,7 +20,6 @@ func TestTheZeroOfEveryVerdictRefuses(t *testing.T) {
 		v policy.Verdict
 		r policy.Rule
 		m policy.TLSMode
-		b policy.Breadth
 	)
 	if d.Verdict != policy.Deny || d.PermitsAddress(public) {
 		t.Error("the zero Decision lets through")
@@ -35,9 +35,6 @@ func TestTheZeroOfEveryVerdictRefuses(t *testing.T) {
 	}
 	if m != policy.TLSVerify || m.String() != "verify" || policy.TLSMode(9).String() != "verify" || policy.TLSAny.String() != "any" {
 		t.Error("the zero TLSMode does not verify")
-	}
-	if b != policy.BreadthRegistry {
-		t.Error("the zero Breadth is not the widest")
 	}
 }
 
@@ -69,7 +66,7 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 		what   string
 		p      *policy.Policy
 		f      *policy.Function
-		target policy.Target
+		target hostname.Target
 	}{
 		{"nil policy, nil function", none, nil, target},
 		{"nil policy", none, full.Function("f"), target},
@@ -78,15 +75,15 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 		{"absent function", full, full.Function("g"), target},
 		{"function without a name", full, full.Function(""), target},
 		{"empty policy", empty, empty.Function("f"), target},
-		{"zero target", full, full.Function("f"), policy.Target{}},
-		{"no port", full, full.Function("f"), policy.Target{Host: target.Host}},
-		{"no port, literal", full, full.Function("f"), policy.Target{Host: policy.AddrHost(public)}},
-		{"no host", full, full.Function("f"), policy.Target{Port: 443}},
-		{"zero name", full, full.Function("f"), policy.Target{Host: policy.NameHost(policy.Name{}), Port: 443}},
-		{"zero address", full, full.Function("f"), policy.Target{Host: policy.AddrHost(netip.Addr{}), Port: 443}},
-		{"zero target in report mode", report, report.Function("f"), policy.Target{}},
-		{"no host in report mode", report, report.Function("f"), policy.Target{Port: 443}},
-		{"no port in report mode", report, report.Function("f"), policy.Target{Host: target.Host}},
+		{"zero target", full, full.Function("f"), hostname.Target{}},
+		{"no port", full, full.Function("f"), hostname.Target{Host: target.Host}},
+		{"no port, literal", full, full.Function("f"), hostname.Target{Host: hostname.AddrHost(public)}},
+		{"no host", full, full.Function("f"), hostname.Target{Port: 443}},
+		{"zero name", full, full.Function("f"), hostname.Target{Host: hostname.NameHost(hostname.Name{}), Port: 443}},
+		{"zero address", full, full.Function("f"), hostname.Target{Host: hostname.AddrHost(netip.Addr{}), Port: 443}},
+		{"zero target in report mode", report, report.Function("f"), hostname.Target{}},
+		{"no host in report mode", report, report.Function("f"), hostname.Target{Port: 443}},
+		{"no port in report mode", report, report.Function("f"), hostname.Target{Host: target.Host}},
 	} {
 		d := c.p.Decide(c.f, c.target, noon)
 		if d.Verdict != policy.Deny || d.Reason != policy.ReasonHostNotAllowed || !d.Rule.IsZero() || d.PermitsAddress(public) {
@@ -106,18 +103,6 @@ func TestNilPolicyAndFunctionAnswerEmpty(t *testing.T) {
 	}
 	if f.Name() != "" || f.Owner() != "" || f.Rules() != 0 || f.Reports(noon) || !f.ReportUntil().IsZero() {
 		t.Error("a nil function says something")
-	}
-}
-
-func TestTheZeroOfEveryParsedValueIsNothing(t *testing.T) {
-	if !(policy.Name{}).IsZero() || !(policy.Host{}).IsZero() || !(policy.Pattern{}).IsZero() {
-		t.Error("a zero value says that it is something")
-	}
-	if s := (policy.Host{}).String(); s != "" {
-		t.Errorf("the zero Host prints as %q", s)
-	}
-	if _, err := policy.ParseTarget((policy.Target{}).String()); err == nil {
-		t.Error("the zero Target prints as a target")
 	}
 }
 

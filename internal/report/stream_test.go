@@ -11,6 +11,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -34,8 +35,8 @@ func newStream(t testing.TB, boot string) *stream {
 	s := &stream{t: t, now: began, hash: "0cef9cd995fc"}
 	s.log = audit.New(&s.out, audit.Options{Boot: boot, Version: "v1.2.3", Now: func() time.Time { return s.now }})
 	terms := &policy.Terms{Ports: []uint16{443}, Ticket: "SEC-1"}
-	pattern := func(s string) policy.Pattern {
-		p, err := policy.ParsePattern(s)
+	pattern := func(s string) hostname.Pattern {
+		p, err := hostname.ParsePattern(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +67,7 @@ func (s *stream) event(kind audit.Kind, client, function, host string) audit.Eve
 	}
 	if f := s.pol.Function(function); f != nil {
 		e.Owner, e.Via = f.Owner(), "token"
-		if target, err := policy.ParseTarget(host + ":443"); err == nil {
+		if target, err := hostname.ParseTarget(host + ":443"); err == nil {
 			d := s.pol.Decide(f, target, s.now)
 			e.Rule, e.Verdict, e.Reason = d.Rule, d.Verdict, d.Reason
 		}

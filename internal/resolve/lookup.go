@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // Answer is what [Resolver.Lookup] found. Its slices are shared with the cache and
@@ -106,7 +108,7 @@ func merge(a, b Answer) Answer {
 // NXDOMAIN and NODATA are answers here, not errors. Errors are those of Lookup,
 // save ErrNotFound. Transfers, ANY and other meta types are refused with ErrFailed.
 func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (Records, error) {
-	k := key{name: canonical(q.Name), qtype: q.Qtype, dnssec: dnssec}
+	k := key{name: hostname.Fold(q.Name), qtype: q.Qtype, dnssec: dnssec}
 	if q.Qclass != dns.ClassINET || !askable(q.Qtype) {
 		return Records{}, fmt.Errorf("resolving %q: class %d type %d is not asked upstream: %w",
 			k.name, q.Qclass, q.Qtype, ErrFailed)

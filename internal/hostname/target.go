@@ -1,4 +1,4 @@
-package policy
+package hostname
 
 import (
 	"errors"
@@ -38,7 +38,7 @@ func (h Host) Name() Name { return h.name }
 // where the host is a name.
 func (h Host) Addr() netip.Addr { return h.addr }
 
-// IsZero tells whether h is neither a name nor an address.
+// IsZero reports whether h is neither a name nor an address.
 func (h Host) IsZero() bool { return h.name.IsZero() && !h.addr.IsValid() }
 
 // String returns the canonical text, an IPv6 address without brackets.
