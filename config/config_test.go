@@ -29,6 +29,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // problemLine is the form of every problem.
@@ -399,20 +400,20 @@ func TestCompiledPolicyDecidesAsTheFileSays(t *testing.T) {
 	for _, tt := range []struct {
 		function, target string
 		at               time.Time
-		want             policy.Verdict
+		want             verdict.Verdict
 		rule             string
 	}{
-		{"billing-webhook", "api.stripe.com:443", now, policy.Allow, "functions.billing-webhook.allow[0]"},
-		{"billing-webhook", "api.stripe.com:80", now, policy.Deny, "functions.billing-webhook.allow[0]"},
-		{"billing-webhook", "sqs.eu-west-1.amazonaws.com:443", now, policy.Allow, "functions.billing-webhook.allow[1]"},
-		{"billing-webhook", "a.example.org:8443", now, policy.Allow, "functions.billing-webhook.allow[2]"},
-		{"billing-webhook", "a.example.org:8443", now.Add(time.Second), policy.Deny, "functions.billing-webhook.allow[2]"},
-		{"billing-webhook", "203.0.113.9:443", now, policy.Allow, "functions.billing-webhook.allow[4]"},
-		{"billing-webhook", "partner-one.example:443", now, policy.Allow, "functions.billing-webhook.allow[5]"},
-		{"billing-webhook", "x.pastebin.com:443", now, policy.Deny, "deny[0]"},
-		{"billing-webhook", "evil.example:443", now, policy.Deny, ""},
-		{"nightly-report", "evil.example:443", day(2027, 3, 31), policy.Report, ""},
-		{"nightly-report", "evil.example:443", day(2027, 4, 1), policy.Deny, ""},
+		{"billing-webhook", "api.stripe.com:443", now, verdict.Allow, "functions.billing-webhook.allow[0]"},
+		{"billing-webhook", "api.stripe.com:80", now, verdict.Deny, "functions.billing-webhook.allow[0]"},
+		{"billing-webhook", "sqs.eu-west-1.amazonaws.com:443", now, verdict.Allow, "functions.billing-webhook.allow[1]"},
+		{"billing-webhook", "a.example.org:8443", now, verdict.Allow, "functions.billing-webhook.allow[2]"},
+		{"billing-webhook", "a.example.org:8443", now.Add(time.Second), verdict.Deny, "functions.billing-webhook.allow[2]"},
+		{"billing-webhook", "203.0.113.9:443", now, verdict.Allow, "functions.billing-webhook.allow[4]"},
+		{"billing-webhook", "partner-one.example:443", now, verdict.Allow, "functions.billing-webhook.allow[5]"},
+		{"billing-webhook", "x.pastebin.com:443", now, verdict.Deny, "deny[0]"},
+		{"billing-webhook", "evil.example:443", now, verdict.Deny, ""},
+		{"nightly-report", "evil.example:443", day(2027, 3, 31), verdict.Report, ""},
+		{"nightly-report", "evil.example:443", day(2027, 4, 1), verdict.Deny, ""},
 	} {
 		target, err := hostname.ParseTarget(tt.target)
 		if err != nil {
@@ -445,9 +446,9 @@ func TestQuickstartWorksAsItsCommentsSay(t *testing.T) {
 	if !cfg.Listen.Proxy.Addr().IsLoopback() || !cfg.Listen.Admin.Addr().IsLoopback() || cfg.Audit != (Audit{}) {
 		t.Errorf("listen %+v, audit %+v", cfg.Listen, cfg.Audit)
 	}
-	for target, want := range map[string]policy.Verdict{
-		"example.com:443": policy.Allow, "www.example.org:80": policy.Allow,
-		"example.org:443": policy.Deny, "evil.example:443": policy.Deny, "x.pastebin.com:443": policy.Deny,
+	for target, want := range map[string]verdict.Verdict{
+		"example.com:443": verdict.Allow, "www.example.org:80": verdict.Allow,
+		"example.org:443": verdict.Deny, "evil.example:443": verdict.Deny, "x.pastebin.com:443": verdict.Deny,
 	} {
 		parsed, err := hostname.ParseTarget(target)
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // finding is what the judge of an answer has found.
@@ -19,11 +19,11 @@ type finding struct {
 
 // judgeAnswer judges the records that came back, and leaves in r only those
 // that lie on the chain from the question's name and are of its type. It
-// returns the reason to refuse the whole answer, or policy.ReasonNone. Addresses
+// returns the reason to refuse the whole answer, or verdict.ReasonNone. Addresses
 // are recorded all; the first refusal decides.
-func (x *exchange) judgeAnswer(name string, r *Records) policy.Reason {
+func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
 	on := map[string]bool{name: true}
-	reason := policy.ReasonNone
+	reason := verdict.ReasonNone
 	var found finding
 	kept := r.Answer[:0]
 	for _, rr := range r.Answer {
@@ -51,14 +51,14 @@ func (x *exchange) judgeAnswer(name string, r *Records) policy.Reason {
 	}
 	x.event.Addresses = found.addrs
 	if !x.permits(found.addrs) {
-		reason = or(reason, policy.ReasonAddressNotAllowed)
+		reason = or(reason, verdict.ReasonAddressNotAllowed)
 	}
 	return reason
 }
 
 // or is r, unless that is none.
-func or(r, otherwise policy.Reason) policy.Reason {
-	if r != policy.ReasonNone {
+func or(r, otherwise verdict.Reason) verdict.Reason {
+	if r != verdict.ReasonNone {
 		return r
 	}
 	return otherwise
@@ -79,16 +79,16 @@ func (x *exchange) belongs(rr dns.RR) bool {
 
 // judgeAlias judges a name that the answer leads to: the deny list has it, or
 // it is no hostname, which no list could have.
-func (x *exchange) judgeAlias(target string) policy.Reason {
+func (x *exchange) judgeAlias(target string) verdict.Reason {
 	name, err := hostname.ParseName(target)
 	if err != nil {
-		return policy.ReasonBadTarget
+		return verdict.ReasonBadTarget
 	}
 	if rule, denied := x.snap.policy.Denies(name); denied {
 		x.event.Rule = rule
-		return policy.ReasonHostDenied
+		return verdict.ReasonHostDenied
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // svcbOf returns the SVCB in an SVCB or HTTPS record.

@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // outcome is what deciding made of a packet.
@@ -84,7 +84,7 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 	if _, bad := x.readSlow(pkt, tcp); bad {
 		x.query.wire = nil
 	}
-	x.settle(policy.Deny, policy.ReasonLimitTotal)
+	x.settle(verdict.Deny, verdict.ReasonLimitTotal)
 	x.form = crowded
 	return settled
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Why a packet or connection got no answer: values of the label cause.
@@ -34,8 +34,8 @@ var typeLabels = map[uint16]string{
 // decided is what one counter of decisions counts.
 type decided struct {
 	function string
-	verdict  policy.Verdict
-	reason   policy.Reason
+	verdict  verdict.Verdict
+	reason   verdict.Reason
 	qtype    uint16 // 0: one that has no label of its own
 }
 

@@ -7,7 +7,7 @@ import (
 	"syscall"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // leastDials is how many dials may be under way however few tunnels there may be.
@@ -43,17 +43,17 @@ func (d *dialing) init(tunnels int) {
 
 // begin takes a place for one dial, or says which limit is reached. end gives
 // it back.
-func (d *dialing) begin(k dialKey) policy.Reason {
+func (d *dialing) begin(k dialKey) verdict.Reason {
 	if d.total.Add(1) > d.max {
 		d.total.Add(-1)
-		return policy.ReasonLimitTotal
+		return verdict.ReasonLimitTotal
 	}
 	if k.account.dialing.Add(1) > d.perFunction || !d.toTarget(k) {
 		k.account.dialing.Add(-1)
 		d.total.Add(-1)
-		return policy.ReasonLimitFunction
+		return verdict.ReasonLimitFunction
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // toTarget counts a dial to its target, if there is room.
@@ -82,7 +82,7 @@ func (d *dialing) end(k dialKey) {
 }
 
 // limitError is a dial that was not begun because a limit is reached.
-type limitError struct{ reason policy.Reason }
+type limitError struct{ reason verdict.Reason }
 
 func (e *limitError) Error() string { return "not dialed: " + e.reason.String() }
 

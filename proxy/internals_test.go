@@ -1,6 +1,6 @@
 package proxy
 
-import "github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+import "github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 
 // Unidentified returns how many connections hold a place among those that have
 // not shown who they are; on a TLS door one is Serve's, for the connection it
@@ -25,7 +25,7 @@ func (s *Server) Sources() int {
 }
 
 // DialReason maps the error of a dial to a reason.
-func DialReason(err error) policy.Reason { return dialReason(err) }
+func DialReason(err error) verdict.Reason { return dialReason(err) }
 
 // Kept returns how many connections are counted as waiting for a next request.
 func (s *Server) Kept() int64 { return s.kept.n.Load() }

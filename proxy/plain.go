@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // forwardable are the methods of plain HTTP. TRACE would echo what proxies
@@ -29,13 +29,13 @@ var errExpectation = errors.New("expectation is not 100-continue")
 // the response. It returns whether the connection can take another.
 func (x *exchange) servePlain() (again bool) {
 	p, reason, cause := x.aimPlain()
-	if reason == policy.ReasonNone {
+	if reason == verdict.ReasonNone {
 		reason = x.judge(x.server.base)
 	}
-	if reason == policy.ReasonNone {
+	if reason == verdict.ReasonNone {
 		reason = x.permit()
 	}
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		x.refuse(reason, cause)
 		return false
 	}
@@ -51,20 +51,20 @@ type plainRequest struct {
 
 // aimPlain reads a plain HTTP request. The fields Host and Expect must be
 // well-formed, but the target is what the request line says.
-func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
+func (x *exchange) aimPlain() (*plainRequest, verdict.Reason, error) {
 	if !slices.Contains(forwardable, x.head.method) {
-		return nil, policy.ReasonMethodNotAllowed, nil
+		return nil, verdict.ReasonMethodNotAllowed, nil
 	}
 	t, rest, reason := parseAbsolute(x.head.target)
 	x.aim(t)
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		return nil, reason, nil
 	}
 	if err := x.checkFields(); err != nil {
-		return nil, policy.ReasonBadRequest, err
+		return nil, verdict.ReasonBadRequest, err
 	}
 	if x.loops() {
-		return nil, policy.ReasonLoop, nil
+		return nil, verdict.ReasonLoop, nil
 	}
 	switch {
 	case rest == "" && x.head.method == http.MethodOptions:
@@ -74,18 +74,18 @@ func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
 	}
 	u, err := url.ParseRequestURI(rest)
 	if err != nil {
-		return nil, policy.ReasonBadTarget, nil
+		return nil, verdict.ReasonBadTarget, nil
 	}
 	u.Scheme, u.Host = "http", hostField(t)
 	if !x.head.hasBody() {
-		return &plainRequest{request: x.head.request(), url: u}, policy.ReasonNone, nil
+		return &plainRequest{request: x.head.request(), url: u}, verdict.ReasonNone, nil
 	}
 	r, br, err := x.readRequest()
 	if err != nil {
 		// Our own grammar is the stricter one; this is for what it may not know.
-		return nil, policy.ReasonBadRequest, errBadHead
+		return nil, verdict.ReasonBadRequest, errBadHead
 	}
-	return &plainRequest{request: r, reader: br, url: u}, policy.ReasonNone, nil
+	return &plainRequest{request: r, reader: br, url: u}, verdict.ReasonNone, nil
 }
 
 // readRequest makes net/http's request of a head with content behind it. The
@@ -108,13 +108,13 @@ func hostField(t hostname.Target) string {
 // parseAbsolute parses an absolute-form target (RFC 9112, section 3.2.2) and
 // returns what follows the authority. Of an https target the host is returned
 // too, for the record; its path is not looked at.
-func parseAbsolute(s string) (t hostname.Target, rest string, reason policy.Reason) {
+func parseAbsolute(s string) (t hostname.Target, rest string, reason verdict.Reason) {
 	if s[0] == '/' && !strings.HasPrefix(s, "//") || s == "*" {
-		return t, "", policy.ReasonBadRequest // a request for an origin server
+		return t, "", verdict.ReasonBadRequest // a request for an origin server
 	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || scheme == "" || !allBytes(scheme, isScheme) {
-		return t, "", policy.ReasonBadTarget
+		return t, "", verdict.ReasonBadTarget
 	}
 	authority, rest := rest, ""
 	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
@@ -124,15 +124,15 @@ func parseAbsolute(s string) (t hostname.Target, rest string, reason policy.Reas
 	case "http":
 	case "https":
 		t, _ = hostname.ParseAuthority(authority, 443)
-		return t, "", policy.ReasonHTTPSNotTunneled
+		return t, "", verdict.ReasonHTTPSNotTunneled
 	default:
-		return t, "", policy.ReasonSchemeNotSupported
+		return t, "", verdict.ReasonSchemeNotSupported
 	}
 	t, err := hostname.ParseAuthority(authority, 80)
 	if err != nil || !allBytes(rest, isTargetByte) {
-		return hostname.Target{}, "", policy.ReasonBadTarget
+		return hostname.Target{}, "", verdict.ReasonBadTarget
 	}
-	return t, rest, policy.ReasonNone
+	return t, rest, verdict.ReasonNone
 }
 
 // isScheme tells whether c may stand in a URI scheme (RFC 3986, section 3.1).
@@ -176,7 +176,7 @@ func (x *exchange) forward(p *plainRequest) (again bool) {
 	x.server.goproxy.ServeHTTP(w, x.outbound(p.request.WithContext(ctx), p.url, body))
 	cancel()
 	body.stop()
-	if x.failure != policy.ReasonNone && !w.started {
+	if x.failure != verdict.ReasonNone && !w.started {
 		x.refuse(x.failure, nil)
 		return false
 	}

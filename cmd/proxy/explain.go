@@ -15,6 +15,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // explainFlags are the flags of explain.
@@ -50,7 +51,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 }
 
 // refused ends explain with the code of a refusal.
-func refused(out io.Writer, r policy.Reason) error {
+func refused(out io.Writer, r verdict.Reason) error {
 	fmt.Fprintf(out, "refused: %s\n", r)
 	return &exitError{code: exitRefused}
 }
@@ -71,7 +72,7 @@ func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) err
 	target, err := hostname.ParseTarget(arg)
 	if err != nil {
 		fmt.Fprintln(out, err)
-		return refused(out, policy.ReasonBadTarget)
+		return refused(out, verdict.ReasonBadTarget)
 	}
 	fmt.Fprintf(out, "target: %s for %s, policy %s\n", target, f.function, p.Hash())
 	if f.source != "" {
@@ -79,7 +80,7 @@ func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) err
 		if err != nil {
 			return failed(err)
 		}
-		if reason != policy.ReasonNone {
+		if reason != verdict.ReasonNone {
 			return refused(out, reason)
 		}
 	}
@@ -93,13 +94,13 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 	for _, s := range steps {
 		fmt.Fprintln(out, s.Text)
 	}
-	if d.Verdict == policy.Deny {
+	if d.Verdict == verdict.Deny {
 		return refused(out, d.Reason)
 	}
-	if reason := explainAddresses(ctx, out, cfg, f, target, d); reason != policy.ReasonNone {
+	if reason := explainAddresses(ctx, out, cfg, f, target, d); reason != verdict.ReasonNone {
 		return refused(out, reason)
 	}
-	if d.Verdict == policy.Report {
+	if d.Verdict == verdict.Report {
 		fmt.Fprintf(out, "let through: report mode until %s; it would be refused: %s\n", function.ReportUntil().Format(time.DateOnly), d.Reason)
 		return nil
 	}
@@ -109,36 +110,36 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 
 // explainSource says whether the function may call from the source: by its
 // credential where it has one, else by the source itself.
-func explainSource(out io.Writer, cfg *config.Config, f explainFlags) (policy.Reason, error) {
+func explainSource(out io.Writer, cfg *config.Config, f explainFlags) (verdict.Reason, error) {
 	source, err := netip.ParseAddr(f.source)
 	if err != nil {
-		return policy.ReasonNone, fmt.Errorf("--source: %q is no IP address", f.source)
+		return verdict.ReasonNone, fmt.Errorf("--source: %q is no IP address", f.source)
 	}
 	source = source.Unmap()
 	entry := entryOf(cfg, f.function)
 	if len(entry.Tokens)+len(entry.Certificates) > 0 {
 		if len(entry.Sources) == 0 || contains(entry.Sources, source) {
 			fmt.Fprintf(out, "source: %s may show the function's credential\n", source)
-			return policy.ReasonNone, nil
+			return verdict.ReasonNone, nil
 		}
 		fmt.Fprintf(out, "source: %s lies in none of the function's sources, so its credential does not hold there\n", source)
-		return policy.ReasonIdentityRejected, nil
+		return verdict.ReasonIdentityRejected, nil
 	}
 	_, table, err := cfg.Compile()
 	if err != nil {
-		return policy.ReasonNone, err
+		return verdict.ReasonNone, err
 	}
 	id, err := table.Identify(identity.Caller{Source: source})
 	switch {
 	case errors.Is(err, identity.ErrRequired):
 		fmt.Fprintf(out, "source: %s lies in no function's sources\n", source)
-		return policy.ReasonIdentityRequired, nil
+		return verdict.ReasonIdentityRequired, nil
 	case err != nil || id.Function != f.function:
 		fmt.Fprintf(out, "source: %s belongs to %q, not to %q\n", source, id.Function, f.function)
-		return policy.ReasonIdentityRejected, nil
+		return verdict.ReasonIdentityRejected, nil
 	}
 	fmt.Fprintf(out, "source: %s is identified as %s\n", source, id.Function)
-	return policy.ReasonNone, nil
+	return verdict.ReasonNone, nil
 }
 
 // entryOf returns how a function is identified.
@@ -162,15 +163,15 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 }
 
 // explainAddresses looks the name up and judges every address.
-func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, t hostname.Target, d policy.Decision) policy.Reason {
+func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, t hostname.Target, d policy.Decision) verdict.Reason {
 	addrs := []netip.Addr{t.Host.Addr()}
 	if name := t.Host.Name(); !name.IsZero() {
 		if f.offline {
 			fmt.Fprintln(out, "addresses: not looked up")
-			return policy.ReasonNone
+			return verdict.ReasonNone
 		}
 		found, reason := lookupOnce(ctx, cfg, name)
-		if reason != policy.ReasonNone {
+		if reason != verdict.ReasonNone {
 			fmt.Fprintf(out, "addresses: looking %s up failed\n", name)
 			return reason
 		}
@@ -189,7 +190,7 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 			fmt.Fprintf(out, "addresses: %s is permitted\n", a)
 			continue
 		}
-		return policy.ReasonAddressNotAllowed
+		return verdict.ReasonAddressNotAllowed
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }

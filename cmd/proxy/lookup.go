@@ -12,8 +12,8 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // families maps the words of the file to those of the resolver.
@@ -54,10 +54,10 @@ func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) ([]net
 }
 
 // lookupOnce looks one name up as a running proxy would.
-func lookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) ([]netip.Addr, policy.Reason) {
+func lookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) ([]netip.Addr, verdict.Reason) {
 	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, policy.ReasonDNSFailed
+		return nil, verdict.ReasonDNSFailed
 	}
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
@@ -66,11 +66,11 @@ func lookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) ([]
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return nil, policy.ReasonDNSTimeout
+		return nil, verdict.ReasonDNSTimeout
 	case err != nil:
-		return nil, policy.ReasonDNSFailed
+		return nil, verdict.ReasonDNSFailed
 	}
-	return addrs, policy.ReasonNone
+	return addrs, verdict.ReasonNone
 }
 
 // listening knows every address that the program listens on, which nobody may

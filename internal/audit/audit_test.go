@@ -17,6 +17,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // at is the instant of records whose text is compared.
@@ -70,7 +71,7 @@ func hosts(rows []row) map[string]bool {
 
 // refusal is an event that is told from others by its host.
 func refusal(host string) *Event {
-	return &Event{Kind: Refused, Host: host, Port: 443, Reason: policy.ReasonHostNotAllowed}
+	return &Event{Kind: Refused, Host: host, Port: 443, Reason: verdict.ReasonHostNotAllowed}
 }
 
 // counter returns the value of a counter without labels.
@@ -242,11 +243,11 @@ func TestAHeartbeatHasTheTotalsOfTheRecordsBeforeIt(t *testing.T) {
 		}
 	}
 	record(Event{Kind: Started})
-	record(Event{Kind: Refused, Reason: policy.ReasonHostNotAllowed})
-	record(Event{Kind: Refused, Reason: policy.ReasonHostNotAllowed, Suppressed: 41})
-	record(Event{Kind: Refused, Reason: policy.ReasonDNSFailed})
-	record(Event{Kind: Opened, Verdict: policy.Allow})
-	record(Event{Kind: Opened, Verdict: policy.Report, Reason: policy.ReasonHostNotAllowed})
+	record(Event{Kind: Refused, Reason: verdict.ReasonHostNotAllowed})
+	record(Event{Kind: Refused, Reason: verdict.ReasonHostNotAllowed, Suppressed: 41})
+	record(Event{Kind: Refused, Reason: verdict.ReasonDNSFailed})
+	record(Event{Kind: Opened, Verdict: verdict.Allow})
+	record(Event{Kind: Opened, Verdict: verdict.Report, Reason: verdict.ReasonHostNotAllowed})
 	w.fail(errors.New("EIO"))
 	if err := l.Record(refusal("lost.example")); err == nil {
 		t.Fatal("no error")
@@ -265,7 +266,7 @@ func TestAHeartbeatHasTheTotalsOfTheRecordsBeforeIt(t *testing.T) {
 		t.Errorf("%s with %s, %d lost\nwant %s, 1 lost", last.Event, got, last.Lost, want)
 	}
 	totals := l.Totals()
-	if len(totals) != 4 || totals[0] != (Total{Refused, policy.Deny, policy.ReasonHostNotAllowed, 43}) {
+	if len(totals) != 4 || totals[0] != (Total{Refused, verdict.Deny, verdict.ReasonHostNotAllowed, 43}) {
 		t.Errorf("Totals: %+v", totals)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // encode returns the line of e as the first of boot "b".
@@ -107,7 +108,7 @@ func worst(kind Kind, s string) *Event {
 	far := netip.AddrPortFrom(addrs[0], 65535)
 	return &Event{
 		Kind: kind, Policy: s, ID: 1<<64 - 1, Protocol: s, Client: far, Function: s, Owner: s, Via: s, Method: s, Host: s,
-		Port: 65535, Verdict: policy.Deny, Reason: policy.ReasonSchemeNotSupported, Addresses: addrs, Dialed: far, SNI: s, HasSNI: true,
+		Port: 65535, Verdict: verdict.Deny, Reason: verdict.ReasonSchemeNotSupported, Addresses: addrs, Dialed: far, SNI: s, HasSNI: true,
 		BytesUp: -1 << 63, BytesDown: -1 << 63, Duration: 1<<63 - 1, Ended: s, Suppressed: 1<<64 - 1, QType: s,
 		Functions: -1 << 63, Rules: -1 << 63, Detail: s,
 	}
@@ -137,8 +138,8 @@ func TestTheLongestLineIsUnder16KiB(t *testing.T) {
 	}
 	sum := &tally{counts: map[tallyKey]uint64{}, lost: 1<<64 - 1}
 	for kind := kindNone + 1; kind < kindCount; kind++ {
-		for _, r := range append(policy.Reasons(), policy.ReasonNone) {
-			sum.counts[tallyKey{kind, policy.Deny, r}] = 1<<64 - 1
+		for _, r := range append(verdict.Reasons(), verdict.ReasonNone) {
+			sum.counts[tallyKey{kind, verdict.Deny, r}] = 1<<64 - 1
 		}
 	}
 	enc := newEncoder(hostile, hostile)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Kind says what a record is about. The zero Kind is none: Record refuses it.
@@ -88,8 +89,8 @@ type Event struct {
 	Method     string // as the client sent it
 	Host       string // canonical; where parsing failed, what the client sent
 	Port       uint16
-	Verdict    policy.Verdict // the zero value is deny
-	Reason     policy.Reason
+	Verdict    verdict.Verdict // the zero value is deny
+	Reason     verdict.Reason
 	Rule       policy.Rule    // gives rule, line and ticket
 	Addresses  []netip.Addr   // what the host resolved to; the first 32 are printed
 	Dialed     netip.AddrPort // where the connection went

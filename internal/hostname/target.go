@@ -63,6 +63,10 @@ func (t Target) String() string {
 	return t.Host.name.s + ":" + strconv.Itoa(int(t.Port))
 }
 
+// Parts returns the text of the host's name, or its address, as Host.Name and
+// Host.Addr do. It copies neither of the two: a matcher is asked for each request.
+func (t *Target) Parts() (name string, addr netip.Addr) { return t.Host.name.s, t.Host.addr }
+
 // ParseTarget parses the authority-form of a CONNECT (RFC 9112, section
 // 3.2.3): host and port, both there, nothing else. An IPv6 address stands in
 // brackets and has no zone.

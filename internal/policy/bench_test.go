@@ -11,6 +11,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // benchPattern is the i-th pattern of a large file: one in eight is a
@@ -42,7 +43,7 @@ func benchSpec(n int) policy.Spec {
 // that a plain map of the same patterns would be asked for.
 type benchKeys struct {
 	kind    string
-	want    policy.Verdict
+	want    verdict.Verdict
 	targets []hostname.Target
 	keys    []string
 }
@@ -57,8 +58,8 @@ func (q *benchKeys) add(host, key string) {
 func benchRequests(n int) []benchKeys {
 	const most = 1 << 16
 	hostile := strings.Repeat("a.", 126) + "a"
-	hit := benchKeys{kind: "hit", want: policy.Allow}
-	wild := benchKeys{kind: "wildcard", want: policy.Allow}
+	hit := benchKeys{kind: "hit", want: verdict.Allow}
+	wild := benchKeys{kind: "wildcard", want: verdict.Allow}
 	miss := benchKeys{kind: "miss"}
 	evil := benchKeys{kind: "hostile"}
 	evil.add(hostile, hostile)
@@ -126,7 +127,7 @@ func benchDecide(b *testing.B, p *policy.Policy, q benchKeys) {
 
 // benchMap looks the keys up round and round.
 func benchMap(b *testing.B, plain map[string]struct{}, q benchKeys) {
-	at, want := 0, q.want == policy.Allow
+	at, want := 0, q.want == verdict.Allow
 	var fence atomic.Int64
 	b.ReportAllocs()
 	for b.Loop() {

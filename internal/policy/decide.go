@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Decision is the answer to one request, and what the later steps need of it.
 // The zero Decision refuses and permits no address.
 type Decision struct {
-	Verdict Verdict
+	Verdict verdict.Verdict
 	// Reason says why it is refused; under Report, why it would be. It is
-	// ReasonNone for Allow alone.
-	Reason Reason
+	// verdict.ReasonNone for Allow alone.
+	Reason verdict.Reason
 	// Rule is the rule that decided: the one that allows, the deny line, or
 	// the rule that has the host but not the port or the date. Zero where no
 	// rule has the host.
@@ -24,7 +25,7 @@ type Decision struct {
 // always may, other ranges where the rule opens them, link-local and the
 // like never. Of a refusal nothing is permitted.
 func (d Decision) PermitsAddress(a netip.Addr) bool {
-	return (d.Verdict == Allow || d.Verdict == Report) && d.Rule.permits(a)
+	return (d.Verdict == verdict.Allow || d.Verdict == verdict.Report) && d.Rule.permits(a)
 }
 
 // Decide walks the deny list and the function's rules for one target at one
@@ -39,20 +40,20 @@ func (p *Policy) Decide(f *Function, t hostname.Target, now time.Time) Decision 
 
 // decide is Decide with a trail to write to; nil writes none.
 func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trail) (d Decision) {
-	name, addr := t.Host.Name().String(), t.Host.Addr()
-	d.Reason = ReasonHostNotAllowed
+	name, addr := t.Parts()
+	d.Reason = verdict.ReasonHostNotAllowed
 	if p == nil || f == nil || name == "" && !addr.IsValid() || t.Port == 0 {
 		tr.note("no policy, no function or no target: refused")
 		return d
 	}
 	if e, denied := p.deny.first(name); denied {
-		d.Reason, d.Rule = ReasonHostDenied, Rule{deny: true, index: e.index, line: e.line}
+		d.Reason, d.Rule = verdict.ReasonHostDenied, Rule{deny: true, index: e.index, line: e.line}
 		tr.rule(d.Rule, "the deny list has the host")
 		return d
 	}
 	tr.note("deny list: does not have the host")
 	var w walk // field by field, here and below: larger copies wait for the stores before them
-	w.f, w.port, w.now, w.trail, w.reason = f, t.Port, now.Unix(), tr, ReasonHostNotAllowed
+	w.f, w.port, w.now, w.trail, w.reason = f, t.Port, now.Unix(), tr, verdict.ReasonHostNotAllowed
 	if addr.IsValid() {
 		w.literal(addr)
 	} else {
@@ -64,10 +65,10 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trai
 		d.Rule.index, d.Rule.line = w.found.index, w.found.line
 	}
 	switch {
-	case d.Reason == ReasonNone:
-		d.Verdict = Allow
+	case d.Reason == verdict.ReasonNone:
+		d.Verdict = verdict.Allow
 	case w.now < f.reportUntil:
-		d.Verdict = Report
+		d.Verdict = verdict.Report
 		tr.note("the function is in report mode: let through and recorded")
 	}
 	return d
@@ -80,7 +81,7 @@ type walk struct {
 	port   uint16
 	now    int64
 	trail  *trail
-	reason Reason
+	reason verdict.Reason
 	found  rule          // without terms: none
 	prefix *netip.Prefix // of found, where it is a cidr rule
 }
@@ -126,11 +127,11 @@ func (w *walk) literal(a netip.Addr) {
 func (w *walk) try(r rule, literal *netip.Prefix) bool {
 	reason := r.terms.fit(w.port, w.now)
 	if w.trail != nil {
-		w.trail.rule(Rule{function: w.f, terms: r.terms, index: r.index, line: r.line}, reason.explain())
+		w.trail.rule(Rule{function: w.f, terms: r.terms, index: r.index, line: r.line}, finding(reason))
 	}
-	nearer := w.reason == ReasonHostNotAllowed || w.reason == ReasonPortNotAllowed && reason == ReasonRuleExpired
-	if reason == ReasonNone || nearer {
+	nearer := w.reason == verdict.ReasonHostNotAllowed || w.reason == verdict.ReasonPortNotAllowed && reason == verdict.ReasonRuleExpired
+	if reason == verdict.ReasonNone || nearer {
 		w.reason, w.found, w.prefix = reason, r, literal
 	}
-	return reason == ReasonNone
+	return reason == verdict.ReasonNone
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Step is one line of the trail that Explain leaves.
@@ -18,7 +19,7 @@ type Step struct {
 func (p *Policy) Explain(f *Function, t hostname.Target, now time.Time) (Decision, []Step) {
 	tr := &trail{}
 	d := p.decide(f, &t, now, tr)
-	if d.Reason == ReasonHostNotAllowed {
+	if d.Reason == verdict.ReasonHostNotAllowed {
 		tr.note("no rule of the function has the host")
 	}
 	return d, tr.steps
@@ -41,14 +42,14 @@ func (tr *trail) rule(r Rule, text string) {
 	}
 }
 
-// explain says what a fit of terms found.
-func (r Reason) explain() string {
+// finding says what a fit of conditions has found.
+func finding(r verdict.Reason) string {
 	switch r {
-	case ReasonNone:
+	case verdict.ReasonNone:
 		return "has the host, the port and the date: allows"
-	case ReasonPortNotAllowed:
+	case verdict.ReasonPortNotAllowed:
 		return "has the host, not the port"
-	case ReasonRuleExpired:
+	case verdict.ReasonRuleExpired:
 		return "has the host and the port, but has expired"
 	default:
 		return r.String()

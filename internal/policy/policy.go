@@ -1,6 +1,6 @@
 // Package policy answers one question: may this function reach that
-// destination? It holds the vocabulary of refusal (Reason, Verdict) and the
-// compiled, immutable Policy.
+// destination? It holds the compiled, immutable Policy; its words are those of
+// packages hostname, ipclass and verdict.
 //
 // What it does: it compiles a Spec into hash tables, and decides without
 // allocating and without scanning rules. Every zero value refuses.
@@ -11,8 +11,8 @@
 //
 //	p, err := policy.Compile(spec)
 //	d := p.Decide(p.Function("billing"), target, time.Now())
-//	if d.Verdict == policy.Deny { … d.Reason, d.Rule … }
-//	if !d.PermitsAddress(addr) { … policy.ReasonAddressNotAllowed … }
+//	if d.Verdict == verdict.Deny { … d.Reason, d.Rule … }
+//	if !d.PermitsAddress(addr) { … verdict.ReasonAddressNotAllowed … }
 package policy
 
 import (

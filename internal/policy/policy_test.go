@@ -8,6 +8,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // noon is the instant at which the tests decide unless they say otherwise.
@@ -168,16 +169,16 @@ func TestARuleHoldsUntilItExpires(t *testing.T) {
 	for _, c := range []struct {
 		target  string
 		at      time.Duration
-		verdict policy.Verdict
-		reason  policy.Reason
+		verdict verdict.Verdict
+		reason  verdict.Reason
 	}{
-		{"a.test:443", -time.Nanosecond, policy.Allow, policy.ReasonNone},
-		{"a.test:443", 0, policy.Deny, policy.ReasonRuleExpired},
-		{"a.test:443", 1e6 * time.Hour, policy.Deny, policy.ReasonRuleExpired},
-		{"a.test:80", time.Hour, policy.Deny, policy.ReasonPortNotAllowed},
-		{"b.test:443", 1e6 * time.Hour, policy.Allow, policy.ReasonNone},
-		{"c.test:443", time.Hour, policy.Deny, policy.ReasonRuleExpired},
-		{"c.test:80", time.Hour, policy.Allow, policy.ReasonNone},
+		{"a.test:443", -time.Nanosecond, verdict.Allow, verdict.ReasonNone},
+		{"a.test:443", 0, verdict.Deny, verdict.ReasonRuleExpired},
+		{"a.test:443", 1e6 * time.Hour, verdict.Deny, verdict.ReasonRuleExpired},
+		{"a.test:80", time.Hour, verdict.Deny, verdict.ReasonPortNotAllowed},
+		{"b.test:443", 1e6 * time.Hour, verdict.Allow, verdict.ReasonNone},
+		{"c.test:443", time.Hour, verdict.Deny, verdict.ReasonRuleExpired},
+		{"c.test:80", time.Hour, verdict.Allow, verdict.ReasonNone},
 	} {
 		d := p.Decide(f, mustTarget(c.target), noon.Add(c.at))
 		if d.Verdict != c.verdict || d.Reason != c.reason {
@@ -207,14 +208,14 @@ func TestReportModeLetsThroughWhatTheRulesRefuseUntilItEnds(t *testing.T) {
 	for target, addr := range map[string]string{
 		"absent.test:443": "10.0.0.1", "10.0.0.1:443": "10.0.0.1", "169.254.169.254:80": "169.254.169.254", "private.test:22": "169.254.169.254",
 	} {
-		if d := p.Decide(f, mustTarget(target), noon); d.Verdict != policy.Report || d.PermitsAddress(netip.MustParseAddr(addr)) {
+		if d := p.Decide(f, mustTarget(target), noon); d.Verdict != verdict.Report || d.PermitsAddress(netip.MustParseAddr(addr)) {
 			t.Errorf("%s in report mode: %v, permitted at %s", target, plain(d), addr)
 		}
 	}
-	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour-time.Nanosecond)); d.Verdict != policy.Report {
+	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour-time.Nanosecond)); d.Verdict != verdict.Report {
 		t.Errorf("in the last instant of report mode: %v", plain(d))
 	}
-	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour)); d.Verdict != policy.Deny {
+	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour)); d.Verdict != verdict.Deny {
 		t.Errorf("after report mode: %v", plain(d))
 	}
 	if got := f.ReportUntil(); !got.Equal(noon.Add(time.Hour)) || !f.Reports(noon) || f.Reports(noon.Add(time.Hour)) {
@@ -245,10 +246,10 @@ func TestAFunctionIsAllowedWhatItsOwnRulesSay(t *testing.T) {
 	p := mustCompile(t, spec)
 	for _, c := range []struct {
 		function, target string
-		verdict          policy.Verdict
+		verdict          verdict.Verdict
 	}{
-		{"f", "one.test:443", policy.Allow}, {"g", "one.test:443", policy.Deny}, {"empty", "one.test:443", policy.Deny},
-		{"f", "two.test:443", policy.Deny}, {"g", "two.test:443", policy.Allow}, {"empty", "two.test:443", policy.Deny},
+		{"f", "one.test:443", verdict.Allow}, {"g", "one.test:443", verdict.Deny}, {"empty", "one.test:443", verdict.Deny},
+		{"f", "two.test:443", verdict.Deny}, {"g", "two.test:443", verdict.Allow}, {"empty", "two.test:443", verdict.Deny},
 	} {
 		if d := p.Decide(p.Function(c.function), mustTarget(c.target), noon); d.Verdict != c.verdict {
 			t.Errorf("%s to %s: %v", c.function, c.target, plain(d))
@@ -295,7 +296,7 @@ func TestExplainNamesEveryRuleItLookedAt(t *testing.T) {
 		}
 	}
 	want := []string{"functions.f.allow[0]", "functions.f.allow[1]", "functions.f.allow[2]"}
-	if d.Verdict != policy.Allow || !slices.Equal(got, want) {
+	if d.Verdict != verdict.Allow || !slices.Equal(got, want) {
 		t.Errorf("%v by way of %v, want %v", plain(d), got, want)
 	}
 }

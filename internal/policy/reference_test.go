@@ -11,6 +11,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // answer is a decision in plain words.
@@ -225,7 +226,7 @@ func checkNeverOpens(t *testing.T, w *world, spec, stricter policy.Spec, request
 	for range requests {
 		target := mustTarget(fmt.Sprintf("%s:%d", w.host(stricter), w.port()))
 		a, b := p.Decide(p.Function("f"), target, noon), q.Decide(q.Function("f"), target, noon)
-		if b.Verdict != policy.Deny && plain(a) != plain(b) {
+		if b.Verdict != verdict.Deny && plain(a) != plain(b) {
 			t.Fatalf("%s: %v, with a deny line more %v", target, plain(a), plain(b))
 		}
 	}

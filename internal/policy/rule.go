@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // TLSMode says what the first bytes of a tunnel must be.
@@ -39,14 +40,14 @@ type Terms struct {
 }
 
 // fit tells whether the terms allow the port at that Unix second, or why not.
-func (t *Terms) fit(port uint16, now int64) Reason {
+func (t *Terms) fit(port uint16, now int64) verdict.Reason {
 	switch {
 	case !slices.Contains(t.Ports, port):
-		return ReasonPortNotAllowed
+		return verdict.ReasonPortNotAllowed
 	case !t.Expires.IsZero() && now >= t.Expires.Unix():
-		return ReasonRuleExpired
+		return verdict.ReasonRuleExpired
 	default:
-		return ReasonNone
+		return verdict.ReasonNone
 	}
 }
 

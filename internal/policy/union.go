@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Lookup is the answer to the question whether a name may be looked up. A
@@ -30,12 +31,12 @@ func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 	if l.Decision.PermitsAddress(a) {
 		return true
 	}
-	if l.Verdict != Allow {
+	if l.Verdict != verdict.Allow {
 		return false
 	}
 	permitted := false
 	l.each(func(r Rule, _ string) bool {
-		permitted = r.terms.holds(l.now) == ReasonNone && r.permits(a)
+		permitted = r.terms.holds(l.now) == verdict.ReasonNone && r.permits(a)
 		return !permitted
 	})
 	return permitted
@@ -60,12 +61,12 @@ func (p *Policy) Denies(n hostname.Name) (Rule, bool) {
 // It does not allocate.
 func (p *Policy) Lookup(f *Function, n hostname.Name, now time.Time) Lookup {
 	if p == nil || f == nil || n.IsZero() {
-		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
+		return Lookup{Decision: Decision{Reason: verdict.ReasonHostNotAllowed}}
 	}
 	l := Lookup{function: f, name: n.String(), now: now.Unix()}
 	l.decide(p, n)
-	if l.Verdict == Deny && l.Reason != ReasonHostDenied && f.Reports(now) {
-		l.Verdict = Report
+	if l.Verdict == verdict.Deny && l.Reason != verdict.ReasonHostDenied && f.Reports(now) {
+		l.Verdict = verdict.Report
 	}
 	return l
 }
@@ -73,17 +74,17 @@ func (p *Policy) Lookup(f *Function, n hostname.Name, now time.Time) Lookup {
 // decide walks the deny list and the rules.
 func (l *Lookup) decide(p *Policy, n hostname.Name) {
 	if rule, denied := p.Denies(n); denied {
-		l.Decision = Decision{Reason: ReasonHostDenied, Rule: rule}
+		l.Decision = Decision{Reason: verdict.ReasonHostDenied, Rule: rule}
 		return
 	}
-	l.Decision = Decision{Reason: ReasonHostNotAllowed}
+	l.Decision = Decision{Reason: verdict.ReasonHostNotAllowed}
 	l.each(func(r Rule, suffix string) bool {
 		reason := r.terms.holds(l.now)
-		if reason == ReasonNone {
-			l.Decision, l.Wildcard = Decision{Verdict: Allow, Rule: r}, suffix
+		if reason == verdict.ReasonNone {
+			l.Decision, l.Wildcard = Decision{Verdict: verdict.Allow, Rule: r}, suffix
 			return false
 		}
-		if l.Reason == ReasonHostNotAllowed {
+		if l.Reason == verdict.ReasonHostNotAllowed {
 			l.Decision = Decision{Reason: reason, Rule: r}
 		}
 		return true
@@ -101,9 +102,9 @@ func (l *Lookup) each(yield func(r Rule, suffix string) bool) {
 }
 
 // holds tells whether the terms allow any port at that Unix second, or why not.
-func (t *Terms) holds(now int64) Reason {
+func (t *Terms) holds(now int64) verdict.Reason {
 	if len(t.Ports) == 0 {
-		return ReasonPortNotAllowed
+		return verdict.ReasonPortNotAllowed
 	}
 	return t.fit(t.Ports[0], now)
 }
@@ -186,7 +187,7 @@ func NewUnion(p *Policy) (*Union, error) {
 // one asks. It does not allocate.
 func (u *Union) Lookup(n hostname.Name, now time.Time) Lookup {
 	if u == nil || n.IsZero() {
-		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
+		return Lookup{Decision: Decision{Reason: verdict.ReasonHostNotAllowed}}
 	}
 	l := Lookup{union: u, name: n.String(), now: now.Unix()}
 	l.decide(u.policy, n)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // mustName parses a name that the test knows to be good.
@@ -90,10 +91,10 @@ func TestALookupIsAllowedByAnyRuleThatHasTheNameWhateverItsPort(t *testing.T) {
 			if got := fmt.Sprint(by.l.Verdict, " ", by.l.Reason); got != by.want {
 				t.Errorf("%s: %s, want %s", c.name, got, by.want)
 			}
-			if by.l.Verdict == policy.Allow && by.l.Wildcard != c.wildcard {
+			if by.l.Verdict == verdict.Allow && by.l.Wildcard != c.wildcard {
 				t.Errorf("%s: wildcard %q, want %q", c.name, by.l.Wildcard, c.wildcard)
 			}
-			if none := by.l.Reason == policy.ReasonHostNotAllowed; by.l.Rule.IsZero() != none {
+			if none := by.l.Reason == verdict.ReasonHostNotAllowed; by.l.Rule.IsZero() != none {
 				t.Errorf("%s: %s has the rule %q", c.name, by.l.Reason, by.l.Rule)
 			}
 		}
@@ -119,7 +120,7 @@ func TestALookupPermitsWhatAnyOfItsRulesOpens(t *testing.T) {
 		"an expired rule": p.Lookup(p.Function("f"), mustName("old.test"), noon),
 		"a denied name":   p.Lookup(p.Function("f"), mustName("a.denied.test"), noon),
 	} {
-		if l.Verdict != policy.Deny || l.PermitsAddress(public) {
+		if l.Verdict != verdict.Deny || l.PermitsAddress(public) {
 			t.Errorf("%s permits", what)
 		}
 	}
@@ -142,7 +143,7 @@ func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
 		"no name": p.Lookup(p.Function("f"), hostname.Name{}, noon), "no union": u.Lookup(n, noon),
 		"no name of a union": mustUnion(t, p).Lookup(hostname.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
 	} {
-		if l.Verdict != policy.Deny || l.Reason != policy.ReasonHostNotAllowed {
+		if l.Verdict != verdict.Deny || l.Reason != verdict.ReasonHostNotAllowed {
 			t.Errorf("%s: %s %s", what, l.Verdict, l.Reason)
 		}
 	}
@@ -153,7 +154,7 @@ func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
 
 func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 	const rules = 101
-	verdicts := map[policy.Verdict]int{}
+	verdicts := map[verdict.Verdict]int{}
 	for seed := range uint64(20) {
 		w := newWorld(seed, rules)
 		spec := w.spec(rules)
@@ -166,10 +167,10 @@ func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 				continue // a literal address
 			}
 			f := p.Function("f")
-			want, union := best(p, f, n), policy.Deny
+			want, union := best(p, f, n), verdict.Deny
 			for _, other := range p.Functions() {
-				if best(p, p.Function(other), n) == policy.Allow {
-					union = policy.Allow
+				if best(p, p.Function(other), n) == verdict.Allow {
+					union = verdict.Allow
 				}
 			}
 			if got := p.Lookup(f, n, noon).Verdict; got != want {
@@ -188,8 +189,8 @@ func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 
 // best is the best verdict on a connection to any port that the rules of a
 // random policy have.
-func best(p *policy.Policy, f *policy.Function, n hostname.Name) policy.Verdict {
-	v := policy.Deny
+func best(p *policy.Policy, f *policy.Function, n hostname.Name) verdict.Verdict {
+	v := verdict.Deny
 	for _, port := range []uint16{443, 80, 22} {
 		v = max(v, p.Decide(f, hostname.Target{Host: hostname.NameHost(n), Port: port}, noon).Verdict)
 	}

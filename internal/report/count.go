@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // The words of records that the counting depends on.
@@ -23,11 +24,11 @@ const (
 	eventHeartbeat    = "heartbeat"
 	eventStopped      = "stopped"
 
-	verdictAllow  = "allow"
-	verdictReport = "report"
-
 	noReason = "none" // what totals have where a record has null
 )
+
+// The verdicts that let through, as records have them.
+var verdictAllow, verdictReport = verdict.Allow.String(), verdict.Report.String()
 
 // who is a function with its owner, as records name them. The zero who is
 // everyone whom the proxy could not identify.

@@ -13,6 +13,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // stream is the records of one boot, written by the log that the proxy writes
@@ -86,10 +87,10 @@ func (s *stream) record(events ...audit.Event) {
 }
 
 // refuse writes a refusal.
-func (s *stream) refuse(client, function, host string, reason policy.Reason) {
+func (s *stream) refuse(client, function, host string, reason verdict.Reason) {
 	s.t.Helper()
 	e := s.event(audit.Refused, client, function, host)
-	e.Verdict, e.Reason = policy.Deny, reason
+	e.Verdict, e.Reason = verdict.Deny, reason
 	s.record(e)
 }
 
