@@ -136,11 +136,8 @@ func destination(more ...string) []column {
 // section is all about one function.
 func (g *group) section(id string) section {
 	s := section{ID: id, Title: "Function", of: text(g.function)}
-	about := grid{id: "function", columns: columns("function", "Function", "owner", "Owner", "identified_by_certificate", "By certificate",
-		"identified_by_token", "By token", "identified_by_source", "By source", "suppressed", "Suppressed")}
-	about.rows = [][]cell{{text(g.function), text(g.owner), num(g.via["certificate"]), num(g.via["token"]), num(g.via["source"]), num(g.suppressed)}}
 	s.Notes = []string{"Requests by how the caller was known, and requests that are summed up in the records of others:"}
-	s.Tables = append([]grid{about, g.allowed(), g.refused()}, g.further(tableReported, tableAsked)...)
+	s.Tables = append([]grid{g.methodsTable(), g.allowed(), g.refused()}, g.further(tableReported, tableAsked)...)
 	return s
 }
 
