@@ -167,7 +167,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 
 func TestFunctionsBecomeTypedValues(t *testing.T) {
 	cfg, _ := full(t)
-	short := &policy.Terms{Ports: []uint16{443}}
+	short := &policy.Conditions{Ports: []uint16{443}}
 	want := []Function{
 		{
 			Name: "billing-webhook", Owner: "payments-team", Line: 27,
@@ -178,15 +178,15 @@ func TestFunctionsBecomeTypedValues(t *testing.T) {
 				Sources:      prefixes("10.0.12.0/24"),
 			},
 			Allow: []policy.RuleSpec{
-				{Line: 37, Pattern: pat(t, "api.stripe.com"), Terms: short},
-				{Line: 38, Set: 1, Terms: short},
-				{Line: 39, Pattern: pat(t, "*.example.org"), Terms: &policy.Terms{Ports: []uint16{443, 8443}, Expires: day(2027, 2, 1), Ticket: "SEC-1234"}},
-				{Line: 44, Pattern: pat(t, "legacy.corp.example"), Terms: &policy.Terms{Ports: []uint16{5432}, TLS: policy.TLSAny, Addresses: prefixes("10.1.0.0/16")}},
-				{Line: 48, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Terms: &policy.Terms{Ports: []uint16{443}, TLS: policy.TLSAny}},
-				{Line: 51, Set: 2, Terms: short},
-				{Line: 53, Pattern: pat(t, "*.s3.amazonaws.com"), Terms: short},
-				{Line: 55, Pattern: pat(t, "hooks.example.net"), Terms: short},
-				{Line: 56, Pattern: pat(t, "xn--bcher-kva.example"), Terms: short},
+				{Line: 37, Pattern: pat(t, "api.stripe.com"), Conditions: short},
+				{Line: 38, Set: 1, Conditions: short},
+				{Line: 39, Pattern: pat(t, "*.example.org"), Conditions: &policy.Conditions{Ports: []uint16{443, 8443}, Expires: day(2027, 2, 1), Ticket: "SEC-1234"}},
+				{Line: 44, Pattern: pat(t, "legacy.corp.example"), Conditions: &policy.Conditions{Ports: []uint16{5432}, TLS: policy.TLSAny, Addresses: prefixes("10.1.0.0/16")}},
+				{Line: 48, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Conditions: &policy.Conditions{Ports: []uint16{443}, TLS: policy.TLSAny}},
+				{Line: 51, Set: 2, Conditions: short},
+				{Line: 53, Pattern: pat(t, "*.s3.amazonaws.com"), Conditions: short},
+				{Line: 55, Pattern: pat(t, "hooks.example.net"), Conditions: short},
+				{Line: 56, Pattern: pat(t, "xn--bcher-kva.example"), Conditions: short},
 			},
 		},
 		{
@@ -198,8 +198,8 @@ func TestFunctionsBecomeTypedValues(t *testing.T) {
 		t.Errorf("functions (-want +got):\n%s", diff)
 	}
 	allow := cfg.Functions[0].Allow
-	if allow[0].Terms != allow[1].Terms || allow[0].Terms != allow[8].Terms {
-		t.Error("rules with equal terms do not share them")
+	if allow[0].Conditions != allow[1].Conditions || allow[0].Conditions != allow[8].Conditions {
+		t.Error("rules with equal conditions do not share them")
 	}
 }
 

@@ -91,18 +91,18 @@ func ruleOn(port uint16, pattern string, addresses ...string) policy.RuleSpec {
 	if err != nil {
 		panic(err)
 	}
-	terms := &policy.Terms{Ports: []uint16{port}}
+	conditions := &policy.Conditions{Ports: []uint16{port}}
 	for _, a := range addresses {
-		terms.Addresses = append(terms.Addresses, netip.MustParsePrefix(a))
+		conditions.Addresses = append(conditions.Addresses, netip.MustParsePrefix(a))
 	}
-	return policy.RuleSpec{Pattern: p, Terms: terms, Line: 7}
+	return policy.RuleSpec{Pattern: p, Conditions: conditions, Line: 7}
 }
 
 // spec is the rig's policy. "evil" stands for names that no rule has.
 func spec() policy.Spec {
 	denied, _ := hostname.ParsePattern("*.denied.example")
 	expired := rule("expired.example.org")
-	expired.Terms.Expires = time.Unix(1, 0)
+	expired.Conditions.Expires = time.Unix(1, 0)
 	return policy.Spec{
 		Hash: "0123456789ab",
 		Deny: []policy.DenySpec{{Pattern: denied, Line: 3}},

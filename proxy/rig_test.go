@@ -173,14 +173,14 @@ func (r *rig) setPolicy(functions []function, deny ...string) {
 // spec turns the test's rule into a policy's.
 func (ru rule) spec(t testing.TB, line int) policy.RuleSpec {
 	t.Helper()
-	terms := &policy.Terms{Ports: ru.ports, Expires: ru.expires}
+	conditions := &policy.Conditions{Ports: ru.ports, Expires: ru.expires}
 	if ru.any {
-		terms.TLS = policy.TLSAny
+		conditions.TLS = policy.TLSAny
 	}
 	for _, a := range ru.addresses {
-		terms.Addresses = append(terms.Addresses, netip.MustParsePrefix(a))
+		conditions.Addresses = append(conditions.Addresses, netip.MustParsePrefix(a))
 	}
-	rs := policy.RuleSpec{Line: line, Terms: terms}
+	rs := policy.RuleSpec{Line: line, Conditions: conditions}
 	if ru.cidr != "" {
 		rs.Prefix = netip.MustParsePrefix(ru.cidr)
 	} else {

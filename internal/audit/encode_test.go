@@ -119,7 +119,7 @@ func hostileRule(tb testing.TB, s string) policy.Rule {
 	prefix := netip.MustParsePrefix("203.0.113.0/24")
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
 		Name:  "f" + s, // a function has a name
-		Rules: []policy.RuleSpec{{Prefix: prefix, Terms: &policy.Terms{Ports: []uint16{443}, Ticket: s}}},
+		Rules: []policy.RuleSpec{{Prefix: prefix, Conditions: &policy.Conditions{Ports: []uint16{443}, Ticket: s}}},
 	}}})
 	if err != nil {
 		tb.Fatal(err)

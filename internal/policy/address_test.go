@@ -14,7 +14,7 @@ import (
 func open(t *testing.T) *policy.Policy {
 	all := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	rule := host("name.test")
-	rule.Terms.Addresses = all
+	rule.Conditions.Addresses = all
 	return mustCompile(t, oneFunction(rule, cidr("0.0.0.0/0", 443), cidr("::/0", 443)))
 }
 
@@ -40,7 +40,7 @@ func TestSomeAddressesAreOpenedByNoRule(t *testing.T) {
 
 func TestARuleOpensItsAddressesForItsHostAlone(t *testing.T) {
 	legacy := host("legacy.test")
-	legacy.Terms.Addresses = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("64:ff9b::/96")}
+	legacy.Conditions.Addresses = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("64:ff9b::/96")}
 	p := mustCompile(t, oneFunction(legacy, host("plain.test"), cidr("10.2.0.0/16", 443)))
 	f := p.Function("f")
 	for _, c := range []struct {

@@ -13,7 +13,7 @@ func TestNoAllocs(t *testing.T) {
 	spec := benchSpec(1000)
 	f := &spec.Functions[0]
 	f.Rules = append(f.Rules, cidr("10.0.0.0/8", 443), cidr("10.1.0.0/16", 80), cidr("2001:db8::/32", 443), cidr("::/0", 22),
-		policy.RuleSpec{Set: 1, Terms: on(443)}, policy.RuleSpec{Set: 2, Terms: on(443)})
+		policy.RuleSpec{Set: 1, Conditions: on(443)}, policy.RuleSpec{Set: 2, Conditions: on(443)})
 	for d := 1; d < 127; d++ { // a wildcard at every depth, so that every suffix is probed
 		f.Rules = append(f.Rules, host("*."+strings.Repeat("b.", d-1)+"b"))
 	}

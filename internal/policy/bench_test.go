@@ -31,10 +31,10 @@ func benchPattern(i int) string {
 
 // benchSpec is one function with n host rules and no deny line.
 func benchSpec(n int) policy.Spec {
-	terms := &policy.Terms{Ports: []uint16{443}}
+	conditions := &policy.Conditions{Ports: []uint16{443}}
 	rules := make([]policy.RuleSpec, n)
 	for i := range rules {
-		rules[i] = policy.RuleSpec{Pattern: mustPattern(benchPattern(i)), Terms: terms, Line: i}
+		rules[i] = policy.RuleSpec{Pattern: mustPattern(benchPattern(i)), Conditions: conditions, Line: i}
 	}
 	return policy.Spec{Functions: []policy.FunctionSpec{{Name: "f", Rules: rules}}}
 }

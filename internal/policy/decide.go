@@ -38,8 +38,8 @@ func (p *Policy) Decide(f *Function, t hostname.Target, now time.Time) Decision 
 	return p.decide(f, &t, now, nil)
 }
 
-// decide is Decide with a trail to write to; nil writes none.
-func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trail) (d Decision) {
+// decide is Decide with a trace to write to; nil writes none.
+func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trace) (d Decision) {
 	name, addr := t.Parts()
 	d.Reason = verdict.ReasonHostNotAllowed
 	if p == nil || f == nil || name == "" && !addr.IsValid() || t.Port == 0 {
@@ -53,15 +53,15 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trai
 	}
 	tr.note("deny list: does not have the host")
 	var w walk // field by field, here and below: larger copies wait for the stores before them
-	w.f, w.port, w.now, w.trail, w.reason = f, t.Port, now.Unix(), tr, verdict.ReasonHostNotAllowed
+	w.f, w.port, w.now, w.trace, w.reason = f, t.Port, now.Unix(), tr, verdict.ReasonHostNotAllowed
 	if addr.IsValid() {
 		w.literal(addr)
 	} else {
 		w.name(name)
 	}
 	d.Reason = w.reason
-	if w.found.terms != nil {
-		d.Rule.function, d.Rule.terms, d.Rule.literal = f, w.found.terms, w.prefix
+	if w.found.conditions != nil {
+		d.Rule.function, d.Rule.conditions, d.Rule.literal = f, w.found.conditions, w.prefix
 		d.Rule.index, d.Rule.line = w.found.index, w.found.line
 	}
 	switch {
@@ -80,9 +80,9 @@ type walk struct {
 	f      *Function
 	port   uint16
 	now    int64
-	trail  *trail
+	trace  *trace
 	reason verdict.Reason
-	found  rule          // without terms: none
+	found  rule          // without conditions: none
 	prefix *netip.Prefix // of found, where it is a cidr rule
 }
 
@@ -102,7 +102,7 @@ func (w *walk) at(text *candidates) bool {
 	var c cursor
 	text.in(w.f.own, &c)
 	for e, ok := c.next(); ok; e, ok = c.next() {
-		if w.try(rule{index: e.index, line: e.line, terms: w.f.terms[e.terms]}, nil) {
+		if w.try(rule{index: e.index, line: e.line, conditions: w.f.conditions[e.conditions]}, nil) {
 			return true
 		}
 	}
@@ -125,9 +125,9 @@ func (w *walk) literal(a netip.Addr) {
 // else the one that came nearest: an expired rule that has the port before one
 // that lacks it.
 func (w *walk) try(r rule, literal *netip.Prefix) bool {
-	reason := r.terms.fit(w.port, w.now)
-	if w.trail != nil {
-		w.trail.rule(Rule{function: w.f, terms: r.terms, index: r.index, line: r.line}, finding(reason))
+	reason := r.conditions.fit(w.port, w.now)
+	if w.trace != nil {
+		w.trace.rule(Rule{function: w.f, conditions: r.conditions, index: r.index, line: r.line}, finding(reason))
 	}
 	nearer := w.reason == verdict.ReasonHostNotAllowed || w.reason == verdict.ReasonPortNotAllowed && reason == verdict.ReasonRuleExpired
 	if reason == verdict.ReasonNone || nearer {

@@ -14,9 +14,9 @@ var errTooMuchText = errors.New("its patterns have more than 4 GiB of text")
 
 // entry is what a pattern of a list stands for.
 type entry struct {
-	index int32 // of the rule among its function's rules, or among the deny lines
-	line  int32 // in the file
-	terms int32 // index into the function's terms; deny lines have none
+	index      int32 // of the rule among its function's rules, or among the deny lines
+	line       int32 // in the file
+	conditions int32 // index into the function's conditions; deny lines have none
 }
 
 // list is a compiled set of patterns: one table of names and one of wildcards,
@@ -107,19 +107,19 @@ func (b *listBuilder) add(p patternText, e entry) {
 // len returns how many patterns there are to build of.
 func (b *listBuilder) len() int { return len(b.patterns) + len(b.shared) }
 
-// at returns a pattern and what it stands for.
-func (b *listBuilder) at(i int) (patternText, entry) {
+// at returns a pattern.
+func (b *listBuilder) at(i int) patternText {
 	if b.shared != nil {
-		return textOf(b.shared[i]), entry{}
+		return textOf(b.shared[i])
 	}
-	return b.patterns[i], b.entries[i]
+	return b.patterns[i]
 }
 
 // build compiles the list.
 func (b *listBuilder) build() (*list, error) {
 	var names, wilds, nameText, wildText int
 	for i := range b.len() {
-		if p, _ := b.at(i); p.wild {
+		if p := b.at(i); p.wild {
 			wilds, wildText = wilds+1, wildText+len(p.text)
 		} else {
 			names, nameText = names+1, nameText+len(p.text)
@@ -131,7 +131,7 @@ func (b *listBuilder) build() (*list, error) {
 	l := &list{exact: newTable(names, nameText), wild: newTable(wilds, wildText)}
 	var c cursor
 	for i := range b.len() {
-		p, e := b.at(i)
+		p := b.at(i)
 		if p.text == "" {
 			continue
 		}
@@ -141,6 +141,10 @@ func (b *listBuilder) build() (*list, error) {
 			if _, dup := c.next(); dup {
 				continue
 			}
+		}
+		var e entry
+		if b.shared == nil {
+			e = b.entries[i]
 		}
 		t.insert(h, p.text, e)
 		l.shape.add(p)

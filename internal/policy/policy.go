@@ -43,7 +43,7 @@ type Function struct {
 	owner       string
 	reportUntil int64 // Unix seconds, exclusive; 0: enforce
 	own         *list
-	terms       []*Terms // what own's entries point at
+	conditions  []*Conditions // what own's entries point at
 	sets        []setRef
 	lists       group // own, then those of sets
 	cidrs       cidrTable
@@ -52,13 +52,13 @@ type Function struct {
 
 // rule is the stored form of one allow entry; Rule is the form handed out.
 type rule struct {
-	index int32
-	line  int32
-	terms *Terms
+	index      int32
+	line       int32
+	conditions *Conditions
 }
 
-// noTerms are the terms of a rule without any: no port, hence no request.
-var noTerms Terms
+// noConditions are those of a rule without any: no port, hence no request.
+var noConditions Conditions
 
 // setRef is an allow entry that names a shared set.
 type setRef struct {
@@ -92,17 +92,17 @@ type FunctionSpec struct {
 // RuleSpec is one entry of a function's allow list. Exactly one of Pattern,
 // Prefix and Set says what it covers.
 type RuleSpec struct {
-	Line    int
-	Pattern hostname.Pattern // a host rule; the zero Pattern: not a host rule
-	Prefix  netip.Prefix     // a rule for literal addresses; the zero Prefix: not one
-	Set     int              // 1 + index into Spec.Sets; 0: not a set rule
-	Terms   *Terms           // shared between rules where equal; nil: no port, hence allows nothing
+	Line       int
+	Pattern    hostname.Pattern // a host rule; the zero Pattern: not a host rule
+	Prefix     netip.Prefix     // a rule for literal addresses; the zero Prefix: not one
+	Set        int              // 1 + index into Spec.Sets; 0: not a set rule
+	Conditions *Conditions      // shared between rules where equal; nil: no port, hence allows nothing
 }
 
 // Compile builds the policy. It fails on a Spec that contradicts itself: a
 // function without a name or named twice, a rule that covers nothing or two
 // things, a set that is not there, a list of more than 4 GiB of text. The
-// policy keeps the Terms; the caller must not change them afterwards.
+// policy keeps the Conditions; the caller must not change them afterwards.
 func Compile(s Spec) (*Policy, error) {
 	p := &Policy{hash: s.Hash, seed: maphash.MakeSeed(), functions: make(map[string]*Function, len(s.Functions))}
 	sets, err := compileSets(s.Sets, p.seed)
@@ -167,7 +167,7 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 		f.reportUntil = fs.ReportUntil.Unix()
 	}
 	b := listBuilder{seed: seed, patterns: make([]patternText, 0, len(fs.Rules)), entries: make([]entry, 0, len(fs.Rules))}
-	numbers := map[*Terms]int32{} // equal rules share their terms
+	numbers := map[*Conditions]int32{} // equal rules share their conditions
 	for i, rs := range fs.Rules {
 		if rs.kinds() != 1 {
 			return nil, fmt.Errorf("allow[%d]: a rule covers exactly one of a host, a set and a cidr", i)
@@ -175,9 +175,9 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 		if rs.Set < 0 || rs.Set > len(sets) {
 			return nil, fmt.Errorf("allow[%d]: no set number %d", i, rs.Set)
 		}
-		r := rule{index: int32(i), line: int32(rs.Line), terms: rs.Terms}
-		if r.terms == nil {
-			r.terms = &noTerms
+		r := rule{index: int32(i), line: int32(rs.Line), conditions: rs.Conditions}
+		if r.conditions == nil {
+			r.conditions = &noConditions
 		}
 		f.count++
 		switch {
@@ -187,13 +187,13 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 		case rs.Prefix.IsValid():
 			f.cidrs.add(rs.Prefix, r)
 		default:
-			number, known := numbers[r.terms]
+			number, known := numbers[r.conditions]
 			if !known {
-				number = int32(len(f.terms))
-				numbers[r.terms] = number
-				f.terms = append(f.terms, r.terms)
+				number = int32(len(f.conditions))
+				numbers[r.conditions] = number
+				f.conditions = append(f.conditions, r.conditions)
 			}
-			b.add(textOf(rs.Pattern), entry{index: r.index, line: r.line, terms: number})
+			b.add(textOf(rs.Pattern), entry{index: r.index, line: r.line, conditions: number})
 		}
 	}
 	var err error

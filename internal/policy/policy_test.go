@@ -42,20 +42,20 @@ func mustCompile(tb testing.TB, s policy.Spec) *policy.Policy {
 	return p
 }
 
-// on returns terms with these ports and nothing else.
-func on(ports ...uint16) *policy.Terms { return &policy.Terms{Ports: ports} }
+// on returns conditions with these ports and nothing else.
+func on(ports ...uint16) *policy.Conditions { return &policy.Conditions{Ports: ports} }
 
 // host is a rule for a name or a wildcard, on port 443 if none is given.
 func host(pattern string, ports ...uint16) policy.RuleSpec {
 	if len(ports) == 0 {
 		ports = []uint16{443}
 	}
-	return policy.RuleSpec{Pattern: mustPattern(pattern), Terms: on(ports...)}
+	return policy.RuleSpec{Pattern: mustPattern(pattern), Conditions: on(ports...)}
 }
 
 // cidr is a rule for literal addresses.
 func cidr(prefix string, ports ...uint16) policy.RuleSpec {
-	return policy.RuleSpec{Prefix: netip.MustParsePrefix(prefix), Terms: on(ports...)}
+	return policy.RuleSpec{Prefix: netip.MustParsePrefix(prefix), Conditions: on(ports...)}
 }
 
 // oneFunction is a policy of the function "f" with these rules, on lines 10, 11 and so on.
@@ -142,7 +142,7 @@ func TestTheDenyListWinsOverEveryAllow(t *testing.T) {
 func TestExactGoesBeforeWildcardAndLongBeforeShort(t *testing.T) {
 	spec := oneFunction(
 		host("*.test", 443, 80, 25), host("*.b.test", 443, 80), host("a.b.test", 443), host("*.a.b.test", 8443),
-		policy.RuleSpec{Set: 1, Terms: on(443, 22)}, host("only.own.test"))
+		policy.RuleSpec{Set: 1, Conditions: on(443, 22)}, host("only.own.test"))
 	spec.Sets = [][]hostname.Pattern{{mustPattern("a.b.test"), mustPattern("*.set.test"), mustPattern("only.own.test")}}
 	checkLines(t, mustCompile(t, spec), []line{
 		{"a.b.test:443", "allow", "", "functions.f.allow[2]"},
@@ -160,10 +160,10 @@ func TestExactGoesBeforeWildcardAndLongBeforeShort(t *testing.T) {
 
 func TestARuleHoldsUntilItExpires(t *testing.T) {
 	expires := host("a.test")
-	expires.Terms.Expires = noon
+	expires.Conditions.Expires = noon
 	forever := host("b.test")
 	both := host("c.test")
-	both.Terms.Expires = noon
+	both.Conditions.Expires = noon
 	p := mustCompile(t, oneFunction(expires, forever, both, host("c.test", 80)))
 	f := p.Function("f")
 	for _, c := range []struct {
@@ -189,9 +189,9 @@ func TestARuleHoldsUntilItExpires(t *testing.T) {
 
 func TestReportModeLetsThroughWhatTheRulesRefuseUntilItEnds(t *testing.T) {
 	expired := host("old.test")
-	expired.Terms.Expires = noon.Add(-time.Hour)
+	expired.Conditions.Expires = noon.Add(-time.Hour)
 	private := host("private.test")
-	private.Terms.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	private.Conditions.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	spec := oneFunction(host("a.test"), expired, private)
 	spec.Deny = deny("*.evil.test")
 	spec.Functions[0].ReportUntil = noon.Add(time.Hour)
@@ -259,8 +259,8 @@ func TestAFunctionIsAllowedWhatItsOwnRulesSay(t *testing.T) {
 
 func TestTheRuleOfADecisionIsTheLineOfTheFile(t *testing.T) {
 	r := host("a.test")
-	r.Terms.TLS, r.Terms.Ticket = policy.TLSAny, "SEC-1"
-	spec := oneFunction(host("b.test"), r, policy.RuleSpec{Set: 1, Terms: on(443)})
+	r.Conditions.TLS, r.Conditions.Ticket = policy.TLSAny, "SEC-1"
+	spec := oneFunction(host("b.test"), r, policy.RuleSpec{Set: 1, Conditions: on(443)})
 	spec.Sets = [][]hostname.Pattern{{mustPattern("c.test"), mustPattern("c.test")}}
 	spec.Deny = deny("x.test", "y.test", "y.test")
 	spec.Hash, spec.Functions[0].Owner = "0123456789ab", "team"
@@ -283,7 +283,7 @@ func TestTheRuleOfADecisionIsTheLineOfTheFile(t *testing.T) {
 
 func TestExplainNamesEveryRuleItLookedAt(t *testing.T) {
 	old := host("*.a.test")
-	old.Terms.Expires = noon
+	old.Conditions.Expires = noon
 	p := mustCompile(t, oneFunction(host("x.a.test", 22), old, host("*.test")))
 	d, steps := p.Explain(p.Function("f"), mustTarget("x.a.test:443"), noon)
 	var got []string
@@ -309,7 +309,7 @@ func TestASpecThatContradictsItselfDoesNotCompile(t *testing.T) {
 	for what, spec := range map[string]policy.Spec{
 		"a function twice":             {Functions: []policy.FunctionSpec{{Name: "f"}, {Name: "f"}}},
 		"a function without a name":    {Functions: []policy.FunctionSpec{{}}},
-		"a rule that covers nothing":   oneFunction(policy.RuleSpec{Terms: on(443)}),
+		"a rule that covers nothing":   oneFunction(policy.RuleSpec{Conditions: on(443)}),
 		"a rule of a host and a set":   oneFunction(two),
 		"a rule of a host and a cidr":  oneFunction(three),
 		"a set that is not there":      oneFunction(policy.RuleSpec{Set: 1}),
@@ -322,10 +322,10 @@ func TestASpecThatContradictsItselfDoesNotCompile(t *testing.T) {
 	}
 }
 
-func TestARuleWithoutTermsOrPatternsAllowsNothing(t *testing.T) {
+func TestARuleWithoutConditionsOrPatternsAllowsNothing(t *testing.T) {
 	spec := oneFunction(
-		policy.RuleSpec{Pattern: mustPattern("a.test")}, policy.RuleSpec{Pattern: mustPattern("b.test"), Terms: &policy.Terms{}},
-		policy.RuleSpec{Set: 1, Terms: on(443)}, policy.RuleSpec{Set: 2, Terms: on(443)})
+		policy.RuleSpec{Pattern: mustPattern("a.test")}, policy.RuleSpec{Pattern: mustPattern("b.test"), Conditions: &policy.Conditions{}},
+		policy.RuleSpec{Set: 1, Conditions: on(443)}, policy.RuleSpec{Set: 2, Conditions: on(443)})
 	spec.Sets = [][]hostname.Pattern{nil, {hostname.Pattern{}}}
 	checkLines(t, mustCompile(t, spec), []line{
 		{"a.test:443", "deny", "port_not_allowed", "functions.f.allow[0]"},

@@ -24,11 +24,11 @@ func plain(d policy.Decision) answer {
 
 // slowMatch is a rule that has the host.
 type slowMatch struct {
-	path  string
-	terms *policy.Terms
-	exact bool
-	set   bool
-	width int // of the wildcard's text, or of the prefix
+	path       string
+	conditions *policy.Conditions
+	exact      bool
+	set        bool
+	width      int // of the wildcard's text, or of the prefix
 }
 
 // slowDecide is the reference: it reads the Spec from front to back, compares
@@ -56,11 +56,11 @@ func slowDecide(s policy.Spec, function, host string, port uint16, now time.Time
 	got := answer{"deny", "host_not_allowed", ""}
 	for _, m := range matches {
 		switch {
-		case m.terms == nil || !slices.Contains(m.terms.Ports, port):
+		case m.conditions == nil || !slices.Contains(m.conditions.Ports, port):
 			if got.reason == "host_not_allowed" {
 				got = answer{"deny", "port_not_allowed", m.path}
 			}
-		case !m.terms.Expires.IsZero() && !now.Before(m.terms.Expires):
+		case !m.conditions.Expires.IsZero() && !now.Before(m.conditions.Expires):
 			if got.reason != "rule_expired" {
 				got = answer{"deny", "rule_expired", m.path}
 			}
@@ -109,7 +109,7 @@ func slowNames(s policy.Spec, f policy.FunctionSpec, name string) []slowMatch {
 		}
 		for _, p := range patterns {
 			if text := p.String(); text != "" && slowCovers(text, name) {
-				all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Terms, !strings.HasPrefix(text, "*"), set, len(text)})
+				all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Conditions, !strings.HasPrefix(text, "*"), set, len(text)})
 			}
 		}
 	}
@@ -124,7 +124,7 @@ func slowLiterals(f policy.FunctionSpec, addr netip.Addr) []slowMatch {
 	var all []slowMatch
 	for i, r := range f.Rules {
 		if r.Prefix.IsValid() && r.Prefix.Contains(addr) {
-			all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Terms, false, false, r.Prefix.Bits()})
+			all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Conditions, false, false, r.Prefix.Bits()})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b slowMatch) int { return -cmp.Compare(a.width, b.width) })

@@ -29,9 +29,9 @@ func (m TLSMode) String() string {
 	return "verify"
 }
 
-// Terms are the conditions of a rule. The zero Terms have no port and so
-// allow nothing.
-type Terms struct {
+// Conditions are what a rule asks beside the host. The zero Conditions have no port
+// and so allow nothing.
+type Conditions struct {
 	Ports     []uint16       // the ports that are allowed; empty: none
 	TLS       TLSMode        // what a tunnel must begin with
 	Expires   time.Time      // first instant at which the rule no longer holds; zero: it holds on
@@ -39,8 +39,8 @@ type Terms struct {
 	Addresses []netip.Prefix // where the host may resolve to beside the public internet
 }
 
-// fit tells whether the terms allow the port at that Unix second, or why not.
-func (t *Terms) fit(port uint16, now int64) verdict.Reason {
+// fit tells whether the conditions allow the port at that Unix second, or why not.
+func (t *Conditions) fit(port uint16, now int64) verdict.Reason {
 	switch {
 	case !slices.Contains(t.Ports, port):
 		return verdict.ReasonPortNotAllowed
@@ -54,12 +54,12 @@ func (t *Terms) fit(port uint16, now int64) verdict.Reason {
 // Rule is the line of the file that decided. The zero Rule is no rule: it has
 // no path and opens no address.
 type Rule struct {
-	function *Function // nil: a line of the deny list, or no rule
-	terms    *Terms
-	literal  *netip.Prefix // what a cidr rule covers; nil: not a cidr rule
-	index    int32
-	line     int32
-	deny     bool
+	function   *Function // nil: a line of the deny list, or no rule
+	conditions *Conditions
+	literal    *netip.Prefix // what a cidr rule covers; nil: not a cidr rule
+	index      int32
+	line       int32
+	deny       bool
 }
 
 // IsZero tells whether there is no rule.
@@ -70,18 +70,18 @@ func (r Rule) Line() int { return int(r.line) }
 
 // Ticket returns the free text of the rule, "" where it has none.
 func (r Rule) Ticket() string {
-	if r.terms == nil {
+	if r.conditions == nil {
 		return ""
 	}
-	return r.terms.Ticket
+	return r.conditions.Ticket
 }
 
 // TLS returns what a tunnel under this rule must begin with; no rule: TLSVerify.
 func (r Rule) TLS() TLSMode {
-	if r.terms == nil {
+	if r.conditions == nil {
 		return TLSVerify
 	}
-	return r.terms.TLS
+	return r.conditions.TLS
 }
 
 // String returns the rule's place in the file as records carry it:
@@ -113,7 +113,7 @@ func (r Rule) permits(a netip.Addr) bool {
 	if ipclass.IsPublic(a) || r.literal != nil && r.literal.Contains(a) {
 		return true
 	}
-	return r.terms != nil && slices.ContainsFunc(r.terms.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
+	return r.conditions != nil && slices.ContainsFunc(r.conditions.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // cidrTable finds the rules for a literal address: one map lookup for each

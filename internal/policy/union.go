@@ -36,7 +36,7 @@ func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 	}
 	permitted := false
 	l.each(func(r Rule, _ string) bool {
-		permitted = r.terms.holds(l.now) == verdict.ReasonNone && r.permits(a)
+		permitted = r.conditions.holds(l.now) == verdict.ReasonNone && r.permits(a)
 		return !permitted
 	})
 	return permitted
@@ -79,7 +79,7 @@ func (l *Lookup) decide(p *Policy, n hostname.Name) {
 	}
 	l.Decision = Decision{Reason: verdict.ReasonHostNotAllowed}
 	l.each(func(r Rule, suffix string) bool {
-		reason := r.terms.holds(l.now)
+		reason := r.conditions.holds(l.now)
 		if reason == verdict.ReasonNone {
 			l.Decision, l.Wildcard = Decision{Verdict: verdict.Allow, Rule: r}, suffix
 			return false
@@ -101,8 +101,8 @@ func (l *Lookup) each(yield func(r Rule, suffix string) bool) {
 	}
 }
 
-// holds tells whether the terms allow any port at that Unix second, or why not.
-func (t *Terms) holds(now int64) verdict.Reason {
+// holds tells whether the conditions allow any port at that Unix second, or why not.
+func (t *Conditions) holds(now int64) verdict.Reason {
 	if len(t.Ports) == 0 {
 		return verdict.ReasonPortNotAllowed
 	}
@@ -126,7 +126,7 @@ func (f *Function) eachAt(text *candidates, yield func(r Rule, suffix string) bo
 	var c cursor
 	text.in(f.own, &c)
 	for e, ok := c.next(); ok; e, ok = c.next() {
-		if !yield(Rule{function: f, terms: f.terms[e.terms], index: e.index, line: e.line}, suffix) {
+		if !yield(Rule{function: f, conditions: f.conditions[e.conditions], index: e.index, line: e.line}, suffix) {
 			return false
 		}
 	}
@@ -142,7 +142,7 @@ func (f *Function) eachAt(text *candidates, yield func(r Rule, suffix string) bo
 
 // ruleOf returns an allow entry that names a set in the form that is handed out.
 func (f *Function) ruleOf(ref *setRef) Rule {
-	return Rule{function: f, terms: ref.rule.terms, index: ref.rule.index, line: ref.rule.line}
+	return Rule{function: f, conditions: ref.rule.conditions, index: ref.rule.index, line: ref.rule.line}
 }
 
 // Union is the names of all functions of a policy in one list: what a caller
@@ -156,7 +156,7 @@ type Union struct {
 	policy *Policy
 	list   *list
 	lists  group  // list alone
-	rules  []Rule // by the terms of an entry
+	rules  []Rule // by the conditions of an entry
 }
 
 // NewUnion builds the union of p's functions, which takes a time and memory
@@ -170,7 +170,7 @@ func NewUnion(p *Policy) (*Union, error) {
 		at:      map[unionKey]int{},
 		numbers: map[Rule]int32{},
 		list:    listBuilder{seed: p.seed},
-		done:    map[setClass]*Terms{},
+		done:    map[setClass]*Conditions{},
 	}
 	for _, name := range p.names {
 		b.add(p.functions[name])
@@ -202,7 +202,7 @@ func (u *Union) each(name string, yield func(r Rule, suffix string) bool) {
 		suffix := text.suffix()
 		text.in(u.list, &c)
 		for e, ok := c.next(); ok; e, ok = c.next() {
-			if !yield(u.rules[e.terms], suffix) {
+			if !yield(u.rules[e.conditions], suffix) {
 				return
 			}
 		}

@@ -33,12 +33,12 @@ func mustUnion(tb testing.TB, p *policy.Policy) *policy.Union {
 
 // opening gives a rule addresses and an expiry; a zero expiry: none.
 func opening(r policy.RuleSpec, expires time.Time, addresses ...string) policy.RuleSpec {
-	t := *r.Terms
+	t := *r.Conditions
 	t.Expires = expires
 	for _, a := range addresses {
 		t.Addresses = append(t.Addresses, netip.MustParsePrefix(a))
 	}
-	r.Terms = &t
+	r.Conditions = &t
 	return r
 }
 
@@ -54,7 +54,7 @@ func lookupSpec() policy.Spec {
 			{Name: "f", Rules: []policy.RuleSpec{
 				host("any.test", 5432), host("*.wild.test"), host("*.denied.test"),
 				opening(host("old.test"), past), opening(host("twice.test"), past), host("twice.test", 80),
-				{Set: 1, Terms: on(443)}, {Pattern: mustPattern("portless.test")},
+				{Set: 1, Conditions: on(443)}, {Pattern: mustPattern("portless.test")},
 				host("db.test"), opening(host("db.test", 5432), time.Time{}, "10.1.0.0/16"), opening(host("db.test", 1), past, "10.2.0.0/16"),
 			}},
 			{Name: "g", ReportUntil: future, Rules: []policy.RuleSpec{host("g.test"), opening(host("old.test"), future), opening(host("in.set.test"), past)}},
@@ -222,7 +222,7 @@ func TestAUnionTakesOneEntryForWhatFunctionsShare(t *testing.T) {
 	for i := range 1000 {
 		spec.Functions = append(spec.Functions, policy.FunctionSpec{
 			Name:  fmt.Sprintf("f%d", i),
-			Rules: []policy.RuleSpec{{Set: 1, Terms: on(443)}, host("shared.test"), host(strings.Repeat("a", 1+i%60) + ".own.test")},
+			Rules: []policy.RuleSpec{{Set: 1, Conditions: on(443)}, host("shared.test"), host(strings.Repeat("a", 1+i%60) + ".own.test")},
 		})
 	}
 	u := mustUnion(t, mustCompile(t, spec))

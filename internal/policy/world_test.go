@@ -61,13 +61,13 @@ func (w *world) patterns(n int) []hostname.Pattern {
 // port is one of few ports.
 func (w *world) port() uint16 { return []uint16{443, 443, 443, 80, 22}[w.rng.IntN(5)] }
 
-// terms are random conditions: some without a port, some expired, some that
+// conditions are random conditions: some without a port, some expired, some that
 // expire at this very instant.
-func (w *world) terms() *policy.Terms {
+func (w *world) conditions() *policy.Conditions {
 	if w.rng.IntN(40) == 0 {
 		return nil
 	}
-	t := &policy.Terms{}
+	t := &policy.Conditions{}
 	for range w.rng.IntN(4) {
 		t.Ports = append(t.Ports, w.port())
 	}
@@ -98,7 +98,7 @@ func (w *world) spec(n int) policy.Spec {
 	}
 	f := policy.FunctionSpec{Name: "f"}
 	for i := range n {
-		r := policy.RuleSpec{Line: 100 + i, Terms: w.terms()}
+		r := policy.RuleSpec{Line: 100 + i, Conditions: w.conditions()}
 		switch k := w.rng.IntN(20); {
 		case k == 0 && i < 200:
 			r.Set = 1 + w.rng.IntN(len(s.Sets))

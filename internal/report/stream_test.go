@@ -35,7 +35,7 @@ func newStream(t testing.TB, boot string) *stream {
 	t.Helper()
 	s := &stream{t: t, now: began, hash: "0cef9cd995fc"}
 	s.log = audit.New(&s.out, audit.Options{Boot: boot, Version: "v1.2.3", Now: func() time.Time { return s.now }})
-	terms := &policy.Terms{Ports: []uint16{443}, Ticket: "SEC-1"}
+	conditions := &policy.Conditions{Ports: []uint16{443}, Ticket: "SEC-1"}
 	pattern := func(s string) hostname.Pattern {
 		p, err := hostname.ParsePattern(s)
 		if err != nil {
@@ -45,9 +45,9 @@ func newStream(t testing.TB, boot string) *stream {
 	}
 	pol, err := policy.Compile(policy.Spec{Hash: s.hash, Functions: []policy.FunctionSpec{
 		{Name: "billing", Owner: "payments", Rules: []policy.RuleSpec{
-			{Line: 8, Pattern: pattern("api.stripe.com"), Terms: terms}, {Line: 9, Pattern: pattern("*.example.org"), Terms: terms},
+			{Line: 8, Pattern: pattern("api.stripe.com"), Conditions: conditions}, {Line: 9, Pattern: pattern("*.example.org"), Conditions: conditions},
 		}},
-		{Name: "nightly", Rules: []policy.RuleSpec{{Line: 12, Pattern: pattern("data.example.net"), Terms: terms}}},
+		{Name: "nightly", Rules: []policy.RuleSpec{{Line: 12, Pattern: pattern("data.example.net"), Conditions: conditions}}},
 	}})
 	if err != nil {
 		t.Fatal(err)
