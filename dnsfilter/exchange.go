@@ -35,7 +35,7 @@ type exchange struct {
 func (x *exchange) begin(s *Server, client netip.AddrPort, now time.Time) {
 	x.server, x.snap, x.client, x.now = s, s.snapshot(), client, now
 	x.query = query{text: x.query.text}
-	x.key, x.lookup, x.packed, x.form = x.key[:0], policy.Lookup{}, nil, wired
+	x.key, x.lookup, x.packed, x.form = x.key[:0], policy.Lookup{}, nil, fast
 	x.event = audit.Event{Kind: audit.Answered, Policy: x.snap.policy.Hash(), Client: client, Protocol: protocol}
 }
 
@@ -62,7 +62,7 @@ func (x *exchange) judge() verdict.Reason {
 	switch {
 	case x.lookup.Verdict != verdict.Allow && x.lookup.Verdict != verdict.Report:
 		return x.lookup.Reason
-	case x.lookup.Wildcard != "" && !x.server.names.pass(x.client.Addr(), x.lookup.Wildcard, text, x.now):
+	case x.lookup.Wildcard != "" && !x.server.names.allow(x.client.Addr(), x.lookup.Wildcard, text, x.now):
 		return verdict.ReasonLimitNames
 	case q.qclass != dns.ClassINET || q.qtype != dns.TypeANY && !x.server.types[q.qtype]:
 		return verdict.ReasonTypeNotAllowed
@@ -92,18 +92,18 @@ func (x *exchange) permits(addrs []netip.Addr) bool {
 	return true
 }
 
-// settle makes the decision the event's.
-func (x *exchange) settle(v verdict.Verdict, r verdict.Reason) {
+// setDecision makes the decision the event's.
+func (x *exchange) setDecision(v verdict.Verdict, r verdict.Reason) {
 	x.event.Verdict, x.event.Reason = v, r
 	if v != verdict.Allow || x.server.opt.RecordAll {
 		x.event.ID = x.server.opt.Audit.NextID()
 	}
 }
 
-// recorded tells whether the decision that is settled has to be recorded.
+// recorded tells whether the decision has to be recorded.
 func (x *exchange) recorded() bool { return x.event.ID != 0 }
 
-// conclude counts a decision that is settled and recorded. Where the record
+// conclude counts a decision that is set and recorded. Where the record
 // could not be written, err, it becomes a refusal for that: audit_unavailable.
 // It is the one place that counts.
 func (x *exchange) conclude(err error) {
@@ -116,10 +116,10 @@ func (x *exchange) conclude(err error) {
 	x.server.metrics.decided(&x.event, x.query.qtype)
 }
 
-// finish settles, records and concludes. The reason it returns is the one
+// finish sets the decision, records and concludes. The reason it returns is the one
 // given, or audit_unavailable: then that is the answer.
 func (x *exchange) finish(v verdict.Verdict, r verdict.Reason) verdict.Reason {
-	x.settle(v, r)
+	x.setDecision(v, r)
 	var err error
 	if x.recorded() {
 		// Not Record, where a refusal may wait for company: a question that is

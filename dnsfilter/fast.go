@@ -26,7 +26,7 @@ func (x *exchange) decideFast(s *Server, pkt []byte, client netip.AddrPort, now 
 	x.begin(s, client, now)
 	x.query = q
 	if reason := x.judge(); reason != verdict.ReasonNone {
-		x.settle(verdict.Deny, reason)
+		x.setDecision(verdict.Deny, reason)
 		return true
 	}
 	x.key = cacheKey(x.key, &x.query)
@@ -36,11 +36,11 @@ func (x *exchange) decideFast(s *Server, pkt []byte, client netip.AddrPort, now 
 	}
 	x.event.Addresses = p.addrs
 	if !x.permits(p.special) {
-		x.settle(verdict.Deny, verdict.ReasonAddressNotAllowed)
+		x.setDecision(verdict.Deny, verdict.ReasonAddressNotAllowed)
 		return true
 	}
 	x.packed = p
-	x.settle(x.lookup.Verdict, x.lookup.Reason)
+	x.setDecision(x.lookup.Verdict, x.lookup.Reason)
 	return true
 }
 

@@ -34,7 +34,7 @@ func (b *Builder) figures(groups []*group) figures {
 		credential, source = credential+shown, source+from
 	}
 	unidentified := uint64(0)
-	if g := b.groups[who{}]; g != nil {
+	if g := b.groups[callerKey{}]; g != nil {
 		_, unidentified = g.sum(tableCaller)
 	}
 	return figures{

@@ -30,7 +30,7 @@ type boot struct {
 
 // span is from when to when something was met, and how often.
 type span struct {
-	first, last moment
+	first, last micros
 	requests    uint64
 }
 

@@ -63,7 +63,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	// Both questions are on their way before either is waited for.
 	var started [2]pending
 	for i, qtype := range r.types {
-		started[i] = r.start(key{name: name, qtype: qtype}, now)
+		started[i] = r.begin(key{name: name, qtype: qtype}, now)
 	}
 	var found Answer
 	var failed error
@@ -118,7 +118,7 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	if host, ok := r.files.hosts()[k.name]; ok && (k.qtype == dns.TypeA || k.qtype == dns.TypeAAAA) {
 		return host.records(k), nil
 	}
-	e, stale, err := r.wait(ctx, r.start(k, now))
+	e, stale, err := r.wait(ctx, r.begin(k, now))
 	if err == nil && errors.Is(e.problem, ErrFailed) {
 		err = e.problem
 	}
