@@ -237,7 +237,7 @@ func policiesIn(t *testing.T) (all []block) {
 	return all
 }
 
-// isPolicy tells whether a text begins as a policy does, comments aside.
+// isPolicy reports whether a text begins as a policy does, comments aside.
 func isPolicy(text string) bool {
 	return regexp.MustCompile(`^(#.*\n|\s*\n)*version: *1 *\n`).MatchString(text)
 }

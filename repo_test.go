@@ -376,3 +376,16 @@ func TestNothingIsLeftForLater(t *testing.T) {
 		}
 	}, ".go", ".md", ".yaml", ".yml", ".txtar", "Makefile", ".ci/run")
 }
+
+func TestCommentsReportWhether(t *testing.T) {
+	t.Parallel()
+	told := regexp.MustCompile(`\b[Tt]ells? ` + `whether\b`)
+	walk(t, func(name string) {
+		n := 0
+		for line := range strings.Lines(read(t, name)) {
+			if n++; told.MatchString(line) {
+				t.Errorf("%s:%d: write \"reports whether\": %s", name, n, strings.TrimSpace(line))
+			}
+		}
+	}, ".go")
+}

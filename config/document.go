@@ -108,7 +108,7 @@ func decodeFirst(data []byte) (root *yaml.Node, err error) {
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
 		if second.Line == 0 {
-			second.Line = lines.count // it is no document either
+			second.Line = lines.count // it is not a document either
 		}
 		return nil, &secondDocumentError{line: second.Line}
 	}
@@ -237,7 +237,7 @@ func (e *expansion) of(n *yaml.Node) int {
 	return size
 }
 
-// isNull tells whether a node has no value.
+// isNull reports whether a node has no value.
 func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && slices.Contains([]string{"", "~", "null", "Null", "NULL"}, n.Value)
 }

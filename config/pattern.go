@@ -107,7 +107,7 @@ func (r *reader) readSets(v value) {
 	})
 }
 
-// setPattern adds one pattern to a set and tells whether it could.
+// setPattern adds one pattern to a set and reports whether it could.
 func (r *reader) setPattern(s *set, text string, file, line int, at *place) bool {
 	p, wrong := pattern(text)
 	scope := hostname.ScopeOne

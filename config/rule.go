@@ -190,7 +190,7 @@ func (r *reader) share(t policy.Conditions) *policy.Conditions {
 	return shared
 }
 
-// isDefault tells whether t are the conditions of the short form.
+// isDefault reports whether t are the conditions of the short form.
 func isDefault(t policy.Conditions) bool {
 	return len(t.Ports) == 1 && t.Ports[0] == 443 && t.TLS == policy.TLSVerify && t.Expires.IsZero() && t.Ticket == "" && len(t.Addresses) == 0
 }

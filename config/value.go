@@ -66,7 +66,7 @@ type field struct {
 }
 
 // object reads the fields of v in the order in which they are given. A key
-// that is no field, or is there twice, is a problem. It returns the keys that
+// that is not a field, or is there twice, is a problem. It returns the keys that
 // are there.
 func (r *reader) object(v value, fields []field) map[string]value {
 	found := make(map[string]value, len(fields))
@@ -129,7 +129,7 @@ func (r *reader) members(v value, yield func(key string, member value)) bool {
 	return true
 }
 
-// list calls yield for each item of the list v. It tells whether v is one.
+// list calls yield for each item of the list v. It reports whether v is one.
 func (r *reader) list(v value, yield func(item value)) bool {
 	if !r.isKind(v, yaml.SequenceNode, "a list") {
 		return false

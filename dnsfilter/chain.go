@@ -64,7 +64,7 @@ func or(r, otherwise verdict.Reason) verdict.Reason {
 	return otherwise
 }
 
-// belongs tells whether a record is of the type that was asked for, an alias,
+// belongs reports whether a record is of the type that was asked for, an alias,
 // or a signature over either.
 func (x *exchange) belongs(rr dns.RR) bool {
 	h := rr.Header()
@@ -78,7 +78,7 @@ func (x *exchange) belongs(rr dns.RR) bool {
 }
 
 // judgeAlias judges a name that the answer leads to: the deny list has it, or
-// it is no hostname, which no list could have.
+// it is not a hostname, which no list could have.
 func (x *exchange) judgeAlias(target string) verdict.Reason {
 	name, err := hostname.ParseName(target)
 	if err != nil {

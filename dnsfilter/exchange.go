@@ -82,7 +82,7 @@ func (x *exchange) identify() bool {
 	return true
 }
 
-// permits tells whether the lookup permits every address of an answer.
+// permits reports whether the lookup permits every address of an answer.
 func (x *exchange) permits(addrs []netip.Addr) bool {
 	for _, a := range addrs {
 		if !x.lookup.PermitsAddress(a) {
@@ -100,7 +100,7 @@ func (x *exchange) setDecision(v verdict.Verdict, r verdict.Reason) {
 	}
 }
 
-// recorded tells whether the decision has to be recorded.
+// recorded reports whether the decision has to be recorded.
 func (x *exchange) recorded() bool { return x.event.ID != 0 }
 
 // conclude counts a decision that is set and recorded. Where the record

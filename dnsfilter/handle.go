@@ -31,7 +31,7 @@ const (
 	servfail               // SERVFAIL: deciding panicked
 )
 
-// eligible tells whether a packet from that client is worth an answer, and counts
+// eligible reports whether a packet from that client is worth an answer, and counts
 // it where it is not. Nothing is answered to who may not ask, and nothing to a
 // response, so that two servers cannot keep each other busy.
 func (s *Server) eligible(pkt []byte, client netip.Addr) bool {
@@ -48,7 +48,7 @@ func (s *Server) eligible(pkt []byte, client netip.Addr) bool {
 	return false
 }
 
-// mayAsk tells whether the address may ask at all.
+// mayAsk reports whether the address may ask at all.
 func (s *Server) mayAsk(a netip.Addr) bool {
 	for _, p := range s.opt.Clients {
 		if p.Contains(a) {

@@ -15,7 +15,7 @@ import (
 // anyTTL is the TTL of the answer to ANY, in seconds.
 const anyTTL = 3600
 
-// answerSlow answers any packet that has a header and is no response. It reads
+// answerSlow answers any packet that has a header and is not a response. It reads
 // and writes by miekg/dns and may wait for Exchange.
 func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) []byte {
 	x.begin(s, client, now)

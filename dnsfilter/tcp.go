@@ -127,7 +127,7 @@ func (c *conn) readPreamble() bool {
 	return true
 }
 
-// fromBalancer tells whether a PROXY header is to be expected.
+// fromBalancer reports whether a PROXY header is to be expected.
 func fromBalancer(balancers []netip.Prefix, a netip.Addr) bool {
 	for _, p := range balancers {
 		if p.Contains(a) {

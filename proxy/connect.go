@@ -83,7 +83,7 @@ func (x *exchange) aimConnect() verdict.Reason {
 	return verdict.ReasonNone
 }
 
-// loops tells whether the request carries our own Via (RFC 9110, section 7.6.3).
+// loops reports whether the request carries our own Via (RFC 9110, section 7.6.3).
 func (x *exchange) loops() bool {
 	for _, v := range x.head.via {
 		for hop := range strings.SplitSeq(v, ",") {
@@ -126,7 +126,7 @@ func (x *exchange) inspect(origin net.Conn, until time.Time) {
 	x.hand(origin, sent)
 }
 
-// wantsHello tells whether the tunnel must begin with a ClientHello for the
+// wantsHello reports whether the tunnel must begin with a ClientHello for the
 // host. A rule that is only reported on has no say about TLS: report mode is
 // for finding out what a function needs, protocols where the server speaks
 // first included.
@@ -260,7 +260,7 @@ func (x *exchange) ended(r tunnel.Result) {
 	x.settle()
 }
 
-// holds tells whether the policy now in force would still permit the tunnel:
+// holds reports whether the policy now in force would still permit the tunnel:
 // the same caller, the same target, the address it is connected to.
 func (x *exchange) holds() bool {
 	p, identities := x.server.opt.Policy()

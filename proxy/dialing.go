@@ -86,7 +86,7 @@ type limitError struct{ reason verdict.Reason }
 
 func (e *limitError) Error() string { return "not dialed: " + e.reason.String() }
 
-// exhausted tells whether a dial failed for want of something of our own:
+// exhausted reports whether a dial failed for want of something of our own:
 // descriptors, ports, kernel memory. The host has no part in that, and another
 // attempt or another proxy may do better.
 func exhausted(err error) bool {

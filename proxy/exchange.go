@@ -197,7 +197,7 @@ func (x *exchange) checkAddresses() verdict.Reason {
 	return verdict.ReasonNone
 }
 
-// permits tells whether the decision lets a connection go to the address. It
+// permits reports whether the decision lets a connection go to the address. It
 // is asked of every address of the answer, and again at connect(2).
 func (x *exchange) permits(a netip.AddrPort) bool {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())

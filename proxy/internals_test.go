@@ -30,7 +30,7 @@ func DialReason(err error) verdict.Reason { return dialReason(err) }
 // Kept returns how many connections are counted as waiting for a next request.
 func (s *Server) Kept() int64 { return s.kept.n.Load() }
 
-// Serving tells whether Serve has begun to accept on loops.
+// Serving reports whether Serve has begun to accept on loops.
 func (s *Server) Serving() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -104,7 +104,7 @@ func (s *slots) wait(ctx context.Context) error {
 	}
 }
 
-// keep tells whether the connection may wait for its next request. One that may
+// keep reports whether the connection may wait for its next request. One that may
 // goes on to count until it is closed.
 func (c *conn) keep() bool {
 	if !c.kept {

@@ -135,10 +135,10 @@ func parseAbsolute(s string) (t hostname.Target, rest string, reason verdict.Rea
 	return t, rest, verdict.ReasonNone
 }
 
-// isScheme tells whether c may stand in a URI scheme (RFC 3986, section 3.1).
+// isScheme reports whether c may stand in a URI scheme (RFC 3986, section 3.1).
 func isScheme(c byte) bool { return isToken(c) && strings.IndexByte("!#$%&'*^_`|~", c) < 0 }
 
-// isTargetByte tells whether c may stand in path and query: visible ASCII but
+// isTargetByte reports whether c may stand in path and query: visible ASCII but
 // for the fragment's mark and the backslash that some parsers take for a slash.
 func isTargetByte(c byte) bool { return c > 0x20 && c < 0x7f && c != '#' && c != '\\' }
 

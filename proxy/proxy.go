@@ -61,7 +61,7 @@ type Options struct {
 	// Audit writes the records.
 	Audit *audit.Log
 
-	// Self tells whether an address is a listener of this program, which is
+	// Self reports whether an address is a listener of this program, which is
 	// never dialed. Nil: the listeners given to Serve are the only ones.
 	Self func(netip.AddrPort) bool
 

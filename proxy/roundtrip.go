@@ -127,7 +127,7 @@ func (s *Server) roundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response
 	return resp, nil
 }
 
-// passable tells whether a response with the status can be handed on: an
+// passable reports whether a response with the status can be handed on: an
 // upgrade was not asked for, a 407 would pass for our own, and what is no
 // final status has no end that both sides agree on.
 func passable(status int) bool {

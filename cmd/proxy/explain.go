@@ -152,7 +152,7 @@ func entryOf(cfg *config.Config, name string) identity.Entry {
 	return identity.Entry{}
 }
 
-// contains tells whether one of the prefixes has the address.
+// contains reports whether one of the prefixes has the address.
 func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	for _, p := range prefixes {
 		if p.Contains(a) {

@@ -108,7 +108,7 @@ func (l *listening) add(a netip.AddrPort) {
 	}
 }
 
-// has tells whether the address is one of the program's own listeners.
+// has reports whether the address is one of the program's own listeners.
 func (l *listening) has(a netip.AddrPort) bool {
 	for _, at := range l.ports[a.Port()] {
 		if at == a.Addr() {

@@ -49,7 +49,7 @@ var kindNames = [kindCount]string{
 	Flood: "flood",
 }
 
-// String returns the word of the event field, "unknown" for what is no Kind.
+// String returns the word of the event field, "unknown" for what is not a Kind.
 func (k Kind) String() string {
 	if k < kindCount {
 		return kindNames[k]
@@ -57,10 +57,10 @@ func (k Kind) String() string {
 	return kindNames[kindNone]
 }
 
-// valid tells whether k is one of the constants.
+// valid reports whether k is one of the constants.
 func (k Kind) valid() bool { return k > kindNone && k < kindCount }
 
-// request tells whether records of k are about a request.
+// request reports whether records of k are about a request.
 func (k Kind) request() bool { return k >= Challenged && k <= Answered }
 
 // ID names a request within one boot. The zero ID is none.

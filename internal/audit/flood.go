@@ -87,7 +87,7 @@ func newBudgets(l *Log, records int) *budgets {
 	return b
 }
 
-// counts tells whether an event is a refusal that has to keep to a budget. One
+// counts reports whether an event is a refusal that has to keep to a budget. One
 // that stands for others is a summary already, and one of a request that was
 // opened is its end, which nothing else tells of.
 func counts(e *Event) bool {

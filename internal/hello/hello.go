@@ -101,7 +101,7 @@ type Hello struct {
 
 	several bool  // the server_name list held more, or else, than one host_name
 	long    bool  // the name did not fit in name
-	size    uint8 // bytes of name in use; 0 is no name
+	size    uint8 // bytes of name in use; 0: it has none
 	name    [maxName]byte
 }
 

@@ -30,13 +30,13 @@ const (
 var ErrBadName = errors.New("not a hostname")
 
 // Name is a canonical DNS hostname: lower case, no trailing dot, A-labels
-// only. The zero Name is no name and matches nothing.
+// only. The zero Name is not a name and matches nothing.
 type Name struct{ s string }
 
 // String returns the canonical text, "" for the zero Name.
 func (n Name) String() string { return n.s }
 
-// IsZero reports whether n is no name.
+// IsZero reports whether n is not a name.
 func (n Name) IsZero() bool { return n.s == "" }
 
 // ParseName makes s canonical: it lowers the case and drops one trailing dot.

@@ -25,7 +25,7 @@ func TestAWildcardIsAsWideAsThePublicSuffixListSays(t *testing.T) {
 		{"*.com", hostname.ScopeRegistry}, {"*.co.uk", hostname.ScopeRegistry}, {"*.uk", hostname.ScopeRegistry}, {"*.org", hostname.ScopeRegistry},
 		{"*.ck", hostname.ScopeRegistry}, {"*.co.ck", hostname.ScopeRegistry}, {"*.kobe.jp", hostname.ScopeRegistry}, {"*.any.kobe.jp", hostname.ScopeRegistry},
 		{"*.公司.cn", hostname.ScopeRegistry}, {"*.рф", hostname.ScopeRegistry}, {"*.arpa", hostname.ScopeRegistry}, {"*.k12.ca.us", hostname.ScopeRegistry},
-		// Over a name that is no suffix but has suffixes of a registry below it.
+		// Over a name that is not a suffix but has suffixes of a registry below it.
 		{"*.za", hostname.ScopeRegistry}, {"*.nordland.no", hostname.ScopeRegistry},
 		// Over a suffix where anyone can rent a name, or above one.
 		{"*.github.io", hostname.ScopeShared}, {"*.s3.amazonaws.com", hostname.ScopeShared}, {"*.s3.eu-west-1.amazonaws.com", hostname.ScopeShared},

@@ -23,7 +23,7 @@ func NameHost(n Name) Host { return Host{name: n} }
 
 // AddrHost returns the Host of a literal address; an IPv4-mapped one is
 // unwrapped. A zone belongs to one machine's interfaces, so an address that
-// has one is no host: the zero Host.
+// has one is not a host: the zero Host.
 func AddrHost(a netip.Addr) Host {
 	if a.Zone() != "" {
 		return Host{}
@@ -52,7 +52,7 @@ func (h Host) String() string {
 // Target is a host and a port. The zero Target is refused.
 type Target struct {
 	Host Host
-	Port uint16 // 1-65535; 0 is no port
+	Port uint16 // 1-65535; 0 is not a port
 }
 
 // String returns host:port, an IPv6 address in brackets.

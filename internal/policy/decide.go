@@ -21,7 +21,7 @@ type Decision struct {
 	Rule Rule
 }
 
-// PermitsAddress tells whether the host may be reached at a. Public unicast
+// PermitsAddress reports whether the host may be reached at a. Public unicast
 // always may, other ranges where the rule opens them, link-local and the
 // like never. Of a refusal nothing is permitted.
 func (d Decision) PermitsAddress(a netip.Addr) bool {

@@ -10,7 +10,7 @@ import (
 
 // Step is one line of the trace that Explain leaves.
 type Step struct {
-	Rule Rule   // the rule that was looked at; zero for a step that is no rule
+	Rule Rule   // the rule that was looked at; zero for a step that is not a rule
 	Text string // what was found, one line for people
 }
 

@@ -73,7 +73,7 @@ type byteSet [4]uint64
 // add adds n to the set.
 func (s *byteSet) add(n int) { s[n>>6&3] |= 1 << (n & 63) }
 
-// has tells whether n is in the set.
+// has reports whether n is in the set.
 func (s *byteSet) has(n int) bool { return s[n>>6&3]>>(n&63)&1 != 0 }
 
 // countLabels returns the number of labels of a name.

@@ -278,7 +278,7 @@ func (f *Function) Rules() int {
 	return f.count
 }
 
-// Reports tells whether the function is in report mode at that instant.
+// Reports reports whether the function is in report mode at that instant.
 func (f *Function) Reports(now time.Time) bool {
 	return f != nil && now.Unix() < f.reportUntil
 }

@@ -74,7 +74,7 @@ func slowDecide(s policy.Spec, function, host string, port uint16, now time.Time
 	return got
 }
 
-// slowCovers tells whether the text of a pattern covers a name.
+// slowCovers reports whether the text of a pattern covers a name.
 func slowCovers(pattern, name string) bool {
 	if tail, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
 		return strings.HasSuffix(name, tail) && len(name) > len(tail)
@@ -251,7 +251,7 @@ func TestTheOrderOfDenyLinesIsIrrelevant(t *testing.T) {
 }
 
 // FuzzDecide lets the fuzzer choose the policy by its seed and size, and the
-// host by its text; a text that is no target stands for a random host.
+// host by its text; a text that is not a target stands for a random host.
 func FuzzDecide(f *testing.F) {
 	f.Add(uint64(1), uint16(0), "example.test", uint16(443))
 	f.Add(uint64(2), uint16(1), "L0.test.", uint16(443))

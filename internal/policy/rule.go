@@ -39,7 +39,7 @@ type Conditions struct {
 	Addresses []netip.Prefix // where the host may resolve to beside the public internet
 }
 
-// fit tells whether the conditions allow the port at that Unix second, or why not.
+// fit reports whether the conditions allow the port at that Unix second, or why not.
 func (t *Conditions) fit(port uint16, now int64) verdict.Reason {
 	switch {
 	case !slices.Contains(t.Ports, port):
@@ -51,7 +51,7 @@ func (t *Conditions) fit(port uint16, now int64) verdict.Reason {
 	}
 }
 
-// Rule is the line of the file that decided. The zero Rule is no rule: it has
+// Rule is the line of the file that decided. The zero Rule is not one: it has
 // no path and opens no address.
 type Rule struct {
 	function   *Function // nil: a line of the deny list, or no rule
@@ -62,7 +62,7 @@ type Rule struct {
 	deny       bool
 }
 
-// IsZero tells whether there is no rule.
+// IsZero reports whether there is no rule.
 func (r Rule) IsZero() bool { return r.function == nil && !r.deny }
 
 // Line returns the rule's line in the file, 0 for no rule.
@@ -104,7 +104,7 @@ func (r Rule) AppendPath(dst []byte) []byte {
 	return append(dst, ']')
 }
 
-// permits tells whether a connection under this rule may go to a.
+// permits reports whether a connection under this rule may go to a.
 func (r Rule) permits(a netip.Addr) bool {
 	if ipclass.AlwaysBlocked(a) {
 		return false

@@ -42,7 +42,7 @@ func newTable(n, text int) table {
 	return table{buckets: make([]bucket, n/filled+1), arena: make([]byte, 0, n*headerSize+text)}
 }
 
-// empty tells whether there is nothing to be found.
+// empty reports whether there is nothing to be found.
 func (t *table) empty() bool { return len(t.buckets) == 0 }
 
 // insert adds an entry behind those of equal text. The table must have been
@@ -82,7 +82,7 @@ func (t *table) after(i int) int {
 // tagOf returns the bits of a hash that stand in a bucket, never 0.
 func tagOf(h uint64) uint8 { return max(uint8(h>>56), 1) }
 
-// full tells whether entries of this bucket may stand in the next one.
+// full reports whether entries of this bucket may stand in the next one.
 func (b *bucket) full() bool { return b.tags[slots-1] != 0 }
 
 // match returns the slots that have a tag, as bits. It looks at all of them at
@@ -107,7 +107,7 @@ func zeroBytes(w uint64) uint16 {
 	return uint16(w >> 7 * 0x0102_0408_1020_4080 >> 56)
 }
 
-// mayHave tells whether there may be an entry for a text with that hash. It
+// mayHave reports whether there may be an entry for a text with that hash. It
 // reads one bucket and nothing else.
 func (t *table) mayHave(h uint64) bool {
 	if t.empty() {

@@ -24,7 +24,7 @@ type Lookup struct {
 	now      int64
 }
 
-// PermitsAddress tells whether an answer to the lookup may hold a. Where rules
+// PermitsAddress reports whether an answer to the lookup may hold a. Where rules
 // open the name on several ports with addresses of their own, any of them
 // permits: the proxy tells ports apart when it comes to a connection.
 func (l *Lookup) PermitsAddress(a netip.Addr) bool {
@@ -101,7 +101,7 @@ func (l *Lookup) each(yield func(r Rule, suffix string) bool) {
 	}
 }
 
-// holds tells whether the conditions allow any port at that Unix second, or why not.
+// holds reports whether the conditions allow any port at that Unix second, or why not.
 func (t *Conditions) holds(now int64) verdict.Reason {
 	if len(t.Ports) == 0 {
 		return verdict.ReasonPortNotAllowed

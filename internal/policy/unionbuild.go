@@ -69,7 +69,7 @@ func (b *unionBuilder) put(text string, wild bool, r Rule) {
 	b.list.add(patternText{text, wild}, entry{conditions: number})
 }
 
-// expiresLater tells whether t allows longer than other, where neither has a say
+// expiresLater reports whether t allows longer than other, where neither has a say
 // about ports: conditions without any allow nothing and expire before all others.
 func expiresLater(t, other *Conditions) bool {
 	if len(t.Ports) == 0 || len(other.Ports) == 0 {

@@ -45,7 +45,7 @@ const (
 	tableReported
 	tableRefused
 	tableAsked  // DNS questions
-	tableCaller // of callers that are no function: by source
+	tableCaller // of callers that are not a function: by source
 	tableCount
 )
 
@@ -57,7 +57,7 @@ type rowKind struct {
 	line                                                  int
 }
 
-// key is what the rows of one function tell apart. Callers that are no function
+// key is what the rows of one function tell apart. Callers that are not a function
 // have a source and no destination. It is small: there may be a million.
 type key struct {
 	*rowKind
@@ -142,7 +142,7 @@ func orNone(reason string) string {
 	return reason
 }
 
-// follow keeps the requests that are open, and tells whether a record is the
+// follow keeps the requests that are open, and reports whether a record is the
 // second one of a request that was counted already.
 func (b *Builder) follow(r *evidence.Record, in bool) (again bool) {
 	if r.ID == "" {
@@ -221,10 +221,10 @@ func (s *sums) add(r *evidence.Record, again bool) table {
 	}
 }
 
-// passes tells whether the verdict of a record lets through.
+// passes reports whether the verdict of a record lets through.
 func passes(r *evidence.Record) bool { return r.Verdict == verdictAllow || r.Verdict == verdictReport }
 
-// deniesAccess tells whether a record is of a refusal.
+// deniesAccess reports whether a record is of a refusal.
 func deniesAccess(r *evidence.Record) bool {
 	return r.Event == eventRefused || r.Event == eventAnswered && !passes(r)
 }
@@ -247,7 +247,7 @@ func (b *Builder) closed(r *evidence.Record) {
 }
 
 // keyOf returns what the rows of a table tell apart; the kind stands beside the
-// key. Who is no function has no destinations of its own: what counts is where
+// key. Who is not a function has no destinations of its own: what counts is where
 // the request came from.
 func keyOf(t table, r *evidence.Record) (rowKind, key) {
 	m := rowKind{table: t, protocol: r.Protocol, reason: r.Reason}

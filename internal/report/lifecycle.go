@@ -78,7 +78,7 @@ func (c *lifecycle) add(r *evidence.Record, in, again bool) {
 	}
 }
 
-// isRequest tells whether an event begins or ends the decision about a request.
+// isRequest reports whether an event begins or ends the decision about a request.
 func isRequest(event string) bool {
 	return event == eventOpened || event == eventRefused || event == eventChallenged || event == eventAnswered
 }

@@ -164,7 +164,7 @@ func (b *Builder) source(name string) *source {
 	return &b.sources[b.reading]
 }
 
-// within tells whether an instant lies in the period.
+// within reports whether an instant lies in the period.
 func (b *Builder) within(t time.Time) bool {
 	return (b.opt.From.IsZero() || !t.Before(b.opt.From)) && (b.opt.To.IsZero() || t.Before(b.opt.To))
 }

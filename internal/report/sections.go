@@ -46,7 +46,7 @@ func (b *Builder) facts(v verification) []fact {
 	return all
 }
 
-// sortedGroups returns the functions by name. Who is no function stands last.
+// sortedGroups returns the functions by name. Who is not a function stands last.
 func (b *Builder) sortedGroups() []*group {
 	return slices.SortedFunc(maps.Values(b.groups), func(x, y *group) int {
 		last := func(w callerKey) int {
@@ -267,7 +267,7 @@ func (g *group) asked() grid {
 	return into
 }
 
-// callersSection is about callers that are no function.
+// callersSection is about callers that are not a function.
 func (b *Builder) callersSection() section {
 	g := b.groups[callerKey{}]
 	if g == nil {

@@ -128,7 +128,7 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	return e.records(r.now(), stale), nil
 }
 
-// askable refuses what is no record: OPT, and 128–255, the Q and meta types
+// askable refuses what is not a record: OPT, and 128–255, the Q and meta types
 // (RFC 6895 section 3.1).
 func askable(qtype uint16) bool {
 	return qtype != dns.TypeNone && qtype != dns.TypeOPT && (qtype < 128 || qtype > 255)

@@ -11,7 +11,7 @@ type Reason uint8
 const (
 	ReasonNone               Reason = iota
 	ReasonBadRequest                // the request is not HTTP/1.1 as RFC 9112 wants it
-	ReasonBadTarget                 // the target is no host:port of a canonical name or address
+	ReasonBadTarget                 // the target is not a host:port of a canonical name or address
 	ReasonLoop                      // the request has passed this proxy before
 	ReasonMethodNotAllowed          // the method cannot be forwarded
 	ReasonSchemeNotSupported        // absolute-form with a scheme other than http
