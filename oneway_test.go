@@ -50,7 +50,7 @@ const ownHealth = "cmd/proxy/healthcheck.go"
 // it, and no request of a client leads there.
 const controlPlane = "internal/source/client.go"
 
-// aside tells whether a file that is no way out for clients may use a name that
+// aside reports whether a file that is no way out for clients may use a name that
 // is otherwise forbidden.
 func aside(file, from, name string) bool {
 	switch from {
@@ -96,7 +96,7 @@ func TestAWSSDKIsUsedByTheControlPlaneAloneAndWithItsClient(t *testing.T) {
 	}
 }
 
-// givesOwnClient tells whether an argument is config.WithHTTPClient(newSDKClient()).
+// givesOwnClient reports whether an argument is config.WithHTTPClient(newSDKClient()).
 func givesOwnClient(arg ast.Expr, imports map[string]string) bool {
 	call, ok := arg.(*ast.CallExpr)
 	if !ok || len(call.Args) != 1 || !isSelector(call.Fun, imports, sdk+"aws-sdk-go-v2/config", "WithHTTPClient") {
@@ -191,7 +191,7 @@ func importNames(f *ast.File) map[string]string {
 	return names
 }
 
-// isSelector tells whether an expression is name of the package from.
+// isSelector reports whether an expression is name of the package from.
 func isSelector(e ast.Expr, imports map[string]string, from, name string) bool {
 	sel, ok := e.(*ast.SelectorExpr)
 	if !ok || sel.Sel.Name != name {

@@ -76,7 +76,7 @@ func TestDigGetsAnswersAndTheReasonOfRefusals(t *testing.T) {
 	p.onlyRefused("data.evil.test")
 }
 
-// sameSet tells whether two lists hold the same strings, in any order.
+// sameSet reports whether two lists hold the same strings, in any order.
 func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // namesPolicy lets a function of each kind look a few names up.
@@ -365,7 +365,7 @@ func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	name, err := policy.ParseName("quiet.test")
+	name, err := hostname.ParseName("quiet.test")
 	if err != nil {
 		t.Fatal(err)
 	}

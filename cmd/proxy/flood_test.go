@@ -41,7 +41,7 @@ type seen struct {
 
 func newSeen() *seen { return &seen{reasons: map[string]string{}, answers: map[account]int{}} }
 
-// add takes an answer over. What has no reason is no refusal.
+// add takes an answer over. What has no reason is not a refusal.
 func (s *seen) add(r reply, function, protocol string) {
 	if r.Response == nil || r.reason() == "" {
 		return

@@ -11,8 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -43,8 +44,8 @@ func (errLookupTimeout) Timeout() bool   { return true }
 func (e errLookupTimeout) Unwrap() error { return e.error }
 
 // lookupWith makes the proxy's Lookup of a resolver.
-func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) (proxy.Resolved, error) {
-	return func(ctx context.Context, name policy.Name) (proxy.Resolved, error) {
+func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy.Resolved, error) {
+	return func(ctx context.Context, name hostname.Name) (proxy.Resolved, error) {
 		a, err := r.Lookup(ctx, name.String())
 		if errors.Is(err, resolve.ErrTimeout) {
 			return proxy.Resolved{}, errLookupTimeout{err}
@@ -54,10 +55,10 @@ func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) (proxy.R
 }
 
 // lookupOnce looks one name up as a running proxy would.
-func lookupOnce(ctx context.Context, cfg *config.Config, name policy.Name) (found proxy.Resolved, reason policy.Reason) {
+func lookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) (found proxy.Resolved, reason verdict.Reason) {
 	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return found, policy.ReasonDNSFailed
+		return found, verdict.ReasonDNSFailed
 	}
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
@@ -66,11 +67,11 @@ func lookupOnce(ctx context.Context, cfg *config.Config, name policy.Name) (foun
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return found, policy.ReasonDNSTimeout
+		return found, verdict.ReasonDNSTimeout
 	case err != nil:
-		return found, policy.ReasonDNSFailed
+		return found, verdict.ReasonDNSFailed
 	}
-	return found, policy.ReasonNone
+	return found, verdict.ReasonNone
 }
 
 // listening knows every address that the program listens on, which nobody may
@@ -108,7 +109,7 @@ func (l *listening) add(a netip.AddrPort) {
 	}
 }
 
-// has tells whether the address is one of the program's own listeners.
+// has reports whether the address is one of the program's own listeners.
 func (l *listening) has(a netip.AddrPort) bool {
 	for _, at := range l.ports[a.Port()] {
 		if at == a.Addr() {

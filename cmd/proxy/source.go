@@ -18,7 +18,7 @@ const shortest = time.Second
 // runOptions is the command line of run.
 type runOptions struct {
 	path     string        // "": the embedded quick-start policy
-	poll     time.Duration // between two looks at a configuration that is no file
+	poll     time.Duration // between two looks at a configuration that is not a file
 	emf      time.Duration // between two lots of CloudWatch metrics; 0: none
 	profiles bool          // serve /debug/pprof
 }

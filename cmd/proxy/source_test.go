@@ -324,7 +324,7 @@ func TestFilesOfAPolicyInS3AreObjectsBesideIt(t *testing.T) {
 	b.put("policies/lists/names.txt", "before.test\n")
 	p := w.startBucket(b)
 	// The set's names lead to loopback, which this rule does not open: the
-	// reason tells whether the name is in the set.
+	// reason reports whether the name is in the set.
 	reasons := func() string {
 		var all []string
 		for _, host := range []string{"before.test", "after.test"} {

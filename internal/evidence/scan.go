@@ -32,7 +32,7 @@ func members(b []byte, each func(key, value []byte)) bool {
 	return s.i == len(s.b)
 }
 
-// valid tells whether b is one JSON value.
+// valid reports whether b is one JSON value.
 func valid(b []byte) bool {
 	s := scanner{b: b}
 	s.space()

@@ -69,7 +69,7 @@ func (e *ConflictError) Error() string {
 
 // New compiles a Table. It fails with a *ConflictError where two functions
 // share a token, a certificate's name or, being identified by source alone, a
-// range; one range within another is no conflict, the longer prefix wins.
+// range; one range within another is not a conflict, the longer prefix wins.
 func New(entries []Entry) (*Table, error) {
 	b := builder{
 		Table: Table{
@@ -214,7 +214,7 @@ func (t *Table) bySource(a netip.Addr) (Identity, error) {
 	return Identity{}, ErrRequired
 }
 
-// mayCallFrom tells whether the function's credentials hold from that address.
+// mayCallFrom reports whether the function's credentials hold from that address.
 func (f *function) mayCallFrom(a netip.Addr) bool {
 	return len(f.sources) == 0 || slices.ContainsFunc(f.sources, func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -275,7 +275,7 @@ func TestTruncatedAnswerIsAskedForAgainOverTCP(t *testing.T) {
 		m := new(dns.Msg)
 		m.Unpack(query)
 		size, dnssec = m.IsEdns0().UDPSize(), m.IsEdns0().Do()
-		// A truncated answer is no answer, and its records must not become one.
+		// A truncated answer is not an answer, and its records must not become one.
 		s.send(from, answering(query, "x.example. 60 IN TXT evil", func(m *dns.Msg) { m.Truncated = true }))
 	}
 	s.onTCP = func(query []byte) []byte { return answering(query, many.String(), nil) }
