@@ -74,9 +74,13 @@ type hijacked struct {
 	exchange *exchange
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. goproxy needs the reader and the writer to be
+// there; nobody reads or writes by them, since the hook takes the exchange, so
+// they are as small as bufio makes them.
 func (w connectWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return &hijacked{Conn: w.exchange.conn, exchange: w.exchange}, nil, nil
+	h := &hijacked{Conn: w.exchange.conn, exchange: w.exchange}
+	const least = 16
+	return h, bufio.NewReadWriter(bufio.NewReaderSize(h, least), bufio.NewWriterSize(h, least)), nil
 }
 
 // Header, Write and WriteHeader implement http.ResponseWriter and write nothing.
