@@ -12,6 +12,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.10
 	github.com/aws/smithy-go v1.28.9 // the SDK's logger, which is given ours; internal/source alone
 	github.com/elazarl/goproxy v1.9.4 // the dispatch of CONNECT and plain HTTP; proxy alone, with all its ways to dial taken out
+	github.com/gaissmai/bart v0.30.0 // the longest prefix that has an address: cidr rules and sources
 	github.com/google/go-cmp v0.7.0 // tests: differences that can be read
 	github.com/miekg/dns v1.1.73 // DNS messages, for the resolver and the filter
 	github.com/pires/go-proxyproto v0.15.0 // PROXY protocol v1 and v2; v0.16.0 wants Go 1.26.9
