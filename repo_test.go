@@ -156,29 +156,6 @@ func TestGoModReplacesNothing(t *testing.T) {
 	}
 }
 
-// Each requirement of go.mod says why it is there, at its end or above it and those
-// beside it.
-func TestEveryDirectRequirementSaysWhy(t *testing.T) {
-	t.Parallel()
-	required, told := 0, false
-	for line := range strings.Lines(read(t, "go.mod")) {
-		switch f := strings.Fields(line); {
-		case len(f) > 0 && f[0] == "//":
-			told = true
-		case len(f) >= 2 && strings.HasPrefix(f[1], "v") && !strings.Contains(line, "// indirect"):
-			if required++; len(f) == 2 && !told {
-				t.Errorf("go.mod: %s: no word about why it is there", f[0])
-			}
-			told = told && len(f) == 2
-		default:
-			told = false
-		}
-	}
-	if required == 0 {
-		t.Error("go.mod requires nothing; the check looks for the wrong thing")
-	}
-}
-
 // walk calls do for every file of the repository whose name ends in one of the
 // suffixes, with its path from the root.
 func walk(t *testing.T, do func(name string), suffixes ...string) {
