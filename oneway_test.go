@@ -177,6 +177,34 @@ func TestEveryTransportHasADialOfItsOwnAndNoProxy(t *testing.T) {
 	}
 }
 
+// goproxysPublicKey are the names of goproxy that are, or sign with, the authority
+// whose private key is in its source. OkConnect and RejectConnect hold it too.
+var goproxysPublicKey = regexp.MustCompile(`^(GoproxyCa|CA_CERT|CA_KEY|TLSConfigFromCA|\w*Mitm\w*|\w+Connect|CertStorage)$`)
+
+func TestGoproxysPublicKeyIsNotUsed(t *testing.T) {
+	t.Parallel()
+	used := 0
+	for _, s := range sources(t) {
+		imports := importNames(s.file)
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := sel.X.(*ast.Ident); ok && imports[pkg.Name] == "github.com/elazarl/goproxy" {
+				used++
+				if goproxysPublicKey.MatchString(sel.Sel.Name) {
+					t.Errorf("%s:%d: goproxy.%s signs with a key that everybody has", s.name, s.line(sel.Pos()), sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	if used == 0 {
+		t.Error("goproxy is used nowhere; take the note out of SECURITY.md, and this test")
+	}
+}
+
 // importNames returns the import paths of a file by the name they have in it.
 func importNames(f *ast.File) map[string]string {
 	names := map[string]string{}

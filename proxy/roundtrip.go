@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/elazarl/goproxy"
-
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -97,7 +95,7 @@ var errOrigin = errors.New("origin's response is not usable")
 // roundTrip sends one request to the checked addresses, in turn while the dial
 // fails. It is what goproxy calls; a failure is kept in the exchange, and
 // nothing of it is written to the client by goproxy.
-func (s *Server) roundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, error) {
+func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return nil, errNotPermitted

@@ -108,7 +108,7 @@ func newMoto(t testing.TB) *moto {
 	if err != nil {
 		t.Skipf("moto_server does not run here: %v", err)
 	}
-	at := ownAddress(1).String()
+	at := ownAddress(t, 1).String()
 	m := &moto{t: t, url: "http://" + at + ":5000"}
 	cmd := exec.Command(path, "-H", at, "-p", "5000")
 	if err := cmd.Start(); err != nil {

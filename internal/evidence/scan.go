@@ -12,7 +12,8 @@ import (
 const maxDepth = 64
 
 // scanner walks JSON (RFC 8259) without building anything. What it takes is
-// what encoding/json calls valid, up to maxDepth.
+// what encoding/json calls valid, up to maxDepth. encoding/json/jsontext does the
+// same; with Go 1.26 it cannot be imported without GOEXPERIMENT=jsonv2.
 type scanner struct {
 	b       []byte
 	i       int

@@ -24,8 +24,10 @@ const (
 	ScopeOne
 )
 
-// Suffixes is the Public Suffix List in the form that WildcardScope needs. Its
-// version is that of the library it comes from; see go.mod. A nil or zero
+// Suffixes is the Public Suffix List in the form that WildcardScope needs. It is the
+// one that is compiled in, with the library it comes from (go.mod); its date is
+// in psl.ListVersion, and a test fails when it is older than a year. The program
+// does not look at the date: a file is valid or it is not, on any day. A nil or zero
 // Suffixes takes every wildcard for one over a registry.
 type Suffixes struct {
 	kind map[string]suffixKind

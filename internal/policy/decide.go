@@ -116,9 +116,16 @@ func (w *walk) at(text *candidates) bool {
 	return false
 }
 
-// literal tries the cidr rules that contain the address.
+// literal tries the cidr rules that contain the address, longest prefix first,
+// until one fits.
 func (w *walk) literal(a netip.Addr) {
-	w.f.cidrs.each(a, func(r *cidrRule) bool { return !w.try(r.rule, &r.prefix) })
+	for c := w.f.cidrs.longest(a); c != nil; c = c.wider {
+		for _, r := range c.rules {
+			if w.try(r, &c.prefix) {
+				return
+			}
+		}
+	}
 }
 
 // try judges one rule that has the host. It keeps the first rule that fits,
