@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"internal/identity":  {},
 	"internal/resolve":   {},
 	"internal/hello":     {},
+	"internal/httphead":  {},
 	"internal/reactor":   {},
 	"internal/tunnel":    {"internal/reactor"},
 	"internal/source":    {},
@@ -58,7 +59,7 @@ var mayImport = map[string][]string{
 	"internal/torture":   {},
 	"internal/ocsf":      {"internal/evidence"},
 	"config":             {"internal/policy", "internal/identity"},
-	"proxy":              {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
+	"proxy":              {"internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":          {"internal/policy", "internal/identity", "internal/audit"},
 	"cmd/proxy":          everything,
 	"benchmarks/compare": everything,
@@ -67,7 +68,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "proxy", "internal/audit", "internal/evidence", "internal/hello", "internal/identity", "internal/ocsf",
+	"config", "dnsfilter", "proxy", "internal/audit", "internal/evidence", "internal/hello", "internal/httphead", "internal/identity", "internal/ocsf",
 	"internal/policy", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
 }
 

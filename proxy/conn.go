@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -244,7 +245,7 @@ func (c *conn) refuseUnheard(r verdict.Reason) {
 	if !c.leaveCrowd() {
 		return
 	}
-	x := c.newExchange(&head{})
+	x := c.newExchange(&httphead.Head{})
 	// The connection ends in any case; finish counts what it cannot record.
 	_ = x.finish(audit.Refused, verdict.Deny, r)
 }
@@ -256,19 +257,19 @@ func (c *conn) serveRequest() (again bool) {
 		return false
 	}
 	if err != nil {
-		if errors.Is(err, errBigHead) || errors.Is(err, errBadHead) {
-			c.newExchange(&head{}).refuse(verdict.ReasonBadRequest, err)
+		if errors.Is(err, httphead.ErrTooLarge) || errors.Is(err, httphead.ErrMalformed) {
+			c.newExchange(&httphead.Head{}).refuse(verdict.ReasonBadRequest, err)
 		}
 		return false
 	}
-	h, err := parseHead(raw)
+	h, err := httphead.Parse(raw)
 	x := c.newExchange(h)
 	c.current = x
 	switch {
 	case err != nil:
 		x.refuse(verdict.ReasonBadRequest, err)
 		return false
-	case h.method == http.MethodConnect:
+	case h.Method == http.MethodConnect:
 		x.serveConnect()
 		return false
 	default:
@@ -285,19 +286,19 @@ func (c *conn) readHead() (string, error) {
 	seen := 0
 	for {
 		b := *c.buf
-		if n := endOfHead(b, seen); n > 0 {
+		if n := httphead.End(b, seen); n > 0 {
 			raw := string(b[:n])
 			c.consume(n)
 			if n > c.server.opt.Limits.HeaderBytes {
-				return "", errBigHead
+				return "", httphead.ErrTooLarge
 			}
 			return raw, nil
 		}
 		if len(b) >= c.server.opt.Limits.HeaderBytes {
-			return "", errBigHead
+			return "", httphead.ErrTooLarge
 		}
-		if hopeless(b, seen) {
-			return "", errBadHead
+		if httphead.CannotBeHTTP(b, seen) {
+			return "", httphead.ErrMalformed
 		}
 		seen = len(b)
 		if len(b) == cap(b) {
@@ -316,13 +317,13 @@ func (c *conn) readHead() (string, error) {
 // headStatus maps what is wrong with a head to a status.
 func headStatus(err error) (int, bool) {
 	switch {
-	case errors.Is(err, errBigHead), errors.Is(err, errManyFields):
+	case errors.Is(err, httphead.ErrTooLarge), errors.Is(err, httphead.ErrTooManyFields):
 		return http.StatusRequestHeaderFieldsTooLarge, true
-	case errors.Is(err, errBadVersion):
+	case errors.Is(err, httphead.ErrVersion):
 		return http.StatusHTTPVersionNotSupported, true
-	case errors.Is(err, errBadCoding):
+	case errors.Is(err, httphead.ErrCoding):
 		return http.StatusNotImplemented, true
-	case errors.Is(err, errExpectation):
+	case errors.Is(err, httphead.ErrExpectation):
 		return http.StatusExpectationFailed, true
 	default:
 		return 0, false

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
@@ -69,30 +68,18 @@ func (x *exchange) reach(ctx context.Context, reason verdict.Reason, under *unde
 // Host may be absent or differ, and a Connection field changes nothing. Content
 // would be tunnel bytes to one reader and a body to another, so it is refused.
 func (x *exchange) aimConnect() verdict.Reason {
-	t, err := hostname.ParseTarget(x.head.target)
+	t, err := hostname.ParseTarget(x.head.Target)
 	if err != nil {
 		return verdict.ReasonBadTarget
 	}
 	x.aim(t)
-	if x.head.hasBody() {
+	if x.head.HasContent() {
 		return verdict.ReasonBadRequest
 	}
-	if x.loops() {
+	if x.head.PassedBy(pseudonym) {
 		return verdict.ReasonLoop
 	}
 	return verdict.ReasonNone
-}
-
-// loops reports whether the request carries our own Via (RFC 9110, section 7.6.3).
-func (x *exchange) loops() bool {
-	for _, v := range x.head.via {
-		for hop := range strings.SplitSeq(v, ",") {
-			if f := strings.Fields(hop); len(f) > 1 && strings.EqualFold(f[1], pseudonym) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // tunnel answers 200, checks the ClientHello where the rule wants it, and

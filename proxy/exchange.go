@@ -8,6 +8,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -19,7 +20,7 @@ import (
 type exchange struct {
 	server *Server
 	conn   *conn
-	head   *head
+	head   *httphead.Head
 	start  time.Time
 
 	policy     *policy.Policy
@@ -39,26 +40,17 @@ type exchange struct {
 }
 
 // newExchange begins an exchange: the snapshot is taken here, once.
-func (c *conn) newExchange(h *head) *exchange {
+func (c *conn) newExchange(h *httphead.Head) *exchange {
 	x := &exchange{server: c.server, conn: c, head: h, start: time.Now()}
 	x.policy, x.identities = c.server.opt.Policy()
 	x.event = audit.Event{
 		ID:       c.server.opt.Audit.NextID(),
 		Policy:   x.policy.Hash(),
 		Client:   c.client,
-		Method:   recordable(h.method),
+		Method:   h.Word(),
 		Protocol: protocolHTTP,
 	}
 	return x
-}
-
-// recordable returns a method as records may show it: what does not look like
-// one may be anything, a secret included.
-func recordable(method string) string {
-	if len(method) > 16 || !allBytes(method, func(c byte) bool { return 'A' <= c && c <= 'Z' }) {
-		return ""
-	}
-	return method
 }
 
 // judge walks the steps between a parsed target and a dial, in the order of
@@ -85,7 +77,7 @@ func (x *exchange) aim(t hostname.Target) {
 // identify finds out who calls, by everything that the caller shows.
 func (x *exchange) identify(context.Context) verdict.Reason {
 	x.caller = identity.Caller{Certificate: x.conn.certificate, Source: x.conn.client.Addr()}
-	if shown := x.head.authorization; len(shown) > 0 {
+	if shown := x.head.Authorization; len(shown) > 0 {
 		credential, err := identity.ParseAuthorization(shown[0])
 		x.caller.Credential = credential
 		x.caller.BadCredential = err != nil || len(shown) > 1

@@ -15,7 +15,7 @@
 // The way of one CONNECT: on Linux lane_linux.go accepts, and setup_linux.go takes
 // it as far as it goes without waiting or refusing. What leaves the lane, and
 // everything elsewhere, goes on with a goroutine: serve.go accepts, conn.go reads
-// the head (head.go), goproxy.go takes it through goproxy's hook to connect.go,
+// the head (package httphead), goproxy.go takes it through goproxy's hook to connect.go,
 // which dials through dial.go and hands over to the tunnel, or refuses through
 // refuse.go. Both walk the steps of exchange.go. Plain HTTP takes them in plain.go
 // and goes out through roundtrip.go.

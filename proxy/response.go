@@ -83,7 +83,7 @@ func (w *response) WriteHeader(status int) {
 	if err := w.Header().Write(w.buf); err != nil {
 		w.err = err
 	}
-	_, _ = w.buf.Write(crlf)
+	_, _ = w.buf.WriteString("\r\n")
 	if w.err == nil && w.bodied && w.length < 0 {
 		// A stream of events may have its first one much later.
 		w.err = w.buf.Flush()
@@ -212,7 +212,7 @@ func (w *response) finish() error {
 		if err := w.chunks.Close(); err != nil {
 			return err
 		}
-		_, _ = w.buf.Write(crlf)
+		_, _ = w.buf.WriteString("\r\n")
 	}
 	err := w.buf.Flush()
 	if err == nil {

@@ -146,7 +146,7 @@ func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response
 		out, target := r.WithContext(ctx), *r.URL
 		target.Host = pool + "@" + a.String()
 		out.URL = &target
-		out.Close = x.head.hasBody() && !hasContentByCustom(x.head.method)
+		out.Close = x.head.HasContent() && !hasContentByCustom(x.head.Method)
 		if body, ok := r.Body.(*requestBody); ok {
 			out.Body = body.attempt()
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -125,8 +126,8 @@ func (s *setup) head() {
 func (s *setup) headRead() {
 	c := s.c
 	b := *c.buf
-	n := endOfHead(b, 0)
-	if n == 0 && s.clientReady == 0 && !hopeless(b, 0) {
+	n := httphead.End(b, 0)
+	if n == 0 && s.clientReady == 0 && !httphead.CannotBeHTTP(b, 0) {
 		s.awaitHead()
 		return
 	}
@@ -134,8 +135,8 @@ func (s *setup) headRead() {
 		s.leaveUnread()
 		return
 	}
-	h, err := parseHead(string(b[:n]))
-	if err != nil || h.method != http.MethodConnect {
+	h, err := httphead.Parse(string(b[:n]))
+	if err != nil || h.Method != http.MethodConnect {
 		s.leaveUnread()
 		return
 	}
@@ -174,7 +175,7 @@ func (s *setup) putOut() {
 func (s *setup) lastLook() {
 	c := s.c
 	s.fill()
-	if b := c.buffered(); endOfHead(b, 0) == 0 {
+	if b := c.buffered(); httphead.End(b, 0) == 0 {
 		if c.server.crowd.putOut(c) {
 			c.server.metrics.evicted.Inc()
 		}

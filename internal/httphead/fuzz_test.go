@@ -1,4 +1,4 @@
-package proxy
+package httphead_test
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -30,26 +31,26 @@ func FuzzHead(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		n := endOfHead(raw, 0)
+		n := httphead.End(raw, 0)
 		for seen := range min(len(raw), 64) {
-			_ = hopeless(raw, seen)
+			_ = httphead.CannotBeHTTP(raw, seen)
 		}
 		if n == 0 {
 			return
 		}
-		h, err := parseHead(string(raw[:n]))
+		h, err := httphead.Parse(string(raw[:n]))
 		if err != nil {
 			return
 		}
-		if hopeless(raw[:n], 0) {
-			t.Errorf("%q is a head, and hopeless before its end", raw[:n])
+		if httphead.CannotBeHTTP(raw[:n], 0) {
+			t.Errorf("%q is a head, and cannot be one before its end", raw[:n])
 		}
 		compareFraming(t, h)
-		if _, rest, reason := parseAbsolute(h.target); reason == verdict.ReasonNone && h.method != http.MethodConnect {
+		if _, rest, reason := httphead.ParseAbsolute(h.Target); reason == verdict.ReasonNone && h.Method != http.MethodConnect {
 			if _, err := url.ParseRequestURI("/" + rest); err == nil {
-				r := readRequest(t, h, h.raw)
-				if r != nil && r.RequestURI != h.target {
-					t.Errorf("target %q, net/http has %q", h.target, r.RequestURI)
+				r := readRequest(t, h, h.Raw)
+				if r != nil && r.RequestURI != h.Target {
+					t.Errorf("target %q, net/http has %q", h.Target, r.RequestURI)
 				}
 			}
 		}
@@ -58,43 +59,43 @@ func FuzzHead(f *testing.F) {
 
 // compareFraming compares how net/http understands the fields, with a target
 // that it accepts whatever the method.
-func compareFraming(t *testing.T, h *head) {
+func compareFraming(t *testing.T, h *httphead.Head) {
 	t.Helper()
-	line, fields, _ := strings.Cut(h.raw, "\r\n")
+	line, fields, _ := strings.Cut(h.Raw, "\r\n")
 	target := "http://x/"
-	if h.method == http.MethodConnect {
+	if h.Method == http.MethodConnect {
 		target = "x:80"
 	}
-	r := readRequest(t, h, h.method+" "+target+line[len(line)-len(" HTTP/1.1"):]+"\r\n"+fields)
+	r := readRequest(t, h, h.Method+" "+target+line[len(line)-len(" HTTP/1.1"):]+"\r\n"+fields)
 	if r == nil {
 		return
 	}
-	if r.Method != h.method || r.ProtoMinor != h.minor {
-		t.Errorf("%q: %s HTTP/1.%d, net/http has %s HTTP/1.%d", h.raw, h.method, h.minor, r.Method, r.ProtoMinor)
+	if r.Method != h.Method || r.ProtoMinor != h.Minor {
+		t.Errorf("%q: %s HTTP/1.%d, net/http has %s HTTP/1.%d", h.Raw, h.Method, h.Minor, r.Method, r.ProtoMinor)
 	}
 	length := int64(0)
 	switch {
-	case len(h.codings) > 0:
+	case len(h.Codings) > 0:
 		length = -1
-	case len(h.lengths) > 0:
-		length, _ = strconv.ParseInt(h.lengths[0], 10, 64)
+	case len(h.Lengths) > 0:
+		length, _ = strconv.ParseInt(h.Lengths[0], 10, 64)
 	}
 	if r.ContentLength != length || (len(r.TransferEncoding) > 0) != (length < 0) {
-		t.Errorf("%q: length %d, net/http has %d, %q", h.raw, length, r.ContentLength, r.TransferEncoding)
+		t.Errorf("%q: length %d, net/http has %d, %q", h.Raw, length, r.ContentLength, r.TransferEncoding)
 	}
-	if (r.Body != http.NoBody) != h.hasBody() {
-		t.Errorf("%q: a body %v, net/http has another opinion", h.raw, h.hasBody())
+	if (r.Body != http.NoBody) != h.HasContent() {
+		t.Errorf("%q: a body %v, net/http has another opinion", h.Raw, h.HasContent())
 	}
 	all, err := textproto.NewReader(bufio.NewReader(strings.NewReader(fields))).ReadMIMEHeader()
 	if err != nil {
-		t.Fatalf("%q: %v", h.raw, err)
+		t.Fatalf("%q: %v", h.Raw, err)
 	}
 	for name, values := range map[string][]string{
-		"Host": h.hosts, "Proxy-Authorization": h.authorization, "Expect": h.expect, "Via": h.via,
-		"Content-Length": h.lengths, "Transfer-Encoding": h.codings,
+		"Host": h.Hosts, "Proxy-Authorization": h.Authorization, "Expect": h.Expect, "Via": h.Via,
+		"Content-Length": h.Lengths, "Transfer-Encoding": h.Codings,
 	} {
 		if len(all[name]) != len(values) {
-			t.Errorf("%q: %d of %s, net/http has %d", h.raw, len(values), name, len(all[name]))
+			t.Errorf("%q: %d of %s, net/http has %d", h.Raw, len(values), name, len(all[name]))
 		}
 	}
 }
@@ -102,13 +103,13 @@ func compareFraming(t *testing.T, h *head) {
 // readRequest reads a head with net/http, which must take all of it and no
 // more. Where net/http refuses a list of trailers or a second Host, it is nil:
 // our grammar leaves the first to net/http and the second to checkFields.
-func readRequest(t *testing.T, h *head, raw string) *http.Request {
+func readRequest(t *testing.T, h *httphead.Head, raw string) *http.Request {
 	t.Helper()
 	const behind = "behind the head"
 	br := bufio.NewReader(strings.NewReader(raw + behind))
 	r, err := http.ReadRequest(br)
 	if err != nil {
-		if len(h.codings) > 0 && strings.Contains(err.Error(), "bad trailer key") || len(h.hosts) > 1 {
+		if len(h.Codings) > 0 && strings.Contains(err.Error(), "bad trailer key") || len(h.Hosts) > 1 {
 			return nil
 		}
 		t.Errorf("%q: accepted, but net/http says %v", raw, err)
@@ -133,7 +134,7 @@ func FuzzAbsolute(f *testing.F) {
 		if s == "" {
 			return // a head has a target
 		}
-		target, rest, reason := parseAbsolute(s)
+		target, rest, reason := httphead.ParseAbsolute(s)
 		if reason != verdict.ReasonNone {
 			return
 		}
