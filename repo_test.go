@@ -48,6 +48,8 @@ var mayImport = map[string][]string{
 	"internal/policy":    {},
 	"internal/identity":  {},
 	"internal/resolve":   {},
+	"internal/admission": {},
+	"internal/egress":    {"internal/reactor"},
 	"internal/hello":     {},
 	"internal/httphead":  {},
 	"internal/reactor":   {},
@@ -59,7 +61,7 @@ var mayImport = map[string][]string{
 	"internal/torture":   {},
 	"internal/ocsf":      {"internal/evidence"},
 	"config":             {"internal/policy", "internal/identity"},
-	"proxy":              {"internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
+	"proxy":              {"internal/admission", "internal/egress", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":          {"internal/policy", "internal/identity", "internal/audit"},
 	"cmd/proxy":          everything,
 	"benchmarks/compare": everything,
@@ -68,7 +70,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "proxy", "internal/audit", "internal/evidence", "internal/hello", "internal/httphead", "internal/identity", "internal/ocsf",
+	"config", "dnsfilter", "proxy", "internal/admission", "internal/audit", "internal/egress", "internal/evidence", "internal/hello", "internal/httphead", "internal/identity", "internal/ocsf",
 	"internal/policy", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
 }
 

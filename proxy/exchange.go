@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
@@ -27,7 +28,7 @@ type exchange struct {
 	identities *identity.Table
 	caller     identity.Caller
 	function   *policy.Function
-	account    *account // nil until admitted
+	usage      *admission.Usage // nil until admitted
 	target     hostname.Target
 	decision   policy.Decision
 	addresses  []netip.Addr
@@ -67,8 +68,8 @@ func (x *exchange) judge(ctx context.Context) verdict.Reason {
 	return verdict.ReasonNone
 }
 
-// aim sets the target that the request line names.
-func (x *exchange) aim(t hostname.Target) {
+// setTarget sets the target that the request line names.
+func (x *exchange) setTarget(t hostname.Target) {
 	x.target = t
 	x.event.Host = t.Host.String()
 	x.event.Port = t.Port
@@ -87,7 +88,7 @@ func (x *exchange) identify(context.Context) verdict.Reason {
 	case errors.Is(err, identity.ErrRequired):
 		return verdict.ReasonIdentityRequired
 	case err != nil:
-		reason := x.server.failed.judge(x.conn.client.Addr(), x.start)
+		reason := x.server.failures.Judge(x.conn.client.Addr(), x.start)
 		x.event.Share = reason == verdict.ReasonLimitFailures
 		return reason
 	}
@@ -99,10 +100,10 @@ func (x *exchange) identify(context.Context) verdict.Reason {
 	return verdict.ReasonNone
 }
 
-// admit takes a place among the tunnels; settle gives it back.
+// admit takes a place among the tunnels; release gives it back.
 func (x *exchange) admit(context.Context) verdict.Reason {
-	account, reason := x.server.slots.take(x.event.Function)
-	x.account = account
+	usage, reason := x.server.slots.Acquire(x.event.Function)
+	x.usage = usage
 	// Looked at after the take: Drain sets it before it looks at what is taken,
 	// so one of the two sees the other.
 	if x.server.draining.Load() {
@@ -111,11 +112,19 @@ func (x *exchange) admit(context.Context) verdict.Reason {
 	return reason
 }
 
-// settle gives the place among the tunnels back.
-func (x *exchange) settle() {
-	if x.account != nil {
-		x.server.slots.giveBack(x.account)
-		x.account = nil
+// series returns the metrics of the function that is admitted; nil: none is.
+func (x *exchange) series() *series {
+	if x.usage == nil {
+		return nil
+	}
+	return x.usage.Data.(*series)
+}
+
+// release gives the place among the tunnels back.
+func (x *exchange) release() {
+	if x.usage != nil {
+		x.server.slots.Release(x.usage)
+		x.usage = nil
 	}
 }
 
@@ -250,7 +259,7 @@ func (x *exchange) recorded(err error) {
 	if err != nil {
 		x.event.Verdict, x.event.Reason = verdict.Deny, verdict.ReasonAuditUnavailable
 	}
-	x.server.metrics.decided(x.account, &x.event)
+	x.server.metrics.decided(x.series(), &x.event)
 }
 
 // permit records that the request may pass; after it the first byte may flow.
@@ -267,7 +276,7 @@ func (x *exchange) permit() verdict.Reason {
 // behind the request is read as a request (RFC 9931). The record may take a second
 // and the client its time to close, so what it has sent is let go before either.
 func (x *exchange) refuse(r verdict.Reason, cause error) {
-	x.settle()
+	x.release()
 	x.head = nil
 	x.conn.free()
 	if x.server.base.Err() != nil && r.Row().Fault == verdict.FaultOutside {
@@ -291,6 +300,6 @@ func (x *exchange) refuse(r verdict.Reason, cause error) {
 	reply := appendRefusal(nil, &x.event, x.server.opt.Audit.FormatID(x.event.ID), status)
 	_ = x.conn.SetWriteDeadline(time.Now().Add(lingerTime))
 	if _, err := x.conn.Write(reply); err == nil {
-		x.conn.closeAfterReply()
+		x.conn.lingeringClose()
 	}
 }

@@ -25,7 +25,7 @@ var forwardable = []string{
 // servePlain walks a plain HTTP request from the target to the last byte of
 // the response. It returns whether the connection can take another.
 func (x *exchange) servePlain() (again bool) {
-	p, reason, cause := x.aimPlain()
+	p, reason, cause := x.parsePlain()
 	if reason == verdict.ReasonNone {
 		reason = x.judge(x.server.base)
 	}
@@ -49,14 +49,14 @@ type plainRequest struct {
 	url     *url.URL      // the target, with the host in canonical form
 }
 
-// aimPlain reads a plain HTTP request. The fields Host and Expect must be
+// parsePlain reads a plain HTTP request. The fields Host and Expect must be
 // well-formed, but the target is what the request line says.
-func (x *exchange) aimPlain() (*plainRequest, verdict.Reason, error) {
+func (x *exchange) parsePlain() (*plainRequest, verdict.Reason, error) {
 	if !slices.Contains(forwardable, x.head.Method) {
 		return nil, verdict.ReasonMethodNotAllowed, nil
 	}
 	t, rest, reason := httphead.ParseAbsolute(x.head.Target)
-	x.aim(t)
+	x.setTarget(t)
 	if reason != verdict.ReasonNone {
 		return nil, reason, nil
 	}
@@ -146,7 +146,7 @@ func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
 		return false
 	}
 	if !w.persist {
-		x.conn.closeAfterReply()
+		x.conn.lingeringClose()
 		return false
 	}
 	return true

@@ -120,7 +120,7 @@ func (w *response) frame(status int) {
 // frameConnection sets the fields that say whether the connection goes on.
 func (w *response) frameConnection() {
 	h := w.Header()
-	if !w.body.whole() || w.exchange.server.draining.Load() || !w.conn.keep() {
+	if !w.body.whole() || w.exchange.server.draining.Load() || !w.conn.takeKeepAlive() {
 		// Where the answer comes before the end of the request it is not known
 		// where the next one begins; a server that drains takes no next one, and one that
 		// is full keeps no connection waiting for it.

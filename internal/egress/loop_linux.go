@@ -1,4 +1,4 @@
-package proxy
+package egress
 
 import (
 	"net/netip"
@@ -6,12 +6,12 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 )
 
-// dialOnLoop is dialOne that does not wait: it returns a socket that connects.
+// Start is Dial that does not wait: it returns a socket that connects.
 // The check is repeated on the address that the kernel is given, so that no path
 // can connect to an unchecked one.
-func dialOnLoop(a netip.AddrPort, permits func(netip.AddrPort) bool) (fd int, err error) {
+func Start(a netip.AddrPort, permits Permits) (fd int, err error) {
 	if !permits(a) {
-		return -1, errNotPermitted
+		return -1, ErrNotPermitted
 	}
 	return reactor.Connect(a)
 }

@@ -1,4 +1,4 @@
-package proxy
+package admission
 
 import (
 	"net/netip"
@@ -10,19 +10,21 @@ import (
 
 const (
 	// failureBudget is how many credentials that do not hold one source may
-	// show in a failureWindow; each of them is answered 407 and recorded.
+	// show in a FailureWindow; each of them is answered 407 and recorded.
 	failureBudget = 50
-	failureWindow = time.Minute
+	// FailureWindow is how long a source has to come by with its failures; whoever
+	// calls Sweep passes the instant before which windows have ended.
+	FailureWindow = time.Minute
 	// failureSources bounds the memory: with that many failing sources the
 	// others share one budget.
 	failureSources = 8192
 )
 
-// failures counts credentials that did not hold, by source. Beyond the budget
+// Failures counts credentials that did not hold, by source. Beyond the budget
 // a failed one is answered 429 and shares a record with others like it, so that
 // a client with an old token in a loop cannot flood the records, and is slowed. A
 // credential that holds is never slowed, wherever it comes from.
-type failures struct {
+type Failures struct {
 	mu      sync.Mutex
 	sources map[netip.Addr]*failureCount // zero address: all for whom there is no room
 }
@@ -33,14 +35,14 @@ type failureCount struct {
 	failed int
 }
 
-// judge counts a credential that did not hold and says how it is refused.
-func (f *failures) judge(a netip.Addr, now time.Time) verdict.Reason {
+// Judge counts a credential that did not hold and says how it is refused.
+func (f *Failures) Judge(a netip.Addr, now time.Time) verdict.Reason {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sources == nil {
 		f.sources = map[netip.Addr]*failureCount{}
 	}
-	key := sourceOf(a)
+	key := Source(a)
 	if _, known := f.sources[key]; !known && len(f.sources) >= failureSources {
 		key = netip.Addr{}
 	}
@@ -56,8 +58,8 @@ func (f *failures) judge(a netip.Addr, now time.Time) verdict.Reason {
 	return verdict.ReasonIdentityRejected
 }
 
-// sweep forgets the windows that began before the instant.
-func (f *failures) sweep(before time.Time) {
+// Sweep forgets the windows that began before the instant.
+func (f *Failures) Sweep(before time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for k, n := range f.sources {

@@ -12,24 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// A lane takes the CONNECTs that nothing is wrong with, and that need not wait
+// An event loop takes the CONNECTs that nothing is wrong with, and that need not wait
 // long for anything, from accept to tunnel on an event loop: no goroutine, no
 // net.Conn and no timer each. The steps are those of exchange.go, called in the
 // same order. Whatever is refused, malformed, slow, no CONNECT or unusual leaves
-// the lane for a goroutine (setup.leave) and goes on there where it stands, in
-// connect.go: a lane has no code for refusing, and no deadlines.
+// the loop for a goroutine (connectOp.handOff) and goes on there where it stands, in
+// connect.go: an event loop has no code for refusing, and no deadlines.
 
 const (
-	// patience is how long a set-up may wait in a lane for a connect(2) or a
+	// loopWait is how long a set-up may wait in an event loop for a connect(2) or a
 	// ClientHello; it is the delay after which another address is tried.
-	patience = attemptDelay
-	// maxLanes bounds the loops: each connection wakes all that are asleep.
-	maxLanes = 8
+	loopWait = egress.AttemptDelay
+	// maxLoops bounds the loops: each connection wakes all that are asleep.
+	maxLoops = 8
 	// acceptAtOnce is how many connections are accepted before others have a
 	// turn.
 	acceptAtOnce = 16
@@ -37,41 +38,41 @@ const (
 	recordAtOnce = 64
 )
 
-// lane is one loop and what is set up on it. All of it is the loop's alone.
-type lane struct {
+// eventLoop is one loop and what is set up on it. All of it is the loop's alone.
+type eventLoop struct {
 	server    *Server
 	loop      *reactor.Loop
-	doors     map[int]*door
-	setups    map[*setup]struct{}
-	connected []*setup      // wait for their record
-	recording bool          // record has some of them
-	permits   chan []*setup // to the goroutine record
+	listeners map[int]*loopListener
+	ops       map[*connectOp]struct{}
+	connected []*connectOp      // wait for their record
+	recording bool              // record has some of them
+	permits   chan []*connectOp // to the goroutine record
 	closing   bool
 }
 
-// door is a listener as one lane sees it. Serve keeps it open.
-type door struct {
-	lane   *lane
+// loopListener is a listener as one loop sees it. Serve keeps it open.
+type loopListener struct {
+	worker *eventLoop
 	raw    syscall.RawConn
 	fd     int
 	closed bool // not watched: there is no room for more of the unidentified
 }
 
-// lanes returns the server's lanes, made and started by the first call; none
+// loops returns the server's loops, made and started by the first call; none
 // where there is no epoll.
-func (s *Server) lanes() []*lane {
+func (s *Server) loops() []*eventLoop {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running != nil || s.closed {
 		return s.running
 	}
-	for range min(runtime.GOMAXPROCS(0), maxLanes) {
+	for range min(runtime.GOMAXPROCS(0), maxLoops) {
 		loop, err := reactor.New()
 		if err != nil {
 			s.log.Warn("no event loop; each connection has goroutines instead", "error", err)
 			break
 		}
-		l := &lane{server: s, loop: loop, doors: map[int]*door{}, setups: map[*setup]struct{}{}, permits: make(chan []*setup, 1)}
+		l := &eventLoop{server: s, loop: loop, listeners: map[int]*loopListener{}, ops: map[*connectOp]struct{}{}, permits: make(chan []*connectOp, 1)}
 		loop.AtTurn(l.turn)
 		s.running = append(s.running, l)
 		go loop.Run()
@@ -80,22 +81,22 @@ func (s *Server) lanes() []*lane {
 	return s.running
 }
 
-// serveLanes serves a plain TCP listener by the lanes. It returns false where
+// serveLoops serves a plain TCP listener by the loops. It returns false where
 // that cannot be; then nothing has been accepted.
-func (s *Server) serveLanes(ln net.Listener, tlsConfig *tls.Config) bool {
+func (s *Server) serveLoops(ln net.Listener, tlsConfig *tls.Config) bool {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok || tlsConfig != nil {
 		return false
 	}
 	raw, err := tcp.SyscallConn()
-	lanes := s.lanes()
-	if err != nil || len(lanes) == 0 {
+	loops := s.loops()
+	if err != nil || len(loops) == 0 {
 		return false
 	}
-	for _, l := range lanes {
+	for _, l := range loops {
 		l.loop.Post(func() { l.add(raw) })
 	}
-	tick := time.NewTicker(patience)
+	tick := time.NewTicker(loopWait)
 	defer tick.Stop()
 	for {
 		select {
@@ -106,56 +107,56 @@ func (s *Server) serveLanes(ln net.Listener, tlsConfig *tls.Config) bool {
 		if raw.Control(func(uintptr) {}) != nil {
 			return true // the caller has closed it
 		}
-		for _, l := range lanes {
+		for _, l := range loops {
 			l.loop.Post(l.sweep)
 		}
 	}
 }
 
 // add watches a listener.
-func (l *lane) add(raw syscall.RawConn) {
-	d := &door{lane: l, raw: raw, closed: true}
+func (l *eventLoop) add(raw syscall.RawConn) {
+	d := &loopListener{worker: l, raw: raw, closed: true}
 	_ = raw.Control(func(fd uintptr) { d.fd = int(fd) })
-	l.doors[d.fd] = d
+	l.listeners[d.fd] = d
 	d.open()
 }
 
 // open watches the listener again.
-func (d *door) open() {
-	if !d.closed || d.lane.closing {
+func (d *loopListener) open() {
+	if !d.closed || d.worker.closing {
 		return
 	}
 	// Control keeps the descriptor from being closed and used by another.
 	_ = d.raw.Control(func(fd uintptr) {
-		d.closed = d.lane.loop.Watch(int(fd), reactor.Readable|reactor.Shared, d) != nil
+		d.closed = d.worker.loop.Watch(int(fd), reactor.Readable|reactor.Shared, d) != nil
 	})
 }
 
 // Ready implements reactor.Handler: it accepts what is there.
-func (d *door) Ready(int, reactor.Events) {
-	l := d.lane
+func (d *loopListener) Ready(int, reactor.Events) {
+	l := d.worker
 	for range acceptAtOnce {
-		if !l.server.trySit() {
+		if !l.server.conns.TryAcquire() {
 			d.shut()
 			return
 		}
 		fd, from, err := d.accept()
 		if err != nil {
-			l.server.rise()
+			l.server.giveUp()
 			d.failed(err)
 			return
 		}
-		if c := l.server.laneConn(from); c != nil {
+		if c := l.server.loopConn(from); c != nil {
 			l.begin(c, fd)
 			continue
 		}
-		l.server.rise()
+		l.server.giveUp()
 		reactor.Close(fd)
 	}
 }
 
 // accept accepts one connection.
-func (d *door) accept() (fd int, from netip.AddrPort, err error) {
+func (d *loopListener) accept() (fd int, from netip.AddrPort, err error) {
 	closed := d.raw.Control(func(ln uintptr) { fd, from, err = reactor.Accept(int(ln)) })
 	if closed != nil {
 		return -1, from, closed
@@ -165,53 +166,53 @@ func (d *door) accept() (fd int, from netip.AddrPort, err error) {
 
 // failed is told why nothing was accepted. Where descriptors or memory have run
 // out the next sweep tries again: what is open will close.
-func (d *door) failed(err error) {
+func (d *loopListener) failed(err error) {
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ECONNABORTED), errors.Is(err, unix.EINTR):
 		return
 	case errors.Is(err, net.ErrClosed):
-		delete(d.lane.doors, d.fd)
+		delete(d.worker.listeners, d.fd)
 		return
 	}
-	d.lane.server.log.Warn("accepting a connection failed, retrying", "error", err, "pause", patience)
+	d.worker.server.log.Warn("accepting a connection failed, retrying", "error", err, "pause", loopWait)
 	d.shut()
 }
 
 // shut stops watching the listener, until open.
-func (d *door) shut() {
+func (d *loopListener) shut() {
 	d.closed = true
-	_ = d.raw.Control(func(uintptr) { d.lane.loop.Forget(d.fd) })
+	_ = d.raw.Control(func(uintptr) { d.worker.loop.Forget(d.fd) })
 }
 
-// laneConn counts a connection that a lane has accepted; nil: Close has been
+// loopConn counts a connection that an event loop has accepted; nil: Close has been
 // called.
-func (s *Server) laneConn(from netip.AddrPort) *conn {
+func (s *Server) loopConn(from netip.AddrPort) *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil
 	}
 	s.serving.Add(1)
-	return &conn{server: s, client: from, unidentified: true}
+	return &conn{server: s, client: from, preAuth: true}
 }
 
-// sweep opens doors that had to be closed, and sends what has waited longer
-// than patience on to goroutines, which have deadlines and other addresses.
-func (l *lane) sweep() {
-	for _, d := range l.doors {
+// sweep opens listeners that had to be closed, and sends what has waited longer
+// than loopWait on to goroutines, which have deadlines and other addresses.
+func (l *eventLoop) sweep() {
+	for _, d := range l.listeners {
 		d.open()
 	}
 	now := time.Now()
-	for s := range l.setups {
-		if now.Sub(s.since) >= patience {
-			s.guard(s.tooSlow)
+	for s := range l.ops {
+		if now.Sub(s.since) >= loopWait {
+			s.withRecover(s.timedOut)
 		}
 	}
 }
 
-// sweepLanes sweeps the lanes: where Serve has returned, because the caller has
+// sweepLoops sweeps the loops: where Serve has returned, because the caller has
 // closed its listener, nobody else does.
-func (s *Server) sweepLanes() {
+func (s *Server) sweepLoops() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.running {
@@ -220,19 +221,19 @@ func (s *Server) sweepLanes() {
 }
 
 // turn gives the set-ups whose origin has answered to record, many at once.
-func (l *lane) turn() {
+func (l *eventLoop) turn() {
 	if l.recording || len(l.connected) == 0 {
 		return
 	}
 	l.recording = true
 	n := min(len(l.connected), recordAtOnce)
-	l.permits <- append([]*setup(nil), l.connected[:n]...)
+	l.permits <- append([]*connectOp(nil), l.connected[:n]...)
 	l.connected = append(l.connected[:0], l.connected[n:]...)
 }
 
 // record writes the records of permits. It is a goroutine because an output may
 // make it wait, and the loop must not.
-func (l *lane) record() {
+func (l *eventLoop) record() {
 	for permits := range l.permits {
 		events := make([]*audit.Event, len(permits))
 		for i, s := range permits {
@@ -248,26 +249,26 @@ func (l *lane) record() {
 }
 
 // recorded goes on with permits that have been recorded, or could not be.
-func (l *lane) recorded(permits []*setup, err error) {
+func (l *eventLoop) recorded(permits []*connectOp, err error) {
 	for _, s := range permits {
 		s.x.recorded(err)
-		s.guard(func() { s.permitted(err) })
+		s.withRecover(func() { s.permitted(err) })
 	}
 }
 
 // close ends what is being set up, and has recorded what was refused so; tunnels
 // go on.
-func (l *lane) close() {
+func (l *eventLoop) close() {
 	l.closing = true
-	for _, d := range l.doors {
+	for _, d := range l.listeners {
 		d.shut()
 	}
-	clear(l.doors)
-	for s := range l.setups {
+	clear(l.listeners)
+	for s := range l.ops {
 		switch s.stage {
 		case stageRecording: // record posts it back, and then it ends
 		case stageDialing:
-			s.c.server.dialing.end(s.key())
+			s.c.server.dials.End(s.key())
 			s.closeOrigin()
 			s.refuse(verdict.ReasonDraining)
 		default:
@@ -276,13 +277,13 @@ func (l *lane) close() {
 	}
 }
 
-// closeLanes ends what is being set up on the lanes, and returns when that is
+// closeLoops ends what is being set up on the loops, and returns when that is
 // done.
-func (s *Server) closeLanes() {
+func (s *Server) closeLoops() {
 	s.mu.Lock()
-	lanes := s.running
+	loops := s.running
 	s.mu.Unlock()
-	for _, l := range lanes {
+	for _, l := range loops {
 		done := make(chan struct{})
 		if l.loop.Post(func() { l.close(); close(done) }) {
 			<-done
@@ -290,12 +291,12 @@ func (s *Server) closeLanes() {
 	}
 }
 
-// stopLanes ends the loops: nothing is set up and no tunnel is open any more.
-func (s *Server) stopLanes() {
+// stopLoops ends the loops: nothing is set up and no tunnel is open any more.
+func (s *Server) stopLoops() {
 	s.mu.Lock()
-	lanes := s.running
+	loops := s.running
 	s.mu.Unlock()
-	for _, l := range lanes {
+	for _, l := range loops {
 		l.loop.Close()
 		l.loop.Wait()
 		close(l.permits)

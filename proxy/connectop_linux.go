@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
@@ -18,9 +20,9 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// setup is one CONNECT on its way through a lane.
-type setup struct {
-	lane           *lane
+// connectOp is one CONNECT on its way through an event loop.
+type connectOp struct {
+	worker         *eventLoop
 	c              *conn
 	x              *exchange // nil until the head is read
 	client, origin int       // descriptors; -1: none
@@ -40,22 +42,22 @@ const (
 	stageDialing                // for connect(2)
 	stageRecording              // for its record
 	stageHello                  // for the ClientHello
-	stageGone                   // for nothing: it has left the lane, or ended
+	stageGone                   // for nothing: it has left the loop, or ended
 )
 
 // begin takes a connection as far as it goes without waiting.
-func (l *lane) begin(c *conn, fd int) {
-	s := &setup{lane: l, c: c, client: fd, origin: -1, since: time.Now()}
-	c.onLane = s
-	l.setups[s] = struct{}{}
-	s.guard(s.head)
+func (l *eventLoop) begin(c *conn, fd int) {
+	s := &connectOp{worker: l, c: c, client: fd, origin: -1, since: time.Now()}
+	c.onLoop = s
+	l.ops[s] = struct{}{}
+	s.withRecover(s.head)
 }
 
-// guard keeps a bug in one set-up from ending all others.
-func (s *setup) guard(step func()) {
+// withRecover keeps a bug in one set-up from ending all others.
+func (s *connectOp) withRecover(step func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.c.tellBug(p)
+			s.c.reportPanic(p)
 			s.drop(tunnel.Error)
 		}
 	}()
@@ -63,8 +65,8 @@ func (s *setup) guard(step func()) {
 }
 
 // Ready implements reactor.Handler.
-func (s *setup) Ready(fd int, e reactor.Events) {
-	s.guard(func() {
+func (s *connectOp) Ready(fd int, e reactor.Events) {
+	s.withRecover(func() {
 		switch {
 		case fd == s.origin && s.stage == stageDialing:
 			s.dialEnded(e)
@@ -83,7 +85,7 @@ func (s *setup) Ready(fd int, e reactor.Events) {
 
 // fill reads once from the client into its buffer. It returns false if nothing
 // came, and then whether more can come. A full buffer is left as it is.
-func (s *setup) fill() (got, open bool) {
+func (s *connectOp) fill() (got, open bool) {
 	c := s.c
 	if c.buf == nil {
 		c.buf = c.server.buffers.Get().(*[]byte)
@@ -101,7 +103,7 @@ func (s *setup) fill() (got, open bool) {
 }
 
 // head reads the head of the request, and judges it if it is a CONNECT.
-func (s *setup) head() {
+func (s *connectOp) head() {
 	c := s.c
 	got, open := s.fill()
 	full := got && len(*c.buf) == cap(*c.buf)
@@ -113,7 +115,7 @@ func (s *setup) head() {
 		s.awaitHead()
 		return
 	case !c.balanced && c.server.fromBalancer(c.client.Addr()) && c.cutProxyHeader() != nil:
-		s.leaveUnread() // it may go on
+		s.handOffUnread() // it may go on
 		return
 	}
 	if full {
@@ -123,7 +125,7 @@ func (s *setup) head() {
 }
 
 // headRead judges the request when all of its head is there.
-func (s *setup) headRead() {
+func (s *connectOp) headRead() {
 	c := s.c
 	b := *c.buf
 	n := httphead.End(b, 0)
@@ -132,16 +134,16 @@ func (s *setup) headRead() {
 		return
 	}
 	if n == 0 || n > c.server.opt.Limits.HeaderBytes {
-		s.leaveUnread()
+		s.handOffUnread()
 		return
 	}
 	h, err := httphead.Parse(string(b[:n]))
 	if err != nil || h.Method != http.MethodConnect {
-		s.leaveUnread()
+		s.handOffUnread()
 		return
 	}
 	c.consume(n)
-	c.leaveCrowd() // a lane alone puts out what is on it, so it has not been
+	c.unlist() // a loop alone evicts what is on it, so it has not been
 	s.x = c.newExchange(h)
 	c.current = s.x
 	s.judge()
@@ -149,34 +151,34 @@ func (s *setup) headRead() {
 
 // awaitHead waits for the rest of the head; until it is there the connection
 // counts to those of its source that have not shown who they are.
-func (s *setup) awaitHead() {
+func (s *connectOp) awaitHead() {
 	c := s.c
 	// A head can come in many pieces; it counts once.
-	if s.await(); s.stage == stageHead && !c.joined && (c.balanced || !c.server.fromBalancer(c.client.Addr())) {
-		c.joinCrowd()
+	if s.await(); s.stage == stageHead && !c.listed && (c.balanced || !c.server.fromBalancer(c.client.Addr())) {
+		c.list()
 	}
 }
 
-// putOut ends a set-up, or the connection that it has become, because newer
+// evict ends a set-up, or the connection that it has become, because newer
 // ones of its source need the place. A head that has come meanwhile is answered.
-func (s *setup) putOut() {
-	s.lane.loop.Post(func() {
+func (s *connectOp) evict() {
+	s.worker.loop.Post(func() {
 		switch {
 		case s.stage == stageHead:
-			s.guard(s.lastLook)
+			s.withRecover(s.evictUnlessReady)
 		case s.stage == stageGone && s.c.raw != nil:
-			s.c.putOut()
+			s.c.evictUnlessHeard()
 		}
 	})
 }
 
-// lastLook takes a set-up that has lost its place to its answer if its head is
+// evictUnlessReady takes a set-up that has lost its place to its answer if its head is
 // there, and ends it if not.
-func (s *setup) lastLook() {
+func (s *connectOp) evictUnlessReady() {
 	c := s.c
 	s.fill()
 	if b := c.buffered(); httphead.End(b, 0) == 0 {
-		if c.server.crowd.putOut(c) {
+		if c.server.preAuth.Evict(&c.entry, c.client.Addr()) {
 			c.server.metrics.evicted.Inc()
 		}
 		s.drop(tunnel.Client)
@@ -186,9 +188,9 @@ func (s *setup) lastLook() {
 }
 
 // await waits for what the client sends next.
-func (s *setup) await() {
+func (s *connectOp) await() {
 	if !s.watched {
-		s.watched = s.lane.loop.Watch(s.client, reactor.Readable, s) == nil
+		s.watched = s.worker.loop.Watch(s.client, reactor.Readable, s) == nil
 		if !s.watched {
 			s.drop(tunnel.Error)
 		}
@@ -197,10 +199,10 @@ func (s *setup) await() {
 
 // judge walks the steps of the decision. A lookup that would have to wait goes
 // on in a goroutine.
-func (s *setup) judge() {
+func (s *connectOp) judge() {
 	x := s.x
 	x.event.Protocol = protocolConnect
-	reason := x.aimConnect()
+	reason := x.parseConnect()
 	for _, step := range [...]func(context.Context) verdict.Reason{x.identify, x.admit, x.decide} {
 		if reason == verdict.ReasonNone {
 			reason = step(s.c.server.base)
@@ -211,14 +213,14 @@ func (s *setup) judge() {
 		return
 	}
 	if !x.resolved() {
-		s.leave(func() {
+		s.handOff(func() {
 			ctx, cancel := x.setUp()
 			defer cancel()
 			reason := x.resolve(ctx)
 			if reason == verdict.ReasonNone {
 				reason = x.auditable(ctx)
 			}
-			x.reach(ctx, reason, nil)
+			x.dialAndOpen(ctx, reason, nil)
 		})
 		return
 	}
@@ -234,25 +236,25 @@ func (s *setup) judge() {
 
 // refuse has a goroutine refuse. The place is given back at once: many may be
 // refused before their goroutines have a turn.
-func (s *setup) refuse(r verdict.Reason) {
+func (s *connectOp) refuse(r verdict.Reason) {
 	x := s.x
-	x.settle()
-	s.leave(func() { x.refuse(r, nil) })
+	x.release()
+	s.handOff(func() { x.refuse(r, nil) })
 }
 
 // dial begins to connect to the first address.
-func (s *setup) dial() {
+func (s *connectOp) dial() {
 	s.since = time.Now()
-	s.dialed = spread(s.x.addresses, s.x.target.Port)[0]
-	if reason := s.c.server.dialing.begin(s.key()); reason != verdict.ReasonNone {
+	s.dialed = egress.Interleave(s.x.addresses, s.x.target.Port)[0]
+	if reason := s.c.server.dials.Begin(s.key()); reason != verdict.ReasonNone {
 		s.refuse(s.c.server.metrics.notDialed(reason, false))
 		return
 	}
 	s.stage = stageDialing
-	fd, err := dialOnLoop(s.dialed, s.x.permits)
+	fd, err := egress.Start(s.dialed, s.x.permits)
 	if err == nil {
 		s.origin = fd
-		err = s.lane.loop.Watch(fd, reactor.Readable|reactor.Writable, s)
+		err = s.worker.loop.Watch(fd, reactor.Readable|reactor.Writable, s)
 	}
 	if err != nil {
 		s.dialFailed(err)
@@ -261,10 +263,10 @@ func (s *setup) dial() {
 
 // key is by what the dial is counted among those under way, from dial to its
 // end, or until a goroutine goes on with it.
-func (s *setup) key() dialKey { return dialKey{s.x.account, s.x.target} }
+func (s *connectOp) key() admission.DialKey { return s.x.dialKey() }
 
 // dialEnded goes on when connect(2) has.
-func (s *setup) dialEnded(e reactor.Events) {
+func (s *connectOp) dialEnded(e reactor.Events) {
 	switch {
 	case e&reactor.Failed != 0:
 		s.dialFailed(reactor.ConnectError(s.origin))
@@ -275,39 +277,39 @@ func (s *setup) dialEnded(e reactor.Events) {
 	s.originReady = e & (reactor.Readable | reactor.HangUp)
 	now := time.Now()
 	x := s.x
-	x.server.dialing.end(s.key())
+	x.server.dials.End(s.key())
 	x.event.Dialed = s.dialed
 	x.server.metrics.dialed(now.Sub(s.since), now.Sub(x.start))
 	x.event.Kind, x.event.Verdict, x.event.Reason = audit.Opened, x.decision.Verdict, x.decision.Reason
 	s.stage = stageRecording
-	s.lane.connected = append(s.lane.connected, s)
+	s.worker.connected = append(s.worker.connected, s)
 }
 
 // dialFailed has a goroutine try the other addresses.
-func (s *setup) dialFailed(err error) {
+func (s *connectOp) dialFailed(err error) {
 	s.closeOrigin()
 	s.dialElsewhere(func(context.Context) (net.Conn, error) { return nil, err })
 }
 
 // dialElsewhere goes on in a goroutine with an attempt that has begun.
-func (s *setup) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
-	x, under := s.x, &underway{began: s.since, wait: wait}
-	s.leave(func() {
+func (s *connectOp) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
+	x, under := s.x, &egress.Inflight{Began: s.since, Wait: wait}
+	s.handOff(func() {
 		ctx, cancel := x.setUp()
 		defer cancel()
-		x.reach(ctx, verdict.ReasonNone, under)
+		x.dialAndOpen(ctx, verdict.ReasonNone, under)
 	})
 }
 
 // permitted answers 200, or has a goroutine refuse what could not be recorded.
-func (s *setup) permitted(err error) {
+func (s *connectOp) permitted(err error) {
 	x := s.x
 	switch {
 	case err != nil:
 		s.closeOrigin()
 		s.refuse(verdict.ReasonAuditUnavailable)
 		return
-	case s.lane.closing:
+	case s.worker.closing:
 		s.stage = stageHello // its record is written, so it has an end
 		s.drop(tunnel.Error)
 		return
@@ -329,7 +331,7 @@ func (s *setup) permitted(err error) {
 }
 
 // helloCame reads what the client has sent.
-func (s *setup) helloCame(e reactor.Events) {
+func (s *connectOp) helloCame(e reactor.Events) {
 	c := s.c
 	got, open := s.fill()
 	switch {
@@ -348,7 +350,7 @@ func (s *setup) helloCame(e reactor.Events) {
 
 // inspect checks the ClientHello where the rule wants it. What it does not
 // like, a goroutine reads again and judges.
-func (s *setup) inspect() {
+func (s *connectOp) inspect() {
 	x := s.x
 	if x.wantsHello() {
 		var p hello.Parser
@@ -360,7 +362,7 @@ func (s *setup) inspect() {
 			err = h.Check(x.target.Host.String())
 		}
 		if err != nil {
-			s.leaveOpened()
+			s.handOffOpened()
 			return
 		}
 		x.event.SNI, x.event.HasSNI, x.verified = h.ServerName(), h.HasSNI, true
@@ -369,7 +371,7 @@ func (s *setup) inspect() {
 }
 
 // start forwards what the client has sent already, and starts the tunnel.
-func (s *setup) start() {
+func (s *connectOp) start() {
 	early := s.c.buffered()
 	if len(early) > 0 {
 		n, err := reactor.Write(s.origin, early)
@@ -380,8 +382,8 @@ func (s *setup) start() {
 	}
 	s.finish()
 	sent := int64(len(early))
-	s.x.handed(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
-		return s.c.server.tunnels.StartOn(s.lane.loop, tunnel.Sockets{
+	s.x.startedTunnel(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
+		return s.c.server.tunnels.StartOn(s.worker.loop, tunnel.Sockets{
 			Client: s.client, Origin: s.origin, ClientReady: s.clientReady, OriginReady: s.originReady,
 			Done: done, Value: s.x,
 		})

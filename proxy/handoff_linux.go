@@ -8,16 +8,16 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
-// finish takes the set-up off its lane.
-func (s *setup) finish() {
+// finish takes the set-up off its loop.
+func (s *connectOp) finish() {
 	s.stage = stageGone
-	delete(s.lane.setups, s)
+	delete(s.worker.ops, s)
 }
 
 // closeOrigin closes the socket to the origin.
-func (s *setup) closeOrigin() {
+func (s *connectOp) closeOrigin() {
 	if s.origin >= 0 {
-		s.lane.loop.Drop(s.origin)
+		s.worker.loop.Drop(s.origin)
 		reactor.Close(s.origin)
 		s.origin = -1
 	}
@@ -25,17 +25,17 @@ func (s *setup) closeOrigin() {
 
 // drop closes both sockets. What has been recorded as opened is recorded as
 // ended.
-func (s *setup) drop(why tunnel.Cause) {
+func (s *connectOp) drop(why tunnel.Cause) {
 	if s.stage == stageGone {
 		return
 	}
 	opened := s.stage == stageHello
 	if s.stage == stageDialing {
-		s.c.server.dialing.end(s.key())
+		s.c.server.dials.End(s.key())
 	}
 	s.finish()
 	s.closeOrigin()
-	s.lane.loop.Drop(s.client)
+	s.worker.loop.Drop(s.client)
 	reactor.Close(s.client)
 	s.c.identified()
 	s.c.free()
@@ -43,55 +43,55 @@ func (s *setup) drop(why tunnel.Cause) {
 	case opened:
 		s.x.ended(tunnel.Result{Ended: why})
 	case s.x != nil:
-		s.x.settle()
+		s.x.release()
 	}
-	<-s.c.server.seats
+	s.c.server.conns.Release()
 	s.c.server.serving.Done()
 }
 
-// tooSlow sends what has waited for too long on to a goroutine.
-func (s *setup) tooSlow() {
+// timedOut sends what has waited for too long on to a goroutine.
+func (s *connectOp) timedOut() {
 	switch s.stage {
 	case stageHead:
-		s.leaveUnread()
+		s.handOffUnread()
 	case stageDialing:
 		fd := s.origin
-		s.lane.loop.Forget(fd)
+		s.worker.loop.Forget(fd)
 		s.origin = -1
 		s.dialElsewhere(func(ctx context.Context) (net.Conn, error) { return reactor.Connected(ctx, fd) })
 	case stageHello:
-		s.leaveOpened()
+		s.handOffOpened()
 	}
 }
 
-// leaveUnread goes on in a goroutine as if the connection had just been
+// handOffUnread goes on in a goroutine as if the connection had just been
 // accepted, with what has been read of it.
-func (s *setup) leaveUnread() {
+func (s *connectOp) handOffUnread() {
 	c, until := s.c, s.since.Add(s.c.server.opt.Limits.HeaderTimeout)
-	s.leave(func() {
+	s.handOff(func() {
 		_ = c.SetReadDeadline(until)
 		c.serveRequests(nil)
 	})
 }
 
-// leaveOpened goes on in a goroutine behind the 200.
-func (s *setup) leaveOpened() {
+// handOffOpened goes on in a goroutine behind the 200.
+func (s *connectOp) handOffOpened() {
 	x, fd, until := s.x, s.origin, s.since.Add(s.c.server.opt.Limits.HelloTimeout)
-	s.lane.loop.Forget(fd)
+	s.worker.loop.Forget(fd)
 	s.origin = -1
-	s.leave(func() { x.inspect(reactor.Conn(fd), until) })
+	s.handOff(func() { x.inspect(reactor.Conn(fd), until) })
 }
 
-// leave goes on in a goroutine, with a net.Conn for the client.
-func (s *setup) leave(next func()) {
+// handOff goes on in a goroutine, with a net.Conn for the client.
+func (s *connectOp) handOff(next func()) {
 	c := s.c
 	s.finish()
 	if s.watched {
-		s.lane.loop.Forget(s.client)
+		s.worker.loop.Forget(s.client)
 	}
 	client := reactor.Conn(s.client)
 	c.Conn, c.raw = client, client
-	if !c.server.keep(c) {
+	if !c.server.track(c) {
 		_ = client.Close()
 	}
 	go func() {

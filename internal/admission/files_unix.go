@@ -1,6 +1,6 @@
 //go:build unix
 
-package proxy
+package admission
 
 import (
 	"math"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// files returns how many descriptors the process may have open, 0 if that is
+// Files returns how many descriptors the process may have open, 0 if that is
 // not known. The runtime has raised the soft limit to the hard one by now.
-func files() int {
+func Files() int {
 	var l unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
 		return 0

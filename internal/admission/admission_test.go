@@ -1,4 +1,4 @@
-package proxy
+package admission
 
 import (
 	"bytes"
@@ -8,15 +8,17 @@ import (
 	"testing"
 )
 
+// asked are the default limits.
+var asked = Wanted{Tunnels: 20000, PreAuth: 4096}
+
 // Whatever the limits and the descriptors are, all that clients can bring the
 // server to hold leaves a reserve, and nothing of it is zero.
 func TestWhatClientsCanHoldFitsTheDescriptorsWithAReserve(t *testing.T) {
-	asked := Limits{}.withDefaults()
 	for _, files := range []int{1, 16, 64, 128, 256, 257, 512, 1024, 4096, 20000, 65535, 1 << 20, 1 << 30} {
-		r := newRoom(asked, files, 0)
+		r := Fit(asked, files, 0)
 		for name, n := range map[string]int{
-			"seats": r.seats, "unidentified": r.unidentified, "tunnels": r.tunnels,
-			"kept": r.kept, "pooled": r.pooled, "pipes": r.pipes, "beside": r.beside,
+			"seats": r.Connections, "unidentified": r.PreAuth, "tunnels": r.Tunnels,
+			"kept": r.KeepAlive, "pooled": r.Pooled, "pipes": r.Pipes, "beside": r.ExtraDials,
 		} {
 			if n < 1 {
 				t.Errorf("%d descriptors: %s is %d", files, name, n)
@@ -25,29 +27,27 @@ func TestWhatClientsCanHoldFitsTheDescriptorsWithAReserve(t *testing.T) {
 		if files < 128 {
 			continue // too few to serve anyone and keep a reserve
 		}
-		most := r.seats + r.tunnels + r.pooled + 2*r.pipes + r.beside
+		most := r.Connections + r.Tunnels + r.Pooled + 2*r.Pipes + r.ExtraDials
 		if spare := files - most; spare < files/64 || spare < leastReserve {
 			t.Errorf("%d descriptors: clients can hold %d, which leaves %d", files, most, spare)
 		}
-		if r.seats < r.unidentified+r.tunnels+r.kept {
-			t.Errorf("%d descriptors: %d seats for %d unidentified, %d tunnels and %d kept", files, r.seats, r.unidentified, r.tunnels, r.kept)
+		if r.Connections < r.PreAuth+r.Tunnels+r.KeepAlive {
+			t.Errorf("%d descriptors: %d seats for %d unidentified, %d tunnels and %d kept", files, r.Connections, r.PreAuth, r.Tunnels, r.KeepAlive)
 		}
 	}
 }
 
 // The descriptors of a Fargate task take the default limits whole.
 func TestDefaultLimitsFitTheDescriptorsOfATask(t *testing.T) {
-	asked := Limits{}.withDefaults()
 	var log bytes.Buffer
-	r := newRoom(asked, 65535, 1<<30)
-	r.tell(asked, slog.New(slog.NewJSONHandler(&log, nil)))
-	if r.tunnels != asked.Tunnels || r.unidentified != asked.Unidentified || log.Len() > 0 {
+	r := Fit(asked, 65535, 1<<30)
+	r.WarnIfCut(asked, slog.New(slog.NewJSONHandler(&log, nil)))
+	if r.Tunnels != asked.Tunnels || r.PreAuth != asked.PreAuth || log.Len() > 0 {
 		t.Errorf("%+v, %s", r, &log)
 	}
 }
 
 func TestLimitsThatAreCutAreTold(t *testing.T) {
-	asked := Limits{}.withDefaults()
 	for _, row := range []struct {
 		files  int
 		memory uint64
@@ -58,7 +58,7 @@ func TestLimitsThatAreCutAreTold(t *testing.T) {
 		{1024, 0, `"tunnels_cut_to":`},
 	} {
 		var log bytes.Buffer
-		newRoom(asked, row.files, row.memory).tell(asked, slog.New(slog.NewJSONHandler(&log, nil)))
+		Fit(asked, row.files, row.memory).WarnIfCut(asked, slog.New(slog.NewJSONHandler(&log, nil)))
 		if !strings.Contains(log.String(), row.want) {
 			t.Errorf("%d descriptors, %d bytes: logged %q, want %s", row.files, row.memory, &log, row.want)
 		}
@@ -69,19 +69,19 @@ func TestLimitsThatAreCutAreTold(t *testing.T) {
 // at the edge does not refuse every other request.
 func TestMemoryIsShortFromOneMarkDownToAnother(t *testing.T) {
 	var used, limit uint64 = 0, 1000
-	m := memory{measure: func() (uint64, uint64) { return used, limit }}
+	m := Memory{Measure: func() (uint64, uint64) { return used, limit }}
 	for _, row := range []struct {
 		used uint64
 		want bool
 	}{{0, false}, {699, false}, {700, true}, {690, true}, {650, true}, {649, false}, {699, false}, {1200, true}, {0, false}} {
 		used = row.used
-		m.look()
-		if got := m.short(); got != row.want {
+		m.Look()
+		if got := m.Short(); got != row.want {
 			t.Errorf("at %d of %d: short %v, want %v", row.used, limit, got, row.want)
 		}
 	}
 	used, limit = 1<<40, 0
-	if m.look(); m.short() {
+	if m.Look(); m.Short() {
 		t.Error("short of memory that has no limit")
 	}
 }
@@ -89,60 +89,72 @@ func TestMemoryIsShortFromOneMarkDownToAnother(t *testing.T) {
 // In between the clock's looks so many requests may come as to fill what is left.
 func TestMemoryIsLookedAtByTheNumberOfRequestsToo(t *testing.T) {
 	looks := 0
-	m := memory{measure: func() (uint64, uint64) { looks++; return 0, 1000 }}
+	m := Memory{Measure: func() (uint64, uint64) { looks++; return 0, 1000 }}
 	for range 10 * lookEvery {
-		m.short()
+		m.Short()
 	}
 	if looks != 10 {
 		t.Errorf("looked %d times with %d requests", looks, 10*lookEvery)
 	}
-	if (&memory{}).short() {
+	if (&Memory{}).Short() {
 		t.Error("short where nobody looks")
 	}
 }
 
+// nobody is a connection that evicts itself by doing nothing.
+type nobody struct{ entry PreAuthEntry }
+
+func (*nobody) Evict() {}
+
 // Two goroutines settle between them whether a connection that has lost its place
-// spoke first or was put out first, and neither does the other's part.
-func TestConnectionThatLosesItsPlaceSpeaksOrIsPutOut(t *testing.T) {
-	var w crowd
-	w.init(1)
-	lost := func() *conn {
-		var out *conn
+// spoke first or was evicted first, and neither does the other's part.
+func TestConnectionThatLosesItsPlaceSpeaksOrIsEvicted(t *testing.T) {
+	var l PreAuthLimiter
+	l.Init(1)
+	from := netip.MustParseAddr("127.0.0.1")
+	lost := func() *PreAuthEntry {
+		var out Evictable
 		for out == nil {
-			out = w.enter(&conn{client: netip.MustParseAddrPort("127.0.0.1:1")})
+			c := &nobody{}
+			out = l.Add(&c.entry, c, from)
 		}
-		return out
+		return &out.(*nobody).entry
 	}
 	speaks := lost()
-	if !w.leave(speaks) || w.putOut(speaks) {
-		t.Error("what has spoken is put out")
+	if !l.Remove(speaks) || l.Evict(speaks, from) {
+		t.Error("what has spoken is evicted")
 	}
 	silent := lost()
-	if !w.putOut(silent) || w.leave(silent) || w.putOut(silent) {
-		t.Error("what has been put out speaks, or is put out twice")
+	if !l.Evict(silent, from) || l.Remove(silent) || l.Evict(silent, from) {
+		t.Error("what has been evicted speaks, or is evicted twice")
 	}
-	if n, from := w.tally(); n != 1 || from != netip.MustParseAddr("127.0.0.1") {
-		t.Errorf("%d were put out, of %v", n, from)
+	if n, worst := l.Evictions(); n != 1 || worst != from {
+		t.Errorf("%d were evicted, of %v", n, worst)
 	}
 }
 
-// What a connection pays for its seat, its place and its source's list, and a
-// dial for its bounds: beside some thirty system calls. The clock's part and
-// contention are left out.
+// What a connection pays for its place, its source's list and a dial for its bounds:
+// beside some thirty system calls. The clock's part and contention are left out.
 func BenchmarkAdmission(b *testing.B) {
-	s := New(Options{Files: -1})
-	a := s.metrics.newAccount("billing")
-	key := dialKey{account: a}
+	conns := NewConnections(16, 16)
+	var l PreAuthLimiter
+	l.Init(16)
+	var m Memory
+	var d DialLimiter
+	d.Init(1024)
+	key := DialKey{Usage: &Usage{}}
+	c := &nobody{}
+	done := make(chan struct{})
+	from := netip.MustParseAddr("127.0.0.1")
 	b.ReportAllocs()
-	c := &conn{server: s}
 	for b.Loop() {
-		s.sit()
-		c.unidentified = true
-		c.joinCrowd()
-		c.identified()
-		_ = s.memory.short()
-		_ = s.dialing.begin(key)
-		s.dialing.end(key)
-		<-s.seats
+		conns.Acquire(done)
+		l.Add(&c.entry, c, from)
+		l.Remove(&c.entry)
+		conns.ReleasePreAuth()
+		_ = m.Short()
+		_ = d.Begin(key)
+		d.End(key)
+		conns.Release()
 	}
 }
