@@ -43,6 +43,9 @@ var mayImport = map[string][]string{
 	"internal/tunnel":    {"internal/reactor"},
 	"internal/source":    {},
 	"internal/audit":     {"internal/policy", "internal/identity"},
+	"internal/emf":       {},
+	"internal/memory":    {},
+	"internal/daemon":    everything,
 	"internal/evidence":  {},
 	"internal/report":    {"internal/evidence"},
 	"internal/torture":   {},
@@ -57,8 +60,8 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "proxy", "internal/audit", "internal/evidence", "internal/hello", "internal/identity", "internal/ocsf",
-	"internal/policy", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
+	"config", "dnsfilter", "proxy", "internal/audit", "internal/daemon", "internal/emf", "internal/evidence", "internal/hello", "internal/identity",
+	"internal/memory", "internal/ocsf", "internal/policy", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
 }
 
 // importedByMany are the third-party modules that more than two packages may

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -149,7 +150,7 @@ func entryOf(cfg *config.Config, name string) identity.Entry {
 	return identity.Entry{}
 }
 
-// contains tells whether one of the prefixes has the address.
+// contains reports whether one of the prefixes has the address.
 func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	for _, p := range prefixes {
 		if p.Contains(a) {
@@ -167,7 +168,7 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 			fmt.Fprintln(out, "addresses: not looked up")
 			return policy.ReasonNone
 		}
-		found, reason := lookupOnce(ctx, cfg, name)
+		found, reason := daemon.LookupOnce(ctx, cfg, name)
 		if reason != policy.ReasonNone {
 			fmt.Fprintf(out, "addresses: looking %s up failed\n", name)
 			return reason
@@ -180,10 +181,10 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 			}
 		}
 	}
-	self := newListening(cfg)
+	self := daemon.NewOwnAddrs(cfg)
 	for _, a := range addrs {
 		switch {
-		case self.has(netip.AddrPortFrom(a, t.Port)):
+		case self.Has(netip.AddrPortFrom(a, t.Port)):
 			fmt.Fprintf(out, "addresses: %s is the proxy itself\n", a)
 		case policy.NeverOpen(a):
 			fmt.Fprintf(out, "addresses: %s can be opened by no rule\n", a)

@@ -2,10 +2,11 @@
 // functions that a policy file knows by name, answers their DNS questions where
 // the file says so, and refuses everything else.
 //
-// What it does: it wires the packages of the project to the command line, the
-// environment, signals and files; it is the only place that knows everything.
+// What it does: it reads the command line and its flags' variables in the
+// environment, and hands them to the packages that do the work: internal/daemon
+// serves, the other commands read files and print.
 //
-// What it does not do: it decides, tunnels and records nothing by itself.
+// What it does not do: it decides, serves and records nothing by itself.
 //
 //	proxy run --config egress.yaml
 //	proxy check egress.yaml

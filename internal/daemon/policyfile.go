@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type snapshot struct {
 	cfg        *config.Config // without sets and functions
 	policy     *policy.Policy
 	identities *identity.Table
-	tls        *tls.Config // nil: no second door
+	tls        *tls.Config // nil: no TLS listener
 }
 
 // policyFile is the file and what of it is in force.
@@ -65,7 +65,7 @@ func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
 	return config.LoadWatched(f.path, f.watcher.Reading)
 }
 
-// serverTLS makes the TLS configuration of the second door. It offers http/1.1
+// serverTLS makes the TLS configuration of the TLS listener. It offers http/1.1
 // alone: clients that are given h2 write an HTTP/1.1 CONNECT all the same. A
 // new one for each load also has new ticket keys, so that no session outlives
 // the CA that vouched for it.
@@ -85,8 +85,8 @@ func serverTLS(t *config.TLS) *tls.Config {
 	return c
 }
 
-// inForce returns the policy and the identities of one load.
-func (f *policyFile) inForce() (*policy.Policy, *identity.Table) {
+// Current returns the policy and the identities of one load.
+func (f *policyFile) Current() (*policy.Policy, *identity.Table) {
 	s := f.current.Load()
 	if s == nil {
 		return nil, nil
@@ -94,15 +94,15 @@ func (f *policyFile) inForce() (*policy.Policy, *identity.Table) {
 	return s.policy, s.identities
 }
 
-// put puts a snapshot in force.
-func (f *policyFile) put(s *snapshot) {
+// activate puts a snapshot in force.
+func (f *policyFile) activate(s *snapshot) {
 	f.current.Store(s)
-	f.metrics.inForce(s.policy, time.Now())
-	f.banner(s.policy)
+	f.metrics.loadedNow(s.policy, time.Now())
+	f.warnReportMode(s.policy)
 }
 
-// banner says which functions are in report mode, so that nobody forgets.
-func (f *policyFile) banner(p *policy.Policy) {
+// warnReportMode says which functions are in report mode, so that nobody forgets.
+func (f *policyFile) warnReportMode(p *policy.Policy) {
 	now := time.Now()
 	for _, name := range p.Functions() {
 		if fn := p.Function(name); fn.Reports(now) {
@@ -121,7 +121,7 @@ func (f *policyFile) reload(ctx context.Context) bool {
 	old := f.current.Load()
 	var s *snapshot
 	var err error
-	aside(func() { s, err = f.read(ctx) })
+	runLowPriority(func() { s, err = f.read(ctx) })
 	if ctx.Err() != nil {
 		return false // the program stops, which is no fault of the file
 	}
@@ -133,7 +133,7 @@ func (f *policyFile) reload(ctx context.Context) bool {
 		}
 		return false
 	}
-	f.put(s)
+	f.activate(s)
 	f.record(&audit.Event{
 		Kind: audit.Reloaded, Policy: s.policy.Hash(), Functions: len(s.policy.Functions()), Rules: s.policy.Rules(),
 		Detail: "was " + old.policy.Hash(),

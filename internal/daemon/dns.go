@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func (p *program) newFilter() (*dnsfilter.Server, error) {
 	}
 	d := p.cfg.DNS
 	f, err := dnsfilter.New(dnsfilter.Options{
-		Policy:            p.file.inForce,
+		Policy:            p.file.Current,
 		Exchange:          exchangeWith(p.resolver.Exchange),
 		Audit:             p.audit,
 		Count:             p.server.Count,
