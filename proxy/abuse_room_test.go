@@ -46,19 +46,27 @@ func TestDefaultLimitsFitTheDescriptorsOfATask(t *testing.T) {
 	}
 }
 
+// A machine that has not the descriptors for the defaults is not at fault: nobody
+// asked for that many.
 func TestLimitsThatAreCutAreTold(t *testing.T) {
 	asked := Limits{}.withDefaults()
 	for _, row := range []struct {
+		asked  Limits
 		files  int
 		memory uint64
 		want   string
 	}{
-		{256, 0, `"tunnels":20000,"tunnels_cut_to":73,"unidentified":4096,"unidentified_cut_to":24`},
-		{0, 256 << 20, `"tunnels":20000,"tunnels_cut_to":20000,"unidentified":4096,"unidentified_cut_to":1024`},
-		{1024, 0, `"tunnels_cut_to":`},
+		{Limits{}, 256, 0, `"level":"INFO"`},
+		{Limits{}, 0, 256 << 20, `"level":"INFO"`},
+		{Limits{Tunnels: 10}, 4096, 0, `"level":"INFO"`},
+		{Limits{Tunnels: 10000}, 1024, 0, `"level":"WARN"`},
+		{Limits{Unidentified: 4096}, 1024, 0, `"level":"WARN"`},
+		{asked, 256, 0, `"tunnels":20000,"tunnels_cut_to":73,"unidentified":4096,"unidentified_cut_to":24`},
+		{asked, 0, 256 << 20, `"tunnels":20000,"tunnels_cut_to":20000,"unidentified":4096,"unidentified_cut_to":1024`},
+		{asked, 1024, 0, `"tunnels_cut_to":`},
 	} {
 		var log bytes.Buffer
-		newRoom(asked, row.files, row.memory).tell(asked, slog.New(slog.NewJSONHandler(&log, nil)))
+		newRoom(row.asked.withDefaults(), row.files, row.memory).tell(row.asked, slog.New(slog.NewJSONHandler(&log, nil)))
 		if !strings.Contains(log.String(), row.want) {
 			t.Errorf("%d descriptors, %d bytes: logged %q, want %s", row.files, row.memory, &log, row.want)
 		}

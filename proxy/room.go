@@ -1,6 +1,9 @@
 package proxy
 
-import "log/slog"
+import (
+	"context"
+	"log/slog"
+)
 
 // What the server may hold of each kind where the process may open as many
 // files as it wants.
@@ -62,12 +65,18 @@ func newRoom(l Limits, files int, memory uint64) room {
 	return r
 }
 
-// tell warns where a limit of the file cannot be had.
-func (r room) tell(l Limits, log *slog.Logger) {
+// tell warns where a limit that was asked for cannot be had, and says so where a
+// default has become less: nobody asked for that many.
+func (r room) tell(asked Limits, log *slog.Logger) {
+	l := asked.withDefaults()
 	if r.tunnels == l.Tunnels && r.unidentified == l.Unidentified {
 		return
 	}
-	log.Warn("the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits",
+	level, text := slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
+	if r.tunnels < asked.Tunnels || r.unidentified < asked.Unidentified {
+		level, text = slog.LevelWarn, "the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits"
+	}
+	log.Log(context.Background(), level, text,
 		"tunnels", l.Tunnels, "tunnels_cut_to", r.tunnels,
 		"unidentified", l.Unidentified, "unidentified_cut_to", r.unidentified)
 }

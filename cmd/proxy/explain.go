@@ -99,7 +99,7 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 		return refused(out, reason)
 	}
 	if d.Verdict == policy.Report {
-		fmt.Fprintf(out, "let through: report mode until %s; it would be refused: %s\n", function.ReportUntil().Format(time.DateOnly), d.Reason)
+		fmt.Fprintf(out, "let through: report mode until %s; by the list alone: %s\n", function.LastReportDay().Format(time.DateOnly), d.Reason)
 		return nil
 	}
 	fmt.Fprintf(out, "allowed: %s, tls: %s\n", d.Rule, d.Rule.TLS())

@@ -119,7 +119,7 @@ func newProgram(ctx context.Context, o Options, log *slog.Logger) (*program, err
 	if err != nil {
 		return nil, err
 	}
-	p.cfg = first.cfg
+	p.cfg, p.file.running = first.cfg, first.cfg
 	if o.Profiles && !p.cfg.Listen.Admin.Addr().IsLoopback() {
 		return nil, fmt.Errorf("--pprof: listen.admin is %s; profiles are served on loopback alone", p.cfg.Listen.Admin)
 	}
@@ -171,8 +171,15 @@ func openAudit(c *config.Config, version string, reg prometheus.Registerer, log 
 	return l, nil
 }
 
-// proxyLimits maps the limits of the file to those of the server.
+// proxyLimits maps the limits of the file to those of the server. A count that
+// the file does not have stays the server's default, whose cutting is no warning.
 func proxyLimits(l config.Limits) proxy.Limits {
+	if !l.HasTunnels {
+		l.Tunnels = 0
+	}
+	if !l.HasUnidentified {
+		l.Unidentified = 0
+	}
 	return proxy.Limits{
 		Tunnels: l.Tunnels, TunnelsPerFunction: l.TunnelsPerFunction, Unidentified: l.Unidentified,
 		HeaderTimeout: l.HeaderTimeout, HeaderBytes: l.HeaderBytes,

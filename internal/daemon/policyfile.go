@@ -33,7 +33,8 @@ type policyFile struct {
 	watcher source.Watcher // of the files of this machine that the last load read
 	log     *slog.Logger
 	metrics *metrics
-	audit   *audit.Log // nil during the first load
+	audit   *audit.Log     // nil during the first load
+	running *config.Config // of the start, without sets and functions: what only a restart changes
 	current atomic.Pointer[snapshot]
 
 	mu sync.Mutex // one load at a time
@@ -107,7 +108,7 @@ func (f *policyFile) warnReportMode(p *policy.Policy) {
 	for _, name := range p.Functions() {
 		if fn := p.Function(name); fn.Reports(now) {
 			f.log.Warn("function is in report mode: what its list refuses is let through",
-				"function", name, "until", fn.ReportUntil().Format(time.DateOnly))
+				"function", name, "until", fn.LastReportDay().Format(time.DateOnly))
 		}
 	}
 }
@@ -127,7 +128,7 @@ func (f *policyFile) reload(ctx context.Context) bool {
 	}
 	if err != nil {
 		f.metrics.success.Set(0)
-		f.record(&audit.Event{Kind: audit.ReloadFailed, Policy: old.policy.Hash(), Detail: err.Error()})
+		f.record(&audit.Event{Kind: audit.ReloadFailed, Policy: old.policy.Hash(), Functions: len(old.policy.Functions()), Rules: old.policy.Rules(), Detail: err.Error()})
 		for line := range strings.Lines(err.Error()) {
 			f.log.Error("reloading failed, the old policy stays", "error", strings.TrimSpace(line))
 		}
@@ -139,7 +140,7 @@ func (f *policyFile) reload(ctx context.Context) bool {
 		Detail: "was " + old.policy.Hash(),
 	})
 	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules())
-	if keys := needRestart(old.cfg, s.cfg); len(keys) > 0 {
+	if keys := needRestart(f.running, s.cfg); len(keys) > 0 {
 		f.log.Warn("changes that take effect at the next start", "keys", keys)
 	}
 	return true
@@ -152,13 +153,14 @@ func (f *policyFile) record(e *audit.Event) {
 	}
 }
 
-// needRestart returns the keys that differ and that a reload does not change.
+// needRestart returns the keys in which a file differs from what runs and that a
+// reload does not change.
 func needRestart(a, b *config.Config) []string {
 	var keys []string
 	for key, same := range map[string]bool{
 		"listen": sameListen(a.Listen, b.Listen),
 		"dns":    reflect.DeepEqual(a.DNS, b.DNS),
-		"limits": a.Limits == b.Limits,
+		"limits": sameLimits(a.Limits, b.Limits),
 		"audit":  a.Audit == b.Audit,
 	} {
 		if !same {
@@ -167,6 +169,12 @@ func needRestart(a, b *config.Config) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// sameLimits compares the limits, whether the file has them or the defaults do.
+func sameLimits(a, b config.Limits) bool {
+	a.HasTunnels, a.HasUnidentified = b.HasTunnels, b.HasUnidentified
+	return a == b
 }
 
 // sameListen compares all but the certificates, which a reload does change.

@@ -66,7 +66,7 @@ func (p *Policy) decide(f *Function, t *Target, now time.Time, tr *trail) (d Dec
 		d.Verdict = Allow
 	case w.now < f.reportUntil:
 		d.Verdict = Report
-		tr.note("the function is in report mode: let through and recorded")
+		tr.note("the function is in report mode: its list is recorded, not enforced")
 	}
 	return d
 }
