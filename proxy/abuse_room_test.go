@@ -11,15 +11,21 @@ import (
 // Whatever the limits and the descriptors are, all that clients can bring the
 // server to hold leaves a reserve, and nothing of it is zero.
 func TestWhatClientsCanHoldFitsTheDescriptorsWithAReserve(t *testing.T) {
-	asked := Limits{}.withDefaults()
-	for _, files := range []int{1, 16, 64, 128, 256, 257, 512, 1024, 4096, 20000, 65535, 1 << 20, 1 << 30} {
+	for _, tunnels := range []int{0, 1, 10, 100, 400, 1000, 30000} {
+		fitsWithAReserve(t, Limits{Tunnels: tunnels}.withDefaults())
+	}
+}
+
+func fitsWithAReserve(t *testing.T, asked Limits) {
+	t.Helper()
+	for _, files := range []int{1, 16, 64, 128, 256, 257, 512, 1024, 1500, 4096, 20000, 65535, 1 << 20, 1 << 30} {
 		r := newRoom(asked, files, 0)
 		for name, n := range map[string]int{
 			"seats": r.seats, "unidentified": r.unidentified, "tunnels": r.tunnels,
 			"kept": r.kept, "pooled": r.pooled, "pipes": r.pipes, "beside": r.beside,
 		} {
 			if n < 1 {
-				t.Errorf("%d descriptors: %s is %d", files, name, n)
+				t.Errorf("%d descriptors for %d tunnels: %s is %d", files, asked.Tunnels, name, n)
 			}
 		}
 		if files < 128 {

@@ -56,8 +56,9 @@ func newRoom(l Limits, files int, memory uint64) room {
 	r.pooled = min(r.pooled, max(left/128, min(left/32, 32)))
 	r.pipes = min(r.pipes, max(left/256, min(left/64, 8)))
 	r.beside = min(r.beside, max(left/128, min(left/64, 16)))
-	r.unidentified = min(r.unidentified, max(left/32, min(left/8, 64), left-2*r.tunnels-left/16))
-	left -= r.pooled + 2*r.pipes + r.beside
+	others := r.pooled + 2*r.pipes + r.beside
+	r.unidentified = min(r.unidentified, max(left/32, min(left/8, 64), left-2*r.tunnels-max(left/16, others+r.kept)))
+	left -= others
 	r.tunnels = min(r.tunnels, (left-r.unidentified-r.kept)/2)
 	// Who is refused keeps its connection until it has read why, so there are
 	// more seats than what is let through can take.
