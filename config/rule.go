@@ -10,6 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
 // draft is a rule that is being read.
@@ -102,7 +103,7 @@ func (r *reader) setRef(v value, d *draft) {
 	if d.set = r.sets[name]; d.set == nil {
 		hint := "write it under sets"
 		if len(r.sets) > 0 {
-			hint = suggest(name, r.setNames())
+			hint = suggest.For(name, r.setNames())
 		}
 		r.fail(v, "there is no set %s; %s", quote(name), hint)
 		return
