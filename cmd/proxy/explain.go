@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool"
 )
 
 // explainFlags are the flags of explain.
@@ -26,25 +28,34 @@ type explainFlags struct {
 func newExplain() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain --config FILE --function NAME [--source IP] HOST:PORT",
+		Use:   "explain --config FILE --function NAME [--source IP] HOST:PORT|URL",
 		Short: "Decide one target as the running proxy would, and say why",
 		Long: `explain decides one target as the running proxy would, step by step: the source
 address, the deny list, the function's rules, and the addresses that the name
 resolves to from where explain runs. A name that is refused is not looked up.
+Of a URL the host and the port count; nothing else of it is read or printed.
 
 Exit code 0: allowed (or let through by report mode); 3: refused.`,
-		Args: cobra.ExactArgs(1),
+		Example: `  proxy explain --config egress.yaml --function billing-webhook api.stripe.com:443
+  proxy explain --config egress.yaml --function billing-webhook https://api.stripe.com/v1/charges
+  proxy explain --config egress.yaml --function nightly-report --source 10.0.40.7 --offline example.org:443`,
+		Args: oneArgument("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return explain(cmd.Context(), cmd.OutOrStdout(), f, args[0])
+			cfg, err := loadPolicy(cmd.Context(), f.config, cmd.InOrStdin())
+			if err != nil {
+				return failed(err)
+			}
+			return explain(cmd.Context(), cmd.OutOrStdout(), cfg, f, args[0])
 		},
 	}
-	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE`")
-	cmd.Flags().StringVar(&f.function, "function", "", "the function that asks")
+	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path; - is standard input")
+	cmd.Flags().StringVar(&f.function, "function", "", "`NAME` of the function that asks")
 	cmd.Flags().StringVar(&f.source, "source", "", "the `IP` that it calls from")
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "do not look the name up; decide by the policy alone")
 	for _, name := range []string{"config", "function"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
+	_ = cmd.RegisterFlagCompletionFunc("function", functionsOf("config"))
 	return cmd
 }
 
@@ -55,19 +66,15 @@ func refused(out io.Writer, r policy.Reason) error {
 }
 
 // explain writes the trail and the decision.
-func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) error {
-	cfg, err := config.Load(f.config)
-	if err != nil {
-		return failed(err)
-	}
+func explain(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, arg string) error {
 	p, _, err := cfg.Compile()
 	if err != nil {
 		return failed(err)
 	}
-	if p.Function(f.function) == nil {
-		return failed(fmt.Errorf("%s has no function %q", f.config, f.function))
+	if _, err := policytool.Find(f.config, cfg, f.function); err != nil {
+		return failed(err)
 	}
-	target, err := policy.ParseTarget(arg)
+	target, err := parseTarget(arg)
 	if err != nil {
 		fmt.Fprintln(out, err)
 		return refused(out, policy.ReasonBadTarget)
@@ -83,6 +90,22 @@ func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) err
 		}
 	}
 	return explainTarget(ctx, out, cfg, f, p, target)
+}
+
+// defaultPorts are those of the schemes whose URLs explain takes.
+var defaultPorts = map[string]uint16{"http": 80, "https": 443}
+
+// parseTarget parses a host and a port, or a URL, of which nothing else counts.
+func parseTarget(arg string) (policy.Target, error) {
+	scheme, rest, _ := strings.Cut(arg, "://")
+	port, known := defaultPorts[strings.ToLower(scheme)]
+	if !known || rest == "" {
+		return policy.ParseTarget(arg)
+	}
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return policy.ParseAuthority(rest, port)
 }
 
 // explainTarget walks the policy and the addresses for a caller that is known.
@@ -111,7 +134,7 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 func explainSource(out io.Writer, cfg *config.Config, f explainFlags) (policy.Reason, error) {
 	source, err := netip.ParseAddr(f.source)
 	if err != nil {
-		return policy.ReasonNone, fmt.Errorf("--source: %q is no IP address", f.source)
+		return policy.ReasonNone, fmt.Errorf("--source: %q is not an IP address; write one such as 10.0.12.7", f.source)
 	}
 	source = source.Unmap()
 	entry := entryOf(cfg, f.function)

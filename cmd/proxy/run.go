@@ -20,7 +20,10 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Serve; without --config an embedded quick-start policy on loopback",
-		Args:  cobra.NoArgs,
+		Example: `  proxy run
+  proxy run --config egress.yaml
+  proxy run --config s3://policies/egress.yaml --config-poll 30s --emf 60s`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkRun(&o, cmd.Flags()); err != nil {
 				return failed(err)

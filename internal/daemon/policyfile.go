@@ -58,7 +58,7 @@ func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
 func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
 	f.watcher.Begin()
 	if f.remote != nil {
-		return f.fetch(ctx)
+		return fetch(ctx, f.remote)
 	}
 	if f.path == "" {
 		return config.Parse("quickstart.yaml", config.Quickstart(), nil)

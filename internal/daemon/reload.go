@@ -17,18 +17,32 @@ func openRemote(ctx context.Context, name string, every time.Duration, reading f
 	}
 	r, err := source.NewRemote(ctx, name, source.RemoteOptions{Every: every, Reading: reading})
 	if err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
+		return nil, fmt.Errorf("opening the configuration: %w", err)
 	}
 	return r, nil
 }
 
-// fetch reads the configuration from its remote source, as strictly as a file.
-func (f *policyFile) fetch(ctx context.Context) (*config.Config, error) {
-	data, open, err := f.remote.Load(ctx)
+// fetch reads a configuration from its remote source, as strictly as a file.
+func fetch(ctx context.Context, from *source.Remote) (*config.Config, error) {
+	data, open, err := from.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("loading the configuration: %w", err)
 	}
-	return config.Parse(f.remote.Name(), data, open)
+	return config.Parse(from.Name(), data, open)
+}
+
+// LoadConfig reads a configuration once, wherever Options.Config may say that it
+// is, and as strictly as Run.
+func LoadConfig(ctx context.Context, name string) (*config.Config, error) {
+	remote, err := openRemote(ctx, name, 0, func(string) {})
+	switch {
+	case err != nil:
+		return nil, err
+	case remote != nil:
+		return fetch(ctx, remote)
+	default:
+		return config.Load(name)
+	}
 }
 
 // watch asks for a reload whenever what the policy was read from has changed.
