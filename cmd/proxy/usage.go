@@ -93,8 +93,8 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // withValue returns a flag and what its value is called.
 func withValue(f *pflag.Flag) string {
-	value, _ := pflag.UnquoteUsage(f)
-	return strings.TrimSpace(f.Name + " " + value)
+	name, _ := pflag.UnquoteUsage(f)
+	return strings.TrimSpace(f.Name + " " + name)
 }
 
 // valueError says what the value of a flag should have been.
@@ -136,12 +136,12 @@ func allFlags(cmd *cobra.Command, _ []string) error {
 func fromEnvironment(flags *pflag.FlagSet) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "EGRESS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
+		text, ok := os.LookupEnv(name)
 		if f.Changed || !ok || f.Name == "help" || f.Name == "version" || err != nil {
 			return
 		}
 		var invalid *pflag.InvalidValueError
-		if err = flags.Set(f.Name, value); errors.As(err, &invalid) {
+		if err = flags.Set(f.Name, text); errors.As(err, &invalid) {
 			err = fmt.Errorf("%s: %w", name, valueError(invalid))
 		}
 	})

@@ -110,23 +110,23 @@ type gauges struct {
 type totals struct {
 	decisions map[decision]float64
 	functions map[string]*gauges
-	lost      float64
+	auditLost float64
 	loaded    float64 // 1: the last load of the configuration succeeded
 }
 
 // add takes one series over, where it is one of those that are printed.
-func (t *totals) add(name string, labels map[string]string, value float64) {
+func (t *totals) add(name string, labels map[string]string, number float64) {
 	switch name {
 	case "egress_decisions_total": // one for each protocol
-		t.decisions[decision{labels["function"], labels["verdict"], labels["reason"]}] += value
+		t.decisions[decision{labels["function"], labels["verdict"], labels["reason"]}] += number
 	case "egress_tunnels":
-		t.of(labels["function"]).tunnels = value
+		t.of(labels["function"]).tunnels = number
 	case "egress_report_mode_days_left":
-		t.of(labels["function"]).daysLeft = &value
+		t.of(labels["function"]).daysLeft = &number
 	case "egress_audit_lost_total":
-		t.lost = value
+		t.auditLost = number
 	case "egress_config_last_reload_successful":
-		t.loaded = value
+		t.loaded = number
 	}
 }
 
@@ -183,20 +183,20 @@ func (p *Printer) printTask(now time.Time, t *totals) error {
 		}
 	}
 	line.metric("Tunnels", "Count", tunnels)
-	line.metric("AuditLost", "Count", t.lost-p.printed["lost"])
+	line.metric("AuditLost", "Count", t.auditLost-p.printed["lost"])
 	line.metric("LastReloadSuccessful", "None", t.loaded)
 	if len(days) > 0 {
 		line.metric("ReportModeDaysLeft", "None", slices.Min(days))
 	}
-	return p.printCounter(line, "lost", t.lost)
+	return p.printCounter(line, "lost", t.auditLost)
 }
 
 // printCounter prints a line and remembers what it said of a counter.
-func (p *Printer) printCounter(line *line, series string, value float64) error {
+func (p *Printer) printCounter(line *line, series string, number float64) error {
 	if err := line.print(p.Print); err != nil {
 		return err
 	}
-	p.printed[series] = value
+	p.printed[series] = number
 	return nil
 }
 
@@ -225,9 +225,9 @@ func newLine(now time.Time, dimensions ...string) *line {
 }
 
 // metric adds a metric.
-func (l *line) metric(name, unit string, value float64) {
+func (l *line) metric(name, unit string, number float64) {
 	l.metrics = append(l.metrics, metricDefinition{name, unit})
-	l.members[name] = value
+	l.members[name] = number
 }
 
 // print writes the line.

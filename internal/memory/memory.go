@@ -173,8 +173,8 @@ func (g *cgroup) current(enough uint64) (uint64, bool) {
 		return used, true
 	}
 	for line := range bytes.Lines(b) {
-		if value, ok := bytes.CutPrefix(line, g.cache); ok {
-			cached, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 64)
+		if text, ok := bytes.CutPrefix(line, g.cache); ok {
+			cached, _ := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
 			return less(used, cached), true
 		}
 	}

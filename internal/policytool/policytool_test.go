@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +128,50 @@ func TestAFileWithoutALastLineEndGetsItsLine(t *testing.T) {
 	}
 }
 
+func TestColumnsAreThoseOfCharacters(t *testing.T) {
+	const text = "version: 1\nfunctions:\n  billing: {owner: \"Zahlungen – ä\", allow: [], identify: {tokens: [<1>]}}\n"
+	path := write(t, fill(text))
+	if _, err := AddToken(path, "billing", token); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := read1(t, path), fill(strings.Replace(text, "<1>", "<1>, \"<f>\"", 1)); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if _, _, err := RetireToken(path, "billing"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := read1(t, path), fill(strings.Replace(text, "<1>", "\"<f>\"", 1)); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// An edit that gave the token to somebody else, or to nobody, is seen.
+func TestOnlyTheExpectedFunctionMayChange(t *testing.T) {
+	load := func(billing, nightly string) *config.Config {
+		c, err := parse("egress.yaml", []byte(fill("version: 1\nfunctions:\n  billing: {identify: {tokens: ["+billing+"]}, allow: []}\n"+
+			"  nightly: {identify: {tokens: ["+nightly+"]}, allow: []}\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before, expected := load("<1>", "<2>"), &load("<1>, <f>", "<2>").Functions[0]
+	for _, row := range []struct {
+		billing, nightly string
+		want             bool
+	}{
+		{"<1>, <f>", "<2>", true},
+		{"<1>", "<2>", false},
+		{"<1>, <f>", "<3>", false},
+		{"<1>", "<2>, <f>", false},
+		{"<f>", "<2>", false},
+	} {
+		if got := sameCallers(before, load(row.billing, row.nightly), 0, expected); got != row.want {
+			t.Errorf("%s and %s: %v", row.billing, row.nightly, got)
+		}
+	}
+}
+
 func TestWhatCannotBeEditedStaysAndSaysWhy(t *testing.T) {
 	add := func(path string) error { _, err := AddToken(path, "billing", token); return err }
 	retire := func(path string) error { _, _, err := RetireToken(path, "billing"); return err }
@@ -139,7 +184,9 @@ func TestWhatCannotBeEditedStaysAndSaysWhy(t *testing.T) {
 		"a file with errors": {fill("version: 1\nfunctions: {billing: {identify: {tokens: [<1>]}, alow: []}}\n"), add, `:2: functions.billing.alow: no such key; did you mean "allow"?`},
 		"the token of another": {strings.ReplaceAll(around("    identify: {tokens: [<1>]}\n"), hash("e"), hash("f")), add,
 			"the edited file would not load, and the old one stays"},
-		"an alias":              {"version: 1\nfunctions:\n  billing:\n    allow: &none []\n    identify: {tokens: *none, sources: [10.0.0.0/8]}\n", add, "it is written by an alias"},
+		"an alias": {"version: 1\nfunctions:\n  billing:\n    allow: &none []\n    identify: {tokens: *none, sources: [10.0.0.0/8]}\n", add, "it is written by an alias"},
+		"a list that another shares": {"version: 1\nfunctions:\n  billing: {identify: {tokens: &none [], sources: [10.0.0.0/8]}, allow: []}\n" +
+			"  nightly: {identify: {tokens: *none, sources: [10.1.0.0/16]}, allow: []}\n", add, "its bracket is not where it is expected"},
 		"an escaped text":       {around("    identify: {tokens: [\"<1>\", \"\\x73" + hash("2")[1:] + "\"]}\n"), add, "its last item is not a plain or a quoted text"},
 		"an escaped first text": {around("    identify: {tokens: [\"\\x73" + hash("2")[1:] + "\", <1>]}\n"), retire, "its first item is not a plain or a quoted text"},
 		"a dash on its own":     {around("    identify:\n      tokens:\n        -\n          <1>\n        -\n          <2>\n"), retire, "its first item has no line of its own"},
@@ -159,6 +206,50 @@ func TestWhatCannotBeEditedStaysAndSaysWhy(t *testing.T) {
 			t.Errorf("%s: beside the file there is %v, %v", name, left, err)
 		}
 	}
+}
+
+// Whatever loads is edited, or refused, without a panic; and what comes out either
+// does not load or has the tokens that it should.
+func FuzzEdit(f *testing.F) {
+	for _, identify := range []string{
+		"    identify: {tokens: [\"<1>\", '<2>']} # why\n",
+		"    identify:\n      tokens: [\n        <1>, # first\n        <2>\n      ]\n",
+		"    identify:\r\n      tokens:\r\n        - <1>\r\n        - <2>\r\n",
+		"    identify: # who\n      # places\n      sources: [10.0.0.0/8]\n",
+		"    identify: {tokens: &a [], sources: [10.0.0.0/8]}\n",
+	} {
+		f.Add([]byte(around(identify)))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before, err := config.Parse("egress.yaml", data, nil)
+		if err != nil {
+			return
+		}
+		i, err := Find("egress.yaml", before, "billing")
+		if err != nil {
+			return
+		}
+		d, err := open(data, "billing")
+		if err != nil {
+			return
+		}
+		expected := before.Functions[i]
+		tokens := expected.Identify.Tokens
+		check := func(edited []byte, err error) {
+			if err != nil {
+				return
+			}
+			if after, err := config.Parse("egress.yaml", edited, nil); err == nil && !sameCallers(before, after, i, &expected) {
+				t.Errorf("%q became %q", data, edited)
+			}
+		}
+		expected.Identify.Tokens = append(slices.Clone(tokens), token)
+		check(d.add(hash("f")))
+		if len(tokens) > 1 {
+			expected.Identify.Tokens = tokens[1:]
+			check(d.retire(fmt.Sprintf("sha256:%x", tokens[0])))
+		}
+	})
 }
 
 func TestFileIsReplacedWithItsModeBehindItsLink(t *testing.T) {

@@ -13,11 +13,11 @@ import (
 	"strings"
 )
 
-// For returns the hint for a word that is none of the words: the nearest of them
+// For returns the hint for a word that is none of those known: the nearest of them
 // whatever their case, or all of them where none is near.
-func For(word string, words []string) string {
+func For(word string, known []string) string {
 	best, least := "", 1+len(word)/3
-	for _, w := range words {
+	for _, w := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(w), least+1); d <= least {
 			best, least = w, d-1
 		}
@@ -25,10 +25,10 @@ func For(word string, words []string) string {
 	switch {
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
-	case len(words) > 20:
+	case len(known) > 20:
 		return "write one that is defined"
 	default:
-		return "write one of " + strings.Join(words, ", ")
+		return "write one of " + strings.Join(known, ", ")
 	}
 }
 
