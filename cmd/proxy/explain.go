@@ -22,6 +22,7 @@ import (
 type explainFlags struct {
 	config, function, source string
 	offline                  bool
+	clear                    bool // no flag: the target is a URL of plain HTTP
 }
 
 // newExplain returns the command that decides one target and says why.
@@ -33,7 +34,8 @@ func newExplain() *cobra.Command {
 		Long: `explain decides one target as the running proxy would, step by step: the source
 address, the deny list, the function's rules, and the addresses that the name
 resolves to from where explain runs. A name that is refused is not looked up.
-Of a URL the host and the port count; nothing else of it is read or printed.
+Of a URL the host and the port count, and that http:// is not TLS; nothing else of
+it is read or printed.
 
 Exit code 0: allowed (or let through by report mode); 3: refused.`,
 		Example: `  proxy explain --config egress.yaml --function billing-webhook api.stripe.com:443
@@ -74,6 +76,7 @@ func explain(ctx context.Context, out io.Writer, cfg *config.Config, f explainFl
 	if _, err := policytool.Find(f.config, cfg, f.function); err != nil {
 		return failed(err)
 	}
+	f.clear = strings.HasPrefix(strings.ToLower(arg), "http://")
 	target, err := parseTarget(arg)
 	if err != nil {
 		fmt.Fprintln(out, err)
@@ -114,6 +117,12 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 	d, steps := p.Explain(function, target, time.Now())
 	for _, s := range steps {
 		fmt.Fprintln(out, s.Text)
+	}
+	if f.clear && target.Port != 80 && d.Verdict == policy.Allow && d.Rule.TLS() == policy.TLSVerify {
+		fmt.Fprintln(out, "the rule wants TLS, and plain HTTP goes to port 80 alone")
+		if d.Verdict, d.Reason = policy.Deny, policy.ReasonNotTLS; function.Reports(time.Now()) {
+			d.Verdict = policy.Report
+		}
 	}
 	if d.Verdict == policy.Deny {
 		return refused(out, d.Reason)
