@@ -15,7 +15,6 @@ import (
 	"maps"
 	"math/big"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -27,7 +26,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // table returns the rows of the first Markdown table below a heading of a page,
@@ -58,70 +57,20 @@ func table(t *testing.T, page, heading string) (rows [][]string) {
 	return nil
 }
 
-// ofTheHello are the reasons that close an open tunnel. What neither they nor the
-// table of refusals have is a reason of DNS questions alone.
-var ofTheHello = []policy.Reason{
-	policy.ReasonSNIMismatch, policy.ReasonSNIMissing, policy.ReasonNotTLS, policy.ReasonHelloTimeout,
-}
-
-func TestDecisionPageListsEveryReasonWithItsStatusInOrder(t *testing.T) {
+func TestDecisionPageListsEveryReasonAsItsRowSaysInOrder(t *testing.T) {
 	t.Parallel()
-	statuses := refusalStatuses(t)
 	var want, got []string
-	for _, r := range policy.Reasons() {
-		status, answered := statuses[strings.ReplaceAll(r.String(), "_", "")]
-		switch {
-		case answered:
-		case slices.Contains(ofTheHello, r):
-			status = "closed"
-		default:
-			status = "dns"
-		}
-		want = append(want, r.String()+" "+status)
+	for _, r := range verdict.Reasons() {
+		row := r.Row()
+		cells := strings.Join([]string{row.Word, row.Status.String(), row.Meaning, row.Remedy}, " | ")
+		want = append(want, strings.ReplaceAll(cells, "`", ""))
 	}
 	for _, row := range table(t, "docs/decision.md", "## Reasons") {
-		got = append(got, row[0]+" "+row[1])
-		if len(row) != 4 || row[2] == "" || row[3] == "" {
-			t.Errorf("the row of %s has no meaning or no cure", row[0])
-		}
+		got = append(got, strings.Join(row, " | "))
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("docs/decision.md has\n%s\nthe code has\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-}
-
-// refusalStatuses reads the status of every reason that is answered out of the
-// table in proxy/refuse.go, by the reason's word without underscores.
-func refusalStatuses(t *testing.T) map[string]string {
-	t.Helper()
-	row := regexp.MustCompile(`policy\.Reason(\w+): +\{http\.(Status\w+),`)
-	codes := statusCodes(t)
-	found := map[string]string{}
-	for _, m := range row.FindAllStringSubmatch(read(t, "proxy/refuse.go"), -1) {
-		found[strings.ToLower(m[1])] = codes[m[2]]
-	}
-	if len(found) == 0 {
-		t.Fatal("proxy/refuse.go has no table of refusals")
-	}
-	return found
-}
-
-// statusCodes reads the numbers of the status constants from net/http.
-func statusCodes(t *testing.T) map[string]string {
-	t.Helper()
-	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "net/http").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "status.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	codes := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^\s+(Status\w+) += (\d{3})\b`).FindAllStringSubmatch(string(b), -1) {
-		codes[m[1]] = m[2]
-	}
-	return codes
 }
 
 func TestMetricsPageListsEveryMetricWithItsTypeAndLabels(t *testing.T) {
@@ -288,7 +237,7 @@ func policiesIn(t *testing.T) (all []block) {
 	return all
 }
 
-// isPolicy tells whether a text begins as a policy does, comments aside.
+// isPolicy reports whether a text begins as a policy does, comments aside.
 func isPolicy(text string) bool {
 	return regexp.MustCompile(`^(#.*\n|\s*\n)*version: *1 *\n`).MatchString(text)
 }

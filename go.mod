@@ -3,50 +3,51 @@ module github.com/lambda-egress-proxy/lambda-egress-proxy
 go 1.26.0
 
 require (
-	github.com/KimMachineGun/automemlimit v1.0.1
-	// toxiproxy, and the logger that it wants: internal/torture alone slows and cuts
-	// connections with it.
-	github.com/Shopify/toxiproxy/v2 v2.5.0
+	github.com/KimMachineGun/automemlimit v1.0.1 // the memory limit of the cgroup; cmd/proxy alone
+	github.com/Shopify/toxiproxy/v2 v2.5.0 // tests: internal/torture slows and cuts connections with it
 	// The AWS SDK reads the policy from S3 (--config s3://…), with the credentials of the
 	// task: signatures and their rotation are not for us to write. internal/source alone.
-	github.com/aws/aws-sdk-go-v2 v1.47.7
-	github.com/aws/aws-sdk-go-v2/config v1.33.15
-	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.8
-	github.com/aws/smithy-go v1.28.8
-	github.com/elazarl/goproxy v1.9.2
-	github.com/google/go-cmp v0.7.0
-	github.com/miekg/dns v1.1.73
-	github.com/pires/go-proxyproto v0.15.0
-	github.com/prometheus/client_golang v1.25.0
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/rs/zerolog v1.28.0
-	github.com/spf13/cobra v1.10.2
-	golang.org/x/crypto v0.57.0
-	golang.org/x/net v0.59.0
-	golang.org/x/sync v0.23.0
-	golang.org/x/sys v0.48.0
-	gopkg.in/yaml.v3 v3.0.1
+	github.com/aws/aws-sdk-go-v2 v1.48.0
+	github.com/aws/aws-sdk-go-v2/config v1.33.18
+	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.10
+	github.com/aws/smithy-go v1.28.9 // the SDK's logger, which is given ours; internal/source alone
+	github.com/elazarl/goproxy v1.9.4 // the dispatch of CONNECT and plain HTTP; proxy alone, with all its ways to dial taken out
+	github.com/gaissmai/bart v0.30.0 // the longest prefix that has an address: cidr rules and sources
+	github.com/google/go-cmp v0.7.0 // tests: differences that can be read
+	github.com/miekg/dns v1.1.73 // DNS messages, for the resolver and the filter
+	github.com/pires/go-proxyproto v0.15.0 // PROXY protocol v1 and v2; v0.16.0 wants Go 1.26.9
+	github.com/prometheus/client_golang v1.25.0 // metrics
+	github.com/rogpeppe/go-internal v1.16.0 // tests: transcripts of the command line
+	github.com/rs/zerolog v1.35.1 // tests: the logger that toxiproxy wants
+	github.com/spf13/cobra v1.10.2 // commands and their help
+	github.com/spf13/pflag v1.1.0 // flags, which cobra brings
+	github.com/weppos/publicsuffix-go v0.50.3 // the Public Suffix List with its date; x/net's cannot list its rules
+	golang.org/x/crypto v0.59.0 // cryptobyte, which reads the ClientHello
+	golang.org/x/net v0.62.0 // idna; in tests html
+	golang.org/x/sync v0.25.0 // errgroup, for what runs until one of it ends
+	golang.org/x/sys v0.50.0 // the kernel's interface: epoll, splice, recvmmsg
+	gopkg.in/yaml.v3 v3.0.1 // the policy file, with the line of every key
 )
 
 require (
-	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.26 // indirect
-	github.com/aws/aws-sdk-go-v2/credentials v1.20.15 // indirect
-	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.7 // indirect
-	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.10 // indirect
-	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.8.10 // indirect
-	github.com/aws/aws-sdk-go-v2/internal/v4a v1.5.10 // indirect
-	github.com/aws/aws-sdk-go-v2/service/internal/accept-encoding v1.13.24 // indirect
-	github.com/aws/aws-sdk-go-v2/service/internal/checksum v1.11.11 // indirect
-	github.com/aws/aws-sdk-go-v2/service/internal/presigned-url v1.14.10 // indirect
-	github.com/aws/aws-sdk-go-v2/service/internal/s3shared v1.20.10 // indirect
-	github.com/aws/aws-sdk-go-v2/service/signin v1.12.3 // indirect
-	github.com/aws/aws-sdk-go-v2/service/sso v1.39.3 // indirect
-	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.44.3 // indirect
-	github.com/aws/aws-sdk-go-v2/service/sts v1.51.8 // indirect
+	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.27 // indirect
+	github.com/aws/aws-sdk-go-v2/credentials v1.21.0 // indirect
+	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.9 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.12 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.8.12 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/v4a v1.5.12 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/accept-encoding v1.13.25 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/checksum v1.11.13 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/presigned-url v1.14.12 // indirect
+	github.com/aws/aws-sdk-go-v2/service/internal/s3shared v1.20.12 // indirect
+	github.com/aws/aws-sdk-go-v2/service/signin v1.13.1 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sso v1.39.5 // indirect
+	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.44.5 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sts v1.52.0 // indirect
 	github.com/gorilla/mux v1.8.0 // indirect
-	github.com/mattn/go-colorable v0.1.13 // indirect
-	github.com/mattn/go-isatty v0.0.16 // indirect
-	github.com/rs/xid v1.4.0 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/rs/xid v1.6.0 // indirect
 	gopkg.in/tomb.v1 v1.0.0-20141024135613-dd632973f1e7 // indirect
 )
 
@@ -59,9 +60,7 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
-	github.com/spf13/pflag v1.0.9
-	github.com/weppos/publicsuffix-go v0.50.3
-	golang.org/x/text v0.42.0 // indirect
-	golang.org/x/tools v0.49.0 // indirect
+	golang.org/x/text v0.44.0 // indirect
+	golang.org/x/tools v0.52.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )

@@ -50,7 +50,7 @@ const ownHealth = "cmd/proxy/healthcheck.go"
 // it, and no request of a client leads there.
 const controlPlane = "internal/source/client.go"
 
-// aside tells whether a file that is no way out for clients may use a name that
+// aside reports whether a file that is no way out for clients may use a name that
 // is otherwise forbidden.
 func aside(file, from, name string) bool {
 	switch from {
@@ -96,7 +96,7 @@ func TestAWSSDKIsUsedByTheControlPlaneAloneAndWithItsClient(t *testing.T) {
 	}
 }
 
-// givesOwnClient tells whether an argument is config.WithHTTPClient(newSDKClient()).
+// givesOwnClient reports whether an argument is config.WithHTTPClient(newSDKClient()).
 func givesOwnClient(arg ast.Expr, imports map[string]string) bool {
 	call, ok := arg.(*ast.CallExpr)
 	if !ok || len(call.Args) != 1 || !isSelector(call.Fun, imports, sdk+"aws-sdk-go-v2/config", "WithHTTPClient") {
@@ -177,6 +177,34 @@ func TestEveryTransportHasADialOfItsOwnAndNoProxy(t *testing.T) {
 	}
 }
 
+// goproxysPublicKey are the names of goproxy that are, or sign with, the authority
+// whose private key is in its source. OkConnect and RejectConnect hold it too.
+var goproxysPublicKey = regexp.MustCompile(`^(GoproxyCa|CA_CERT|CA_KEY|TLSConfigFromCA|\w*Mitm\w*|\w+Connect|CertStorage)$`)
+
+func TestGoproxysPublicKeyIsNotUsed(t *testing.T) {
+	t.Parallel()
+	used := 0
+	for _, s := range sources(t) {
+		imports := importNames(s.file)
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := sel.X.(*ast.Ident); ok && imports[pkg.Name] == "github.com/elazarl/goproxy" {
+				used++
+				if goproxysPublicKey.MatchString(sel.Sel.Name) {
+					t.Errorf("%s:%d: goproxy.%s signs with a key that everybody has", s.name, s.line(sel.Pos()), sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	if used == 0 {
+		t.Error("goproxy is used nowhere; take the note out of SECURITY.md, and this test")
+	}
+}
+
 // importNames returns the import paths of a file by the name they have in it.
 func importNames(f *ast.File) map[string]string {
 	names := map[string]string{}
@@ -191,7 +219,7 @@ func importNames(f *ast.File) map[string]string {
 	return names
 }
 
-// isSelector tells whether an expression is name of the package from.
+// isSelector reports whether an expression is name of the package from.
 func isSelector(e ast.Expr, imports map[string]string, from, name string) bool {
 	sel, ok := e.(*ast.SelectorExpr)
 	if !ok || sel.Sel.Name != name {

@@ -28,6 +28,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -67,7 +68,7 @@ type TLS struct {
 // Set is a list of patterns that rules share.
 type Set struct {
 	Name     string
-	Patterns []policy.Pattern // empty: covers nothing
+	Patterns []hostname.Pattern // empty: covers nothing
 }
 
 // Function is one function of the file.

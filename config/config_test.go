@@ -26,8 +26,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // problemLine is the form of every problem.
@@ -102,7 +104,7 @@ const minimal = "version: 1\nfunctions: {a: {identify: {sources: [10.0.0.0/8]}, 
 var comparers = cmp.Options{
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-	cmp.Comparer(func(a, b policy.Pattern) bool { return a == b }),
+	cmp.Comparer(func(a, b hostname.Pattern) bool { return a == b }),
 }
 
 func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
@@ -114,9 +116,9 @@ func prefixes(list ...string) (all []netip.Prefix) {
 	return all
 }
 
-func pat(tb testing.TB, s string) policy.Pattern {
+func pat(tb testing.TB, s string) hostname.Pattern {
 	tb.Helper()
-	p, err := policy.ParsePattern(s)
+	p, err := hostname.ParsePattern(s)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -144,8 +146,8 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 	}, cfg.Listen)
 	check("deny", []policy.DenySpec{{Pattern: pat(t, "*.pastebin.com"), Line: 16}, {Pattern: pat(t, "*.com.evil.example"), Line: 17}}, cfg.Deny)
 	check("sets", []Set{
-		{"aws-eu-west-1", []policy.Pattern{pat(t, "sqs.eu-west-1.amazonaws.com"), pat(t, "secretsmanager.eu-west-1.amazonaws.com")}},
-		{"partners", []policy.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
+		{"aws-eu-west-1", []hostname.Pattern{pat(t, "sqs.eu-west-1.amazonaws.com"), pat(t, "secretsmanager.eu-west-1.amazonaws.com")}},
+		{"partners", []hostname.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
 		{"nobody", nil},
 	}, cfg.Sets)
 	check("dns", DNS{
@@ -165,7 +167,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 
 func TestFunctionsBecomeTypedValues(t *testing.T) {
 	cfg, _ := full(t)
-	short := &policy.Terms{Ports: []uint16{443}}
+	short := &policy.Conditions{Ports: []uint16{443}}
 	want := []Function{
 		{
 			Name: "billing-webhook", Owner: "payments-team", Line: 27,
@@ -176,15 +178,15 @@ func TestFunctionsBecomeTypedValues(t *testing.T) {
 				Sources:      prefixes("10.0.12.0/24"),
 			},
 			Allow: []policy.RuleSpec{
-				{Line: 37, Pattern: pat(t, "api.stripe.com"), Terms: short},
-				{Line: 38, Set: 1, Terms: short},
-				{Line: 39, Pattern: pat(t, "*.example.org"), Terms: &policy.Terms{Ports: []uint16{443, 8443}, Expires: day(2027, 2, 1), Ticket: "SEC-1234"}},
-				{Line: 44, Pattern: pat(t, "legacy.corp.example"), Terms: &policy.Terms{Ports: []uint16{5432}, TLS: policy.TLSAny, Addresses: prefixes("10.1.0.0/16")}},
-				{Line: 48, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Terms: &policy.Terms{Ports: []uint16{443}, TLS: policy.TLSAny}},
-				{Line: 51, Set: 2, Terms: short},
-				{Line: 53, Pattern: pat(t, "*.s3.amazonaws.com"), Terms: short},
-				{Line: 55, Pattern: pat(t, "hooks.example.net"), Terms: short},
-				{Line: 56, Pattern: pat(t, "xn--bcher-kva.example"), Terms: short},
+				{Line: 37, Pattern: pat(t, "api.stripe.com"), Conditions: short},
+				{Line: 38, Set: 1, Conditions: short},
+				{Line: 39, Pattern: pat(t, "*.example.org"), Conditions: &policy.Conditions{Ports: []uint16{443, 8443}, Expires: day(2027, 2, 1), Ticket: "SEC-1234"}},
+				{Line: 44, Pattern: pat(t, "legacy.corp.example"), Conditions: &policy.Conditions{Ports: []uint16{5432}, TLS: policy.TLSAny, Addresses: prefixes("10.1.0.0/16")}},
+				{Line: 48, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Conditions: &policy.Conditions{Ports: []uint16{443}, TLS: policy.TLSAny}},
+				{Line: 51, Set: 2, Conditions: short},
+				{Line: 53, Pattern: pat(t, "*.s3.amazonaws.com"), Conditions: short},
+				{Line: 55, Pattern: pat(t, "hooks.example.net"), Conditions: short},
+				{Line: 56, Pattern: pat(t, "xn--bcher-kva.example"), Conditions: short},
 			},
 		},
 		{
@@ -196,8 +198,8 @@ func TestFunctionsBecomeTypedValues(t *testing.T) {
 		t.Errorf("functions (-want +got):\n%s", diff)
 	}
 	allow := cfg.Functions[0].Allow
-	if allow[0].Terms != allow[1].Terms || allow[0].Terms != allow[8].Terms {
-		t.Error("rules with equal terms do not share them")
+	if allow[0].Conditions != allow[1].Conditions || allow[0].Conditions != allow[8].Conditions {
+		t.Error("rules with equal conditions do not share them")
 	}
 }
 
@@ -398,22 +400,22 @@ func TestCompiledPolicyDecidesAsTheFileSays(t *testing.T) {
 	for _, tt := range []struct {
 		function, target string
 		at               time.Time
-		want             policy.Verdict
+		want             verdict.Verdict
 		rule             string
 	}{
-		{"billing-webhook", "api.stripe.com:443", now, policy.Allow, "functions.billing-webhook.allow[0]"},
-		{"billing-webhook", "api.stripe.com:80", now, policy.Deny, "functions.billing-webhook.allow[0]"},
-		{"billing-webhook", "sqs.eu-west-1.amazonaws.com:443", now, policy.Allow, "functions.billing-webhook.allow[1]"},
-		{"billing-webhook", "a.example.org:8443", now, policy.Allow, "functions.billing-webhook.allow[2]"},
-		{"billing-webhook", "a.example.org:8443", now.Add(time.Second), policy.Deny, "functions.billing-webhook.allow[2]"},
-		{"billing-webhook", "203.0.113.9:443", now, policy.Allow, "functions.billing-webhook.allow[4]"},
-		{"billing-webhook", "partner-one.example:443", now, policy.Allow, "functions.billing-webhook.allow[5]"},
-		{"billing-webhook", "x.pastebin.com:443", now, policy.Deny, "deny[0]"},
-		{"billing-webhook", "evil.example:443", now, policy.Deny, ""},
-		{"nightly-report", "evil.example:443", day(2027, 3, 31), policy.Report, ""},
-		{"nightly-report", "evil.example:443", day(2027, 4, 1), policy.Deny, ""},
+		{"billing-webhook", "api.stripe.com:443", now, verdict.Allow, "functions.billing-webhook.allow[0]"},
+		{"billing-webhook", "api.stripe.com:80", now, verdict.Deny, "functions.billing-webhook.allow[0]"},
+		{"billing-webhook", "sqs.eu-west-1.amazonaws.com:443", now, verdict.Allow, "functions.billing-webhook.allow[1]"},
+		{"billing-webhook", "a.example.org:8443", now, verdict.Allow, "functions.billing-webhook.allow[2]"},
+		{"billing-webhook", "a.example.org:8443", now.Add(time.Second), verdict.Deny, "functions.billing-webhook.allow[2]"},
+		{"billing-webhook", "203.0.113.9:443", now, verdict.Allow, "functions.billing-webhook.allow[4]"},
+		{"billing-webhook", "partner-one.example:443", now, verdict.Allow, "functions.billing-webhook.allow[5]"},
+		{"billing-webhook", "x.pastebin.com:443", now, verdict.Deny, "deny[0]"},
+		{"billing-webhook", "evil.example:443", now, verdict.Deny, ""},
+		{"nightly-report", "evil.example:443", day(2027, 3, 31), verdict.Report, ""},
+		{"nightly-report", "evil.example:443", day(2027, 4, 1), verdict.Deny, ""},
 	} {
-		target, err := policy.ParseTarget(tt.target)
+		target, err := hostname.ParseTarget(tt.target)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -444,11 +446,11 @@ func TestQuickstartWorksAsItsCommentsSay(t *testing.T) {
 	if !cfg.Listen.Proxy.Addr().IsLoopback() || !cfg.Listen.Admin.Addr().IsLoopback() || cfg.Audit != (Audit{}) {
 		t.Errorf("listen %+v, audit %+v", cfg.Listen, cfg.Audit)
 	}
-	for target, want := range map[string]policy.Verdict{
-		"example.com:443": policy.Allow, "www.example.org:80": policy.Allow,
-		"example.org:443": policy.Deny, "evil.example:443": policy.Deny, "x.pastebin.com:443": policy.Deny,
+	for target, want := range map[string]verdict.Verdict{
+		"example.com:443": verdict.Allow, "www.example.org:80": verdict.Allow,
+		"example.org:443": verdict.Deny, "evil.example:443": verdict.Deny, "x.pastebin.com:443": verdict.Deny,
 	} {
-		parsed, err := policy.ParseTarget(target)
+		parsed, err := hostname.ParseTarget(target)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,7 @@ func (r *reader) plainText(file int, key string, data []byte) bool {
 		if c >= utf8.RuneSelf {
 			c, size = utf8.DecodeRune(data[i:])
 		}
-		what := oddity(c, size, data[i+size:])
+		what := invalidRune(c, size, data[i+size:])
 		if what != "" {
 			r.failAt(file, 1+bytes.Count(data[:i], []byte("\n")), key, "it has %s; save it as plain UTF-8 text", what)
 			return false
@@ -71,8 +71,8 @@ func (r *reader) plainText(file int, key string, data []byte) bool {
 	return true
 }
 
-// oddity says what is wrong with a character that a file must not have, or "".
-func oddity(c rune, size int, rest []byte) string {
+// invalidRune says what is wrong with a character that a file must not have, or "".
+func invalidRune(c rune, size int, rest []byte) string {
 	switch {
 	case c == utf8.RuneError && size == 1:
 		return "bytes that are not UTF-8"
@@ -108,7 +108,7 @@ func decodeFirst(data []byte) (root *yaml.Node, err error) {
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
 		if second.Line == 0 {
-			second.Line = lines.count // it is no document either
+			second.Line = lines.count // it is not a document either
 		}
 		return nil, &secondDocumentError{line: second.Line}
 	}
@@ -237,7 +237,7 @@ func (e *expansion) of(n *yaml.Node) int {
 	return size
 }
 
-// isNull tells whether a node has no value.
+// isNull reports whether a node has no value.
 func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" && slices.Contains([]string{"", "~", "null", "Null", "NULL"}, n.Value)
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 )
 
-// claims are the places of what identifies one function, in the order of its
+// positions are the places of what identifies one function, in the order of its
 // identity.Entry.
-type claims struct {
+type positions struct {
 	tokens, certificates, sources []value
 }
 
 // functions reads every function and checks that no two claim one caller.
 func (r *reader) functions(v value) {
-	r.callers = map[string]claims{}
+	r.callers = map[string]positions{}
 	if r.members(v, r.function) && len(r.config.Functions) == 0 && len(v.node.Content) == 0 {
 		r.fail(v, "there are none; write at least one function")
 	}
@@ -63,7 +63,7 @@ func (r *reader) validName(v value, name, what string) bool {
 
 // identify reads what identifies a function.
 func (r *reader) identify(name string, v value) (e identity.Entry) {
-	var c claims
+	var c positions
 	before := len(r.problems)
 	r.object(v, []field{
 		{"tokens", func(v value) {

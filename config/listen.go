@@ -70,7 +70,7 @@ func (r *reader) collisions(all []bound, listen value) {
 	}
 }
 
-// overlap tells whether two addresses cannot be listened on at once. The
+// overlap reports whether two addresses cannot be listened on at once. The
 // unspecified address of either family takes the port on all of them.
 func overlap(a, b netip.AddrPort) bool {
 	if !a.IsValid() || !b.IsValid() || a.Port() != b.Port() || a.Port() == 0 {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -67,11 +68,11 @@ func readFile(path string, most int64) ([]byte, error) {
 // error is an *Error.
 func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*Config, error) {
 	r := &reader{
-		files:  []string{name},
-		open:   open,
-		read:   map[string][]byte{},
-		terms:  map[string]*policy.Terms{},
-		config: defaults(),
+		files:      []string{name},
+		open:       open,
+		read:       map[string][]byte{},
+		conditions: map[string]*policy.Conditions{},
+		config:     defaults(),
 	}
 	hash := sha256.New()
 	hash.Write(data)
@@ -97,11 +98,11 @@ type reader struct {
 	hash     io.Writer         // takes the bytes of the files of sets
 	problems []located
 
-	config   *Config
-	suffixes *policy.Suffixes         // nil until the first wildcard
-	terms    map[string]*policy.Terms // shared by equal rules
-	sets     map[string]*set
-	callers  map[string]claims // of each function, for conflicts between them
+	config     *Config
+	suffixes   *hostname.Suffixes            // nil until the first wildcard
+	conditions map[string]*policy.Conditions // shared by equal rules
+	sets       map[string]*set
+	callers    map[string]positions // of each function, for conflicts between them
 
 	asksCertificates bool // listen.tls.client_ca is there
 }

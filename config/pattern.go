@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -15,8 +16,8 @@ import (
 const maxListProblems = 20
 
 // pattern parses one pattern; text is what is wrong with it, or "".
-func pattern(s string) (p policy.Pattern, text string) {
-	p, err := policy.ParsePattern(s)
+func pattern(s string) (p hostname.Pattern, text string) {
+	p, err := hostname.ParsePattern(s)
 	if err == nil {
 		return p, ""
 	}
@@ -28,7 +29,7 @@ func pattern(s string) (p policy.Pattern, text string) {
 		return p, quote(s) + " is a URL or a path; write the hostname alone"
 	case hasPort && digits(port) && host != "":
 		return p, quote(s) + " has a port; write host: and ports: as keys of a rule"
-	case errors.Is(err, policy.ErrBadPattern):
+	case errors.Is(err, hostname.ErrBadPattern):
 		return p, quote(s) + " is " + quoteLine(err.Error())
 	default:
 		return p, quote(s) + " is not a pattern; write a hostname"
@@ -45,19 +46,19 @@ func quoteLine(s string) string {
 	}, s)
 }
 
-// breadth tells how wide a pattern is.
-func (r *reader) breadth(p policy.Pattern) policy.Breadth {
+// wildcardScope returns how wide a pattern is.
+func (r *reader) wildcardScope(p hostname.Pattern) hostname.WildcardScope {
 	if !p.Wildcard() {
-		return policy.BreadthOne
+		return hostname.ScopeOne
 	}
 	if r.suffixes == nil {
-		r.suffixes = policy.NewSuffixes()
+		r.suffixes = hostname.NewSuffixes()
 	}
-	return r.suffixes.Breadth(p)
+	return r.suffixes.WildcardScope(p)
 }
 
 // tooWide is what is wrong with a wildcard over a public suffix.
-func tooWide(p policy.Pattern) string {
+func tooWide(p hostname.Pattern) string {
 	return quote(p.String()) + " covers every name of a public registry; write the names that are needed"
 }
 
@@ -79,9 +80,9 @@ func (r *reader) deny(v value) {
 
 // set is what rules need to know of a set.
 type set struct {
-	index  int            // in Config.Sets
-	shared policy.Pattern // the first wildcard over a shared suffix; zero: none
-	where  Problem        // its place
+	index  int              // in Config.Sets
+	shared hostname.Pattern // the first wildcard over a shared suffix; zero: none
+	where  Problem          // its place
 }
 
 // readSets reads the lists that rules share.
@@ -106,18 +107,18 @@ func (r *reader) readSets(v value) {
 	})
 }
 
-// setPattern adds one pattern to a set and tells whether it could.
+// setPattern adds one pattern to a set and reports whether it could.
 func (r *reader) setPattern(s *set, text string, file, line int, at *place) bool {
 	p, wrong := pattern(text)
-	breadth := policy.BreadthOne
+	scope := hostname.ScopeOne
 	if wrong == "" {
-		breadth = r.breadth(p)
+		scope = r.wildcardScope(p)
 	}
 	switch {
 	case wrong != "":
-	case breadth == policy.BreadthRegistry:
+	case scope == hostname.ScopeRegistry:
 		wrong = tooWide(p)
-	case breadth == policy.BreadthShared && s.shared.IsZero():
+	case scope == hostname.ScopeShared && s.shared.IsZero():
 		s.shared, s.where = p, Problem{File: r.files[file], Line: line}
 	}
 	if wrong != "" {

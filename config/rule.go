@@ -9,55 +9,57 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
-// draft is a rule that is being read.
-type draft struct {
-	spec      policy.RuleSpec
-	terms     policy.Terms
-	set       *set
-	setName   string
-	addresses value // zero: there are none
-	shared    value // of shared_suffix; zero: it is not there
-	wide      bool  // shared_suffix: true
+// ruleBuilder is a rule that is being read.
+type ruleBuilder struct {
+	spec       policy.RuleSpec
+	conditions policy.Conditions
+	set        *set
+	setName    string
+	addresses  value // zero: there are none
+	shared     value // of shared_suffix; zero: it is not there
+	wide       bool  // shared_suffix: true
 }
 
 // rules reads the allow list of a function.
 func (r *reader) rules(v value) (all []policy.RuleSpec) {
 	r.list(v, func(item value) {
-		d := draft{terms: policy.Terms{Ports: []uint16{443}}}
+		d := ruleBuilder{conditions: policy.Conditions{Ports: []uint16{443}}}
 		before := len(r.problems)
 		if item.node.Kind == yaml.MappingNode {
 			r.longRule(item, &d)
 		} else {
 			r.host(item, &d)
 		}
-		r.checkBreadth(item, &d)
+		r.checkScope(item, &d)
 		if len(r.problems) > before {
 			return
 		}
 		d.spec.Line = item.line
-		d.spec.Terms = r.share(d.terms)
+		d.spec.Conditions = r.share(d.conditions)
 		all = append(all, d.spec)
 	})
 	return all
 }
 
 // longRule reads a rule that is a mapping.
-func (r *reader) longRule(v value, d *draft) {
+func (r *reader) longRule(v value, d *ruleBuilder) {
 	found := r.object(v, []field{
 		{"host", func(v value) { r.host(v, d) }},
 		{"set", func(v value) { r.setRef(v, d) }},
 		{"cidr", func(v value) { r.cidr(v, d) }},
-		{"ports", func(v value) { d.terms.Ports = r.ports(v) }},
+		{"ports", func(v value) { d.conditions.Ports = r.ports(v) }},
 		{"tls", func(v value) {
-			d.terms.TLS = policy.TLSMode(r.word(v, policy.TLSVerify.String(), policy.TLSAny.String()))
+			d.conditions.TLS = policy.TLSMode(r.word(v, policy.TLSVerify.String(), policy.TLSAny.String()))
 		}},
-		{"expires", func(v value) { d.terms.Expires = r.lastDay(v) }},
-		{"ticket", func(v value) { d.terms.Ticket = r.text(v) }},
-		{"addresses", func(v value) { d.addresses, d.terms.Addresses = v, r.openable(v) }},
+		{"expires", func(v value) { d.conditions.Expires = r.lastDay(v) }},
+		{"ticket", func(v value) { d.conditions.Ticket = r.text(v) }},
+		{"addresses", func(v value) { d.addresses, d.conditions.Addresses = v, r.openable(v) }},
 		{"shared_suffix", func(v value) { d.shared, d.wide = v, r.boolean(v) }},
 	})
 	var kinds []string
@@ -81,7 +83,7 @@ func (r *reader) longRule(v value, d *draft) {
 }
 
 // host reads the pattern of a rule.
-func (r *reader) host(v value, d *draft) {
+func (r *reader) host(v value, d *ruleBuilder) {
 	s, ok := r.scalar(v, "a pattern such as api.example.com")
 	if !ok {
 		return
@@ -95,7 +97,7 @@ func (r *reader) host(v value, d *draft) {
 }
 
 // setRef reads the name of a set.
-func (r *reader) setRef(v value, d *draft) {
+func (r *reader) setRef(v value, d *ruleBuilder) {
 	name, ok := r.scalar(v, "the name of a set")
 	if !ok {
 		return
@@ -112,7 +114,7 @@ func (r *reader) setRef(v value, d *draft) {
 }
 
 // cidr reads the range of a rule for literal addresses.
-func (r *reader) cidr(v value, d *draft) {
+func (r *reader) cidr(v value, d *ruleBuilder) {
 	if p, ok := r.prefix(v); ok && r.canOpen(v, p) {
 		d.spec.Prefix = p
 	}
@@ -130,7 +132,7 @@ func (r *reader) openable(v value) (all []netip.Prefix) {
 
 // canOpen notes a range that no rule can open.
 func (r *reader) canOpen(v value, p netip.Prefix) bool {
-	never := policy.NeverOpenPrefix(p)
+	never := ipclass.AlwaysBlockedPrefix(p)
 	if never {
 		r.fail(v, "%s can be opened by no rule: credentials of the machine lie in such ranges; remove it", p)
 	}
@@ -154,8 +156,8 @@ func (r *reader) ports(v value) (all []uint16) {
 	return all
 }
 
-// checkBreadth notes wildcards that cover what others own.
-func (r *reader) checkBreadth(v value, d *draft) {
+// checkScope notes wildcards that cover what others own.
+func (r *reader) checkScope(v value, d *ruleBuilder) {
 	const cure = "write the names that are needed, or shared_suffix: true on this rule"
 	if d.set != nil && !d.set.shared.IsZero() && !d.wide {
 		w := d.set.where
@@ -164,32 +166,32 @@ func (r *reader) checkBreadth(v value, d *draft) {
 	if d.spec.Pattern.IsZero() {
 		return
 	}
-	switch r.breadth(d.spec.Pattern) {
-	case policy.BreadthRegistry:
+	switch r.wildcardScope(d.spec.Pattern) {
+	case hostname.ScopeRegistry:
 		r.fail(v, "%s", tooWide(d.spec.Pattern))
-	case policy.BreadthShared:
+	case hostname.ScopeShared:
 		if !d.wide {
 			r.fail(v, "%s covers names that anyone can rent; %s", quote(d.spec.Pattern.String()), cure)
 		}
 	}
 }
 
-// share returns the terms, one value for all rules with equal ones: a file of
+// share returns the conditions, one value for all rules with equal ones: a file of
 // a hundred thousand short rules has one.
-func (r *reader) share(t policy.Terms) *policy.Terms {
+func (r *reader) share(t policy.Conditions) *policy.Conditions {
 	key := ""
 	if !isDefault(t) {
 		key = fmt.Sprintf("%v %d %s %q %v", t.Ports, t.TLS, t.Expires.Format(time.DateOnly), t.Ticket, t.Addresses)
 	}
-	shared := r.terms[key]
+	shared := r.conditions[key]
 	if shared == nil {
 		shared = &t
-		r.terms[key] = shared
+		r.conditions[key] = shared
 	}
 	return shared
 }
 
-// isDefault tells whether t are the terms of the short form.
-func isDefault(t policy.Terms) bool {
+// isDefault reports whether t are the conditions of the short form.
+func isDefault(t policy.Conditions) bool {
 	return len(t.Ports) == 1 && t.Ports[0] == 443 && t.TLS == policy.TLSVerify && t.Expires.IsZero() && t.Ticket == "" && len(t.Addresses) == 0
 }

@@ -156,7 +156,7 @@ func (r *reader) addrPort(v value) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// digits tells whether s could be a port.
+// digits reports whether s could be a port.
 func digits(s string) bool {
 	return s != "" && len(s) <= 5 && strings.Trim(s, "0123456789") == ""
 }

@@ -53,8 +53,8 @@ func (p *place) write(b *strings.Builder) {
 	b.WriteString(p.key)
 }
 
-// follow returns the node that an alias stands for.
-func follow(n *yaml.Node) *yaml.Node {
+// resolveAlias returns the node that an alias stands for.
+func resolveAlias(n *yaml.Node) *yaml.Node {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -68,7 +68,7 @@ type field struct {
 }
 
 // object reads the fields of v in the order in which they are given. A key
-// that is no field, or is there twice, is a problem. It returns the keys that
+// that is not a field, or is there twice, is a problem. It returns the keys that
 // are there.
 func (r *reader) object(v value, fields []field) map[string]value {
 	found := make(map[string]value, len(fields))
@@ -114,7 +114,7 @@ func (r *reader) members(v value, yield func(key string, member value)) bool {
 	lines := make(map[string]int, len(v.node.Content)/2)
 	for i := 0; i+1 < len(v.node.Content); i += 2 {
 		key, node := v.node.Content[i], v.node.Content[i+1]
-		member := value{follow(node), key.Line, &place{parent: v.at, key: key.Value}}
+		member := value{resolveAlias(node), key.Line, &place{parent: v.at, key: key.Value}}
 		first, again := lines[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode || key.Value == "":
@@ -131,13 +131,13 @@ func (r *reader) members(v value, yield func(key string, member value)) bool {
 	return true
 }
 
-// list calls yield for each item of the list v. It tells whether v is one.
+// list calls yield for each item of the list v. It reports whether v is one.
 func (r *reader) list(v value, yield func(item value)) bool {
 	if !r.isKind(v, yaml.SequenceNode, "a list") {
 		return false
 	}
 	for i, node := range v.node.Content {
-		yield(value{follow(node), node.Line, &place{parent: v.at, index: i}})
+		yield(value{resolveAlias(node), node.Line, &place{parent: v.at, index: i}})
 	}
 	return true
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// anywhere tells whether a rule or a route holds for every address.
+// anywhere reports whether a rule or a route holds for every address.
 func anywhere(v any) bool {
 	return v == "0.0.0.0/0" || v == "::/0"
 }

@@ -213,7 +213,7 @@ func (b *batch) send(fd uintptr) {
 	}
 }
 
-// transient tells whether an error of a socket is about one packet or a moment,
+// transient reports whether an error of a socket is about one packet or a moment,
 // such as an ICMP error that an earlier answer met.
 func transient(err error) bool {
 	for _, e := range []error{unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENOBUFS, unix.ENOMEM, unix.EPERM} {

@@ -61,5 +61,5 @@ func (b *batch) flush() {
 	}
 }
 
-// transient tells whether an error of the socket may be about one packet.
+// transient reports whether an error of the socket may be about one packet.
 func transient(error) bool { return false }

@@ -3,11 +3,12 @@ package dnsfilter
 import (
 	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/miekg/dns"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // finding is what the judge of an answer has found.
@@ -18,19 +19,19 @@ type finding struct {
 
 // judgeAnswer judges the records that came back, and leaves in r only those
 // that lie on the chain from the question's name and are of its type. It
-// returns the reason to refuse the whole answer, or policy.ReasonNone. Addresses
+// returns the reason to refuse the whole answer, or verdict.ReasonNone. Addresses
 // are recorded all; the first refusal decides.
-func (x *exchange) judgeAnswer(name string, r *Records) policy.Reason {
+func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
 	on := map[string]bool{name: true}
-	reason := policy.ReasonNone
+	reason := verdict.ReasonNone
 	var found finding
 	kept := r.Answer[:0]
 	for _, rr := range r.Answer {
-		if !on[lower(rr.Header().Name)] || !x.belongs(rr) {
+		if !on[hostname.Fold(rr.Header().Name)] || !x.belongs(rr) {
 			continue
 		}
 		if alias, ok := rr.(*dns.CNAME); ok {
-			on[lower(alias.Target)] = true
+			on[hostname.Fold(alias.Target)] = true
 			reason = or(reason, x.judgeAlias(alias.Target))
 		}
 		if service, ok := svcbOf(rr); ok {
@@ -50,23 +51,20 @@ func (x *exchange) judgeAnswer(name string, r *Records) policy.Reason {
 	}
 	x.event.Addresses = found.addrs
 	if !x.permits(found.addrs) {
-		reason = or(reason, policy.ReasonAddressNotAllowed)
+		reason = or(reason, verdict.ReasonAddressNotAllowed)
 	}
 	return reason
 }
 
 // or is r, unless that is none.
-func or(r, otherwise policy.Reason) policy.Reason {
-	if r != policy.ReasonNone {
+func or(r, otherwise verdict.Reason) verdict.Reason {
+	if r != verdict.ReasonNone {
 		return r
 	}
 	return otherwise
 }
 
-// lower is the form in which names are compared: lower case, without the last dot.
-func lower(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
-
-// belongs tells whether a record is of the type that was asked for, an alias,
+// belongs reports whether a record is of the type that was asked for, an alias,
 // or a signature over either.
 func (x *exchange) belongs(rr dns.RR) bool {
 	h := rr.Header()
@@ -80,17 +78,17 @@ func (x *exchange) belongs(rr dns.RR) bool {
 }
 
 // judgeAlias judges a name that the answer leads to: the deny list has it, or
-// it is no hostname, which no list could have.
-func (x *exchange) judgeAlias(target string) policy.Reason {
-	name, err := policy.ParseName(target)
+// it is not a hostname, which no list could have.
+func (x *exchange) judgeAlias(target string) verdict.Reason {
+	name, err := hostname.ParseName(target)
 	if err != nil {
-		return policy.ReasonBadTarget
+		return verdict.ReasonBadTarget
 	}
 	if rule, denied := x.snap.policy.Denies(name); denied {
 		x.event.Rule = rule
-		return policy.ReasonHostDenied
+		return verdict.ReasonHostDenied
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // svcbOf returns the SVCB in an SVCB or HTTPS record.
@@ -168,7 +166,7 @@ func withoutSignatures(records []dns.RR, qtype uint16) []dns.RR {
 func special(addrs []netip.Addr) []netip.Addr {
 	var some []netip.Addr
 	for _, a := range addrs {
-		if !policy.IsPublic(a) || policy.NeverOpen(a) {
+		if !ipclass.IsPublic(a) || ipclass.AlwaysBlocked(a) {
 			some = append(some, a)
 		}
 	}

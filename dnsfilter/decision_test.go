@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -224,7 +225,7 @@ func TestChangeOfThePolicyEmptiesTheCache(t *testing.T) {
 	r := newRig(t, z, nil)
 	r.ask(question("a.wild.example.org.", "A"), billing)
 	next := spec()
-	denied, _ := policy.ParsePattern("edge.cdn.example")
+	denied, _ := hostname.ParsePattern("edge.cdn.example")
 	next.Deny = append(next.Deny, policy.DenySpec{Pattern: denied})
 	r.setPolicy(next)
 	m := r.ask(question("a.wild.example.org.", "A"), billing)

@@ -47,9 +47,9 @@ func newDistinct(limit int) *distinct {
 	return &distinct{limit: limit, seed: maphash.MakeSeed(), windows: map[distinctKey]*window{}}
 }
 
-// pass tells whether the client may ask for name below wildcard, and remembers
+// allow reports whether the client may ask for name below wildcard, and remembers
 // that it did. A name that it has asked for within the window passes always.
-func (d *distinct) pass(client netip.Addr, wildcard, name string, now time.Time) bool {
+func (d *distinct) allow(client netip.Addr, wildcard, name string, now time.Time) bool {
 	key := distinctKey{client, maphash.String(d.seed, wildcard)}
 	hash := maphash.String(d.seed, name)
 	d.mu.Lock()

@@ -228,7 +228,7 @@ func (s *Server) Serve(socks *Sockets) error {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 		}
-		socks.hush()
+		socks.stopReads()
 	}
 	socks.flights.Wait()
 	return first
@@ -273,10 +273,10 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
 	for socks := range s.socks {
-		socks.hush()
+		socks.stopReads()
 	}
 	s.mu.Unlock()
-	s.conns.hurry()
+	s.conns.drain()
 	defer context.AfterFunc(ctx, func() {
 		s.stop()
 		s.conns.close()

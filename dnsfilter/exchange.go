@@ -8,7 +8,9 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // protocol is the value of that name in records and metrics.
@@ -33,39 +35,39 @@ type exchange struct {
 func (x *exchange) begin(s *Server, client netip.AddrPort, now time.Time) {
 	x.server, x.snap, x.client, x.now = s, s.snapshot(), client, now
 	x.query = query{text: x.query.text}
-	x.key, x.lookup, x.packed, x.form = x.key[:0], policy.Lookup{}, nil, wired
+	x.key, x.lookup, x.packed, x.form = x.key[:0], policy.Lookup{}, nil, fast
 	x.event = audit.Event{Kind: audit.Answered, Policy: x.snap.policy.Hash(), Client: client, Protocol: protocol}
 }
 
 // judge walks the steps before the cache, in the order of the decision: is it a
 // name, who asks, the deny list, the rules, how many names, the type. It
-// returns the reason to refuse, or policy.ReasonNone to go on.
-func (x *exchange) judge() policy.Reason {
+// returns the reason to refuse, or verdict.ReasonNone to go on.
+func (x *exchange) judge() verdict.Reason {
 	q := &x.query
 	text := string(q.text)
 	x.event.Host, x.event.QType = text, typeName(q.qtype)
 	known := x.identify()
-	name, err := policy.ParseName(text)
+	name, err := hostname.ParseName(text)
 	switch {
 	case err != nil:
-		return policy.ReasonBadTarget
+		return verdict.ReasonBadTarget
 	case known:
 		x.lookup = x.snap.policy.Lookup(x.snap.policy.Function(x.event.Function), name, x.now)
 	case x.server.opt.RefuseUnknown:
-		return policy.ReasonIdentityRequired
+		return verdict.ReasonIdentityRequired
 	default:
 		x.lookup = x.snap.union().Lookup(name, x.now)
 	}
 	x.event.Rule, x.event.Verdict, x.event.Reason = x.lookup.Rule, x.lookup.Verdict, x.lookup.Reason
 	switch {
-	case x.lookup.Verdict != policy.Allow && x.lookup.Verdict != policy.Report:
+	case x.lookup.Verdict != verdict.Allow && x.lookup.Verdict != verdict.Report:
 		return x.lookup.Reason
-	case x.lookup.Wildcard != "" && !x.server.names.pass(x.client.Addr(), x.lookup.Wildcard, text, x.now):
-		return policy.ReasonLimitNames
+	case x.lookup.Wildcard != "" && !x.server.names.allow(x.client.Addr(), x.lookup.Wildcard, text, x.now):
+		return verdict.ReasonLimitNames
 	case q.qclass != dns.ClassINET || q.qtype != dns.TypeANY && !x.server.types[q.qtype]:
-		return policy.ReasonTypeNotAllowed
+		return verdict.ReasonTypeNotAllowed
 	default:
-		return policy.ReasonNone
+		return verdict.ReasonNone
 	}
 }
 
@@ -80,7 +82,7 @@ func (x *exchange) identify() bool {
 	return true
 }
 
-// permits tells whether the lookup permits every address of an answer.
+// permits reports whether the lookup permits every address of an answer.
 func (x *exchange) permits(addrs []netip.Addr) bool {
 	for _, a := range addrs {
 		if !x.lookup.PermitsAddress(a) {
@@ -90,23 +92,23 @@ func (x *exchange) permits(addrs []netip.Addr) bool {
 	return true
 }
 
-// settle makes the decision the event's.
-func (x *exchange) settle(v policy.Verdict, r policy.Reason) {
+// setDecision makes the decision the event's.
+func (x *exchange) setDecision(v verdict.Verdict, r verdict.Reason) {
 	x.event.Verdict, x.event.Reason = v, r
-	if v != policy.Allow || x.server.opt.RecordAll {
+	if v != verdict.Allow || x.server.opt.RecordAll {
 		x.event.ID = x.server.opt.Audit.NextID()
 	}
 }
 
-// recorded tells whether the decision that is settled has to be recorded.
+// recorded reports whether the decision has to be recorded.
 func (x *exchange) recorded() bool { return x.event.ID != 0 }
 
-// conclude counts a decision that is settled and recorded. Where the record
+// conclude counts a decision that is set and recorded. Where the record
 // could not be written, err, it becomes a refusal for that: audit_unavailable.
 // It is the one place that counts.
 func (x *exchange) conclude(err error) {
 	if err != nil {
-		x.event.Verdict, x.event.Reason = policy.Deny, policy.ReasonAuditUnavailable
+		x.event.Verdict, x.event.Reason = verdict.Deny, verdict.ReasonAuditUnavailable
 	}
 	if x.server.opt.Count != nil {
 		x.server.opt.Count(&x.event)
@@ -114,10 +116,10 @@ func (x *exchange) conclude(err error) {
 	x.server.metrics.decided(&x.event, x.query.qtype)
 }
 
-// finish settles, records and concludes. The reason it returns is the one
+// finish sets the decision, records and concludes. The reason it returns is the one
 // given, or audit_unavailable: then that is the answer.
-func (x *exchange) finish(v policy.Verdict, r policy.Reason) policy.Reason {
-	x.settle(v, r)
+func (x *exchange) finish(v verdict.Verdict, r verdict.Reason) verdict.Reason {
+	x.setDecision(v, r)
 	var err error
 	if x.recorded() {
 		// Not Record, where a refusal may wait for company: a question that is
@@ -130,11 +132,11 @@ func (x *exchange) finish(v policy.Verdict, r policy.Reason) policy.Reason {
 
 // permit finishes an exchange that is answered. It returns audit_unavailable
 // where it must not be.
-func (x *exchange) permit() policy.Reason {
-	if x.finish(x.lookup.Verdict, x.lookup.Reason) == policy.ReasonAuditUnavailable {
-		return policy.ReasonAuditUnavailable
+func (x *exchange) permit() verdict.Reason {
+	if x.finish(x.lookup.Verdict, x.lookup.Reason) == verdict.ReasonAuditUnavailable {
+		return verdict.ReasonAuditUnavailable
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // typeName returns the type's word, "TYPE65280" where it has none.
@@ -146,12 +148,12 @@ func typeName(qtype uint16) string {
 }
 
 // failure tells why Exchange failed.
-func failure(err error) policy.Reason {
+func failure(err error) verdict.Reason {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return policy.ReasonDNSTimeout
+		return verdict.ReasonDNSTimeout
 	}
-	return policy.ReasonDNSFailed
+	return verdict.ReasonDNSFailed
 }
 
 // refusal is how a reason is answered.
@@ -161,21 +163,23 @@ type refusal struct {
 	code  uint16 // the extended error; its text is the reason
 }
 
-// refusalOf returns how a reason is answered.
-func (s *Server) refusalOf(r policy.Reason) refusal {
-	switch r {
-	case policy.ReasonBadRequest:
-		return refusal{rcode: dns.RcodeFormatError, code: dns.ExtendedErrorCodeOther}
-	case policy.ReasonDNSFailed, policy.ReasonDNSTimeout:
-		return refusal{rcode: dns.RcodeServerFailure, code: dns.ExtendedErrorCodeNoReachableAuthority}
-	case policy.ReasonAuditUnavailable, policy.ReasonLimitTotal, policy.ReasonDraining:
-		return refusal{rcode: dns.RcodeServerFailure, code: dns.ExtendedErrorCodeNotReady}
+// refusalOf returns how a reason is answered: as its row says, and where that
+// leaves it to the settings, as they say.
+func (s *Server) refusalOf(r verdict.Reason) refusal {
+	row := r.Row()
+	f := refusal{rcode: int(row.DNS.RCode), code: uint16(row.DNS.EDE)}
+	switch row.DNS.RCode {
+	case verdict.RCodeRefuseWith:
+		f.rcode, f.soa = dns.RcodeNameError, true
+	case verdict.RCodeRefuseType:
+		f.rcode, f.soa = dns.RcodeSuccess, true
+	default:
+		return f
 	}
-	f := refusal{rcode: dns.RcodeNameError, soa: true, code: dns.ExtendedErrorCodeFiltered}
-	switch {
-	case s.opt.RefuseWith == Refused:
+	switch s.opt.RefuseWith {
+	case Refused:
 		f.rcode, f.soa = dns.RcodeRefused, false
-	case s.opt.RefuseWith == NoData, r == policy.ReasonTypeNotAllowed, r == policy.ReasonAddressNotAllowed:
+	case NoData:
 		f.rcode = dns.RcodeSuccess
 	}
 	return f

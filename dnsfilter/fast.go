@@ -7,7 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // refusalTTL is how long a refusal may be kept, in seconds: a name that a new
@@ -25,8 +25,8 @@ func (x *exchange) decideFast(s *Server, pkt []byte, client netip.AddrPort, now 
 	q := x.query
 	x.begin(s, client, now)
 	x.query = q
-	if reason := x.judge(); reason != policy.ReasonNone {
-		x.settle(policy.Deny, reason)
+	if reason := x.judge(); reason != verdict.ReasonNone {
+		x.setDecision(verdict.Deny, reason)
 		return true
 	}
 	x.key = cacheKey(x.key, &x.query)
@@ -36,18 +36,18 @@ func (x *exchange) decideFast(s *Server, pkt []byte, client netip.AddrPort, now 
 	}
 	x.event.Addresses = p.addrs
 	if !x.permits(p.special) {
-		x.settle(policy.Deny, policy.ReasonAddressNotAllowed)
+		x.setDecision(verdict.Deny, verdict.ReasonAddressNotAllowed)
 		return true
 	}
 	x.packed = p
-	x.settle(x.lookup.Verdict, x.lookup.Reason)
+	x.setDecision(x.lookup.Verdict, x.lookup.Reason)
 	return true
 }
 
 // answerFast appends the answer to what decideFast took and conclude has
 // finished.
 func (x *exchange) answerFast(pkt, dst []byte) []byte {
-	if x.event.Verdict == policy.Deny {
+	if x.event.Verdict == verdict.Deny {
 		return x.appendRefusal(pkt, x.event.Reason, dst)
 	}
 	x.server.metrics.hit.Inc()
@@ -68,7 +68,7 @@ func (x *exchange) appendHead(pkt []byte, rcode int, dst []byte) []byte {
 
 // appendRefusal appends a refusal: the question, an SOA whose owner is the
 // question's name, and the extended error.
-func (x *exchange) appendRefusal(pkt []byte, r policy.Reason, dst []byte) []byte {
+func (x *exchange) appendRefusal(pkt []byte, r verdict.Reason, dst []byte) []byte {
 	f := x.server.refusalOf(r)
 	start := len(dst)
 	dst = x.appendHead(pkt, f.rcode, dst)

@@ -22,7 +22,7 @@ type shape struct {
 	rcode int // silence: none
 }
 
-// silence is no answer at all.
+// silence is not an answer at all.
 const silence = -1
 
 // raw changes the bytes of an ordinary question.

@@ -47,7 +47,7 @@ func (w *watchedOutput) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// answered tells whether a packet waits in the client's socket.
+// answered reports whether a packet waits in the client's socket.
 func answered(c *net.UDPConn) (there bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {

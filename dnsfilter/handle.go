@@ -10,31 +10,31 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // outcome is what deciding made of a packet.
 type outcome uint8
 
 const (
-	silent  outcome = iota // no answer: the zero value
-	settled                // record and answer are to come, without waiting
-	waits                  // the slow path has to answer
+	drop    outcome = iota // no answer: the zero value
+	decided                // record and answer are to come, without waiting
+	pending                // the slow path has to answer
 )
 
 // form is how the answer to a decided packet is made.
 type form uint8
 
 const (
-	wired   form = iota // by the fast path
-	crowded             // by the slow path: it had to wait, and there is no room
-	broken              // SERVFAIL: deciding panicked
+	fast       form = iota // by the fast path
+	overloaded             // by the slow path: it had to wait, and there is no room
+	servfail               // SERVFAIL: deciding panicked
 )
 
-// asked tells whether a packet from that client is worth an answer, and counts
+// eligible reports whether a packet from that client is worth an answer, and counts
 // it where it is not. Nothing is answered to who may not ask, and nothing to a
 // response, so that two servers cannot keep each other busy.
-func (s *Server) asked(pkt []byte, client netip.Addr) bool {
+func (s *Server) eligible(pkt []byte, client netip.Addr) bool {
 	switch {
 	case !s.mayAsk(client):
 		s.metrics.drop(causeClient)
@@ -48,7 +48,7 @@ func (s *Server) asked(pkt []byte, client netip.Addr) bool {
 	return false
 }
 
-// mayAsk tells whether the address may ask at all.
+// mayAsk reports whether the address may ask at all.
 func (s *Server) mayAsk(a netip.Addr) bool {
 	for _, p := range s.opt.Clients {
 		if p.Contains(a) {
@@ -65,28 +65,28 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			x.form, x.event.ID, o = broken, 0, settled
+			x.form, x.event.ID, o = servfail, 0, decided
 		}
 	}()
-	if !s.asked(pkt, client.Addr()) {
-		return silent
+	if !s.eligible(pkt, client.Addr()) {
+		return drop
 	}
 	if x.decideFast(s, pkt, client, now, tcp) {
-		return settled
+		return decided
 	}
 	select {
 	case s.flights <- struct{}{}:
 		s.metrics.waiting.Inc()
-		return waits
+		return pending
 	default:
 	}
 	x.begin(s, client, now)
 	if _, bad := x.readSlow(pkt, tcp); bad {
 		x.query.wire = nil
 	}
-	x.settle(policy.Deny, policy.ReasonLimitTotal)
-	x.form = crowded
-	return settled
+	x.setDecision(verdict.Deny, verdict.ReasonLimitTotal)
+	x.form = overloaded
+	return decided
 }
 
 // record writes the records of decided questions, by one write. Nobody may be
@@ -112,14 +112,14 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 			reply = appendFailure(pkt, dst[:start])
 		}
 	}()
-	if x.form == broken {
+	if x.form == servfail {
 		return appendFailure(pkt, dst)
 	}
 	if !x.recorded() {
 		failed = nil
 	}
 	x.conclude(failed)
-	if x.form == crowded {
+	if x.form == overloaded {
 		reason := x.event.Reason
 		return append(dst, x.writeRefusal(pkt, reason, s.refusalOf(reason))...)
 	}
@@ -127,10 +127,10 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 }
 
 // handleFast answers one packet without waiting, appending to dst. It returns
-// settled where the answer is there.
+// decided where the answer is there.
 func (s *Server) handleFast(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool, dst []byte) ([]byte, outcome) {
 	o := s.decide(x, pkt, client, now, tcp)
-	if o != settled {
+	if o != decided {
 		return dst, o
 	}
 	var err error

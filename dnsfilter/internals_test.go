@@ -43,9 +43,9 @@ func (s *Server) NewLoop() *Loop { return &Loop{s: s, out: make([]byte, 0, reply
 func (l *Loop) Handle(pkt []byte, client netip.AddrPort, tcp bool) []byte {
 	reply, o := l.s.handleFast(&l.x, pkt, client, time.Now(), tcp, l.out)
 	switch o {
-	case settled:
+	case decided:
 		return reply
-	case waits:
+	case pending:
 		return l.s.handleSlow(bytes.Clone(pkt), client, tcp)
 	default:
 		return nil

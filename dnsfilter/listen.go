@@ -79,11 +79,11 @@ func (s *Sockets) Addr() netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// hush ends the reading; answers can still leave by UDP.
-func (s *Sockets) hush() {
+// stopReads ends the reading; answers can still leave by UDP.
+func (s *Sockets) stopReads() {
 	_ = s.tcp.Close()
 	for _, c := range s.udp {
-		c.hush()
+		c.stopReads()
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Why a packet or connection got no answer: values of the label cause.
@@ -31,11 +31,11 @@ var typeLabels = map[uint16]string{
 	dns.TypeSOA: "SOA", dns.TypeMX: "MX", dns.TypeSRV: "SRV", dns.TypeANY: "ANY", dns.TypeNULL: "NULL",
 }
 
-// decided is what one counter of decisions counts.
-type decided struct {
+// decisionKey is what one counter of decisions counts.
+type decisionKey struct {
 	function string
-	verdict  policy.Verdict
-	reason   policy.Reason
+	verdict  verdict.Verdict
+	reason   verdict.Reason
 	qtype    uint16 // 0: one that has no label of its own
 }
 
@@ -53,7 +53,7 @@ type metrics struct {
 
 	// known are the counters of answers that have been used, so that a question
 	// does not hash its labels. The map is replaced, never changed.
-	known  atomic.Pointer[map[decided]prometheus.Counter]
+	known  atomic.Pointer[map[decisionKey]prometheus.Counter]
 	adding sync.Mutex
 }
 
@@ -92,7 +92,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		hit:  packed.WithLabelValues("hit"),
 		miss: packed.WithLabelValues("miss"),
 	}
-	m.known.Store(&map[decided]prometheus.Counter{})
+	m.known.Store(&map[decisionKey]prometheus.Counter{})
 	return m
 }
 
@@ -102,7 +102,7 @@ func (m *metrics) decided(e *audit.Event, qtype uint16) {
 	if !known {
 		label, qtype = "other", 0
 	}
-	key := decided{e.Function, e.Verdict, e.Reason, qtype}
+	key := decisionKey{e.Function, e.Verdict, e.Reason, qtype}
 	c := (*m.known.Load())[key]
 	if c == nil {
 		c = m.answers.WithLabelValues(e.Function, e.Verdict.String(), e.Reason.String(), label)
@@ -112,7 +112,7 @@ func (m *metrics) decided(e *audit.Event, qtype uint16) {
 }
 
 // remember adds a counter to the known ones.
-func (m *metrics) remember(key decided, c prometheus.Counter) {
+func (m *metrics) remember(key decisionKey, c prometheus.Counter) {
 	m.adding.Lock()
 	defer m.adding.Unlock()
 	next := maps.Clone(*m.known.Load())

@@ -77,13 +77,13 @@ func (q *query) readFast(pkt []byte, tcp bool) bool {
 	return ok
 }
 
-// oneQuestion tells whether a header announces one question, no record before
+// oneQuestion reports whether a header announces one question, no record before
 // the additional ones, and no response code.
 func oneQuestion(pkt []byte) bool {
 	return pkt[3]&0x0f == 0 && binary.BigEndian.Uint16(pkt[4:]) == 1 && binary.BigEndian.Uint32(pkt[6:]) == 0
 }
 
-// ordinary tells whether a type is one of records, not OPT and not one of the
+// ordinary reports whether a type is one of records, not OPT and not one of the
 // questions about types (RFC 6895, section 3.1).
 func ordinary(qtype uint16) bool {
 	return qtype != dns.TypeNone && qtype != dns.TypeOPT && (qtype < 128 || qtype > 255)

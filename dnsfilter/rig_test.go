@@ -16,6 +16,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -86,22 +87,22 @@ func rule(pattern string, addresses ...string) policy.RuleSpec {
 
 // ruleOn is an allow entry on that port.
 func ruleOn(port uint16, pattern string, addresses ...string) policy.RuleSpec {
-	p, err := policy.ParsePattern(pattern)
+	p, err := hostname.ParsePattern(pattern)
 	if err != nil {
 		panic(err)
 	}
-	terms := &policy.Terms{Ports: []uint16{port}}
+	conditions := &policy.Conditions{Ports: []uint16{port}}
 	for _, a := range addresses {
-		terms.Addresses = append(terms.Addresses, netip.MustParsePrefix(a))
+		conditions.Addresses = append(conditions.Addresses, netip.MustParsePrefix(a))
 	}
-	return policy.RuleSpec{Pattern: p, Terms: terms, Line: 7}
+	return policy.RuleSpec{Pattern: p, Conditions: conditions, Line: 7}
 }
 
 // spec is the rig's policy. "evil" stands for names that no rule has.
 func spec() policy.Spec {
-	denied, _ := policy.ParsePattern("*.denied.example")
+	denied, _ := hostname.ParsePattern("*.denied.example")
 	expired := rule("expired.example.org")
-	expired.Terms.Expires = time.Unix(1, 0)
+	expired.Conditions.Expires = time.Unix(1, 0)
 	return policy.Spec{
 		Hash: "0123456789ab",
 		Deny: []policy.DenySpec{{Pattern: denied, Line: 3}},

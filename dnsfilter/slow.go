@@ -8,13 +8,14 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // anyTTL is the TTL of the answer to ANY, in seconds.
 const anyTTL = 3600
 
-// answerSlow answers any packet that has a header and is no response. It reads
+// answerSlow answers any packet that has a header and is not a response. It reads
 // and writes by miekg/dns and may wait for Exchange.
 func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) []byte {
 	x.begin(s, client, now)
@@ -22,17 +23,17 @@ func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client
 	if bad {
 		return x.refuseSlow(pkt, fault.reason, &fault.refusal)
 	}
-	if reason := x.judge(); reason != policy.ReasonNone {
+	if reason := x.judge(); reason != verdict.ReasonNone {
 		return x.refuseSlow(pkt, reason, nil)
 	}
 	if x.query.qtype == dns.TypeANY {
 		return x.answerAny(pkt)
 	}
 	p, reason := x.find(ctx)
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		return x.refuseSlow(pkt, reason, nil)
 	}
-	if reason := x.permit(); reason != policy.ReasonNone {
+	if reason := x.permit(); reason != verdict.ReasonNone {
 		return x.writeRefusal(pkt, reason, s.refusalOf(reason))
 	}
 	return x.writePacked(pkt, p)
@@ -40,15 +41,15 @@ func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client
 
 // find returns the judged answer to an allowed question: a packed one that is
 // at hand, or what Exchange brings.
-func (x *exchange) find(ctx context.Context) (*packed, policy.Reason) {
+func (x *exchange) find(ctx context.Context) (*packed, verdict.Reason) {
 	x.key = cacheKey(x.key[:0], &x.query)
 	if p := x.snap.packed.get(x.key, x.now); p != nil {
 		x.event.Addresses = p.addrs
 		if !x.permits(p.special) {
-			return nil, policy.ReasonAddressNotAllowed
+			return nil, verdict.ReasonAddressNotAllowed
 		}
 		x.server.metrics.hit.Inc()
-		return p, policy.ReasonNone
+		return p, verdict.ReasonNone
 	}
 	x.server.metrics.miss.Inc()
 	q := x.question()
@@ -57,24 +58,24 @@ func (x *exchange) find(ctx context.Context) (*packed, policy.Reason) {
 	r, err := x.server.opt.Exchange(ctx, q, x.query.do)
 	switch {
 	case err != nil && x.server.base.Err() != nil:
-		return nil, policy.ReasonDraining // nothing has failed; Shutdown has cut it short
+		return nil, verdict.ReasonDraining // nothing has failed; Shutdown has cut it short
 	case err != nil:
 		return nil, failure(err)
 	case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError:
-		return nil, policy.ReasonDNSFailed
+		return nil, verdict.ReasonDNSFailed
 	}
-	if reason := x.judgeAnswer(x.event.Host, &r); reason != policy.ReasonNone {
+	if reason := x.judgeAnswer(x.event.Host, &r); reason != verdict.ReasonNone {
 		return nil, reason
 	}
 	r.Authority = x.denials(r.Authority)
 	x.now = time.Now() // the wait is over: TTLs count from here
 	p, err := pack(q, &r, x.now)
 	if err != nil {
-		return nil, policy.ReasonDNSFailed
+		return nil, verdict.ReasonDNSFailed
 	}
 	p.addrs, p.special = x.event.Addresses, special(x.event.Addresses)
 	x.snap.packed.put(x.key, p, x.now)
-	return p, policy.ReasonNone
+	return p, verdict.ReasonNone
 }
 
 // denials leaves of an authority section what proves a denial.
@@ -96,15 +97,15 @@ func (x *exchange) denials(records []dns.RR) []dns.RR {
 // fault is what is wrong with a packet, and the answer to it.
 type fault struct {
 	refusal
-	reason policy.Reason
+	reason verdict.Reason
 }
 
 // The faults of packets. None of them says anything about the policy.
 var (
-	faultFormat  = fault{refusal{rcode: dns.RcodeFormatError}, policy.ReasonBadRequest}
-	faultVersion = fault{refusal{rcode: dns.RcodeBadVers}, policy.ReasonBadRequest}
-	faultOpcode  = fault{refusal{rcode: dns.RcodeNotImplemented}, policy.ReasonTypeNotAllowed}
-	faultKind    = fault{refusal{rcode: dns.RcodeRefused, code: dns.ExtendedErrorCodeFiltered}, policy.ReasonTypeNotAllowed}
+	faultFormat  = fault{refusal{rcode: dns.RcodeFormatError}, verdict.ReasonBadRequest}
+	faultVersion = fault{refusal{rcode: dns.RcodeBadVers}, verdict.ReasonBadRequest}
+	faultOpcode  = fault{refusal{rcode: dns.RcodeNotImplemented}, verdict.ReasonTypeNotAllowed}
+	faultKind    = fault{refusal{rcode: dns.RcodeRefused, code: dns.ExtendedErrorCodeFiltered}, verdict.ReasonTypeNotAllowed}
 )
 
 // readSlow reads a packet into x's query, or says what is wrong with it: it is
@@ -127,7 +128,7 @@ func (x *exchange) readSlow(pkt []byte, tcp bool) (f fault, bad bool) {
 		return faultFormat, true
 	}
 	asked := m.Question[0]
-	q.text = append(q.text[:0], lower(asked.Name)...)
+	q.text = append(q.text[:0], hostname.Fold(asked.Name)...)
 	q.wire, q.qtype, q.qclass = wire, asked.Qtype, asked.Qclass
 	x.event.Host, x.event.QType = string(q.text), typeName(q.qtype)
 	if f, bad := x.readExtra(m.Extra, tcp); bad {
@@ -196,8 +197,8 @@ func (x *exchange) question() dns.Question {
 
 // refuseSlow records a refusal and writes its answer; how: nil, as the reason is
 // answered.
-func (x *exchange) refuseSlow(pkt []byte, r policy.Reason, how *refusal) []byte {
-	final := x.finish(policy.Deny, r)
+func (x *exchange) refuseSlow(pkt []byte, r verdict.Reason, how *refusal) []byte {
+	final := x.finish(verdict.Deny, r)
 	f := x.server.refusalOf(final)
 	if how != nil && final == r {
 		f = *how
@@ -206,7 +207,7 @@ func (x *exchange) refuseSlow(pkt []byte, r policy.Reason, how *refusal) []byte 
 }
 
 // writeRefusal writes the answer to a refused question.
-func (x *exchange) writeRefusal(pkt []byte, r policy.Reason, f refusal) []byte {
+func (x *exchange) writeRefusal(pkt []byte, r verdict.Reason, f refusal) []byte {
 	m := x.newReply(pkt, f.rcode)
 	if f.soa {
 		m.Ns = []dns.RR{&dns.SOA{
@@ -223,7 +224,7 @@ func (x *exchange) writeRefusal(pkt []byte, r policy.Reason, f refusal) []byte {
 
 // answerAny answers ANY with as little as there is (RFC 8482, section 4.2).
 func (x *exchange) answerAny(pkt []byte) []byte {
-	if reason := x.permit(); reason != policy.ReasonNone {
+	if reason := x.permit(); reason != verdict.ReasonNone {
 		return x.writeRefusal(pkt, reason, x.server.refusalOf(reason))
 	}
 	m := x.newReply(pkt, dns.RcodeSuccess)
@@ -239,7 +240,7 @@ func (x *exchange) writePacked(pkt []byte, p *packed) []byte {
 	m := x.newReply(pkt, p.rcode())
 	var kept dns.Msg
 	if err := kept.Unpack(p.msg); err != nil {
-		return x.writeRefusal(pkt, policy.ReasonDNSFailed, x.server.refusalOf(policy.ReasonDNSFailed))
+		return x.writeRefusal(pkt, verdict.ReasonDNSFailed, x.server.refusalOf(verdict.ReasonDNSFailed))
 	}
 	m.Answer, m.Ns = kept.Answer, kept.Ns
 	for _, section := range [][]dns.RR{m.Answer, m.Ns} {

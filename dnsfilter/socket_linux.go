@@ -59,16 +59,16 @@ func newSocket(c *net.UDPConn) (*socket, error) {
 	return s, nil
 }
 
-// hush ends the reading. A shutdown wakes the reader also where a socket has no
+// stopReads ends the reading. A shutdown wakes the reader also where a socket has no
 // peer, though the call says that it failed.
-func (s *socket) hush() {
+func (s *socket) stopReads() {
 	s.hushed.Store(true)
 	_ = s.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RD) })
 }
 
 // close ends the reading and closes the socket.
 func (s *socket) close() {
-	s.hush()
+	s.stopReads()
 	_ = s.file.Close()
 }
 

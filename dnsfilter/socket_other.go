@@ -14,8 +14,8 @@ type socket struct{ c *net.UDPConn }
 // newSocket takes c over.
 func newSocket(c *net.UDPConn) (*socket, error) { return &socket{c}, nil }
 
-// hush ends the reading.
-func (s *socket) hush() { _ = s.c.SetReadDeadline(time.Unix(1, 0)) }
+// stopReads ends the reading.
+func (s *socket) stopReads() { _ = s.c.SetReadDeadline(time.Unix(1, 0)) }
 
 // close closes the socket.
 func (s *socket) close() { _ = s.c.Close() }

@@ -71,7 +71,7 @@ func exchange(t *testing.T, c net.Conn, pkt []byte) *dns.Msg {
 	return m
 }
 
-// ended tells whether the server has closed the connection, after what it sent.
+// ended reports whether the server has closed the connection, after what it sent.
 func ended(t *testing.T, c net.Conn) bool {
 	t.Helper()
 	_, err := io.Copy(io.Discard, c)

@@ -91,7 +91,7 @@ func (c *conn) serve() {
 		s.metrics.conns.Dec()
 		s.working.Done()
 	}()
-	if !c.arm() || !c.meet() {
+	if !c.setDeadline() || !c.readPreamble() {
 		return
 	}
 	if !s.conns.claim(c.client.Addr()) {
@@ -100,19 +100,19 @@ func (c *conn) serve() {
 	}
 	defer s.conns.release(c.client.Addr())
 	var x exchange
-	for c.serveQuestion(&x) && c.arm() {
+	for c.serveQuestion(&x) && c.setDeadline() {
 	}
 }
 
-// arm sets the deadline for the next question. It returns false where the server
+// setDeadline sets the deadline for the next question. It returns false where the server
 // takes no more.
-func (c *conn) arm() bool {
+func (c *conn) setDeadline() bool {
 	_ = c.SetReadDeadline(time.Now().Add(c.server.opt.Limits.ConnIdle))
 	return !c.server.conns.hurried.Load()
 }
 
-// meet finds out who the client is and whether it may ask.
-func (c *conn) meet() bool {
+// readPreamble finds out who the client is and whether it may ask.
+func (c *conn) readPreamble() bool {
 	s := c.server
 	if fromBalancer(s.opt.ProxyProtocolFrom, c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
@@ -127,7 +127,7 @@ func (c *conn) meet() bool {
 	return true
 }
 
-// fromBalancer tells whether a PROXY header is to be expected.
+// fromBalancer reports whether a PROXY header is to be expected.
 func fromBalancer(balancers []netip.Prefix, a netip.Addr) bool {
 	for _, p := range balancers {
 		if p.Contains(a) {
@@ -176,18 +176,18 @@ func (c *conn) serveQuestion(x *exchange) bool {
 	}
 	reply, o := c.server.handleFast(x, pkt, c.client, time.Now(), true, make([]byte, 0, plainUDP))
 	switch o {
-	case settled:
+	case decided:
 		return c.answer(reply)
-	case waits:
+	case pending:
 		c.tokens <- struct{}{}
 		c.flights.Add(1)
-		go c.fly(bytes.Clone(pkt))
+		go c.do(bytes.Clone(pkt))
 	}
 	return true
 }
 
-// fly is the goroutine of a question that waits.
-func (c *conn) fly(pkt []byte) {
+// do is the goroutine of a question that waits.
+func (c *conn) do(pkt []byte) {
 	defer func() {
 		<-c.tokens
 		c.flights.Done()
@@ -267,8 +267,8 @@ func (c *connections) release(client netip.Addr) {
 	}
 }
 
-// hurry ends the reading of all connections.
-func (c *connections) hurry() {
+// drain ends the reading of all connections.
+func (c *connections) drain() {
 	c.hurried.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -35,7 +35,7 @@ type group struct {
 
 // readUDP is the goroutine that reads one socket: it answers what needs no
 // waiting itself, many packets to a system call, and starts a goroutine for
-// each question that waits. It ends when the socket is hushed.
+// each question that waits. It ends when the reads are stopped.
 func (s *Server) readUDP(c udpSocket, errs chan<- error) {
 	errs <- s.serveUDP(c)
 }
@@ -65,13 +65,13 @@ func (s *Server) serveGroup(c udpSocket, b *batch, g *group, n int, now time.Tim
 	for i := range n {
 		x := &g.exchanges[i]
 		g.outcomes[i] = s.decidePacket(c, b, i, x, now)
-		if g.outcomes[i] == settled && x.recorded() {
+		if g.outcomes[i] == decided && x.recorded() {
 			g.events = append(g.events, &x.event)
 		}
 	}
 	err := s.record(g.events)
 	for i := range n {
-		if g.outcomes[i] == settled {
+		if g.outcomes[i] == decided {
 			pkt, _, _ := b.packet(i)
 			b.reply(i, s.answer(&g.exchanges[i], pkt, err, b.room(i)))
 		}
@@ -85,18 +85,18 @@ func (s *Server) decidePacket(c udpSocket, b *batch, i int, x *exchange, now tim
 	pkt, client, whole := b.packet(i)
 	if !whole {
 		s.metrics.drop(causeTruncated)
-		return silent
+		return drop
 	}
 	o := s.decide(x, pkt, client, now, false)
-	if o == waits {
+	if o == pending {
 		c.socks.flights.Add(1)
-		go s.flyUDP(c, bytes.Clone(pkt), client, b.origin(i))
+		go s.doUDP(c, bytes.Clone(pkt), client, b.origin(i))
 	}
 	return o
 }
 
-// flyUDP is the goroutine of a question that waits.
-func (s *Server) flyUDP(c udpSocket, pkt []byte, client netip.AddrPort, to *origin) {
+// doUDP is the goroutine of a question that waits.
+func (s *Server) doUDP(c udpSocket, pkt []byte, client netip.AddrPort, to *origin) {
 	defer c.socks.flights.Done()
 	if reply := s.handleSlow(pkt, client, false); len(reply) > 0 {
 		c.write(reply, to)

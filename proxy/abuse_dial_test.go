@@ -146,7 +146,7 @@ func TestClientsThatLeaveWhileAHostIsDialedLeaveNothingBehind(t *testing.T) {
 	r.unharmed(before, o.at("any.test"))
 }
 
-// What the process or the machine lacks is no failure of the host: 503, and
+// What the process or the machine lacks is not a failure of the host: 503, and
 // another attempt may do better.
 func TestDialThatLacksSomethingOfOurOwnIsALimitAndNoFailureOfTheHost(t *testing.T) {
 	for err, want := range map[error]string{

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -235,7 +235,7 @@ func churn(c *net.TCPConn, way int, o *origin) {
 		_, _ = io.WriteString(c, good[:30])
 	case 4: // nothing
 	case 5: // a refusal that is not read
-		_, _ = io.WriteString(c, policy.ReasonBadRequest.String()+"\r\n\r\n")
+		_, _ = io.WriteString(c, verdict.ReasonBadRequest.String()+"\r\n\r\n")
 	}
 }
 

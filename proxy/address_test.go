@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -156,7 +156,7 @@ func TestANameIsLookedUpOnceAndThatAnswerIsDialed(t *testing.T) {
 	o := newOrigin(t, echo)
 	var asked atomic.Int64
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(context.Context, policy.Name) (proxy.Resolved, error) {
+		opt.Lookup = func(context.Context, hostname.Name) (proxy.Resolved, error) {
 			if asked.Add(1) == 1 {
 				return resolvedTo("127.0.0.1"), nil
 			}

@@ -10,7 +10,7 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// fromBalancer tells whether a PROXY header is to be expected.
+// fromBalancer reports whether a PROXY header is to be expected.
 func (s *Server) fromBalancer(a netip.Addr) bool {
 	for _, p := range s.opt.ProxyProtocolFrom {
 		if p.Contains(a) {

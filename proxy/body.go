@@ -52,7 +52,7 @@ func (b *requestBody) attempt() io.ReadCloser {
 	return &attemptBody{requestBody: b, closed: b.closed}
 }
 
-// whole tells whether the client has sent all of it.
+// whole reports whether the client has sent all of it.
 func (b *requestBody) whole() bool {
 	return b.src == http.NoBody || b.ended.Load() || b.length >= 0 && b.moved.Load() == b.length
 }

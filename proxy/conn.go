@@ -13,7 +13,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 const (
@@ -172,7 +172,7 @@ func (c *conn) meet(tlsConfig *tls.Config) bool {
 	if !c.balanced && c.server.fromBalancer(c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
 			if !errors.Is(err, errSilent) {
-				c.refuseUnheard(policy.ReasonBadRequest)
+				c.refuseUnheard(verdict.ReasonBadRequest)
 			}
 			return false
 		}
@@ -198,7 +198,7 @@ func (c *conn) handshake(config *tls.Config) bool {
 	if err := tc.HandshakeContext(c.server.base); err != nil {
 		var unverified *tls.CertificateVerificationError
 		if errors.As(err, &unverified) {
-			c.refuseUnheard(policy.ReasonIdentityRejected)
+			c.refuseUnheard(verdict.ReasonIdentityRejected)
 		}
 		return false
 	}
@@ -240,13 +240,13 @@ func (r *replayConn) CloseWrite() error {
 
 // refuseUnheard records a connection that is closed without an answer because
 // its PROXY header is missing or wrong, or its certificate does not hold.
-func (c *conn) refuseUnheard(r policy.Reason) {
+func (c *conn) refuseUnheard(r verdict.Reason) {
 	if !c.leaveCrowd() {
 		return
 	}
 	x := c.newExchange(&head{})
 	// The connection ends in any case; finish counts what it cannot record.
-	_ = x.finish(audit.Refused, policy.Deny, r)
+	_ = x.finish(audit.Refused, verdict.Deny, r)
 }
 
 // serveRequest serves one request. It returns whether another may follow.
@@ -257,7 +257,7 @@ func (c *conn) serveRequest() (again bool) {
 	}
 	if err != nil {
 		if errors.Is(err, errBigHead) || errors.Is(err, errBadHead) {
-			c.newExchange(&head{}).refuse(policy.ReasonBadRequest, err)
+			c.newExchange(&head{}).refuse(verdict.ReasonBadRequest, err)
 		}
 		return false
 	}
@@ -266,7 +266,7 @@ func (c *conn) serveRequest() (again bool) {
 	c.current = x
 	switch {
 	case err != nil:
-		x.refuse(policy.ReasonBadRequest, err)
+		x.refuse(verdict.ReasonBadRequest, err)
 		return false
 	case h.method == http.MethodConnect:
 		x.serveConnect()

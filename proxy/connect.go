@@ -10,8 +10,10 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // established is the answer to a CONNECT that may pass. It has no fields: what
@@ -33,7 +35,7 @@ func (x *exchange) connect() {
 	ctx, cancel := x.setUp()
 	defer cancel()
 	reason := x.aimConnect()
-	if reason == policy.ReasonNone {
+	if reason == verdict.ReasonNone {
 		reason = x.judge(ctx)
 	}
 	x.reach(ctx, reason, nil)
@@ -46,17 +48,17 @@ func (x *exchange) setUp() (context.Context, context.CancelFunc) {
 
 // reach dials what has been judged, unless there is a reason to refuse it, and
 // goes on to the tunnel. An attempt that is under way already may be nil.
-func (x *exchange) reach(ctx context.Context, reason policy.Reason, under *underway) {
+func (x *exchange) reach(ctx context.Context, reason verdict.Reason, under *underway) {
 	var origin net.Conn
-	if reason == policy.ReasonNone {
+	if reason == verdict.ReasonNone {
 		origin, reason = x.dial(ctx, under)
 	}
-	if reason == policy.ReasonNone {
-		if reason = x.permit(); reason != policy.ReasonNone {
+	if reason == verdict.ReasonNone {
+		if reason = x.permit(); reason != verdict.ReasonNone {
 			_ = origin.Close()
 		}
 	}
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		x.refuse(reason, nil)
 		return
 	}
@@ -66,22 +68,22 @@ func (x *exchange) reach(ctx context.Context, reason policy.Reason, under *under
 // aimConnect reads the target of a CONNECT. Only the request-target counts:
 // Host may be absent or differ, and a Connection field changes nothing. Content
 // would be tunnel bytes to one reader and a body to another, so it is refused.
-func (x *exchange) aimConnect() policy.Reason {
-	t, err := policy.ParseTarget(x.head.target)
+func (x *exchange) aimConnect() verdict.Reason {
+	t, err := hostname.ParseTarget(x.head.target)
 	if err != nil {
-		return policy.ReasonBadTarget
+		return verdict.ReasonBadTarget
 	}
 	x.aim(t)
 	if x.head.hasBody() {
-		return policy.ReasonBadRequest
+		return verdict.ReasonBadRequest
 	}
 	if x.loops() {
-		return policy.ReasonLoop
+		return verdict.ReasonLoop
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
-// loops tells whether the request carries our own Via (RFC 9110, section 7.6.3).
+// loops reports whether the request carries our own Via (RFC 9110, section 7.6.3).
 func (x *exchange) loops() bool {
 	for _, v := range x.head.via {
 		for hop := range strings.SplitSeq(v, ",") {
@@ -124,12 +126,12 @@ func (x *exchange) inspect(origin net.Conn, until time.Time) {
 	x.hand(origin, sent)
 }
 
-// wantsHello tells whether the tunnel must begin with a ClientHello for the
+// wantsHello reports whether the tunnel must begin with a ClientHello for the
 // host. A rule that is only reported on has no say about TLS: report mode is
 // for finding out what a function needs, protocols where the server speaks
 // first included.
 func (x *exchange) wantsHello() bool {
-	return x.decision.Verdict == policy.Allow && x.decision.Rule.TLS() == policy.TLSVerify
+	return x.decision.Verdict == verdict.Allow && x.decision.Rule.TLS() == policy.TLSVerify
 }
 
 // checkHello reads the client's first bytes, wants a ClientHello for the host
@@ -155,12 +157,12 @@ func (x *exchange) checkHello(origin net.Conn) bool {
 		return true
 	}
 	reason := helloReason(err)
-	if reason == policy.ReasonNone {
+	if reason == verdict.ReasonNone {
 		x.abandon(origin, tunnel.Client, 0)
 		return false
 	}
-	if reason != policy.ReasonHelloTimeout && reason != policy.ReasonLimitTotal && x.function.Reports(x.start) {
-		if x.finish(audit.Opened, policy.Report, reason) == nil {
+	if reason != verdict.ReasonHelloTimeout && reason != verdict.ReasonLimitTotal && x.function.Reports(x.start) {
+		if x.finish(audit.Opened, verdict.Report, reason) == nil {
 			return true
 		}
 		x.abandon(origin, tunnel.Error, 0)
@@ -169,30 +171,30 @@ func (x *exchange) checkHello(origin net.Conn) bool {
 	_ = origin.Close()
 	// The tunnel is open, so there is no reply to write: the record is the
 	// answer, and the connection ends.
-	_ = x.finish(audit.Refused, policy.Deny, reason)
+	_ = x.finish(audit.Refused, verdict.Deny, reason)
 	x.settle()
 	return false
 }
 
 // helloReason maps what is wrong with the first bytes to a reason;
 // ReasonNone where the client just went away.
-func helloReason(err error) policy.Reason {
+func helloReason(err error) verdict.Reason {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return policy.ReasonHelloTimeout
+		return verdict.ReasonHelloTimeout
 	case errors.Is(err, errShortOfMemory):
-		return policy.ReasonLimitTotal
+		return verdict.ReasonLimitTotal
 	case errors.Is(err, hello.ErrMissing):
-		return policy.ReasonSNIMissing
+		return verdict.ReasonSNIMissing
 	case errors.Is(err, hello.ErrMismatch):
-		return policy.ReasonSNIMismatch
+		return verdict.ReasonSNIMismatch
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return policy.ReasonNone
+		return verdict.ReasonNone
 	case errors.Is(err, hello.ErrNotTLS):
-		return policy.ReasonNotTLS
+		return verdict.ReasonNotTLS
 	default: // a reset
-		return policy.ReasonNone
+		return verdict.ReasonNone
 	}
 }
 
@@ -258,7 +260,7 @@ func (x *exchange) ended(r tunnel.Result) {
 	x.settle()
 }
 
-// holds tells whether the policy now in force would still permit the tunnel:
+// holds reports whether the policy now in force would still permit the tunnel:
 // the same caller, the same target, the names and the address that led to.
 func (x *exchange) holds() bool {
 	p, identities := x.server.opt.Policy()
@@ -269,7 +271,7 @@ func (x *exchange) holds() bool {
 	f := p.Function(id.Function)
 	now := time.Now()
 	d := p.Decide(f, x.target, now)
-	if d.Verdict == policy.Allow && d.Rule.TLS() == policy.TLSVerify && !x.verified && !f.Reports(now) {
+	if d.Verdict == verdict.Allow && d.Rule.TLS() == policy.TLSVerify && !x.verified && !f.Reports(now) {
 		return false
 	}
 	if _, denied := deniesAny(p, x.aliases); denied {

@@ -101,7 +101,7 @@ func (w *crowd) leave(c *conn) bool {
 	return true
 }
 
-// putOut tells whether a connection that has lost its place may be closed: it
+// putOut reports whether a connection that has lost its place may be closed: it
 // has not spoken since. What speaks later is told so by leave.
 func (w *crowd) putOut(c *conn) bool {
 	w.mu.Lock()

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 const (
@@ -34,12 +34,12 @@ func refuseToDial(context.Context, string, string) (net.Conn, error) { return ni
 // dial connects to one of the checked addresses. It is the way out for CONNECT.
 // An attempt that a loop has begun counts as the first one, and has its place
 // among the dials under way.
-func (x *exchange) dial(ctx context.Context, under *underway) (net.Conn, policy.Reason) {
+func (x *exchange) dial(ctx context.Context, under *underway) (net.Conn, verdict.Reason) {
 	s, key := x.server, dialKey{x.account, x.target}
 	began, addrs := time.Now(), spread(x.addresses, x.target.Port)
 	if under != nil {
 		began, addrs = under.began, addrs[1:]
-	} else if reason := s.dialing.begin(key); reason != policy.ReasonNone {
+	} else if reason := s.dialing.begin(key); reason != verdict.ReasonNone {
 		return nil, s.metrics.notDialed(reason, false)
 	}
 	defer s.dialing.end(key)
@@ -50,24 +50,24 @@ func (x *exchange) dial(ctx context.Context, under *underway) (net.Conn, policy.
 	x.event.Dialed = remoteOf(c)
 	now := time.Now()
 	x.server.metrics.dialed(now.Sub(began), now.Sub(x.start))
-	return c, policy.ReasonNone
+	return c, verdict.ReasonNone
 }
 
 // dialReason maps a dial error to the reason; the error itself stays here.
-func dialReason(err error) policy.Reason {
+func dialReason(err error) verdict.Reason {
 	var timeout net.Error
 	var limit *limitError
 	switch {
 	case errors.Is(err, errNotPermitted):
-		return policy.ReasonAddressNotAllowed
+		return verdict.ReasonAddressNotAllowed
 	case errors.As(err, &limit):
 		return limit.reason
 	case exhausted(err):
-		return policy.ReasonLimitTotal
+		return verdict.ReasonLimitTotal
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return policy.ReasonDialTimeout
+		return verdict.ReasonDialTimeout
 	default:
-		return policy.ReasonDialFailed
+		return verdict.ReasonDialFailed
 	}
 }
 

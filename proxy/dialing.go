@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // leastDials is how many dials may be under way however few tunnels there may be.
@@ -27,7 +28,7 @@ type dialing struct {
 // bound: one could shut another out of a host.
 type dialKey struct {
 	account *account
-	target  policy.Target
+	target  hostname.Target
 }
 
 // init bounds the dials under way: half of the tunnels, a quarter of that for
@@ -42,17 +43,17 @@ func (d *dialing) init(tunnels int) {
 
 // begin takes a place for one dial, or says which limit is reached. end gives
 // it back.
-func (d *dialing) begin(k dialKey) policy.Reason {
+func (d *dialing) begin(k dialKey) verdict.Reason {
 	if d.total.Add(1) > d.max {
 		d.total.Add(-1)
-		return policy.ReasonLimitTotal
+		return verdict.ReasonLimitTotal
 	}
 	if k.account.dialing.Add(1) > d.perFunction || !d.toTarget(k) {
 		k.account.dialing.Add(-1)
 		d.total.Add(-1)
-		return policy.ReasonLimitFunction
+		return verdict.ReasonLimitFunction
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // toTarget counts a dial to its target, if there is room.
@@ -81,11 +82,11 @@ func (d *dialing) end(k dialKey) {
 }
 
 // limitError is a dial that was not begun because a limit is reached.
-type limitError struct{ reason policy.Reason }
+type limitError struct{ reason verdict.Reason }
 
 func (e *limitError) Error() string { return "not dialed: " + e.reason.String() }
 
-// exhausted tells whether a dial failed for want of something of our own:
+// exhausted reports whether a dial failed for want of something of our own:
 // descriptors, ports, kernel memory. The host has no part in that, and another
 // attempt or another proxy may do better.
 func exhausted(err error) bool {

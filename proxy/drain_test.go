@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -90,7 +90,7 @@ func TestDrainWaitsForWhatIsBeingSetUp(t *testing.T) {
 	o := newOrigin(t, echo)
 	looking, gate := make(chan struct{}), make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
+		opt.Lookup = func(ctx context.Context, _ hostname.Name) (proxy.Resolved, error) {
 			if ctx.Err() != nil {
 				return proxy.Resolved{}, ctx.Err() // a loop may not wait
 			}
@@ -126,7 +126,7 @@ func TestWhatCloseCutsShortIsRefusedAsDraining(t *testing.T) {
 	})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
 		found := opt.Lookup
-		opt.Lookup = func(ctx context.Context, n policy.Name) (proxy.Resolved, error) {
+		opt.Lookup = func(ctx context.Context, n hostname.Name) (proxy.Resolved, error) {
 			if n.String() != "tls.test" {
 				return found(ctx, n)
 			}

@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // exchange is one request on its way through the decision. It begins with one
 // policy snapshot and one event, and every step adds to both. A step returns
-// the reason to refuse, or policy.ReasonNone to go on.
+// the reason to refuse, or verdict.ReasonNone to go on.
 type exchange struct {
 	server *Server
 	conn   *conn
@@ -25,13 +27,13 @@ type exchange struct {
 	caller     identity.Caller
 	function   *policy.Function
 	account    *account // nil until admitted
-	target     policy.Target
+	target     hostname.Target
 	decision   policy.Decision
 	addresses  []netip.Addr
-	aliases    []string      // the names that the target's led through
-	verified   bool          // the ClientHello named the host
-	failure    policy.Reason // of a plain request that was permitted; ReasonNone: none
-	recording  time.Duration // how long the permit waited for its record
+	aliases    []string       // the names that the target's led through
+	verified   bool           // the ClientHello named the host
+	failure    verdict.Reason // of a plain request that was permitted; ReasonNone: none
+	recording  time.Duration  // how long the permit waited for its record
 
 	event audit.Event
 }
@@ -62,26 +64,26 @@ func recordable(method string) string {
 // judge walks the steps between a parsed target and a dial, in the order of
 // the decision: who calls, is there room, the deny list, the function's rules,
 // the name's aliases and addresses.
-func (x *exchange) judge(ctx context.Context) policy.Reason {
-	for _, step := range [...]func(context.Context) policy.Reason{
+func (x *exchange) judge(ctx context.Context) verdict.Reason {
+	for _, step := range [...]func(context.Context) verdict.Reason{
 		x.identify, x.admit, x.decide, x.checkClear, x.resolve, x.auditable,
 	} {
-		if reason := step(ctx); reason != policy.ReasonNone {
+		if reason := step(ctx); reason != verdict.ReasonNone {
 			return reason
 		}
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // aim sets the target that the request line names.
-func (x *exchange) aim(t policy.Target) {
+func (x *exchange) aim(t hostname.Target) {
 	x.target = t
 	x.event.Host = t.Host.String()
 	x.event.Port = t.Port
 }
 
 // identify finds out who calls, by everything that the caller shows.
-func (x *exchange) identify(context.Context) policy.Reason {
+func (x *exchange) identify(context.Context) verdict.Reason {
 	x.caller = identity.Caller{Certificate: x.conn.certificate, Source: x.conn.client.Addr()}
 	if shown := x.head.authorization; len(shown) > 0 {
 		credential, err := identity.ParseAuthorization(shown[0])
@@ -91,10 +93,10 @@ func (x *exchange) identify(context.Context) policy.Reason {
 	id, err := x.identities.Identify(x.caller)
 	switch {
 	case errors.Is(err, identity.ErrRequired):
-		return policy.ReasonIdentityRequired
+		return verdict.ReasonIdentityRequired
 	case err != nil:
 		reason := x.server.failed.judge(x.conn.client.Addr(), x.start)
-		x.event.Share = reason == policy.ReasonLimitFailures
+		x.event.Share = reason == verdict.ReasonLimitFailures
 		return reason
 	}
 	x.function = x.policy.Function(id.Function)
@@ -102,17 +104,17 @@ func (x *exchange) identify(context.Context) policy.Reason {
 	x.event.Owner = x.function.Owner()
 	x.event.Via = id.Via.String()
 	x.conn.identified()
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // admit takes a place among the tunnels; settle gives it back.
-func (x *exchange) admit(context.Context) policy.Reason {
+func (x *exchange) admit(context.Context) verdict.Reason {
 	account, reason := x.server.slots.take(x.event.Function)
 	x.account = account
 	// Looked at after the take: Drain sets it before it looks at what is taken,
 	// so one of the two sees the other.
 	if x.server.draining.Load() {
-		return policy.ReasonDraining
+		return verdict.ReasonDraining
 	}
 	return reason
 }
@@ -127,35 +129,35 @@ func (x *exchange) settle() {
 
 // decide asks the policy. A refusal by the rules of a function in report mode
 // passes, with the reason kept for the record.
-func (x *exchange) decide(context.Context) policy.Reason {
+func (x *exchange) decide(context.Context) verdict.Reason {
 	x.decision = x.policy.Decide(x.function, x.target, x.start)
 	x.event.Rule = x.decision.Rule
 	x.event.Reason = x.decision.Reason
 	x.event.Verdict = x.decision.Verdict
-	if x.decision.Verdict == policy.Deny {
+	if x.decision.Verdict == verdict.Deny {
 		return x.decision.Reason
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // checkClear stops a plain request where the rule wants TLS, as the short form of
 // a rule does: its content would cross the network in the clear, and no ClientHello
 // would name the host. Port 80 is plain HTTP's own.
-func (x *exchange) checkClear(context.Context) policy.Reason {
+func (x *exchange) checkClear(context.Context) verdict.Reason {
 	if x.event.Protocol != protocolHTTP || x.target.Port == 80 || !x.wantsHello() {
-		return policy.ReasonNone
+		return verdict.ReasonNone
 	}
 	if x.function.Reports(x.start) {
-		x.decision.Verdict, x.decision.Reason = policy.Report, policy.ReasonNotTLS
-		return policy.ReasonNone
+		x.decision.Verdict, x.decision.Reason = verdict.Report, verdict.ReasonNotTLS
+		return verdict.ReasonNone
 	}
-	return policy.ReasonNotTLS
+	return verdict.ReasonNotTLS
 }
 
 // resolve finds the addresses of the target, once, and checks every one of
 // them: an answer with one that is not permitted is refused whole, because a
 // mixed answer is what rebinding looks like.
-func (x *exchange) resolve(ctx context.Context) policy.Reason {
+func (x *exchange) resolve(ctx context.Context) verdict.Reason {
 	if !x.resolved() {
 		ctx, cancel := context.WithDeadline(ctx, x.start.Add(x.server.opt.Limits.DialTimeout))
 		defer cancel()
@@ -165,9 +167,9 @@ func (x *exchange) resolve(ctx context.Context) policy.Reason {
 		var timeout interface{ Timeout() bool }
 		switch {
 		case err != nil && errors.As(err, &timeout) && timeout.Timeout():
-			return policy.ReasonDNSTimeout
+			return verdict.ReasonDNSTimeout
 		case err != nil || len(found.Addresses) == 0:
-			return policy.ReasonDNSFailed
+			return verdict.ReasonDNSFailed
 		}
 		x.addresses, x.aliases = found.Addresses, found.Aliases
 	}
@@ -201,18 +203,18 @@ func (x *exchange) literal() bool {
 
 // checkResolved asks the policy about every name and every address that the
 // target's name has led to.
-func (x *exchange) checkResolved() policy.Reason {
+func (x *exchange) checkResolved() verdict.Reason {
 	x.event.Addresses = x.addresses
 	if rule, denied := deniesAny(x.policy, x.aliases); denied {
 		x.event.Rule = rule
-		return policy.ReasonHostDenied
+		return verdict.ReasonHostDenied
 	}
 	for _, a := range x.addresses {
 		if !x.permits(netip.AddrPortFrom(a, x.target.Port)) {
-			return policy.ReasonAddressNotAllowed
+			return verdict.ReasonAddressNotAllowed
 		}
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // deniesAny returns the line of the deny list that has one of the aliases. Whom an
@@ -226,7 +228,7 @@ func deniesAny(p *policy.Policy, aliases []string) (policy.Rule, bool) {
 	return policy.Rule{}, false
 }
 
-// permits tells whether the decision lets a connection go to the address. It
+// permits reports whether the decision lets a connection go to the address. It
 // is asked of every address of the answer, and again at connect(2).
 func (x *exchange) permits(a netip.AddrPort) bool {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
@@ -234,17 +236,17 @@ func (x *exchange) permits(a netip.AddrPort) bool {
 }
 
 // auditable stops what could not be recorded before anything is dialed.
-func (x *exchange) auditable(context.Context) policy.Reason {
+func (x *exchange) auditable(context.Context) verdict.Reason {
 	if !x.server.opt.Audit.Healthy() {
-		return policy.ReasonAuditUnavailable
+		return verdict.ReasonAuditUnavailable
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }
 
 // finish writes the record of a decision and counts it. It is the one place
 // that does either, so that records and metrics agree. The error is that the
 // record could not be written; then audit_unavailable is counted instead.
-func (x *exchange) finish(kind audit.Kind, v policy.Verdict, r policy.Reason) error {
+func (x *exchange) finish(kind audit.Kind, v verdict.Verdict, r verdict.Reason) error {
 	x.event.Kind, x.event.Verdict, x.event.Reason = kind, v, r
 	err := x.server.opt.Audit.Record(&x.event)
 	x.recorded(err)
@@ -254,52 +256,42 @@ func (x *exchange) finish(kind audit.Kind, v policy.Verdict, r policy.Reason) er
 // recorded counts a decision by how its record fared.
 func (x *exchange) recorded(err error) {
 	if err != nil {
-		x.event.Verdict, x.event.Reason = policy.Deny, policy.ReasonAuditUnavailable
+		x.event.Verdict, x.event.Reason = verdict.Deny, verdict.ReasonAuditUnavailable
 	}
 	x.server.metrics.decided(x.account, &x.event)
 }
 
 // permit records that the request may pass; after it the first byte may flow.
-func (x *exchange) permit() policy.Reason {
+func (x *exchange) permit() verdict.Reason {
 	began := time.Now()
 	if x.finish(audit.Opened, x.decision.Verdict, x.decision.Reason) != nil {
-		return policy.ReasonAuditUnavailable
+		return verdict.ReasonAuditUnavailable
 	}
 	x.recording = time.Since(began)
-	return policy.ReasonNone
-}
-
-// outside tells whether a reason is that something beyond the proxy failed.
-func outside(r policy.Reason) bool {
-	switch r {
-	case policy.ReasonDNSFailed, policy.ReasonDNSTimeout, policy.ReasonDialFailed, policy.ReasonDialTimeout, policy.ReasonOriginFailed:
-		return true
-	default:
-		return false
-	}
+	return verdict.ReasonNone
 }
 
 // refuse records the refusal, answers it, and ends the connection. Nothing
 // behind the request is read as a request (RFC 9931). The record may take a second
 // and the client its time to close, so what it has sent is let go before either.
-func (x *exchange) refuse(r policy.Reason, cause error) {
+func (x *exchange) refuse(r verdict.Reason, cause error) {
 	x.settle()
 	x.head = nil
 	x.conn.free()
-	if x.server.base.Err() != nil && outside(r) {
-		r = policy.ReasonDraining // nothing has failed; Close has cut it short
+	if x.server.base.Err() != nil && r.Row().Fault == verdict.FaultOutside {
+		r = verdict.ReasonDraining // nothing has failed; Close has cut it short
 	}
 	kind := audit.Refused
-	if r == policy.ReasonIdentityRequired {
+	if r == verdict.ReasonIdentityRequired {
 		// Java and .NET ask without a credential first, always: that is a
 		// question and no attempt.
 		kind = audit.Challenged
 	}
 	switch {
-	case r == policy.ReasonAuditUnavailable && x.event.Reason == r:
+	case r == verdict.ReasonAuditUnavailable && x.event.Reason == r:
 		// The record has failed and is counted; this is the answer to it.
 	default:
-		if x.finish(kind, policy.Deny, r) != nil {
+		if x.finish(kind, verdict.Deny, r) != nil {
 			cause = nil
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 const (
@@ -34,7 +34,7 @@ type failureCount struct {
 }
 
 // judge counts a credential that did not hold and says how it is refused.
-func (f *failures) judge(a netip.Addr, now time.Time) policy.Reason {
+func (f *failures) judge(a netip.Addr, now time.Time) verdict.Reason {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sources == nil {
@@ -50,10 +50,10 @@ func (f *failures) judge(a netip.Addr, now time.Time) policy.Reason {
 		f.sources[key] = n
 	}
 	if n.failed == failureBudget {
-		return policy.ReasonLimitFailures
+		return verdict.ReasonLimitFailures
 	}
 	n.failed++
-	return policy.ReasonIdentityRejected
+	return verdict.ReasonIdentityRejected
 }
 
 // sweep forgets the windows that began before the instant.

@@ -141,7 +141,7 @@ var named = regexp.MustCompile(`^/t/([0-9a-f]{16})\b`)
 
 // asked looks for the message in what the client sent, read strictly: the proxy
 // may have understood nothing else. What stands behind bytes that cannot be
-// read so is no request.
+// read so is not a request.
 func (x *examiner) asked(m *message, raw []byte) {
 	id := named.FindStringSubmatch(m.target)
 	if id == nil {

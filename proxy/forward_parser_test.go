@@ -183,7 +183,7 @@ func (r reader) trailers(b []byte) (n int, err error) {
 	}
 }
 
-// token tells whether s is one (RFC 9110, section 5.6.2).
+// token reports whether s is one (RFC 9110, section 5.6.2).
 func token(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)

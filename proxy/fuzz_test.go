@@ -10,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // FuzzHead holds that what our grammar accepts, net/http accepts and
@@ -44,7 +45,7 @@ func FuzzHead(f *testing.F) {
 			t.Errorf("%q is a head, and hopeless before its end", raw[:n])
 		}
 		compareFraming(t, h)
-		if _, rest, reason := parseAbsolute(h.target); reason == policy.ReasonNone && h.method != http.MethodConnect {
+		if _, rest, reason := parseAbsolute(h.target); reason == verdict.ReasonNone && h.method != http.MethodConnect {
 			if _, err := url.ParseRequestURI("/" + rest); err == nil {
 				r := readRequest(t, h, h.raw)
 				if r != nil && r.RequestURI != h.target {
@@ -133,7 +134,7 @@ func FuzzAbsolute(f *testing.F) {
 			return // a head has a target
 		}
 		target, rest, reason := parseAbsolute(s)
-		if reason != policy.ReasonNone {
+		if reason != verdict.ReasonNone {
 			return
 		}
 		u, err := url.ParseRequestURI(s)
@@ -146,7 +147,7 @@ func FuzzAbsolute(f *testing.F) {
 		if !strings.EqualFold(u.Scheme, "http") || u.User != nil || u.Opaque != "" || u.Fragment != "" {
 			t.Errorf("%q: net/url finds more in it: %#v", s, u)
 		}
-		theirs, err := policy.ParseAuthority(u.Host, 80)
+		theirs, err := hostname.ParseAuthority(u.Host, 80)
 		if err != nil || theirs != target {
 			t.Errorf("%q: %v, net/url has %q", s, target, u.Host)
 		}

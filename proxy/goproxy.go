@@ -47,8 +47,11 @@ func (s *Server) newGoproxy() *goproxy.ProxyHttpServer {
 	g.OnRequest().HandleConnectFunc(func(host string, _ *goproxy.ProxyCtx) (*goproxy.ConnectAction, string) {
 		return hijack, host
 	})
+	roundTrip := goproxy.RoundTripperFunc(func(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, error) {
+		return s.roundTrip(r)
+	})
 	g.OnRequest().DoFunc(func(r *http.Request, ctx *goproxy.ProxyCtx) (*http.Request, *http.Response) {
-		ctx.RoundTripper = goproxy.RoundTripperFunc(s.roundTrip)
+		ctx.RoundTripper = roundTrip
 		return r, nil
 	})
 	return g
@@ -74,9 +77,13 @@ type hijacked struct {
 	exchange *exchange
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. goproxy needs the reader and the writer to be
+// there; nobody reads or writes by them, since the hook takes the exchange, so
+// they are as small as bufio makes them.
 func (w connectWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return &hijacked{Conn: w.exchange.conn, exchange: w.exchange}, nil, nil
+	h := &hijacked{Conn: w.exchange.conn, exchange: w.exchange}
+	const least = 16
+	return h, bufio.NewReadWriter(bufio.NewReaderSize(h, least), bufio.NewWriterSize(h, least)), nil
 }
 
 // Header, Write and WriteHeader implement http.ResponseWriter and write nothing.

@@ -50,7 +50,7 @@ func (w *pipeWriter) Header() http.Header         { return w.header }
 func (w *pipeWriter) Write(b []byte) (int, error) { return len(b), nil }
 func (w *pipeWriter) WriteHeader(int)             {}
 func (w *pipeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return w.conn, nil, nil
+	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
 }
 
 // connectThrough sends a CONNECT through g and returns what the client gets.
@@ -139,13 +139,31 @@ func TestGoproxyHasNoWayToDial(t *testing.T) {
 	}
 }
 
+// goproxy reads what the client has sent from the reader that comes with a hijacked
+// connection, and takes it that there is one.
+func TestHijackedConnectionComesWithItsReaderAndWriter(t *testing.T) {
+	ours, client := net.Pipe()
+	defer client.Close()
+	s := New(Options{})
+	x := &exchange{server: s, conn: &conn{Conn: ours, server: s}}
+	x.conn.unread([]byte("early"))
+	c, rw, err := connectWriter{x}.Hijack()
+	if h, ok := c.(*hijacked); err != nil || !ok || h.exchange != x || rw == nil || rw.Reader == nil || rw.Writer == nil {
+		t.Fatalf("hijacked are %T, %v, %v", c, rw, err)
+	}
+	go func() { _, _ = io.WriteString(client, "late"); client.Close() }()
+	if got, err := io.ReadAll(rw); string(got) != "earlylate" || err != nil {
+		t.Errorf("its reader has %q, %v", got, err)
+	}
+}
+
 // What reaches the transports without an exchange, by whatever path, has been
 // judged by nobody.
 func TestRoundTripWithoutAnExchangeDialsNothing(t *testing.T) {
 	addr, seen := canaryServer(t)
 	s := New(Options{})
 	r := &http.Request{Method: "GET", URL: &url.URL{Scheme: "http", Host: addr}, Header: http.Header{}}
-	if _, err := s.roundTrip(r, nil); !errors.Is(err, errNotPermitted) {
+	if _, err := s.roundTrip(r); !errors.Is(err, errNotPermitted) {
 		t.Errorf("roundTrip returned %v", err)
 	}
 	if _, err := s.transport.RoundTrip(r); !errors.Is(err, errNotPermitted) {

@@ -64,7 +64,7 @@ func endOfHead(b []byte, seen int) int {
 
 // hopeless tells early that b cannot become a head, so that a client that
 // speaks something else is answered and not waited for: it does not begin with
-// a method, its first line is no request line, or a line ends in a bare LF. It
+// a method, its first line is not a request line, or a line ends in a bare LF. It
 // looks only at what came since the call that looked at the first `seen` bytes.
 func hopeless(b []byte, seen int) bool {
 	if len(b) == 0 {
@@ -236,12 +236,12 @@ func (h *head) request() *http.Request {
 	}
 }
 
-// hasBody tells whether content follows the head.
+// hasBody reports whether content follows the head.
 func (h *head) hasBody() bool {
 	return len(h.codings) > 0 || len(h.lengths) > 0 && h.lengths[0] != "0"
 }
 
-// persistent tells whether the client wants the connection kept (RFC 9112,
+// persistent reports whether the client wants the connection kept (RFC 9112,
 // section 9.3).
 func (h *head) persistent() bool {
 	if h.close {
@@ -250,13 +250,13 @@ func (h *head) persistent() bool {
 	return h.minor == 1 || h.keepAlive
 }
 
-// isLength tells whether s is a decimal number without sign or leading zero
+// isLength reports whether s is a decimal number without sign or leading zero
 // that fits an int64.
 func isLength(s string) bool {
 	return s != "" && len(s) <= 18 && (s == "0" || s[0] != '0') && allBytes(s, isDigit)
 }
 
-// allBytes tells whether ok holds for every byte of s.
+// allBytes reports whether ok holds for every byte of s.
 func allBytes(s string, ok func(byte) bool) bool {
 	for i := range len(s) {
 		if !ok(s[i]) {
@@ -268,12 +268,12 @@ func allBytes(s string, ok func(byte) bool) bool {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// isToken tells whether c may stand in a token (RFC 9110, section 5.6.2).
+// isToken reports whether c may stand in a token (RFC 9110, section 5.6.2).
 func isToken(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || isDigit(c) ||
 		strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// isFieldValue tells whether c may stand in a field value: visible ASCII,
+// isFieldValue reports whether c may stand in a field value: visible ASCII,
 // obs-text, space and tab (RFC 9110, section 5.5).
 func isFieldValue(c byte) bool { return c >= 0x20 && c != 0x7f || c == '\t' }

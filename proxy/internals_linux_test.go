@@ -1,6 +1,6 @@
 package proxy
 
-// Closing tells whether every lane has been told to end what it sets up.
+// Closing reports whether every lane has been told to end what it sets up.
 func (s *Server) Closing() bool {
 	s.mu.Lock()
 	lanes := s.running

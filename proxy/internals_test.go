@@ -3,7 +3,7 @@ package proxy
 import (
 	"net/netip"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Unidentified returns how many connections hold a place among those that have
@@ -29,12 +29,12 @@ func (s *Server) Sources() int {
 }
 
 // DialReason maps the error of a dial to a reason.
-func DialReason(err error) policy.Reason { return dialReason(err) }
+func DialReason(err error) verdict.Reason { return dialReason(err) }
 
 // Kept returns how many connections are counted as waiting for a next request.
 func (s *Server) Kept() int64 { return s.kept.n.Load() }
 
-// Serving tells whether Serve has begun to accept on loops.
+// Serving reports whether Serve has begun to accept on loops.
 func (s *Server) Serving() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

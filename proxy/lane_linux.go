@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // A lane takes the CONNECTs that nothing is wrong with, and that need not wait
@@ -269,7 +269,7 @@ func (l *lane) close() {
 		case stageDialing:
 			s.c.server.dialing.end(s.key())
 			s.closeOrigin()
-			s.refuse(policy.ReasonDraining)
+			s.refuse(verdict.ReasonDraining)
 		default:
 			s.drop(tunnel.Shutdown)
 		}

@@ -18,3 +18,4 @@ func (*setup) putOut() {}
 func (s *Server) serveLanes(net.Listener, *tls.Config) bool { return false }
 func (s *Server) closeLanes()                               {}
 func (s *Server) stopLanes()                                {}
+func (s *Server) sweepLanes()                               {}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // slots counts open tunnels and plain requests, in all and by function.
@@ -38,7 +38,7 @@ func (s *slots) init(total, perFunction int, short func() bool, m *metrics) {
 }
 
 // take takes a place for the function, or says which limit is reached.
-func (s *slots) take(function string) (*account, policy.Reason) {
+func (s *slots) take(function string) (*account, verdict.Reason) {
 	cause := ""
 	switch {
 	case s.total.Add(1) > s.max:
@@ -49,7 +49,7 @@ func (s *slots) take(function string) (*account, policy.Reason) {
 	if cause != "" {
 		s.giveTotal()
 		s.metrics.shed.WithLabelValues(cause).Inc()
-		return nil, policy.ReasonLimitTotal
+		return nil, verdict.ReasonLimitTotal
 	}
 	v, ok := s.accounts.Load(function)
 	if !ok {
@@ -60,9 +60,9 @@ func (s *slots) take(function string) (*account, policy.Reason) {
 		a.open.Add(-1)
 		s.giveTotal()
 		s.metrics.shed.WithLabelValues(shedFunction).Inc()
-		return nil, policy.ReasonLimitFunction
+		return nil, verdict.ReasonLimitFunction
 	}
-	return a, policy.ReasonNone
+	return a, verdict.ReasonNone
 }
 
 // giveBack gives a place back; once for each take.
@@ -104,7 +104,7 @@ func (s *slots) wait(ctx context.Context) error {
 	}
 }
 
-// keep tells whether the connection may wait for its next request. One that may
+// keep reports whether the connection may wait for its next request. One that may
 // goes on to count until it is closed.
 func (c *conn) keep() bool {
 	if !c.kept {

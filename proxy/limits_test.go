@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -122,7 +122,7 @@ func TestConnectionsBeyondTheUnidentifiedWaitAndIdentifiedOnesDoNotCount(t *test
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 2, HeaderTimeout: time.Hour}, options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
+		opt.Lookup = func(ctx context.Context, _ hostname.Name) (proxy.Resolved, error) {
 			if ctx.Err() != nil {
 				return proxy.Resolved{}, ctx.Err()
 			}
@@ -154,7 +154,7 @@ func TestAClientThatLeavesWhileItIsSetUpLeavesNothingBehind(t *testing.T) {
 	o := newOrigin(t, echo)
 	gate := make(chan struct{})
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
+		opt.Lookup = func(ctx context.Context, _ hostname.Name) (proxy.Resolved, error) {
 			if ctx.Err() != nil {
 				return proxy.Resolved{}, ctx.Err()
 			}
@@ -179,7 +179,7 @@ func TestALookupEndsWithTheDialTimeout(t *testing.T) {
 	r := openRig(t, o, rigOptions{
 		limits: proxy.Limits{DialTimeout: 100 * time.Millisecond},
 		options: func(opt *proxy.Options) {
-			opt.Lookup = func(ctx context.Context, _ policy.Name) (proxy.Resolved, error) {
+			opt.Lookup = func(ctx context.Context, _ hostname.Name) (proxy.Resolved, error) {
 				<-ctx.Done()
 				return proxy.Resolved{}, ctx.Err()
 			}
@@ -235,7 +235,7 @@ func TestPanicCostsOneConnectionAndNothingElse(t *testing.T) {
 		functions: []function{{name: "billing", rules: []rule{{host: "*.allowed.test", ports: []uint16{port}, addresses: loopback}}}},
 		options: func(o *proxy.Options) {
 			lookup := o.Lookup
-			o.Lookup = func(ctx context.Context, n policy.Name) (proxy.Resolved, error) {
+			o.Lookup = func(ctx context.Context, n hostname.Name) (proxy.Resolved, error) {
 				if n.String() == "bug.allowed.test" {
 					panic("a bug")
 				}

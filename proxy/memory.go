@@ -27,7 +27,7 @@ type memory struct {
 	mu      sync.Mutex // of who looks
 }
 
-// short tells whether there is too little memory for another request.
+// short reports whether there is too little memory for another request.
 func (m *memory) short() bool {
 	if m.measure == nil {
 		return false

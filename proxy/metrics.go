@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // The values of the label protocol that this package uses.
@@ -116,9 +116,9 @@ func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
 }
 
 // notDialed counts a dial that a limit has stopped, and returns r.
-func (m *metrics) notDialed(r policy.Reason, begun bool) policy.Reason {
+func (m *metrics) notDialed(r verdict.Reason, begun bool) verdict.Reason {
 	switch {
-	case r != policy.ReasonLimitTotal && r != policy.ReasonLimitFunction:
+	case r != verdict.ReasonLimitTotal && r != verdict.ReasonLimitFunction:
 	case begun:
 		m.shed.WithLabelValues(shedSystem).Inc()
 	default:
@@ -129,7 +129,7 @@ func (m *metrics) notDialed(r policy.Reason, begun bool) policy.Reason {
 
 // decided counts a decision. a may be nil.
 func (m *metrics) decided(a *account, e *audit.Event) {
-	if a != nil && e.Verdict == policy.Allow && e.Reason == policy.ReasonNone && e.Protocol == protocolConnect {
+	if a != nil && e.Verdict == verdict.Allow && e.Reason == verdict.ReasonNone && e.Protocol == protocolConnect {
 		a.allowed.Inc()
 		return
 	}
@@ -154,7 +154,7 @@ func (m *metrics) dialed(dial, total time.Duration) {
 // tunnels touch: looking one up by its labels costs more than counting.
 func (m *metrics) newAccount(function string) *account {
 	return &account{
-		allowed: m.decisions.WithLabelValues(function, policy.Allow.String(), "", protocolConnect),
+		allowed: m.decisions.WithLabelValues(function, verdict.Allow.String(), "", protocolConnect),
 		tunnels: m.open.WithLabelValues(function),
 		up:      m.bytes.WithLabelValues(function, "up"),
 		down:    m.bytes.WithLabelValues(function, "down"),

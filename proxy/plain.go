@@ -10,8 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // forwardable are the methods of plain HTTP. TRACE would echo what proxies
@@ -28,13 +29,13 @@ var errExpectation = errors.New("expectation is not 100-continue")
 // the response. It returns whether the connection can take another.
 func (x *exchange) servePlain() (again bool) {
 	p, reason, cause := x.aimPlain()
-	if reason == policy.ReasonNone {
+	if reason == verdict.ReasonNone {
 		reason = x.judge(x.server.base)
 	}
-	if reason == policy.ReasonNone {
+	if reason == verdict.ReasonNone {
 		reason = x.permit()
 	}
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		x.refuse(reason, cause)
 		return false
 	}
@@ -53,20 +54,20 @@ type plainRequest struct {
 
 // aimPlain reads a plain HTTP request. The fields Host and Expect must be
 // well-formed, but the target is what the request line says.
-func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
+func (x *exchange) aimPlain() (*plainRequest, verdict.Reason, error) {
 	if !slices.Contains(forwardable, x.head.method) {
-		return nil, policy.ReasonMethodNotAllowed, nil
+		return nil, verdict.ReasonMethodNotAllowed, nil
 	}
 	t, rest, reason := parseAbsolute(x.head.target)
 	x.aim(t)
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		return nil, reason, nil
 	}
 	if err := x.checkFields(); err != nil {
-		return nil, policy.ReasonBadRequest, err
+		return nil, verdict.ReasonBadRequest, err
 	}
 	if x.loops() {
-		return nil, policy.ReasonLoop, nil
+		return nil, verdict.ReasonLoop, nil
 	}
 	switch {
 	case rest == "" && x.head.method == http.MethodOptions:
@@ -76,18 +77,18 @@ func (x *exchange) aimPlain() (*plainRequest, policy.Reason, error) {
 	}
 	u, err := url.ParseRequestURI(rest)
 	if err != nil {
-		return nil, policy.ReasonBadTarget, nil
+		return nil, verdict.ReasonBadTarget, nil
 	}
 	u.Scheme, u.Host = "http", hostField(t)
 	if !x.head.hasBody() {
-		return &plainRequest{request: x.head.request(), url: u}, policy.ReasonNone, nil
+		return &plainRequest{request: x.head.request(), url: u}, verdict.ReasonNone, nil
 	}
 	r, br, err := x.readRequest()
 	if err != nil {
 		// Our own grammar is the stricter one; this is for what it may not know.
-		return nil, policy.ReasonBadRequest, errBadHead
+		return nil, verdict.ReasonBadRequest, errBadHead
 	}
-	return &plainRequest{request: r, reader: br, url: u}, policy.ReasonNone, nil
+	return &plainRequest{request: r, reader: br, url: u}, verdict.ReasonNone, nil
 }
 
 // readRequest makes net/http's request of a head with content behind it. The
@@ -100,7 +101,7 @@ func (x *exchange) readRequest() (*http.Request, *bufio.Reader, error) {
 
 // hostField returns the Host field of a request to the target (RFC 9110,
 // section 7.2): the port only where it is not the scheme's.
-func hostField(t policy.Target) string {
+func hostField(t hostname.Target) string {
 	if t.Port != 80 {
 		return t.String()
 	}
@@ -110,13 +111,13 @@ func hostField(t policy.Target) string {
 // parseAbsolute parses an absolute-form target (RFC 9112, section 3.2.2) and
 // returns what follows the authority. Of an https target the host is returned
 // too, for the record; its path is not looked at.
-func parseAbsolute(s string) (t policy.Target, rest string, reason policy.Reason) {
+func parseAbsolute(s string) (t hostname.Target, rest string, reason verdict.Reason) {
 	if s[0] == '/' && !strings.HasPrefix(s, "//") || s == "*" {
-		return t, "", policy.ReasonBadRequest // a request for an origin server
+		return t, "", verdict.ReasonBadRequest // a request for an origin server
 	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || scheme == "" || !allBytes(scheme, isScheme) {
-		return t, "", policy.ReasonBadTarget
+		return t, "", verdict.ReasonBadTarget
 	}
 	authority, rest := rest, ""
 	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
@@ -125,22 +126,22 @@ func parseAbsolute(s string) (t policy.Target, rest string, reason policy.Reason
 	switch strings.ToLower(scheme) {
 	case "http":
 	case "https":
-		t, _ = policy.ParseAuthority(authority, 443)
-		return t, "", policy.ReasonHTTPSNotTunneled
+		t, _ = hostname.ParseAuthority(authority, 443)
+		return t, "", verdict.ReasonHTTPSNotTunneled
 	default:
-		return t, "", policy.ReasonSchemeNotSupported
+		return t, "", verdict.ReasonSchemeNotSupported
 	}
-	t, err := policy.ParseAuthority(authority, 80)
+	t, err := hostname.ParseAuthority(authority, 80)
 	if err != nil || !allBytes(rest, isTargetByte) {
-		return policy.Target{}, "", policy.ReasonBadTarget
+		return hostname.Target{}, "", verdict.ReasonBadTarget
 	}
-	return t, rest, policy.ReasonNone
+	return t, rest, verdict.ReasonNone
 }
 
-// isScheme tells whether c may stand in a URI scheme (RFC 3986, section 3.1).
+// isScheme reports whether c may stand in a URI scheme (RFC 3986, section 3.1).
 func isScheme(c byte) bool { return isToken(c) && strings.IndexByte("!#$%&'*^_`|~", c) < 0 }
 
-// isTargetByte tells whether c may stand in path and query: visible ASCII but
+// isTargetByte reports whether c may stand in path and query: visible ASCII but
 // for the fragment's mark and the backslash that some parsers take for a slash.
 func isTargetByte(c byte) bool { return c > 0x20 && c < 0x7f && c != '#' && c != '\\' }
 
@@ -153,7 +154,7 @@ func (x *exchange) checkFields() error {
 		return errBadHead
 	}
 	if len(h.hosts) == 1 {
-		if _, err := policy.ParseAuthority(h.hosts[0], 80); err != nil {
+		if _, err := hostname.ParseAuthority(h.hosts[0], 80); err != nil {
 			return errBadHead
 		}
 	}
@@ -178,7 +179,7 @@ func (x *exchange) forward(p *plainRequest) (again bool) {
 	x.server.goproxy.ServeHTTP(w, x.outbound(p.request.WithContext(ctx), p.url, body))
 	cancel()
 	body.stop()
-	if x.failure != policy.ReasonNone && !w.started {
+	if x.failure != verdict.ReasonNone && !w.started {
 		x.refuse(x.failure, nil)
 		return false
 	}

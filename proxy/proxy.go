@@ -40,6 +40,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
@@ -55,12 +56,12 @@ type Options struct {
 	// method returns true is dns_timeout, any other is dns_failed. With a ctx that
 	// has ended it does not wait: it returns what it has, or an error, and then it
 	// is called again.
-	Lookup func(ctx context.Context, name policy.Name) (Resolved, error)
+	Lookup func(ctx context.Context, name hostname.Name) (Resolved, error)
 
 	// Audit writes the records.
 	Audit *audit.Log
 
-	// Self tells whether an address is a listener of this program, which is
+	// Self reports whether an address is a listener of this program, which is
 	// never dialed. Nil: the listeners given to Serve are the only ones.
 	Self func(netip.AddrPort) bool
 

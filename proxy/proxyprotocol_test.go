@@ -136,7 +136,7 @@ func TestAConnectionWithoutAGoodHeaderIsClosedWithoutAnAnswerAndRecorded(t *test
 	}
 }
 
-// One whose client was too slow to begin has said nothing, and is no record.
+// One whose client was too slow to begin has said nothing, and is not a record.
 func TestAHeaderThatNeverEndsIsClosedWithoutAnAnswerAndRecorded(t *testing.T) {
 	t.Parallel()
 	r := balancedRig(t, newOrigin(t, echo), rigOptions{limits: proxy.Limits{HeaderTimeout: 300 * time.Millisecond}})

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // errShort is a response whose body does not have the length that it announced.
@@ -72,7 +72,7 @@ func (w *response) WriteHeader(status int) {
 	defer w.mu.Unlock()
 	// A failed round trip is answered by refuse; what goproxy says of it is
 	// not for the client.
-	if w.started || w.exchange.failure != policy.ReasonNone {
+	if w.started || w.exchange.failure != verdict.ReasonNone {
 		return
 	}
 	w.started = true
@@ -202,7 +202,7 @@ func (w *response) finish() error {
 	if w.err != nil {
 		return w.err
 	}
-	if w.exchange.failure != policy.ReasonNone {
+	if w.exchange.failure != verdict.ReasonNone {
 		return errOrigin
 	}
 	if w.bodied && w.length >= 0 && w.moved != w.length {

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
@@ -172,14 +173,14 @@ func (r *rig) setPolicy(functions []function, deny ...string) {
 // spec turns the test's rule into a policy's.
 func (ru rule) spec(t testing.TB, line int) policy.RuleSpec {
 	t.Helper()
-	terms := &policy.Terms{Ports: ru.ports, Expires: ru.expires}
+	conditions := &policy.Conditions{Ports: ru.ports, Expires: ru.expires}
 	if ru.any {
-		terms.TLS = policy.TLSAny
+		conditions.TLS = policy.TLSAny
 	}
 	for _, a := range ru.addresses {
-		terms.Addresses = append(terms.Addresses, netip.MustParsePrefix(a))
+		conditions.Addresses = append(conditions.Addresses, netip.MustParsePrefix(a))
 	}
-	rs := policy.RuleSpec{Line: line, Terms: terms}
+	rs := policy.RuleSpec{Line: line, Conditions: conditions}
 	if ru.cidr != "" {
 		rs.Prefix = netip.MustParsePrefix(ru.cidr)
 	} else {
@@ -188,9 +189,9 @@ func (ru rule) spec(t testing.TB, line int) policy.RuleSpec {
 	return rs
 }
 
-func mustPattern(t testing.TB, s string) policy.Pattern {
+func mustPattern(t testing.TB, s string) hostname.Pattern {
 	t.Helper()
-	p, err := policy.ParsePattern(s)
+	p, err := hostname.ParsePattern(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func mustPattern(t testing.TB, s string) policy.Pattern {
 }
 
 // lookup answers from the rig's table of names and counts.
-func (r *rig) lookup(_ context.Context, n policy.Name) (proxy.Resolved, error) {
+func (r *rig) lookup(_ context.Context, n hostname.Name) (proxy.Resolved, error) {
 	r.lookups.Add(1)
 	switch v, _ := r.names.Load(n.String()); v := v.(type) {
 	case proxy.Resolved:

@@ -11,9 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/elazarl/goproxy"
-
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // exchangeKey is the context key of the exchange that a round trip is for,
@@ -62,7 +60,7 @@ func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	if !ok {
 		return nil, &dialError{errNotPermitted}
 	}
-	if reason := s.dialing.begin(at.dial); reason != policy.ReasonNone {
+	if reason := s.dialing.begin(at.dial); reason != verdict.ReasonNone {
 		s.metrics.notDialed(reason, false)
 		return nil, &dialError{&limitError{reason}}
 	}
@@ -97,7 +95,7 @@ var errOrigin = errors.New("origin's response is not usable")
 // roundTrip sends one request to the checked addresses, in turn while the dial
 // fails. It is what goproxy calls; a failure is kept in the exchange, and
 // nothing of it is written to the client by goproxy.
-func (s *Server) roundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, error) {
+func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return nil, errNotPermitted
@@ -110,7 +108,7 @@ func (s *Server) roundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response
 	if err != nil {
 		x.failure = roundTripReason(err)
 		if body, ok := r.Body.(*requestBody); ok && body.broken.Load() {
-			x.failure = policy.ReasonBadRequest
+			x.failure = verdict.ReasonBadRequest
 		}
 		return nil, err
 	}
@@ -126,7 +124,7 @@ func (s *Server) roundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response
 	return resp, nil
 }
 
-// passable tells whether a response with the status can be handed on: an
+// passable reports whether a response with the status can be handed on: an
 // upgrade was not asked for, a 407 would pass for our own, and what is no
 // final status has no end that both sides agree on.
 func passable(status int) bool {
@@ -175,12 +173,12 @@ func hasContentByCustom(method string) bool {
 }
 
 // roundTripReason maps the error of a round trip to a reason.
-func roundTripReason(err error) policy.Reason {
+func roundTripReason(err error) verdict.Reason {
 	var dial *dialError
 	if errors.As(err, &dial) || errors.Is(err, errNotPermitted) {
 		return dialReason(err)
 	}
-	return policy.ReasonOriginFailed
+	return verdict.ReasonOriginFailed
 }
 
 // responseBody notes when the origin's body breaks off, so that the client
@@ -194,7 +192,7 @@ type responseBody struct {
 func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		b.exchange.failure = policy.ReasonOriginFailed
+		b.exchange.failure = verdict.ReasonOriginFailed
 	}
 	return n, err
 }

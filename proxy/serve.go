@@ -221,7 +221,7 @@ func (s *Server) rejudge(t *tunnel.Tunnel) {
 	}
 }
 
-// isSelf tells whether the address is one of our own listeners.
+// isSelf reports whether the address is one of our own listeners.
 func (s *Server) isSelf(a netip.AddrPort) bool {
 	if s.opt.Self != nil && s.opt.Self(a) {
 		return true

@@ -12,9 +12,9 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // setup is one CONNECT on its way through a lane.
@@ -200,12 +200,12 @@ func (s *setup) judge() {
 	x := s.x
 	x.event.Protocol = protocolConnect
 	reason := x.aimConnect()
-	for _, step := range [...]func(context.Context) policy.Reason{x.identify, x.admit, x.decide} {
-		if reason == policy.ReasonNone {
+	for _, step := range [...]func(context.Context) verdict.Reason{x.identify, x.admit, x.decide} {
+		if reason == verdict.ReasonNone {
 			reason = step(s.c.server.base)
 		}
 	}
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		s.refuse(reason)
 		return
 	}
@@ -214,17 +214,17 @@ func (s *setup) judge() {
 			ctx, cancel := x.setUp()
 			defer cancel()
 			reason := x.resolve(ctx)
-			if reason == policy.ReasonNone {
+			if reason == verdict.ReasonNone {
 				reason = x.auditable(ctx)
 			}
 			x.reach(ctx, reason, nil)
 		})
 		return
 	}
-	if reason = x.checkResolved(); reason == policy.ReasonNone {
+	if reason = x.checkResolved(); reason == verdict.ReasonNone {
 		reason = x.auditable(s.c.server.base)
 	}
-	if reason != policy.ReasonNone {
+	if reason != verdict.ReasonNone {
 		s.refuse(reason)
 		return
 	}
@@ -233,7 +233,7 @@ func (s *setup) judge() {
 
 // refuse has a goroutine refuse. The place is given back at once: many may be
 // refused before their goroutines have a turn.
-func (s *setup) refuse(r policy.Reason) {
+func (s *setup) refuse(r verdict.Reason) {
 	x := s.x
 	x.settle()
 	s.leave(func() { x.refuse(r, nil) })
@@ -243,7 +243,7 @@ func (s *setup) refuse(r policy.Reason) {
 func (s *setup) dial() {
 	s.since = time.Now()
 	s.dialed = spread(s.x.addresses, s.x.target.Port)[0]
-	if reason := s.c.server.dialing.begin(s.key()); reason != policy.ReasonNone {
+	if reason := s.c.server.dialing.begin(s.key()); reason != verdict.ReasonNone {
 		s.refuse(s.c.server.metrics.notDialed(reason, false))
 		return
 	}
@@ -294,7 +294,7 @@ func (s *setup) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
 	s.leave(func() {
 		ctx, cancel := x.setUp()
 		defer cancel()
-		x.reach(ctx, policy.ReasonNone, under)
+		x.reach(ctx, verdict.ReasonNone, under)
 	})
 }
 
@@ -304,7 +304,7 @@ func (s *setup) permitted(err error) {
 	switch {
 	case err != nil:
 		s.closeOrigin()
-		s.refuse(policy.ReasonAuditUnavailable)
+		s.refuse(verdict.ReasonAuditUnavailable)
 		return
 	case s.lane.closing:
 		s.stage = stageHello // its record is written, so it has an end

@@ -60,7 +60,7 @@ func absoluteAs(name, target string) string {
 	return "GET http://" + target + "/ HTTP/1.1\r\nHost: allowed.test\r\n" + auth(name) + "\r\n"
 }
 
-// badAuthorities are no host:port, whoever parses them.
+// badAuthorities are not a host:port, whoever parses them.
 var badAuthorities = []struct{ why, target string }{
 	{"the port is empty", "allowed.test:"},
 	{"the port is zero", "allowed.test:0"},

@@ -167,7 +167,7 @@ func (r *report) takeDNS(round int, m dnsMeasure, t *answerer, perf, dir string)
 	} else {
 		s.Values = []float64{float64((t.proc.cpu() - before).Microseconds()) / float64(n)}
 	}
-	for _, path := range t.logs { // a disk that fills up is no part of this
+	for _, path := range t.logs { // a disk that fills up is not a part of this
 		_ = os.Truncate(path, 0)
 	}
 	r.samples = append(r.samples, s)

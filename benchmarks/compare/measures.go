@@ -17,16 +17,16 @@ type measure struct {
 	parts  []string                                            // names of the figures; nil: one without a name
 }
 
-// tunnels tells whether the target speaks CONNECT; a blind relay does not.
+// tunnels reports whether the target speaks CONNECT; a blind relay does not.
 func tunnels(t *target) bool { return !t.raw }
 
-// keepsPlain tells whether the target forwards plain HTTP and keeps the
+// keepsPlain reports whether the target forwards plain HTTP and keeps the
 // client's connection; tinyproxy closes it.
 func keepsPlain(t *target) bool {
 	return tunnels(t) && t.name != "io.Copy floor" && t.name != "tinyproxy"
 }
 
-// refuses tells whether the target has a list.
+// refuses reports whether the target has a list.
 func refuses(t *target) bool { return t.refused != "" }
 
 // anyone is every target.

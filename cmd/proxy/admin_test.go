@@ -157,7 +157,7 @@ func TestProxiesInTheEnvironmentChangeNothing(t *testing.T) {
 	// Nobody asks a proxy for loopback, whatever the environment says; a
 	// multicast address is one that TCP cannot leave the machine for.
 	w.names.set("elsewhere.test", "224.0.0.1")
-	const policy = `      - {host: plain.test, ports: [${http}], addresses: [127.0.0.0/8]}
+	const policy = `      - {host: plain.test, ports: [${http}], tls: any, addresses: [127.0.0.0/8]}
       - {host: elsewhere.test, ports: [80, 443], addresses: [224.0.0.0/4, 127.0.0.0/8]}
 `
 	other := w.listen(echo)

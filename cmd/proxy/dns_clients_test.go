@@ -76,7 +76,7 @@ func TestDigGetsAnswersAndTheReasonOfRefusals(t *testing.T) {
 	p.onlyRefused("data.evil.test")
 }
 
-// sameSet tells whether two lists hold the same strings, in any order.
+// sameSet reports whether two lists hold the same strings, in any order.
 func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
@@ -186,7 +186,7 @@ func port53(t *testing.T, nth int) netip.AddrPort {
 	t.Helper()
 	var err error
 	for try := range 20 {
-		at := netip.AddrPortFrom(ownAddress(byte(20*nth+try)), 53)
+		at := netip.AddrPortFrom(ownAddress(t, byte(20*nth+try)), 53)
 		var socks *dnsfilter.Sockets
 		if socks, err = dnsfilter.Listen(t.Context(), at, 1); err == nil {
 			socks.Close()
@@ -251,7 +251,7 @@ func TestUnboundAsUpstreamIsAnsweredFrom(t *testing.T) {
 	needs(t, server, "-V")
 	w := newWorld(t)
 	dir := t.TempDir()
-	at := ownAddress(2).String()
+	at := ownAddress(t, 2).String()
 	log := filepath.Join(dir, "log")
 	w.must(os.WriteFile(filepath.Join(dir, "unbound.conf"), fmt.Appendf(nil, unboundConfig, at, dir), 0o600))
 	cmd := exec.Command(server, "-d", "-c", filepath.Join(dir, "unbound.conf"))

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 )
@@ -41,22 +41,12 @@ func dialerAt(source, network string) *net.Dialer {
 	return d
 }
 
-// latePort lets connect(2) choose the port and not bind(2), which cannot know
-// where it goes and so takes none that any connection of the address has, or had
-// a minute ago: thousands of connections would use them up.
-func latePort(_, _ string, raw syscall.RawConn) (err error) {
-	if failed := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	}); failed != nil {
-		return failed
-	}
-	return err
-}
-
 // ownAddress returns an address of loopback that no other process of the tests
 // uses: a port of it that is free stays free, where one of 127.0.0.1 can be
 // taken by any connection before it is listened on.
-func ownAddress(nth byte) netip.Addr {
+func ownAddress(t testing.TB, nth byte) netip.Addr {
+	t.Helper()
+	needsLoopback(t)
 	pid := os.Getpid()
 	return netip.AddrFrom4([4]byte{127, 64 + byte(pid>>8)%128, byte(pid), nth})
 }
@@ -151,4 +141,14 @@ func (p *running) reloadWith(policy string) {
 		all := p.of("reloaded")
 		return len(all) > 0 && all[len(all)-1].Policy == cfg.Hash()
 	})
+}
+
+// needsLoopback skips the test where only some of 127.0.0.0/8 is loopback.
+func needsLoopback(t testing.TB) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Skipf("on Linux all of 127.0.0.0/8 is loopback, here it is not: %v", err)
+	}
+	_ = ln.Close()
 }

@@ -13,9 +13,12 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // explainFlags are the flags of explain.
@@ -62,7 +65,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 }
 
 // refused ends explain with the code of a refusal.
-func refused(out io.Writer, r policy.Reason) error {
+func refused(out io.Writer, r verdict.Reason) error {
 	fmt.Fprintf(out, "refused: %s\n", r)
 	return &exitError{code: exitRefused}
 }
@@ -80,7 +83,7 @@ func explain(ctx context.Context, out io.Writer, cfg *config.Config, f explainFl
 	target, err := parseTarget(arg)
 	if err != nil {
 		fmt.Fprintln(out, err)
-		return refused(out, policy.ReasonBadTarget)
+		return refused(out, verdict.ReasonBadTarget)
 	}
 	fmt.Fprintf(out, "target: %s for %s, policy %s\n", target, f.function, p.Hash())
 	if f.source != "" {
@@ -88,7 +91,7 @@ func explain(ctx context.Context, out io.Writer, cfg *config.Config, f explainFl
 		if err != nil {
 			return failed(err)
 		}
-		if reason != policy.ReasonNone {
+		if reason != verdict.ReasonNone {
 			return refused(out, reason)
 		}
 	}
@@ -99,38 +102,38 @@ func explain(ctx context.Context, out io.Writer, cfg *config.Config, f explainFl
 var defaultPorts = map[string]uint16{"http": 80, "https": 443}
 
 // parseTarget parses a host and a port, or a URL, of which nothing else counts.
-func parseTarget(arg string) (policy.Target, error) {
+func parseTarget(arg string) (hostname.Target, error) {
 	scheme, rest, _ := strings.Cut(arg, "://")
 	port, known := defaultPorts[strings.ToLower(scheme)]
 	if !known || rest == "" {
-		return policy.ParseTarget(arg)
+		return hostname.ParseTarget(arg)
 	}
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
 		rest = rest[:end]
 	}
-	return policy.ParseAuthority(rest, port)
+	return hostname.ParseAuthority(rest, port)
 }
 
 // explainTarget walks the policy and the addresses for a caller that is known.
-func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, target policy.Target) error {
+func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, target hostname.Target) error {
 	function := p.Function(f.function)
 	d, steps := p.Explain(function, target, time.Now())
 	for _, s := range steps {
 		fmt.Fprintln(out, s.Text)
 	}
-	if f.clear && target.Port != 80 && d.Verdict == policy.Allow && d.Rule.TLS() == policy.TLSVerify {
+	if f.clear && target.Port != 80 && d.Verdict == verdict.Allow && d.Rule.TLS() == policy.TLSVerify {
 		fmt.Fprintln(out, "the rule wants TLS, and plain HTTP goes to port 80 alone")
-		if d.Verdict, d.Reason = policy.Deny, policy.ReasonNotTLS; function.Reports(time.Now()) {
-			d.Verdict = policy.Report
+		if d.Verdict, d.Reason = verdict.Deny, verdict.ReasonNotTLS; function.Reports(time.Now()) {
+			d.Verdict = verdict.Report
 		}
 	}
-	if d.Verdict == policy.Deny {
+	if d.Verdict == verdict.Deny {
 		return refused(out, d.Reason)
 	}
-	if reason := explainAddresses(ctx, out, cfg, f, p, target, d); reason != policy.ReasonNone {
+	if reason := explainAddresses(ctx, out, cfg, f, p, target, d); reason != verdict.ReasonNone {
 		return refused(out, reason)
 	}
-	if d.Verdict == policy.Report {
+	if d.Verdict == verdict.Report {
 		fmt.Fprintf(out, "let through: report mode until %s; by the list alone: %s\n", function.LastReportDay().Format(time.DateOnly), d.Reason)
 		return nil
 	}
@@ -140,36 +143,36 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 
 // explainSource says whether the function may call from the source: by its
 // credential where it has one, else by the source itself.
-func explainSource(out io.Writer, cfg *config.Config, f explainFlags) (policy.Reason, error) {
+func explainSource(out io.Writer, cfg *config.Config, f explainFlags) (verdict.Reason, error) {
 	source, err := netip.ParseAddr(f.source)
 	if err != nil {
-		return policy.ReasonNone, fmt.Errorf("--source: %q is not an IP address; write one such as 10.0.12.7", f.source)
+		return verdict.ReasonNone, fmt.Errorf("--source: %q is not an IP address; write one such as 10.0.12.7", f.source)
 	}
 	source = source.Unmap()
 	entry := entryOf(cfg, f.function)
 	if len(entry.Tokens)+len(entry.Certificates) > 0 {
 		if len(entry.Sources) == 0 || contains(entry.Sources, source) {
 			fmt.Fprintf(out, "source: %s may show the function's credential\n", source)
-			return policy.ReasonNone, nil
+			return verdict.ReasonNone, nil
 		}
 		fmt.Fprintf(out, "source: %s lies in none of the function's sources, so its credential does not hold there\n", source)
-		return policy.ReasonIdentityRejected, nil
+		return verdict.ReasonIdentityRejected, nil
 	}
 	_, table, err := cfg.Compile()
 	if err != nil {
-		return policy.ReasonNone, err
+		return verdict.ReasonNone, err
 	}
 	id, err := table.Identify(identity.Caller{Source: source})
 	switch {
 	case errors.Is(err, identity.ErrRequired):
 		fmt.Fprintf(out, "source: %s lies in no function's sources\n", source)
-		return policy.ReasonIdentityRequired, nil
+		return verdict.ReasonIdentityRequired, nil
 	case err != nil || id.Function != f.function:
 		fmt.Fprintf(out, "source: %s belongs to %q, not to %q\n", source, id.Function, f.function)
-		return policy.ReasonIdentityRejected, nil
+		return verdict.ReasonIdentityRejected, nil
 	}
 	fmt.Fprintf(out, "source: %s is identified as %s\n", source, id.Function)
-	return policy.ReasonNone, nil
+	return verdict.ReasonNone, nil
 }
 
 // entryOf returns how a function is identified.
@@ -193,15 +196,15 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 }
 
 // explainAddresses looks the name up and judges every alias and every address.
-func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, t policy.Target, d policy.Decision) policy.Reason {
+func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, t hostname.Target, d policy.Decision) verdict.Reason {
 	addrs := []netip.Addr{t.Host.Addr()}
 	if name := t.Host.Name(); !name.IsZero() {
 		if f.offline {
 			fmt.Fprintln(out, "addresses: not looked up")
-			return policy.ReasonNone
+			return verdict.ReasonNone
 		}
 		found, reason := daemon.LookupOnce(ctx, cfg, name)
-		if reason != policy.ReasonNone {
+		if reason != verdict.ReasonNone {
 			fmt.Fprintf(out, "addresses: looking %s up failed\n", name)
 			return reason
 		}
@@ -209,7 +212,7 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 		for _, alias := range found.Aliases {
 			if rule, denied := p.DeniesAlias(alias); denied {
 				fmt.Fprintf(out, "aliases: %s leads to %s, which the deny list has (%s, line %d)\n", name, alias, rule, rule.Line())
-				return policy.ReasonHostDenied
+				return verdict.ReasonHostDenied
 			}
 		}
 	}
@@ -218,7 +221,7 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 		switch {
 		case self.Has(netip.AddrPortFrom(a, t.Port)):
 			fmt.Fprintf(out, "addresses: %s is the proxy itself\n", a)
-		case policy.NeverOpen(a):
+		case ipclass.AlwaysBlocked(a):
 			fmt.Fprintf(out, "addresses: %s can be opened by no rule\n", a)
 		case !d.PermitsAddress(a):
 			fmt.Fprintf(out, "addresses: %s is not public, and the rule does not open it\n", a)
@@ -226,7 +229,7 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 			fmt.Fprintf(out, "addresses: %s is permitted\n", a)
 			continue
 		}
-		return policy.ReasonAddressNotAllowed
+		return verdict.ReasonAddressNotAllowed
 	}
-	return policy.ReasonNone
+	return verdict.ReasonNone
 }

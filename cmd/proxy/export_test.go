@@ -18,7 +18,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // exportedEvent is what the tests look at of an event.
@@ -95,11 +95,12 @@ func connectAs(function, target string) string {
 // deaf listens and accepts nobody: its queue is full.
 func deaf(t testing.TB) string {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
+	syscall.CloseOnExec(fd)
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -149,8 +150,8 @@ func newExportWorld(t testing.TB) *world {
 
 // neverOverHTTP are the reasons that no response of the test below has: those
 // of lookups, and the one that stands in no record.
-var neverOverHTTP = map[policy.Reason]bool{
-	policy.ReasonLimitNames: true, policy.ReasonTypeNotAllowed: true, policy.ReasonAuditUnavailable: true,
+var neverOverHTTP = map[verdict.Reason]bool{
+	verdict.ReasonLimitNames: true, verdict.ReasonTypeNotAllowed: true, verdict.ReasonAuditUnavailable: true,
 }
 
 func TestExportedStatusIsTheOneThatTheClientGot(t *testing.T) {
@@ -234,7 +235,7 @@ func TestExportedStatusIsTheOneThatTheClientGot(t *testing.T) {
 			reasons[e.StatusCode] = true
 		}
 	}
-	for _, r := range policy.Reasons() {
+	for _, r := range verdict.Reasons() {
 		if !reasons[r.String()] && !neverOverHTTP[r] {
 			t.Errorf("no client was refused for %s", r)
 		}

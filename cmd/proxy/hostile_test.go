@@ -96,7 +96,7 @@ func TestHostileTextIsOneLineThatReadsBackAndPrintsSafely(t *testing.T) {
 	p.wholeAndStopped()
 }
 
-// hasHostile tells whether a text has what must not get to a terminal or a log.
+// hasHostile reports whether a text has what must not get to a terminal or a log.
 func hasHostile(text string) bool {
 	return !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) })
 }

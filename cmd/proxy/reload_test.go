@@ -44,7 +44,7 @@ func newEchoWorld(t testing.TB) *world {
 	return w
 }
 
-// allows tells whether the policy in force lets billing reach the host.
+// allows reports whether the policy in force lets billing reach the host.
 func (p *running) allows(host string) bool {
 	p.t.Helper()
 	r := p.connect("billing", host+":"+p.world.vars["echo"])

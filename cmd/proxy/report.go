@@ -152,8 +152,8 @@ func reportPolicy(file string) (*report.Policy, error) {
 				Function: f.Name, Owner: f.Owner, Path: fmt.Sprintf("functions.%s.allow[%d]", f.Name, i),
 				Line: r.Line, Pattern: covers(cfg, r),
 			}
-			if r.Terms != nil {
-				rule.Ticket, rule.Expires = r.Terms.Ticket, r.Terms.Expires
+			if r.Conditions != nil {
+				rule.Ticket, rule.Expires = r.Conditions.Ticket, r.Conditions.Expires
 			}
 			p.Rules = append(p.Rules, rule)
 		}
@@ -171,10 +171,10 @@ func covers(cfg *config.Config, r policy.RuleSpec) string {
 	case r.Prefix.IsValid():
 		what = r.Prefix.String()
 	}
-	if r.Terms == nil {
+	if r.Conditions == nil {
 		return what
 	}
-	return what + " " + strings.ReplaceAll(strings.Trim(fmt.Sprint(r.Terms.Ports), "[]"), " ", ",")
+	return what + " " + strings.ReplaceAll(strings.Trim(fmt.Sprint(r.Conditions.Ports), "[]"), " ", ",")
 }
 
 // errEnough ends the look at the beginning of a file.

@@ -176,7 +176,7 @@ func (p *running) logs() (all []map[string]any) {
 	return all
 }
 
-// logged tells whether a line of the log has the message.
+// logged reports whether a line of the log has the message.
 func (p *running) logged(msg string) bool {
 	for _, m := range p.logs() {
 		if m["msg"] == msg {

@@ -108,7 +108,7 @@ func newMoto(t testing.TB) *moto {
 	if err != nil {
 		t.Skipf("moto_server does not run here: %v", err)
 	}
-	at := ownAddress(1).String()
+	at := ownAddress(t, 1).String()
 	m := &moto{t: t, url: "http://" + at + ":5000"}
 	cmd := exec.Command(path, "-H", at, "-p", "5000")
 	if err := cmd.Start(); err != nil {
@@ -324,7 +324,7 @@ func TestFilesOfAPolicyInS3AreObjectsBesideIt(t *testing.T) {
 	b.put("policies/lists/names.txt", "before.test\n")
 	p := w.startBucket(b)
 	// The set's names lead to loopback, which this rule does not open: the
-	// reason tells whether the name is in the set.
+	// reason reports whether the name is in the set.
 	reasons := func() string {
 		var all []string
 		for _, host := range []string{"before.test", "after.test"} {

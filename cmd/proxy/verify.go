@@ -82,7 +82,7 @@ func printVerification(out io.Writer, res *evidence.Result) error {
 	for _, f := range res.Findings {
 		printFinding(&b, f)
 	}
-	fmt.Fprintln(&b, verdict(res))
+	fmt.Fprintln(&b, conclusion(res))
 	_, err := io.WriteString(out, b.String())
 	return err
 }
@@ -136,8 +136,8 @@ func printFinding(b *strings.Builder, f evidence.Finding) {
 	fmt.Fprintf(b, " %s\n", f.Text)
 }
 
-// verdict is the last line.
-func verdict(res *evidence.Result) string {
+// conclusion is the last line.
+func conclusion(res *evidence.Result) string {
 	if res.Whole {
 		return fmt.Sprintf("whole: %d records of %d boots", res.Records, len(res.Boots))
 	}

@@ -88,7 +88,7 @@ func (z *zone) total() int {
 	return n
 }
 
-// onlyAsked tells whether packets came for that name and for no other. How many
+// onlyAsked reports whether packets came for that name and for no other. How many
 // is the resolver's: where an answer is late it asks again.
 func (z *zone) onlyAsked(name string) bool {
 	n := z.queries(name)

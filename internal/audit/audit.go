@@ -104,7 +104,7 @@ type Options struct {
 	Timeout    time.Duration         // how long one write may block; zero or less: 5 s
 	Boot       string                // names this process in records; "": 16 random hex digits
 	// RefusalRecords is how many refusals and challenges of one function, or of
-	// one source that is no function's, get a record of their own in a minute.
+	// one source that is not a function's, get a record of their own in a minute.
 	// Those beyond it share records; see Record. Zero or less: no limit.
 	RefusalRecords int
 }
@@ -227,7 +227,7 @@ func (l *Log) FormatID(id ID) string {
 	return string(appendID([]byte(l.boot), id))
 }
 
-// Healthy tells whether records can be written as far as is known: false
+// Healthy reports whether records can be written as far as is known: false
 // since a write failed or stalled until one succeeds. Under Count it is always
 // true.
 func (l *Log) Healthy() bool {
@@ -270,7 +270,7 @@ func (l *Log) Flush() { l.budgets.flush() }
 // Record for each of them. It returns how many records, of the first events, are
 // known to be on the output: with an error the others are not, and what waits for
 // them may not happen. An event of no valid Kind is ErrKind for all, and then
-// nothing is written. It is for some tens of events. No events are no error, and
+// nothing is written. It is for some tens of events. No events are not an error, and
 // no write. It does not retain them.
 //
 // It never waits for company: refusals beyond Options.RefusalRecords share a

@@ -15,7 +15,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // at is the instant of records whose text is compared.
@@ -69,7 +71,7 @@ func hosts(rows []row) map[string]bool {
 
 // refusal is an event that is told from others by its host.
 func refusal(host string) *Event {
-	return &Event{Kind: Refused, Host: host, Port: 443, Reason: policy.ReasonHostNotAllowed}
+	return &Event{Kind: Refused, Host: host, Port: 443, Reason: verdict.ReasonHostNotAllowed}
 }
 
 // counter returns the value of a counter without labels.
@@ -241,11 +243,11 @@ func TestAHeartbeatHasTheTotalsOfTheRecordsBeforeIt(t *testing.T) {
 		}
 	}
 	record(Event{Kind: Started})
-	record(Event{Kind: Refused, Reason: policy.ReasonHostNotAllowed})
-	record(Event{Kind: Refused, Reason: policy.ReasonHostNotAllowed, Suppressed: 41})
-	record(Event{Kind: Refused, Reason: policy.ReasonDNSFailed})
-	record(Event{Kind: Opened, Verdict: policy.Allow})
-	record(Event{Kind: Opened, Verdict: policy.Report, Reason: policy.ReasonHostNotAllowed})
+	record(Event{Kind: Refused, Reason: verdict.ReasonHostNotAllowed})
+	record(Event{Kind: Refused, Reason: verdict.ReasonHostNotAllowed, Suppressed: 41})
+	record(Event{Kind: Refused, Reason: verdict.ReasonDNSFailed})
+	record(Event{Kind: Opened, Verdict: verdict.Allow})
+	record(Event{Kind: Opened, Verdict: verdict.Report, Reason: verdict.ReasonHostNotAllowed})
 	w.fail(errors.New("EIO"))
 	if err := l.Record(refusal("lost.example")); err == nil {
 		t.Fatal("no error")
@@ -264,7 +266,7 @@ func TestAHeartbeatHasTheTotalsOfTheRecordsBeforeIt(t *testing.T) {
 		t.Errorf("%s with %s, %d lost\nwant %s, 1 lost", last.Event, got, last.Lost, want)
 	}
 	totals := l.Totals()
-	if len(totals) != 4 || totals[0] != (Total{Refused, policy.Deny, policy.ReasonHostNotAllowed, 43}) {
+	if len(totals) != 4 || totals[0] != (Total{Refused, verdict.Deny, verdict.ReasonHostNotAllowed, 43}) {
 		t.Errorf("Totals: %+v", totals)
 	}
 }
@@ -311,22 +313,22 @@ func TestAfterCloseRecordsAreUnavailable(t *testing.T) {
 // request is an event with every field of a request set.
 func request(tb testing.TB) *Event {
 	tb.Helper()
-	name, err := policy.ParseName("api.stripe.com")
+	name, err := hostname.ParseName("api.stripe.com")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	pattern, err := policy.ParsePattern("api.stripe.com")
+	pattern, err := hostname.ParsePattern("api.stripe.com")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
 		Name:  "billing-webhook",
-		Rules: []policy.RuleSpec{{Line: 41, Pattern: pattern, Terms: &policy.Terms{Ports: []uint16{443}, Ticket: "SEC-1234"}}},
+		Rules: []policy.RuleSpec{{Line: 41, Pattern: pattern, Conditions: &policy.Conditions{Ports: []uint16{443}, Ticket: "SEC-1234"}}},
 	}}})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := p.Decide(p.Function("billing-webhook"), policy.Target{Host: policy.NameHost(name), Port: 443}, at)
+	d := p.Decide(p.Function("billing-webhook"), hostname.Target{Host: hostname.NameHost(name), Port: 443}, at)
 	return &Event{
 		Kind: Closed, Policy: "0123456789ab", ID: 0xbeef, Protocol: "connect",
 		Client:   netip.MustParseAddrPort("[::ffff:10.0.12.7]:40123"),

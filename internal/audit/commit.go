@@ -225,7 +225,7 @@ func (l *Log) mend(until time.Time) error {
 }
 
 // settle takes over that the output took n bytes of b: a line that was begun
-// will be completed, those behind it are taken back. It tells whether the
+// will be completed, those behind it are taken back. It reports whether the
 // output begins or ceases to fail.
 func (l *Log) settle(b *batch, n int, err error) (changed bool) {
 	changed = l.failing != (err != nil)

@@ -13,7 +13,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // encode returns the line of e as the first of boot "b".
@@ -106,7 +108,7 @@ func worst(kind Kind, s string) *Event {
 	far := netip.AddrPortFrom(addrs[0], 65535)
 	return &Event{
 		Kind: kind, Policy: s, ID: 1<<64 - 1, Protocol: s, Client: far, Function: s, Owner: s, Via: s, Method: s, Host: s,
-		Port: 65535, Verdict: policy.Deny, Reason: policy.ReasonSchemeNotSupported, Addresses: addrs, Dialed: far, SNI: s, HasSNI: true,
+		Port: 65535, Verdict: verdict.Deny, Reason: verdict.ReasonSchemeNotSupported, Addresses: addrs, Dialed: far, SNI: s, HasSNI: true,
 		BytesUp: -1 << 63, BytesDown: -1 << 63, Duration: 1<<63 - 1, Ended: s, Suppressed: 1<<64 - 1, QType: s,
 		Functions: -1 << 63, Rules: -1 << 63, Detail: s,
 	}
@@ -117,12 +119,12 @@ func hostileRule(tb testing.TB, s string) policy.Rule {
 	prefix := netip.MustParsePrefix("203.0.113.0/24")
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
 		Name:  "f" + s, // a function has a name
-		Rules: []policy.RuleSpec{{Prefix: prefix, Terms: &policy.Terms{Ports: []uint16{443}, Ticket: s}}},
+		Rules: []policy.RuleSpec{{Prefix: prefix, Conditions: &policy.Conditions{Ports: []uint16{443}, Ticket: s}}},
 	}}})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return p.Decide(p.Function("f"+s), policy.Target{Host: policy.AddrHost(prefix.Addr()), Port: 443}, at).Rule
+	return p.Decide(p.Function("f"+s), hostname.Target{Host: hostname.AddrHost(prefix.Addr()), Port: 443}, at).Rule
 }
 
 func TestTheLongestLineIsUnder16KiB(t *testing.T) {
@@ -136,8 +138,8 @@ func TestTheLongestLineIsUnder16KiB(t *testing.T) {
 	}
 	sum := &tally{counts: map[tallyKey]uint64{}, lost: 1<<64 - 1}
 	for kind := kindNone + 1; kind < kindCount; kind++ {
-		for _, r := range append(policy.Reasons(), policy.ReasonNone) {
-			sum.counts[tallyKey{kind, policy.Deny, r}] = 1<<64 - 1
+		for _, r := range append(verdict.Reasons(), verdict.ReasonNone) {
+			sum.counts[tallyKey{kind, verdict.Deny, r}] = 1<<64 - 1
 		}
 	}
 	enc := newEncoder(hostile, hostile)

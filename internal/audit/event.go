@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Kind says what a record is about. The zero Kind is none: Record refuses it.
@@ -48,7 +49,7 @@ var kindNames = [kindCount]string{
 	Flood: "flood",
 }
 
-// String returns the word of the event field, "unknown" for what is no Kind.
+// String returns the word of the event field, "unknown" for what is not a Kind.
 func (k Kind) String() string {
 	if k < kindCount {
 		return kindNames[k]
@@ -56,10 +57,10 @@ func (k Kind) String() string {
 	return kindNames[kindNone]
 }
 
-// valid tells whether k is one of the constants.
+// valid reports whether k is one of the constants.
 func (k Kind) valid() bool { return k > kindNone && k < kindCount }
 
-// request tells whether records of k are about a request.
+// request reports whether records of k are about a request.
 func (k Kind) request() bool { return k >= Challenged && k <= Answered }
 
 // ID names a request within one boot. The zero ID is none.
@@ -88,8 +89,8 @@ type Event struct {
 	Method     string // as the client sent it
 	Host       string // canonical; where parsing failed, what the client sent
 	Port       uint16
-	Verdict    policy.Verdict // the zero value is deny
-	Reason     policy.Reason
+	Verdict    verdict.Verdict // the zero value is deny
+	Reason     verdict.Reason
 	Rule       policy.Rule    // gives rule, line and ticket
 	Addresses  []netip.Addr   // what the host resolved to; the first 32 are printed
 	Dialed     netip.AddrPort // where the connection went

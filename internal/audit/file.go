@@ -63,7 +63,7 @@ func standardOutput() (*file, error) {
 	return f, nil
 }
 
-// openFile opens a path to append to, and tells whether it ends in the middle
+// openFile opens a path to append to, and reports whether it ends in the middle
 // of a line.
 func openFile(path string) (f *file, midLine bool, err error) {
 	// O_NONBLOCK: on a FIFO without a reader open(2) would wait for one.
@@ -102,7 +102,7 @@ func newFile(fd int) (f *file, size int64, err error) {
 	return f, st.Size, nil
 }
 
-// endsMidLine tells whether the last byte of the file at path, which is f, is
+// endsMidLine reports whether the last byte of the file at path, which is f, is
 // not a newline.
 func (f *file) endsMidLine(path string, size int64) (bool, error) {
 	fd, err := open(path, unix.O_RDONLY|unix.O_NONBLOCK)
@@ -187,10 +187,10 @@ func (f *file) cut(n int) {
 	}
 }
 
-// same tells whether two descriptors are of one file.
+// same reports whether two descriptors are of one file.
 func (f *file) same(g *file) bool { return f.dev == g.dev && f.ino == g.ino }
 
-// at tells whether the path names the file. Where that cannot be found out it
+// at reports whether the path names the file. Where that cannot be found out it
 // is taken to.
 func (f *file) at(path string) bool {
 	var st unix.Stat_t

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // A flood of refusals must not fill the disk, and no client may see a refusal
@@ -62,7 +62,7 @@ type budget struct {
 type likeness struct {
 	party            party
 	kind             Kind
-	reason           policy.Reason
+	reason           verdict.Reason
 	protocol, policy string
 }
 
@@ -87,11 +87,11 @@ func newBudgets(l *Log, records int) *budgets {
 	return b
 }
 
-// counts tells whether an event is a refusal that has to keep to a budget. One
+// counts reports whether an event is a refusal that has to keep to a budget. One
 // that stands for others is a summary already, and one of a request that was
 // opened is its end, which nothing else tells of.
 func counts(e *Event) bool {
-	return e != nil && e.Verdict == policy.Deny && e.Suppressed == 0 && !e.Dialed.IsValid() &&
+	return e != nil && e.Verdict == verdict.Deny && e.Suppressed == 0 && !e.Dialed.IsValid() &&
 		(e.Kind == Refused || e.Kind == Challenged || e.Kind == Answered)
 }
 

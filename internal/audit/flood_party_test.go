@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 func TestCallersWithoutAFunctionAreToldApartBySource(t *testing.T) {
@@ -85,7 +85,7 @@ func TestAGroupBeyondTheBudgetSharesRecordsWithoutWaiting(t *testing.T) {
 			e := denial(l, []string{"f", "g", "f"}[i%3])
 			e.Kind = Answered
 			if i == 11 {
-				e.Reason = policy.ReasonBadTarget
+				e.Reason = verdict.ReasonBadTarget
 			}
 			events = append(events, e)
 		}

@@ -14,14 +14,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // denial is a refusal of a function, as the proxy records it.
 func denial(l *Log, function string) *Event {
 	return &Event{
 		Kind: Refused, ID: l.NextID(), Policy: "p", Protocol: "connect", Function: function, Host: "evil.example",
-		Client: netip.MustParseAddrPort("10.0.0.1:4711"), Reason: policy.ReasonHostNotAllowed,
+		Client: netip.MustParseAddrPort("10.0.0.1:4711"), Reason: verdict.ReasonHostNotAllowed,
 	}
 }
 
@@ -196,7 +196,7 @@ func TestOnlyRefusalsThatAreAlikeShareARecord(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, change := range []func(*Event){
 			func(*Event) {},
-			func(e *Event) { e.Reason = policy.ReasonHostDenied },
+			func(e *Event) { e.Reason = verdict.ReasonHostDenied },
 			func(e *Event) { e.Protocol = "http" },
 			func(e *Event) { e.Policy = "q" },
 			func(e *Event) { e.Kind = Answered },
@@ -236,7 +236,7 @@ func TestAFloodDelaysNobodyElse(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		permit := denial(l, "f")
-		permit.Kind, permit.Verdict, permit.Reason = Opened, policy.Allow, policy.ReasonNone
+		permit.Kind, permit.Verdict, permit.Reason = Opened, verdict.Allow, verdict.ReasonNone
 		summary := denial(l, "f")
 		summary.Suppressed = 7
 		unknown := denial(l, "")
@@ -351,7 +351,7 @@ func TestRefusalThatEndsWhatWasOpenedHasARecordOfItsOwn(t *testing.T) {
 	l := New(&out, Options{RefusalRecords: 1})
 	for i := range 3 {
 		e := &Event{
-			Kind: Refused, ID: ID(i + 1), Function: "billing", Reason: policy.ReasonNotTLS,
+			Kind: Refused, ID: ID(i + 1), Function: "billing", Reason: verdict.ReasonNotTLS,
 			Dialed: netip.MustParseAddrPort("127.0.0.1:443"),
 		}
 		if err := l.Record(e); err != nil || e.ID != ID(i+1) {

@@ -10,7 +10,7 @@ import (
 // ErrLine is returned for what is not one line.
 var ErrLine = errors.New("a foreign line is empty or has a newline in it")
 
-// Foreign writes a line that is no record between the records, verbatim, and
+// Foreign writes a line that is not a record between the records, verbatim, and
 // returns once write(2) has returned for it or has failed. The chain, seq and
 // the totals go on as if it were not there: who verifies a stream skips the
 // lines that have no boot. A line of which the output took a part is completed

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 )
 
-// foreign is a line that is no record.
+// foreign is a line that is not a record.
 const foreign = `{"_aws":{},"Decisions":1}`
 
 // split takes the foreign lines out of a stream and returns the records alone,

@@ -55,7 +55,7 @@ func (l *Log) swap() (old sink, next *file, err error) {
 	return l.out, next, nil
 }
 
-// moved tells whether the path names another file than the one that is open,
+// moved reports whether the path names another file than the one that is open,
 // or none.
 func (l *Log) moved() bool {
 	if l.path == "" {

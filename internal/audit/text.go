@@ -50,7 +50,7 @@ func appendText[T string | []byte](dst []byte, s T, limit int) []byte {
 	return append(dst, '"')
 }
 
-// asIs tells whether a byte is an ASCII character that stands in a line as it
+// asIs reports whether a byte is an ASCII character that stands in a line as it
 // is.
 func asIs(c byte) bool { return c-' ' < 0x7f-' ' && c != '"' && c != '\\' }
 

@@ -5,14 +5,14 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Total is how many events of one kind had one outcome since the start.
 type Total struct {
 	Kind    Kind
-	Verdict policy.Verdict
-	Reason  policy.Reason
+	Verdict verdict.Verdict
+	Reason  verdict.Reason
 	Count   uint64 // records, and the events that they stand for as suppressed
 }
 
@@ -42,8 +42,8 @@ type tally struct {
 // tallyKey is what a tally tells apart.
 type tallyKey struct {
 	kind    Kind
-	verdict policy.Verdict
-	reason  policy.Reason
+	verdict verdict.Verdict
+	reason  verdict.Reason
 }
 
 // mark is what must be known of a line to take it back.
@@ -100,7 +100,7 @@ func (t *tally) sorted() []Total {
 func (t *tally) append(dst []byte) []byte {
 	type key struct {
 		kind   Kind
-		reason policy.Reason
+		reason verdict.Reason
 	}
 	sums := map[key]uint64{}
 	var keys []key

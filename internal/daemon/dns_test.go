@@ -12,7 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // A name about which the upstream keeps quiet is dns_timeout, not dns_failed,
@@ -31,7 +31,7 @@ func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	name, err := policy.ParseName("quiet.test")
+	name, err := hostname.ParseName("quiet.test")
 	if err != nil {
 		t.Fatal(err)
 	}

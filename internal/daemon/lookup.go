@@ -9,8 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -41,8 +42,8 @@ func (errLookupTimeout) Timeout() bool   { return true }
 func (e errLookupTimeout) Unwrap() error { return e.error }
 
 // lookupWith makes the proxy's Lookup of a resolver.
-func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) (proxy.Resolved, error) {
-	return func(ctx context.Context, name policy.Name) (proxy.Resolved, error) {
+func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy.Resolved, error) {
+	return func(ctx context.Context, name hostname.Name) (proxy.Resolved, error) {
 		a, err := r.Lookup(ctx, name.String())
 		if errors.Is(err, resolve.ErrTimeout) {
 			return proxy.Resolved{}, errLookupTimeout{err}
@@ -52,10 +53,10 @@ func lookupWith(r *resolve.Resolver) func(context.Context, policy.Name) (proxy.R
 }
 
 // LookupOnce looks one name up as a running proxy would.
-func LookupOnce(ctx context.Context, cfg *config.Config, name policy.Name) (found proxy.Resolved, reason policy.Reason) {
+func LookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) (found proxy.Resolved, reason verdict.Reason) {
 	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return found, policy.ReasonDNSFailed
+		return found, verdict.ReasonDNSFailed
 	}
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
@@ -64,9 +65,9 @@ func LookupOnce(ctx context.Context, cfg *config.Config, name policy.Name) (foun
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return found, policy.ReasonDNSTimeout
+		return found, verdict.ReasonDNSTimeout
 	case err != nil:
-		return found, policy.ReasonDNSFailed
+		return found, verdict.ReasonDNSFailed
 	}
-	return found, policy.ReasonNone
+	return found, verdict.ReasonNone
 }

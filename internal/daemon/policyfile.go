@@ -124,7 +124,7 @@ func (f *policyFile) reload(ctx context.Context) bool {
 	var err error
 	runLowPriority(func() { s, err = f.read(ctx) })
 	if ctx.Err() != nil {
-		return false // the program stops, which is no fault of the file
+		return false // the program stops, which is not a fault of the file
 	}
 	if err != nil {
 		f.metrics.success.Set(0)

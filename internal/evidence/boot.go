@@ -105,7 +105,7 @@ func (b *boot) follow(v *Verifier, f *fact) {
 }
 
 // splitBy tells of parts of records that have this one behind them in their
-// file: they are no tail.
+// file: they are not a tail.
 func (b *boot) splitBy(v *Verifier, f *fact) {
 	if len(b.parts) == 0 {
 		return

@@ -68,7 +68,7 @@ func (b *batch) add(l *Line, at place) {
 	b.facts = append(b.facts, fact{at: at, shuffled: l.shuffled})
 }
 
-// full tells whether the batch should be digested.
+// full reports whether the batch should be digested.
 func (b *batch) full() bool { return len(b.ends) >= batchLines || len(b.buf) >= batchBytes }
 
 // digest fills the facts and closes done.
@@ -96,7 +96,7 @@ const needed = required | 1<<memberAWS | 1<<memberTime | 1<<memberPolicy | 1<<me
 	1<<memberSuppressed | 1<<memberTotals | 1<<memberLost
 
 // read fills the fact of a line, gives the members to p as well, unless it is
-// nil, and tells whether the line is an object. The fact has no member that the
+// nil, and reports whether the line is an object. The fact has no member that the
 // verification does not need: a client address that is none is for Parse to
 // refuse, and stays as it was written by the hash.
 func (f *fact) read(raw []byte, p *parser) (object bool) {
@@ -141,7 +141,7 @@ func (f *fact) readRecord(raw []byte) {
 	}
 }
 
-// readOther fills the fact of a line that is no object.
+// readOther fills the fact of a line that is not an object.
 func (f *fact) readOther(raw []byte) {
 	switch {
 	case valid(raw):
@@ -204,7 +204,7 @@ func bytesOf(dst *[]byte, value []byte) bool {
 // recordStart is how every record begins.
 const recordStart = `{"time":"`
 
-// tornRecord tells whether what is no JSON begins as a record does.
+// tornRecord reports whether what is not JSON begins as a record does.
 func tornRecord(raw []byte) bool {
 	n := min(len(raw), len(recordStart))
 	return n > 0 && string(raw[:n]) == recordStart[:n]

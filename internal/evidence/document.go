@@ -23,7 +23,7 @@ func (r *reader) document() error {
 		}
 		return err
 	}
-	// The newline behind it is no line of its own.
+	// The newline behind it is not a line of its own.
 	if next, _ := r.in.Peek(1); len(next) == 1 && next[0] == '\n' {
 		_, _ = r.in.Discard(1)
 	}
@@ -91,7 +91,7 @@ func (r *reader) eventMember(key string) error {
 	return r.give(bytes.TrimSuffix(r.message, []byte("\n")), true)
 }
 
-// byte returns the next byte that is no white space.
+// byte returns the next byte that is not white space.
 func (r *reader) byte() (byte, error) {
 	for {
 		c, err := r.in.ReadByte()

@@ -9,7 +9,7 @@ var documentKeys = map[string]bool{
 	"events": true, "searchedLogStreams": true, "nextToken": true, "nextForwardToken": true, "nextBackwardToken": true,
 }
 
-// isDocument tells whether a document of log events begins here.
+// isDocument reports whether a document of log events begins here.
 func isDocument(start []byte) bool {
 	b := bytes.TrimLeft(start, " \t\r\n")
 	if len(b) == 0 || b[0] != '{' {

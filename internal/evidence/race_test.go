@@ -2,5 +2,5 @@
 
 package evidence_test
 
-// raced tells whether the tests are built with the race detector.
+// raced reports whether the tests are built with the race detector.
 const raced = true

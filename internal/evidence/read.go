@@ -104,7 +104,7 @@ type reader struct {
 	inner  []byte // the line that an envelope held
 	// of a document:
 	message []byte
-	control bool // it is no data
+	control bool // it is not data
 }
 
 // all reads to the end.

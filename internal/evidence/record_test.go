@@ -113,7 +113,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 		for key, got := range map[string]string{"event": r.Event, "boot": r.Boot, "prev": r.Prev, "host": r.Host, "function": r.Function} {
-			if text, _ := want[key].(string); text != string([]rune(got)) { // each byte that is no UTF-8 is U+FFFD
+			if text, _ := want[key].(string); text != string([]rune(got)) { // each byte that is not UTF-8 is U+FFFD
 				t.Errorf("%s is %q, encoding/json reads %q", key, got, text)
 			}
 		}

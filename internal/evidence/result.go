@@ -8,7 +8,7 @@ type Result struct {
 	// written, and where there are none. The tail of a boot that was killed
 	// does not make it false: see Boot.Tail.
 	Whole bool `json:"whole"`
-	// Complete tells whether it is whole and nothing was cut off either: every
+	// Complete reports whether it is whole and nothing was cut off either: every
 	// boot has its last record, stopped, and every line could be read.
 	Complete bool `json:"complete"`
 	// Records counts the records of all boots, a repeated one once.

@@ -12,7 +12,8 @@ import (
 const maxDepth = 64
 
 // scanner walks JSON (RFC 8259) without building anything. What it takes is
-// what encoding/json calls valid, up to maxDepth.
+// what encoding/json calls valid, up to maxDepth. encoding/json/jsontext does the
+// same; with Go 1.26 it cannot be imported without GOEXPERIMENT=jsonv2.
 type scanner struct {
 	b       []byte
 	i       int
@@ -32,7 +33,7 @@ func members(b []byte, each func(key, value []byte)) bool {
 	return s.i == len(s.b)
 }
 
-// valid tells whether b is one JSON value.
+// valid reports whether b is one JSON value.
 func valid(b []byte) bool {
 	s := scanner{b: b}
 	s.space()

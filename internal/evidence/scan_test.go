@@ -47,7 +47,7 @@ func TestBreaksBeyondTheRoomAreNotWhole(t *testing.T) {
 	}
 }
 
-// tooDeep tells whether the value may be nested deeper than the scanner goes.
+// tooDeep reports whether the value may be nested deeper than the scanner goes.
 func tooDeep(b []byte) bool {
 	n := 0
 	for _, c := range b {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // The lines of a boot of the tests: who changes this changes the numbers that
@@ -44,7 +44,7 @@ func written(t testing.TB, name string) []string {
 		e := &audit.Event{
 			Kind: audit.Refused, Policy: hash, ID: log.NextID(), Protocol: "connect", Client: netip.MustParseAddrPort("10.0.3.4:40112"),
 			Function: "billing", Owner: "payments", Via: "token", Method: "CONNECT", Host: "evil.example", Port: 443,
-			Verdict: policy.Deny, Reason: policy.ReasonHostNotAllowed, SNI: "evil.example",
+			Verdict: verdict.Deny, Reason: verdict.ReasonHostNotAllowed, SNI: "evil.example",
 			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Dialed: netip.MustParseAddrPort("192.0.2.1:443"),
 		}
 		switch seq {
@@ -53,7 +53,7 @@ func written(t testing.TB, name string) []string {
 		case 3:
 			e.Suppressed = 4
 		case seqClosed:
-			e.Kind, e.Verdict, e.Reason, e.Ended = audit.Closed, policy.Allow, policy.ReasonNone, "client"
+			e.Kind, e.Verdict, e.Reason, e.Ended = audit.Closed, verdict.Allow, verdict.ReasonNone, "client"
 			e.BytesUp, e.BytesDown, e.Duration = 517, 4123, 1500*time.Microsecond
 		case seqHeartbeat, 16:
 			e = &audit.Event{Kind: audit.Heartbeat, Policy: hash}

@@ -34,6 +34,8 @@ package hello
 import (
 	"errors"
 	"fmt"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // The errors of this package, to be told apart with [errors.Is]. Three of them
@@ -99,7 +101,7 @@ type Hello struct {
 
 	several bool  // the server_name list held more, or else, than one host_name
 	long    bool  // the name did not fit in name
-	size    uint8 // bytes of name in use; 0 is no name
+	size    uint8 // bytes of name in use; 0: it has none
 	name    [maxName]byte
 }
 
@@ -121,80 +123,11 @@ func (h Hello) Check(host string) error {
 		return ErrMissing
 	}
 	name := h.name[:h.size]
-	if h.several || h.long || !isHostName(name) {
+	if h.several || h.long || !hostname.IsServerName(name) {
 		return ErrBadName
 	}
-	if !equalFold(trimDot(name), host) {
+	if !hostname.EqualServerName(name, host) {
 		return ErrMismatch
 	}
 	return nil
-}
-
-// isHostName reports whether name is made of letters, digits, hyphens and
-// underscores in labels that are not empty, the last one not a number. The last
-// rule is what keeps out IPv4 addresses in every spelling; the colon of IPv6
-// is no letter.
-func isHostName(name []byte) bool {
-	label := 0 // where the current label begins
-	name = trimDot(name)
-	for i, c := range name {
-		switch c = lower(c); {
-		case c == '.':
-			if i == label {
-				return false
-			}
-			label = i + 1
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return !isNumber(name[label:])
-}
-
-// isNumber reports whether an address parser might take label for a number: all
-// digits, or hexadecimal after 0x. To be safe the empty label is one as well.
-func isNumber(label []byte) bool {
-	hex := len(label) >= 2 && label[0] == '0' && lower(label[1]) == 'x'
-	if hex {
-		label = label[2:]
-	}
-	for _, c := range label {
-		c = lower(c)
-		if ('0' > c || c > '9') && (!hex || 'a' > c || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
-// equalFold compares name with host, which is lower case already. It is not
-// strings.EqualFold because that wants a copy of name, and folds by Unicode,
-// where the Kelvin sign is a k.
-func equalFold(name []byte, host string) bool {
-	if len(name) != len(host) {
-		return false
-	}
-	for i, c := range name {
-		if lower(c) != host[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// trimDot drops one trailing dot.
-func trimDot(name []byte) []byte {
-	if n := len(name); n > 0 && name[n-1] == '.' {
-		return name[:n-1]
-	}
-	return name
-}
-
-// lower is the lower case of an ASCII letter, and c for anything else.
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }

@@ -49,7 +49,7 @@ func TestServerNameIsComparedWithHost(t *testing.T) {
 		{"\u212a.example.com", "k.example.com", hello.ErrBadName},
 		{"\u017f.example.com", "s.example.com", hello.ErrBadName},
 
-		// What is no host name is refused even if the host is spelt the same.
+		// What is not a host name is refused even if the host is spelt the same.
 		{"192.0.2.1", "192.0.2.1", hello.ErrBadName},
 		{"192.0.2.1.", "192.0.2.1", hello.ErrBadName},
 		{"3221225985", "3221225985", hello.ErrBadName},

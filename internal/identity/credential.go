@@ -28,14 +28,14 @@ type Token [sha256.Size]byte
 
 // Credential is one parsed Proxy-Authorization: the name of the function that
 // it claims and the hash of the secret. It holds no secret in clear and claims
-// only; Identify tells whether it holds. The zero Credential is none.
+// only; Identify reports whether it holds. The zero Credential is none.
 type Credential struct {
 	function [maxFunction]byte
 	size     uint8 // of function; 0: none was shown
 	token    Token
 }
 
-// Shown tells whether there is a credential.
+// Shown reports whether there is a credential.
 func (c Credential) Shown() bool { return c.size != 0 }
 
 // String returns the name that is claimed, so that a Credential that is
@@ -93,7 +93,7 @@ func split(plain []byte) (Credential, error) {
 	return c, nil
 }
 
-// ValidFunction tells whether s can be a function's name: 1 to 64 bytes of
+// ValidFunction reports whether s can be a function's name: 1 to 64 bytes of
 // [A-Za-z0-9-._~], which clients send without percent-encoding.
 func ValidFunction(s string) bool {
 	if s == "" || len(s) > maxFunction {
@@ -107,7 +107,7 @@ func ValidFunction(s string) bool {
 	return true
 }
 
-// nameByte tells whether a function's name may have the byte.
+// nameByte reports whether a function's name may have the byte.
 func nameByte(b byte) bool {
 	switch {
 	case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':

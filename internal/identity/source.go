@@ -1,13 +1,16 @@
 package identity
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+)
 
 // Sources tells functions apart by the address they come from alone, whether
 // they list credentials or not: it is for protocols in which nobody can show
 // one. It is immutable. A nil *Sources finds nobody.
 type Sources struct {
-	functions map[netip.Prefix]string // "": more than one function has the range
-	v4, v6    []int                   // prefix lengths in use, longest first
+	functions bart.Table[string] // "": more than one function has the range
 }
 
 // NewSources gathers the sources of every function of the table. Unlike the
@@ -17,19 +20,16 @@ func NewSources(t *Table) *Sources {
 	if t == nil {
 		return nil
 	}
-	s := &Sources{functions: map[netip.Prefix]string{}}
-	b := builder{}
+	s := &Sources{}
 	for _, f := range t.functions {
 		for _, p := range f.sources {
 			owner := f.name
-			if first, taken := s.functions[p]; taken && first != owner {
+			if first, taken := s.functions.Get(p); taken && first != owner {
 				owner = ""
 			}
-			s.functions[p] = owner
-			b.addLength(p)
+			s.functions.Insert(p, owner)
 		}
 	}
-	s.v4, s.v6 = b.v4, b.v6
 	return s
 }
 
@@ -41,16 +41,6 @@ func (s *Sources) Find(a netip.Addr) (function string, ok bool) {
 	if s == nil || !a.IsValid() {
 		return "", false
 	}
-	lengths := s.v6
-	if a.Is4() {
-		lengths = s.v4
-	}
-	for _, bits := range lengths {
-		// The error is for lengths that the address cannot have: never here.
-		p, err := a.Prefix(bits)
-		if function, ok = s.functions[p]; err == nil && ok {
-			return function, function != ""
-		}
-	}
-	return "", false
+	function, ok = s.functions.Lookup(a)
+	return function, ok && function != ""
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/gaissmai/bart"
 )
 
 // Entry says how one function is identified.
@@ -23,9 +25,8 @@ type Entry struct {
 type Table struct {
 	functions    map[string]*function
 	certificates map[string]*function
-	sources      map[netip.Prefix]*function
-	v4, v6       []int // prefix lengths in use in sources, longest first
-	compares     int   // tokens compared for each credential: the most that a function has
+	sources      bart.Table[*function] // of those that nothing else identifies
+	compares     int                   // tokens compared for each credential: the most that a function has
 }
 
 // function is one compiled Entry.
@@ -69,13 +70,12 @@ func (e *ConflictError) Error() string {
 
 // New compiles a Table. It fails with a *ConflictError where two functions
 // share a token, a certificate's name or, being identified by source alone, a
-// range; one range within another is no conflict, the longer prefix wins.
+// range; one range within another is not a conflict, the longer prefix wins.
 func New(entries []Entry) (*Table, error) {
 	b := builder{
 		Table: Table{
 			functions:    make(map[string]*function, len(entries)),
 			certificates: map[string]*function{},
-			sources:      map[netip.Prefix]*function{},
 			compares:     1,
 		},
 		tokens: map[Token]*function{},
@@ -117,8 +117,7 @@ func (b *builder) add(e Entry) error {
 		p = canonicalPrefix(p)
 		f.sources = append(f.sources, p)
 		if alone {
-			claim(b, b.sources, f, ViaSource, i, p, p.String())
-			b.addLength(p)
+			b.claimSource(f, i, p)
 		}
 	}
 	return nil
@@ -129,20 +128,24 @@ func (b *builder) add(e Entry) error {
 func claim[K comparable](b *builder, m map[K]*function, f *function, via Via, index int, key K, value string) {
 	if first := m[key]; first == nil {
 		m[key] = f
-	} else if first != f {
-		b.conflicts = append(b.conflicts, Conflict{Via: via, First: first.name, Second: f.name, Index: index, Value: value})
+	} else {
+		b.conflict(first, f, via, index, value)
 	}
 }
 
-// addLength notes that a prefix of that length is in use.
-func (b *builder) addLength(p netip.Prefix) {
-	lengths := &b.v6
-	if p.Addr().Is4() {
-		lengths = &b.v4
+// claimSource is claim for a range.
+func (b *builder) claimSource(f *function, index int, p netip.Prefix) {
+	if first, taken := b.sources.Get(p); !taken {
+		b.sources.Insert(p, f)
+	} else {
+		b.conflict(first, f, ViaSource, index, p.String())
 	}
-	descending := func(a, b int) int { return b - a }
-	if at, found := slices.BinarySearchFunc(*lengths, p.Bits(), descending); !found {
-		*lengths = slices.Insert(*lengths, at, p.Bits())
+}
+
+// conflict notes that first has what f claims, unless they are one.
+func (b *builder) conflict(first, f *function, via Via, index int, value string) {
+	if first != f {
+		b.conflicts = append(b.conflicts, Conflict{Via: via, First: first.name, Second: f.name, Index: index, Value: value})
 	}
 }
 
@@ -200,21 +203,13 @@ func (t *Table) bySource(a netip.Addr) (Identity, error) {
 	if t == nil || !a.IsValid() {
 		return Identity{}, ErrRequired
 	}
-	lengths := t.v6
-	if a.Is4() {
-		lengths = t.v4
-	}
-	for _, bits := range lengths {
-		// The error is for lengths that the address cannot have: never here.
-		p, err := a.Prefix(bits)
-		if f := t.sources[p]; err == nil && f != nil {
-			return Identity{Function: f.name, Via: ViaSource}, nil
-		}
+	if f, ok := t.sources.Lookup(a); ok {
+		return Identity{Function: f.name, Via: ViaSource}, nil
 	}
 	return Identity{}, ErrRequired
 }
 
-// mayCallFrom tells whether the function's credentials hold from that address.
+// mayCallFrom reports whether the function's credentials hold from that address.
 func (f *function) mayCallFrom(a netip.Addr) bool {
 	return len(f.sources) == 0 || slices.ContainsFunc(f.sources, func(p netip.Prefix) bool { return p.Contains(a) })
 }

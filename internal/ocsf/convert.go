@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // The classes, in the category Network Activity.
@@ -191,7 +192,7 @@ func urlOf(r *evidence.Record) *url {
 	if r.Port != 0 {
 		u.URLString += ":" + strconv.Itoa(int(r.Port))
 	}
-	if r.Protocol == "http" && r.Reason != "https_not_tunneled" {
+	if r.Protocol == "http" && r.Reason != verdict.ReasonHTTPSNotTunneled.String() {
 		u.Scheme, u.URLString = "http", "http://"+u.URLString+"/"
 	}
 	return u

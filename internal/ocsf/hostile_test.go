@@ -9,7 +9,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ocsf"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // hostile are texts that a client or an operator can bring into a record.
@@ -92,7 +92,7 @@ func FuzzAdd(f *testing.F) {
 // reading the file and the disk.
 func BenchmarkAdd(b *testing.B) {
 	e := full(audit.Refused, "connect")
-	e.Verdict, e.Reason = policy.Deny, policy.ReasonHostNotAllowed
+	e.Verdict, e.Reason = verdict.Deny, verdict.ReasonHostNotAllowed
 	line := []byte(records(b, e)[0])
 	exporter := ocsf.New(io.Discard)
 	b.SetBytes(int64(len(line)))

@@ -48,7 +48,7 @@ type Counts struct {
 	// Skipped is how many records that are about no request there were, by
 	// event; "other" are events that this version does not know.
 	Skipped map[string]uint64
-	Foreign uint64 // lines of JSON that are no records: metrics
+	Foreign uint64 // lines of JSON that are not records: metrics
 	Broken  uint64 // lines that are neither: torn ones
 }
 

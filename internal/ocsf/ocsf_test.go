@@ -17,7 +17,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ocsf"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -86,7 +86,7 @@ func full(kind audit.Kind, protocol string) audit.Event {
 	e := audit.Event{
 		Kind: kind, Policy: "0123456789ab", ID: 0xbeef, Protocol: protocol, Client: netip.MustParseAddrPort("10.0.12.7:40123"),
 		Function: "billing-webhook", Owner: "payments-team", Via: "token", Method: "CONNECT", Host: "api.stripe.com", Port: 443,
-		Verdict: policy.Allow, Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")},
+		Verdict: verdict.Allow, Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")},
 		Dialed: netip.MustParseAddrPort("203.0.113.7:443"), SNI: "api.stripe.com", HasSNI: true,
 		BytesUp: 1234, BytesDown: 56789, Duration: 61004567 * time.Microsecond, Ended: "client", QType: "A",
 	}
@@ -109,8 +109,8 @@ func everyEvent() (all []audit.Event) {
 		}
 		for _, protocol := range []string{"connect", "http", "dns"} {
 			all = append(all, audit.Event{Kind: kind, Protocol: protocol, Suppressed: 3}, full(kind, protocol))
-			for _, reason := range policy.Reasons() {
-				for _, verdict := range []policy.Verdict{policy.Deny, policy.Report} {
+			for _, reason := range verdict.Reasons() {
+				for _, verdict := range []verdict.Verdict{verdict.Deny, verdict.Report} {
 					e := full(kind, protocol)
 					e.Verdict, e.Reason = verdict, reason
 					all = append(all, e, audit.Event{Kind: kind, Protocol: protocol, Verdict: verdict, Reason: reason})
@@ -202,10 +202,10 @@ func TestWhatDoesNotFitTheSchemaIsFound(t *testing.T) {
 
 func TestEventsReadAsWritten(t *testing.T) {
 	refused := full(audit.Refused, "connect")
-	refused.Verdict, refused.Reason, refused.Addresses, refused.Dialed = policy.Deny, policy.ReasonHostNotAllowed, nil, netip.AddrPort{}
+	refused.Verdict, refused.Reason, refused.Addresses, refused.Dialed = verdict.Deny, verdict.ReasonHostNotAllowed, nil, netip.AddrPort{}
 	refused.SNI, refused.HasSNI, refused.Suppressed = "", false, 41
 	lookup := full(audit.Answered, "dns")
-	lookup.Verdict, lookup.Reason, lookup.Addresses = policy.Deny, policy.ReasonHostDenied, nil
+	lookup.Verdict, lookup.Reason, lookup.Addresses = verdict.Deny, verdict.ReasonHostDenied, nil
 	events, _ := export(t, records(t, refused, full(audit.Closed, "connect"), lookup, full(audit.Answered, "dns"))...)
 	var got bytes.Buffer
 	for _, event := range events {
@@ -230,7 +230,7 @@ func TestEventsReadAsWritten(t *testing.T) {
 }
 
 func TestWhatBecameOfARequestIsToldInOneVocabulary(t *testing.T) {
-	with := func(kind audit.Kind, protocol string, v policy.Verdict, r policy.Reason, ended string) audit.Event {
+	with := func(kind audit.Kind, protocol string, v verdict.Verdict, r verdict.Reason, ended string) audit.Event {
 		e := full(kind, protocol)
 		e.Verdict, e.Reason, e.Ended = v, r, ended
 		return e
@@ -240,19 +240,19 @@ func TestWhatBecameOfARequestIsToldInOneVocabulary(t *testing.T) {
 		action, disposition, severity, status, answer string
 		code                                          any
 	}{
-		{with(audit.Opened, "connect", policy.Allow, 0, ""), "Allowed", "Allowed", "Informational", "Success", "OK", 200.0},
-		{with(audit.Opened, "http", policy.Allow, 0, ""), "Allowed", "Allowed", "Informational", "Success", "Unknown", 0.0},
-		{with(audit.Opened, "connect", policy.Report, policy.ReasonHostNotAllowed, ""), "Allowed", "Detected", "Low", "Success", "OK", 200.0},
-		{with(audit.Closed, "connect", policy.Allow, 0, "idle"), "Allowed", "Allowed", "Informational", "Success", "OK", 200.0},
-		{with(audit.Closed, "connect", policy.Allow, 0, "error"), "Allowed", "Allowed", "Informational", "Failure", "OK", 200.0},
-		{with(audit.Closed, "connect", policy.Allow, 0, "revoked"), "Denied", "Access Revoked", "Low", "Failure", "OK", 200.0},
-		{with(audit.Challenged, "connect", policy.Deny, policy.ReasonIdentityRequired, ""), "Denied", "Unauthorized", "Informational", "Failure", "Proxy Authentication Required", 407.0},
-		{with(audit.Refused, "http", policy.Deny, policy.ReasonHostDenied, ""), "Denied", "Blocked", "Medium", "Failure", "Forbidden", 403.0},
-		{with(audit.Refused, "connect", policy.Deny, policy.ReasonDialTimeout, ""), "Denied", "Error", "Low", "Failure", "Gateway Timeout", 504.0},
-		{with(audit.Refused, "connect", policy.Deny, policy.ReasonSNIMismatch, ""), "Denied", "Blocked", "Medium", "Failure", "OK", 200.0},
-		{with(audit.Refused, "connect", policy.Deny, policy.ReasonLimitTotal, ""), "Denied", "Rejected", "Low", "Failure", "Service Unavailable", 503.0},
-		{with(audit.Refused, "connect", policy.Deny, 0, ""), "Denied", "Blocked", "Low", "Failure", "Unknown", 0.0},
-		{with(audit.Answered, "dns", policy.Report, policy.ReasonHostNotAllowed, ""), "Allowed", "Detected", "Low", "Success", "", nil},
+		{with(audit.Opened, "connect", verdict.Allow, 0, ""), "Allowed", "Allowed", "Informational", "Success", "OK", 200.0},
+		{with(audit.Opened, "http", verdict.Allow, 0, ""), "Allowed", "Allowed", "Informational", "Success", "Unknown", 0.0},
+		{with(audit.Opened, "connect", verdict.Report, verdict.ReasonHostNotAllowed, ""), "Allowed", "Detected", "Low", "Success", "OK", 200.0},
+		{with(audit.Closed, "connect", verdict.Allow, 0, "idle"), "Allowed", "Allowed", "Informational", "Success", "OK", 200.0},
+		{with(audit.Closed, "connect", verdict.Allow, 0, "error"), "Allowed", "Allowed", "Informational", "Failure", "OK", 200.0},
+		{with(audit.Closed, "connect", verdict.Allow, 0, "revoked"), "Denied", "Access Revoked", "Low", "Failure", "OK", 200.0},
+		{with(audit.Challenged, "connect", verdict.Deny, verdict.ReasonIdentityRequired, ""), "Denied", "Unauthorized", "Informational", "Failure", "Proxy Authentication Required", 407.0},
+		{with(audit.Refused, "http", verdict.Deny, verdict.ReasonHostDenied, ""), "Denied", "Blocked", "Medium", "Failure", "Forbidden", 403.0},
+		{with(audit.Refused, "connect", verdict.Deny, verdict.ReasonDialTimeout, ""), "Denied", "Error", "Low", "Failure", "Gateway Timeout", 504.0},
+		{with(audit.Refused, "connect", verdict.Deny, verdict.ReasonSNIMismatch, ""), "Denied", "Blocked", "Medium", "Failure", "OK", 200.0},
+		{with(audit.Refused, "connect", verdict.Deny, verdict.ReasonLimitTotal, ""), "Denied", "Rejected", "Low", "Failure", "Service Unavailable", 503.0},
+		{with(audit.Refused, "connect", verdict.Deny, 0, ""), "Denied", "Blocked", "Low", "Failure", "Unknown", 0.0},
+		{with(audit.Answered, "dns", verdict.Report, verdict.ReasonHostNotAllowed, ""), "Allowed", "Detected", "Low", "Success", "", nil},
 	} {
 		got := one(t, row.event)
 		for path, want := range map[string]any{
@@ -277,20 +277,39 @@ func nonEmpty(s string) any {
 	return s
 }
 
-func TestEveryReasonHasAnOutcomeOfItsOwn(t *testing.T) {
-	for _, reason := range policy.Reasons() {
-		for _, protocol := range []string{"connect", "dns"} {
-			if protocol == "connect" && (reason == policy.ReasonLimitNames || reason == policy.ReasonTypeNotAllowed) {
-				continue // of lookups alone: no response has them
+func TestEveryReasonHasTheOutcomeOfItsRow(t *testing.T) {
+	dispositions := map[verdict.Disposition]string{verdict.Blocked: "Blocked", verdict.Rejected: "Rejected", verdict.Unauthorized: "Unauthorized", verdict.Failed: "Error"}
+	severities := map[verdict.Severity]string{verdict.Informational: "Informational", verdict.Low: "Low", verdict.Medium: "Medium", verdict.High: "High"}
+	for _, reason := range verdict.Reasons() {
+		row := reason.Row()
+		var code any
+		for _, protocol := range []string{"connect", "http", "dns"} {
+			switch {
+			case protocol == "connect" && (row.Status.String() == "closed" || reason == verdict.ReasonNotTLS):
+				code = 200.0 // of the CONNECT: the tunnel was open
+			case row.Status.String() == "closed":
+				continue // by CONNECT alone
+			case row.Status.String() == "dns":
+				code = 0.0
+			default:
+				code = float64(row.Status)
+			}
+			want := map[string]any{
+				"action": "Denied", "status": "Failure", "status_code": reason.String(),
+				"disposition": dispositions[row.Outcome.Disposition], "severity": severities[row.Outcome.Severity],
+			}
+			if protocol != "dns" {
+				want["http_response.code"] = code
+			} else if want["rcode"] = nil; row.DNS.RCode == verdict.RCodeServFail {
+				want["rcode"] = "ServError"
 			}
 			e := full(audit.Refused, protocol)
-			e.Verdict, e.Reason = policy.Deny, reason
+			e.Verdict, e.Reason = verdict.Deny, reason
 			got := one(t, e)
-			if protocol == "connect" && at(got, "http_response.code") == 0.0 {
-				t.Errorf("%s has no status", reason)
-			}
-			if at(got, "action") != "Denied" || at(got, "severity") == "" || at(got, "disposition") == "" {
-				t.Errorf("%s: %v %v %v", reason, at(got, "action"), at(got, "severity"), at(got, "disposition"))
+			for path, want := range want {
+				if at(got, path) != want {
+					t.Errorf("%s by %s: %s is %v, want %v", reason, protocol, path, at(got, path), want)
+				}
 			}
 		}
 	}
@@ -330,12 +349,12 @@ func TestLookupThatIsRefusedIsAQueryAndOneThatIsAnsweredAResponse(t *testing.T) 
 		t.Errorf("answers %s", got)
 	}
 	e := full(audit.Answered, "dns")
-	e.Verdict, e.Reason = policy.Deny, policy.ReasonAddressNotAllowed
+	e.Verdict, e.Reason = verdict.Deny, verdict.ReasonAddressNotAllowed
 	refused := one(t, e)
 	if refused["activity_name"] != "Query" || refused["answers"] != nil || refused["rcode_id"] != nil || len(at(refused, "unmapped.addresses").([]any)) != 2 {
 		t.Errorf("refused: %v", refused)
 	}
-	e.Reason = policy.ReasonDNSTimeout
+	e.Reason = verdict.ReasonDNSTimeout
 	if got := one(t, e); got["rcode"] != "ServError" {
 		t.Errorf("a lookup that failed: rcode %v", got["rcode"])
 	}
@@ -343,7 +362,7 @@ func TestLookupThatIsRefusedIsAQueryAndOneThatIsAnsweredAResponse(t *testing.T) 
 
 func TestSummaryCountsAllThatItStandsFor(t *testing.T) {
 	e := full(audit.Refused, "connect")
-	e.Verdict, e.Reason, e.Suppressed = policy.Deny, policy.ReasonLimitFailures, 999
+	e.Verdict, e.Reason, e.Suppressed = verdict.Deny, verdict.ReasonLimitFailures, 999
 	if got := one(t, e); got["count"] != 1000.0 || at(got, "unmapped.suppressed") != 999.0 {
 		t.Errorf("count %v, suppressed %v", got["count"], at(got, "unmapped.suppressed"))
 	}

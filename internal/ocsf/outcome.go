@@ -4,14 +4,15 @@ import (
 	"net/http"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Values of severity_id.
 const (
-	informational = 1
-	low           = 2
-	medium        = 3
-	high          = 4
+	informational = int(verdict.Informational)
+	low           = int(verdict.Low)
+	medium        = int(verdict.Medium)
+	high          = int(verdict.High)
 )
 
 // severities are the captions of severity_id.
@@ -31,12 +32,12 @@ var (
 // Values of disposition_id.
 const (
 	allowed       = 1
-	blocked       = 2
+	blocked       = int(verdict.Blocked)
 	detected      = 15 // a violation that report mode let through
 	accessRevoked = 24
-	rejected      = 25 // the request itself is wrong, or there is no room for it
-	unauthorized  = 26
-	failure       = 27 // it was allowed, and could not be done
+	rejected      = int(verdict.Rejected)
+	unauthorized  = int(verdict.Unauthorized)
+	failure       = int(verdict.Failed)
 )
 
 // dispositions are the captions of disposition_id.
@@ -45,12 +46,15 @@ var dispositions = map[int]string{
 	rejected: "Rejected", unauthorized: "Unauthorized", failure: "Error",
 }
 
+// The verdicts of records that let a request through.
+var wordAllow, wordReport = verdict.Allow.String(), verdict.Report.String()
+
 // unknownCode is the code of a response whose status no record has: what an
 // origin answered to a plain request, or a reason that this version does not
 // know.
 const unknownCode = 0
 
-// outcome is what a reason of refusal means.
+// outcome is what became of a request.
 type outcome struct {
 	code        int // status that the client got
 	disposition int
@@ -58,54 +62,40 @@ type outcome struct {
 	rcode       int // of the DNS filter, 0: settings decide, and no record has them
 }
 
-// outcomes has every reason of refusal. The code of bad_request is that of
+// refusalOutcome is the outcome of a refusal. The code of bad_request is that of
 // most malformed requests: the record does not tell it from 417, 431, 501 and
-// 505. The reasons of the ClientHello come after the 200.
-var outcomes = map[string]outcome{
-	"bad_request":          {http.StatusBadRequest, rejected, low, 0},
-	"bad_target":           {http.StatusBadRequest, rejected, low, 0},
-	"loop":                 {http.StatusBadGateway, rejected, low, 0},
-	"method_not_allowed":   {http.StatusMethodNotAllowed, rejected, low, 0},
-	"scheme_not_supported": {http.StatusNotImplemented, rejected, low, 0},
-	"https_not_tunneled":   {http.StatusNotImplemented, rejected, low, 0},
-	"identity_required":    {http.StatusProxyAuthRequired, unauthorized, informational, 0},
-	"identity_rejected":    {http.StatusProxyAuthRequired, unauthorized, medium, 0},
-	"limit_failures":       {http.StatusTooManyRequests, unauthorized, medium, 0},
-	"limit_total":          {http.StatusServiceUnavailable, rejected, low, servError},
-	"limit_function":       {http.StatusServiceUnavailable, rejected, low, 0},
-	"limit_names":          {unknownCode, blocked, medium, 0}, // of lookups alone
-	"draining":             {http.StatusServiceUnavailable, rejected, informational, servError},
-	"host_denied":          {http.StatusForbidden, blocked, medium, 0},
-	"host_not_allowed":     {http.StatusForbidden, blocked, medium, 0},
-	"port_not_allowed":     {http.StatusForbidden, blocked, medium, 0},
-	"rule_expired":         {http.StatusForbidden, blocked, low, 0},
-	"type_not_allowed":     {unknownCode, blocked, low, 0}, // of lookups alone
-	"dns_failed":           {http.StatusBadGateway, failure, low, servError},
-	"dns_timeout":          {http.StatusGatewayTimeout, failure, low, servError},
-	"address_not_allowed":  {http.StatusForbidden, blocked, medium, 0},
-	"audit_unavailable":    {http.StatusServiceUnavailable, failure, high, servError},
-	"dial_failed":          {http.StatusBadGateway, failure, low, 0},
-	"dial_timeout":         {http.StatusGatewayTimeout, failure, low, 0},
-	"origin_failed":        {http.StatusBadGateway, failure, low, 0},
-	"sni_mismatch":         {http.StatusOK, blocked, medium, 0},
-	"sni_missing":          {http.StatusOK, blocked, medium, 0},
-	"not_tls":              {http.StatusOK, blocked, medium, 0},
-	"hello_timeout":        {http.StatusOK, blocked, low, 0},
+// 505.
+func refusalOutcome(reason, protocol string) outcome {
+	r, known := verdict.ParseReason(reason)
+	if !known {
+		return outcome{code: unknownCode, disposition: blocked, severity: low}
+	}
+	row := r.Row()
+	o := outcome{disposition: int(row.Outcome.Disposition), severity: int(row.Outcome.Severity)}
+	switch {
+	case r.InTunnel() && protocol == "connect":
+		o.code = http.StatusOK // it came before the ClientHello
+	case row.Status == verdict.StatusLookup:
+		o.code = unknownCode
+	default:
+		o.code = row.Status.Code()
+	}
+	if row.DNS.RCode == verdict.RCodeServFail {
+		o.rcode = servError
+	}
+	return o
 }
 
 // outcomeOf returns what became of a request.
 func outcomeOf(r *evidence.Record) outcome {
-	if r.Event == "refused" || r.Event == "challenged" || r.Verdict != "allow" && r.Verdict != "report" {
-		if o, known := outcomes[r.Reason]; known {
-			return o
-		}
-		return outcome{code: unknownCode, disposition: blocked, severity: low}
+	if r.Event == "refused" || r.Event == "challenged" || r.Verdict != wordAllow && r.Verdict != wordReport {
+		return refusalOutcome(r.Reason, r.Protocol)
 	}
 	o := outcome{code: unknownCode, disposition: allowed, severity: informational}
 	if r.Protocol == "connect" {
 		o.code = http.StatusOK
 	}
-	if r.Verdict == "report" {
+	if r.Verdict == wordReport {
 		o.disposition, o.severity = detected, low
 	}
 	if r.Ended == "revoked" {

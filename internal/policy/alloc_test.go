@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -12,11 +13,11 @@ func TestNoAllocs(t *testing.T) {
 	spec := benchSpec(1000)
 	f := &spec.Functions[0]
 	f.Rules = append(f.Rules, cidr("10.0.0.0/8", 443), cidr("10.1.0.0/16", 80), cidr("2001:db8::/32", 443), cidr("::/0", 22),
-		policy.RuleSpec{Set: 1, Terms: on(443)}, policy.RuleSpec{Set: 2, Terms: on(443)})
+		policy.RuleSpec{Set: 1, Conditions: on(443)}, policy.RuleSpec{Set: 2, Conditions: on(443)})
 	for d := 1; d < 127; d++ { // a wildcard at every depth, so that every suffix is probed
 		f.Rules = append(f.Rules, host("*."+strings.Repeat("b.", d-1)+"b"))
 	}
-	spec.Sets = [][]policy.Pattern{{mustPattern("in.set.test")}, {mustPattern("*.set.test")}}
+	spec.Sets = [][]hostname.Pattern{{mustPattern("in.set.test")}, {mustPattern("*.set.test")}}
 	spec.Deny = deny("denied.test", "*.denied.test", "*.a.b.c.d.e.test")
 	p := mustCompile(t, spec)
 	for what, s := range map[string]string{
@@ -39,11 +40,11 @@ func TestNoAllocs(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { p.Decide(f, target, noon) }); n != 0 {
 			t.Errorf("%s: a decision allocates %g times", what, n)
 		}
-		if n := testing.AllocsPerRun(100, func() { _, _ = policy.ParseTarget(s) }); n != 0 && what != "mapped" {
+		if n := testing.AllocsPerRun(100, func() { _, _ = hostname.ParseTarget(s) }); n != 0 && what != "mapped" {
 			t.Errorf("%s: parsing %q allocates %g times", what, s, n)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = policy.ParseTarget("API.Stripe.com.:443") }); n > 1 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = hostname.ParseTarget("API.Stripe.com.:443") }); n > 1 {
 		t.Errorf("parsing another spelling allocates %g times", n)
 	}
 	d := p.Decide(p.Function("f"), mustTarget("a.tenant-7.example:443"), noon)

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // benchPattern is the i-th pattern of a large file: one in eight is a
@@ -29,10 +31,10 @@ func benchPattern(i int) string {
 
 // benchSpec is one function with n host rules and no deny line.
 func benchSpec(n int) policy.Spec {
-	terms := &policy.Terms{Ports: []uint16{443}}
+	conditions := &policy.Conditions{Ports: []uint16{443}}
 	rules := make([]policy.RuleSpec, n)
 	for i := range rules {
-		rules[i] = policy.RuleSpec{Pattern: mustPattern(benchPattern(i)), Terms: terms, Line: i}
+		rules[i] = policy.RuleSpec{Pattern: mustPattern(benchPattern(i)), Conditions: conditions, Line: i}
 	}
 	return policy.Spec{Functions: []policy.FunctionSpec{{Name: "f", Rules: rules}}}
 }
@@ -41,8 +43,8 @@ func benchSpec(n int) policy.Spec {
 // that a plain map of the same patterns would be asked for.
 type benchKeys struct {
 	kind    string
-	want    policy.Verdict
-	targets []policy.Target
+	want    verdict.Verdict
+	targets []hostname.Target
 	keys    []string
 }
 
@@ -56,8 +58,8 @@ func (q *benchKeys) add(host, key string) {
 func benchRequests(n int) []benchKeys {
 	const most = 1 << 16
 	hostile := strings.Repeat("a.", 126) + "a"
-	hit := benchKeys{kind: "hit", want: policy.Allow}
-	wild := benchKeys{kind: "wildcard", want: policy.Allow}
+	hit := benchKeys{kind: "hit", want: verdict.Allow}
+	wild := benchKeys{kind: "wildcard", want: verdict.Allow}
 	miss := benchKeys{kind: "miss"}
 	evil := benchKeys{kind: "hostile"}
 	evil.add(hostile, hostile)
@@ -125,7 +127,7 @@ func benchDecide(b *testing.B, p *policy.Policy, q benchKeys) {
 
 // benchMap looks the keys up round and round.
 func benchMap(b *testing.B, plain map[string]struct{}, q benchKeys) {
-	at, want := 0, q.want == policy.Allow
+	at, want := 0, q.want == verdict.Allow
 	var fence atomic.Int64
 	b.ReportAllocs()
 	for b.Loop() {
@@ -146,7 +148,7 @@ func BenchmarkDecideLiteral(b *testing.B) {
 		cidr("10.0.0.0/8", 443), cidr("10.1.0.0/16", 80), cidr("203.0.113.0/24", 443), cidr("2001:db8::/32", 443))
 	p := mustCompile(b, spec)
 	f, now := p.Function("f"), time.Unix(1_800_000_000, 0)
-	targets := []policy.Target{mustTarget("10.1.2.3:443"), mustTarget("[2001:db8::1]:443"), mustTarget("192.0.2.1:443")}
+	targets := []hostname.Target{mustTarget("10.1.2.3:443"), mustTarget("[2001:db8::1]:443"), mustTarget("192.0.2.1:443")}
 	at := 0
 	b.ReportAllocs()
 	for b.Loop() {
@@ -154,26 +156,6 @@ func BenchmarkDecideLiteral(b *testing.B) {
 		if at++; at == len(targets) {
 			at = 0
 		}
-	}
-}
-
-// BenchmarkParseTarget measures the parsing of a request's target, in the
-// canonical spelling and in others. It leaves out the HTTP parser.
-func BenchmarkParseTarget(b *testing.B) {
-	for kind, s := range map[string]string{
-		"lower":   "api.service-7.customers.example:443",
-		"upper":   "API.Service-7.customers.example.:443",
-		"ipv4":    "203.0.113.7:443",
-		"ipv6":    "[2001:db8::7]:443",
-		"hostile": strings.Repeat("a.", 126) + "1:443",
-		"alabel":  "xn--mnchen-3ya.example:443",
-	} {
-		b.Run("kind="+kind, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				_, _ = policy.ParseTarget(s)
-			}
-		})
 	}
 }
 

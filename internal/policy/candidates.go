@@ -3,6 +3,8 @@ package policy
 import (
 	"hash/maphash"
 	"math/bits"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // group is lists that are asked together, in their order.
@@ -65,9 +67,9 @@ type candidates struct {
 
 	g      *group
 	name   string
-	starts [maxName/2 + 1]uint8 // where the texts begin that are still to be looked for, the longest last
-	left   int                  // of starts
-	last   int                  // of the starts of this batch, the one of the longest text
+	starts [hostname.MaxName/2 + 1]uint8 // where the texts begin that are still to be looked for, the longest last
+	left   int                           // of starts
+	last   int                           // of the starts of this batch, the one of the longest text
 	hashes [batch]uint64
 	maybe  uint8 // the texts of this batch that may be there
 }

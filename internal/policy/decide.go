@@ -3,26 +3,29 @@ package policy
 import (
 	"net/netip"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Decision is the answer to one request, and what the later steps need of it.
 // The zero Decision refuses and permits no address.
 type Decision struct {
-	Verdict Verdict
+	Verdict verdict.Verdict
 	// Reason says why it is refused; under Report, why it would be. It is
-	// ReasonNone for Allow alone.
-	Reason Reason
+	// verdict.ReasonNone for Allow alone.
+	Reason verdict.Reason
 	// Rule is the rule that decided: the one that allows, the deny line, or
 	// the rule that has the host but not the port or the date. Zero where no
 	// rule has the host.
 	Rule Rule
 }
 
-// PermitsAddress tells whether the host may be reached at a. Public unicast
+// PermitsAddress reports whether the host may be reached at a. Public unicast
 // always may, other ranges where the rule opens them, link-local and the
 // like never. Of a refusal nothing is permitted.
 func (d Decision) PermitsAddress(a netip.Addr) bool {
-	return (d.Verdict == Allow || d.Verdict == Report) && d.Rule.permits(a)
+	return (d.Verdict == verdict.Allow || d.Verdict == verdict.Report) && d.Rule.permits(a)
 }
 
 // Decide walks the deny list and the function's rules for one target at one
@@ -31,41 +34,41 @@ func (d Decision) PermitsAddress(a netip.Addr) bool {
 // refusal by the function's rules becomes Report; one by the deny list does
 // not. A nil policy, a nil function and the zero target are refused. It does
 // not allocate.
-func (p *Policy) Decide(f *Function, t Target, now time.Time) Decision {
+func (p *Policy) Decide(f *Function, t hostname.Target, now time.Time) Decision {
 	return p.decide(f, &t, now, nil)
 }
 
-// decide is Decide with a trail to write to; nil writes none.
-func (p *Policy) decide(f *Function, t *Target, now time.Time, tr *trail) (d Decision) {
-	name, addr := t.Host.name.s, t.Host.addr
-	d.Reason = ReasonHostNotAllowed
+// decide is Decide with a trace to write to; nil writes none.
+func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trace) (d Decision) {
+	name, addr := t.Parts()
+	d.Reason = verdict.ReasonHostNotAllowed
 	if p == nil || f == nil || name == "" && !addr.IsValid() || t.Port == 0 {
 		tr.note("no policy, no function or no target: refused")
 		return d
 	}
 	if e, denied := p.deny.first(name); denied {
-		d.Reason, d.Rule = ReasonHostDenied, Rule{deny: true, index: e.index, line: e.line}
+		d.Reason, d.Rule = verdict.ReasonHostDenied, Rule{deny: true, index: e.index, line: e.line}
 		tr.rule(d.Rule, "the deny list has the host")
 		return d
 	}
 	tr.note("deny list: does not have the host")
 	var w walk // field by field, here and below: larger copies wait for the stores before them
-	w.f, w.port, w.now, w.trail, w.reason = f, t.Port, now.Unix(), tr, ReasonHostNotAllowed
+	w.f, w.port, w.now, w.trace, w.reason = f, t.Port, now.Unix(), tr, verdict.ReasonHostNotAllowed
 	if addr.IsValid() {
 		w.literal(addr)
 	} else {
 		w.name(name)
 	}
 	d.Reason = w.reason
-	if w.found.terms != nil {
-		d.Rule.function, d.Rule.terms, d.Rule.literal = f, w.found.terms, w.prefix
+	if w.found.conditions != nil {
+		d.Rule.function, d.Rule.conditions, d.Rule.literal = f, w.found.conditions, w.prefix
 		d.Rule.index, d.Rule.line = w.found.index, w.found.line
 	}
 	switch {
-	case d.Reason == ReasonNone:
-		d.Verdict = Allow
+	case d.Reason == verdict.ReasonNone:
+		d.Verdict = verdict.Allow
 	case w.now < f.reportUntil:
-		d.Verdict = Report
+		d.Verdict = verdict.Report
 		tr.note("the function is in report mode: its list is recorded, not enforced")
 	}
 	return d
@@ -77,9 +80,9 @@ type walk struct {
 	f      *Function
 	port   uint16
 	now    int64
-	trail  *trail
-	reason Reason
-	found  rule          // without terms: none
+	trace  *trace
+	reason verdict.Reason
+	found  rule          // without conditions: none
 	prefix *netip.Prefix // of found, where it is a cidr rule
 }
 
@@ -99,7 +102,7 @@ func (w *walk) at(text *candidates) bool {
 	var c cursor
 	text.in(w.f.own, &c)
 	for e, ok := c.next(); ok; e, ok = c.next() {
-		if w.try(rule{index: e.index, line: e.line, terms: w.f.terms[e.terms]}, nil) {
+		if w.try(rule{index: e.index, line: e.line, conditions: w.f.conditions[e.conditions]}, nil) {
 			return true
 		}
 	}
@@ -113,22 +116,29 @@ func (w *walk) at(text *candidates) bool {
 	return false
 }
 
-// literal tries the cidr rules that contain the address.
+// literal tries the cidr rules that contain the address, longest prefix first,
+// until one fits.
 func (w *walk) literal(a netip.Addr) {
-	w.f.cidrs.each(a, func(r *cidrRule) bool { return !w.try(r.rule, &r.prefix) })
+	for c := w.f.cidrs.longest(a); c != nil; c = c.wider {
+		for _, r := range c.rules {
+			if w.try(r, &c.prefix) {
+				return
+			}
+		}
+	}
 }
 
 // try judges one rule that has the host. It keeps the first rule that fits,
 // else the one that came nearest: an expired rule that has the port before one
 // that lacks it.
 func (w *walk) try(r rule, literal *netip.Prefix) bool {
-	reason := r.terms.fit(w.port, w.now)
-	if w.trail != nil {
-		w.trail.rule(Rule{function: w.f, terms: r.terms, index: r.index, line: r.line}, reason.explain())
+	reason := r.conditions.fit(w.port, w.now)
+	if w.trace != nil {
+		w.trace.rule(Rule{function: w.f, conditions: r.conditions, index: r.index, line: r.line}, finding(reason))
 	}
-	nearer := w.reason == ReasonHostNotAllowed || w.reason == ReasonPortNotAllowed && reason == ReasonRuleExpired
-	if reason == ReasonNone || nearer {
+	nearer := w.reason == verdict.ReasonHostNotAllowed || w.reason == verdict.ReasonPortNotAllowed && reason == verdict.ReasonRuleExpired
+	if reason == verdict.ReasonNone || nearer {
 		w.reason, w.found, w.prefix = reason, r, literal
 	}
-	return reason == ReasonNone
+	return reason == verdict.ReasonNone
 }

@@ -1,10 +1,9 @@
 // Package policy answers one question: may this function reach that
-// destination? It holds the vocabulary of the whole program (Name, Target,
-// Pattern, Reason, Verdict) and the compiled, immutable Policy.
+// destination? It holds the compiled, immutable Policy; its words are those of
+// packages hostname, ipclass and verdict.
 //
-// What it does: it parses names, targets and patterns once into typed values,
-// compiles a Spec into hash tables, and decides without allocating and without
-// scanning rules. Every zero value refuses.
+// What it does: it compiles a Spec into hash tables, and decides without
+// allocating and without scanning rules. Every zero value refuses.
 //
 // What it does not do: it performs no I/O, resolves nothing, reads no clock
 // (the caller passes the instant), does not know who calls (package identity
@@ -12,8 +11,8 @@
 //
 //	p, err := policy.Compile(spec)
 //	d := p.Decide(p.Function("billing"), target, time.Now())
-//	if d.Verdict == policy.Deny { … d.Reason, d.Rule … }
-//	if !d.PermitsAddress(addr) { … policy.ReasonAddressNotAllowed … }
+//	if d.Verdict == verdict.Deny { … d.Reason, d.Rule … }
+//	if !d.PermitsAddress(addr) { … verdict.ReasonAddressNotAllowed … }
 package policy
 
 import (
@@ -22,6 +21,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // Policy is one compiled policy file. It is immutable and safe for concurrent
@@ -42,7 +43,7 @@ type Function struct {
 	owner       string
 	reportUntil int64 // Unix seconds, exclusive; 0: enforce
 	own         *list
-	terms       []*Terms // what own's entries point at
+	conditions  []*Conditions // what own's entries point at
 	sets        []setRef
 	lists       group // own, then those of sets
 	cidrs       cidrTable
@@ -51,13 +52,13 @@ type Function struct {
 
 // rule is the stored form of one allow entry; Rule is the form handed out.
 type rule struct {
-	index int32
-	line  int32
-	terms *Terms
+	index      int32
+	line       int32
+	conditions *Conditions
 }
 
-// noTerms are the terms of a rule without any: no port, hence no request.
-var noTerms Terms
+// noConditions are those of a rule without any: no port, hence no request.
+var noConditions Conditions
 
 // setRef is an allow entry that names a shared set.
 type setRef struct {
@@ -68,15 +69,15 @@ type setRef struct {
 // Spec is what a policy is compiled from. The zero Spec compiles to a policy
 // that refuses everything.
 type Spec struct {
-	Hash      string      // identifies the file in records: first 12 hex digits of its SHA-256
-	Deny      []DenySpec  // wins over every allow of every function
-	Sets      [][]Pattern // lists shared by functions, referred to by index
+	Hash      string               // identifies the file in records: first 12 hex digits of its SHA-256
+	Deny      []DenySpec           // wins over every allow of every function
+	Sets      [][]hostname.Pattern // lists shared by functions, referred to by index
 	Functions []FunctionSpec
 }
 
 // DenySpec is one line of the deny list.
 type DenySpec struct {
-	Pattern Pattern
+	Pattern hostname.Pattern
 	Line    int // line in the file, for records and Explain
 }
 
@@ -91,17 +92,17 @@ type FunctionSpec struct {
 // RuleSpec is one entry of a function's allow list. Exactly one of Pattern,
 // Prefix and Set says what it covers.
 type RuleSpec struct {
-	Line    int
-	Pattern Pattern      // a host rule; the zero Pattern: not a host rule
-	Prefix  netip.Prefix // a rule for literal addresses; the zero Prefix: not one
-	Set     int          // 1 + index into Spec.Sets; 0: not a set rule
-	Terms   *Terms       // shared between rules where equal; nil: no port, hence allows nothing
+	Line       int
+	Pattern    hostname.Pattern // a host rule; the zero Pattern: not a host rule
+	Prefix     netip.Prefix     // a rule for literal addresses; the zero Prefix: not one
+	Set        int              // 1 + index into Spec.Sets; 0: not a set rule
+	Conditions *Conditions      // shared between rules where equal; nil: no port, hence allows nothing
 }
 
 // Compile builds the policy. It fails on a Spec that contradicts itself: a
 // function without a name or named twice, a rule that covers nothing or two
 // things, a set that is not there, a list of more than 4 GiB of text. The
-// policy keeps the Terms; the caller must not change them afterwards.
+// policy keeps the Conditions; the caller must not change them afterwards.
 func Compile(s Spec) (*Policy, error) {
 	p := &Policy{hash: s.Hash, seed: maphash.MakeSeed(), functions: make(map[string]*Function, len(s.Functions))}
 	sets, err := compileSets(s.Sets, p.seed)
@@ -131,10 +132,10 @@ func Compile(s Spec) (*Policy, error) {
 
 // compileSets compiles the shared lists. Their entries say nothing: the rule
 // that names the set does.
-func compileSets(sets [][]Pattern, seed maphash.Seed) ([]*list, error) {
+func compileSets(sets [][]hostname.Pattern, seed maphash.Seed) ([]*list, error) {
 	lists := make([]*list, len(sets))
 	for i, patterns := range sets {
-		b := listBuilder{seed: seed, firsts: true, patterns: patterns}
+		b := listBuilder{seed: seed, firsts: true, shared: patterns}
 		var err error
 		if lists[i], err = b.build(); err != nil {
 			return nil, fmt.Errorf("compiling sets[%d]: %w", i, err)
@@ -145,12 +146,12 @@ func compileSets(sets [][]Pattern, seed maphash.Seed) ([]*list, error) {
 
 // compileDeny compiles the deny list.
 func compileDeny(lines []DenySpec, seed maphash.Seed) (*list, error) {
-	b := listBuilder{seed: seed, firsts: true, patterns: make([]Pattern, 0, len(lines)), entries: make([]entry, 0, len(lines))}
+	b := listBuilder{seed: seed, firsts: true, patterns: make([]patternText, 0, len(lines)), entries: make([]entry, 0, len(lines))}
 	for i, d := range lines {
 		if d.Pattern.IsZero() {
 			return nil, fmt.Errorf("compiling deny[%d]: it has no pattern", i)
 		}
-		b.add(d.Pattern, entry{index: int32(i), line: int32(d.Line)})
+		b.add(textOf(d.Pattern), entry{index: int32(i), line: int32(d.Line)})
 	}
 	l, err := b.build()
 	if err != nil {
@@ -165,8 +166,8 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 	if !fs.ReportUntil.IsZero() {
 		f.reportUntil = fs.ReportUntil.Unix()
 	}
-	b := listBuilder{seed: seed, patterns: make([]Pattern, 0, len(fs.Rules)), entries: make([]entry, 0, len(fs.Rules))}
-	numbers := map[*Terms]int32{} // equal rules share their terms
+	b := listBuilder{seed: seed, patterns: make([]patternText, 0, len(fs.Rules)), entries: make([]entry, 0, len(fs.Rules))}
+	numbers := map[*Conditions]int32{} // equal rules share their conditions
 	for i, rs := range fs.Rules {
 		if rs.kinds() != 1 {
 			return nil, fmt.Errorf("allow[%d]: a rule covers exactly one of a host, a set and a cidr", i)
@@ -174,9 +175,9 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 		if rs.Set < 0 || rs.Set > len(sets) {
 			return nil, fmt.Errorf("allow[%d]: no set number %d", i, rs.Set)
 		}
-		r := rule{index: int32(i), line: int32(rs.Line), terms: rs.Terms}
-		if r.terms == nil {
-			r.terms = &noTerms
+		r := rule{index: int32(i), line: int32(rs.Line), conditions: rs.Conditions}
+		if r.conditions == nil {
+			r.conditions = &noConditions
 		}
 		f.count++
 		switch {
@@ -186,13 +187,13 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 		case rs.Prefix.IsValid():
 			f.cidrs.add(rs.Prefix, r)
 		default:
-			number, known := numbers[r.terms]
+			number, known := numbers[r.conditions]
 			if !known {
-				number = int32(len(f.terms))
-				numbers[r.terms] = number
-				f.terms = append(f.terms, r.terms)
+				number = int32(len(f.conditions))
+				numbers[r.conditions] = number
+				f.conditions = append(f.conditions, r.conditions)
 			}
-			b.add(rs.Pattern, entry{index: r.index, line: r.line, terms: number})
+			b.add(textOf(rs.Pattern), entry{index: r.index, line: r.line, conditions: number})
 		}
 	}
 	var err error
@@ -277,7 +278,7 @@ func (f *Function) Rules() int {
 	return f.count
 }
 
-// Reports tells whether the function is in report mode at that instant.
+// Reports reports whether the function is in report mode at that instant.
 func (f *Function) Reports(now time.Time) bool {
 	return f != nil && now.Unix() < f.reportUntil
 }

@@ -6,15 +6,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // noon is the instant at which the tests decide unless they say otherwise.
 var noon = time.Date(2027, 1, 15, 12, 0, 0, 0, time.UTC)
 
 // mustPattern parses a pattern that the test knows to be good.
-func mustPattern(s string) policy.Pattern {
-	p, err := policy.ParsePattern(s)
+func mustPattern(s string) hostname.Pattern {
+	p, err := hostname.ParsePattern(s)
 	if err != nil {
 		panic(s + ": " + err.Error())
 	}
@@ -22,8 +24,8 @@ func mustPattern(s string) policy.Pattern {
 }
 
 // mustTarget parses a target that the test knows to be good.
-func mustTarget(s string) policy.Target {
-	t, err := policy.ParseTarget(s)
+func mustTarget(s string) hostname.Target {
+	t, err := hostname.ParseTarget(s)
 	if err != nil {
 		panic(s + ": " + err.Error())
 	}
@@ -40,20 +42,20 @@ func mustCompile(tb testing.TB, s policy.Spec) *policy.Policy {
 	return p
 }
 
-// on returns terms with these ports and nothing else.
-func on(ports ...uint16) *policy.Terms { return &policy.Terms{Ports: ports} }
+// on returns conditions with these ports and nothing else.
+func on(ports ...uint16) *policy.Conditions { return &policy.Conditions{Ports: ports} }
 
 // host is a rule for a name or a wildcard, on port 443 if none is given.
 func host(pattern string, ports ...uint16) policy.RuleSpec {
 	if len(ports) == 0 {
 		ports = []uint16{443}
 	}
-	return policy.RuleSpec{Pattern: mustPattern(pattern), Terms: on(ports...)}
+	return policy.RuleSpec{Pattern: mustPattern(pattern), Conditions: on(ports...)}
 }
 
 // cidr is a rule for literal addresses.
 func cidr(prefix string, ports ...uint16) policy.RuleSpec {
-	return policy.RuleSpec{Prefix: netip.MustParsePrefix(prefix), Terms: on(ports...)}
+	return policy.RuleSpec{Prefix: netip.MustParsePrefix(prefix), Conditions: on(ports...)}
 }
 
 // oneFunction is a policy of the function "f" with these rules, on lines 10, 11 and so on.
@@ -140,8 +142,8 @@ func TestTheDenyListWinsOverEveryAllow(t *testing.T) {
 func TestExactGoesBeforeWildcardAndLongBeforeShort(t *testing.T) {
 	spec := oneFunction(
 		host("*.test", 443, 80, 25), host("*.b.test", 443, 80), host("a.b.test", 443), host("*.a.b.test", 8443),
-		policy.RuleSpec{Set: 1, Terms: on(443, 22)}, host("only.own.test"))
-	spec.Sets = [][]policy.Pattern{{mustPattern("a.b.test"), mustPattern("*.set.test"), mustPattern("only.own.test")}}
+		policy.RuleSpec{Set: 1, Conditions: on(443, 22)}, host("only.own.test"))
+	spec.Sets = [][]hostname.Pattern{{mustPattern("a.b.test"), mustPattern("*.set.test"), mustPattern("only.own.test")}}
 	checkLines(t, mustCompile(t, spec), []line{
 		{"a.b.test:443", "allow", "", "functions.f.allow[2]"},
 		{"a.b.test:22", "allow", "", "functions.f.allow[4]"}, // the set has the exact name, too
@@ -158,25 +160,25 @@ func TestExactGoesBeforeWildcardAndLongBeforeShort(t *testing.T) {
 
 func TestARuleHoldsUntilItExpires(t *testing.T) {
 	expires := host("a.test")
-	expires.Terms.Expires = noon
+	expires.Conditions.Expires = noon
 	forever := host("b.test")
 	both := host("c.test")
-	both.Terms.Expires = noon
+	both.Conditions.Expires = noon
 	p := mustCompile(t, oneFunction(expires, forever, both, host("c.test", 80)))
 	f := p.Function("f")
 	for _, c := range []struct {
 		target  string
 		at      time.Duration
-		verdict policy.Verdict
-		reason  policy.Reason
+		verdict verdict.Verdict
+		reason  verdict.Reason
 	}{
-		{"a.test:443", -time.Nanosecond, policy.Allow, policy.ReasonNone},
-		{"a.test:443", 0, policy.Deny, policy.ReasonRuleExpired},
-		{"a.test:443", 1e6 * time.Hour, policy.Deny, policy.ReasonRuleExpired},
-		{"a.test:80", time.Hour, policy.Deny, policy.ReasonPortNotAllowed},
-		{"b.test:443", 1e6 * time.Hour, policy.Allow, policy.ReasonNone},
-		{"c.test:443", time.Hour, policy.Deny, policy.ReasonRuleExpired},
-		{"c.test:80", time.Hour, policy.Allow, policy.ReasonNone},
+		{"a.test:443", -time.Nanosecond, verdict.Allow, verdict.ReasonNone},
+		{"a.test:443", 0, verdict.Deny, verdict.ReasonRuleExpired},
+		{"a.test:443", 1e6 * time.Hour, verdict.Deny, verdict.ReasonRuleExpired},
+		{"a.test:80", time.Hour, verdict.Deny, verdict.ReasonPortNotAllowed},
+		{"b.test:443", 1e6 * time.Hour, verdict.Allow, verdict.ReasonNone},
+		{"c.test:443", time.Hour, verdict.Deny, verdict.ReasonRuleExpired},
+		{"c.test:80", time.Hour, verdict.Allow, verdict.ReasonNone},
 	} {
 		d := p.Decide(f, mustTarget(c.target), noon.Add(c.at))
 		if d.Verdict != c.verdict || d.Reason != c.reason {
@@ -187,9 +189,9 @@ func TestARuleHoldsUntilItExpires(t *testing.T) {
 
 func TestReportModeLetsThroughWhatTheRulesRefuseUntilItEnds(t *testing.T) {
 	expired := host("old.test")
-	expired.Terms.Expires = noon.Add(-time.Hour)
+	expired.Conditions.Expires = noon.Add(-time.Hour)
 	private := host("private.test")
-	private.Terms.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	private.Conditions.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	spec := oneFunction(host("a.test"), expired, private)
 	spec.Deny = deny("*.evil.test")
 	spec.Functions[0].ReportUntil = noon.Add(time.Hour)
@@ -206,14 +208,14 @@ func TestReportModeLetsThroughWhatTheRulesRefuseUntilItEnds(t *testing.T) {
 	for target, addr := range map[string]string{
 		"absent.test:443": "10.0.0.1", "10.0.0.1:443": "10.0.0.1", "169.254.169.254:80": "169.254.169.254", "private.test:22": "169.254.169.254",
 	} {
-		if d := p.Decide(f, mustTarget(target), noon); d.Verdict != policy.Report || d.PermitsAddress(netip.MustParseAddr(addr)) {
+		if d := p.Decide(f, mustTarget(target), noon); d.Verdict != verdict.Report || d.PermitsAddress(netip.MustParseAddr(addr)) {
 			t.Errorf("%s in report mode: %v, permitted at %s", target, plain(d), addr)
 		}
 	}
-	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour-time.Nanosecond)); d.Verdict != policy.Report {
+	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour-time.Nanosecond)); d.Verdict != verdict.Report {
 		t.Errorf("in the last instant of report mode: %v", plain(d))
 	}
-	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour)); d.Verdict != policy.Deny {
+	if d := p.Decide(f, mustTarget("absent.test:443"), noon.Add(time.Hour)); d.Verdict != verdict.Deny {
 		t.Errorf("after report mode: %v", plain(d))
 	}
 	if got := f.ReportUntil(); !got.Equal(noon.Add(time.Hour)) || !f.Reports(noon) || f.Reports(noon.Add(time.Hour)) {
@@ -244,10 +246,10 @@ func TestAFunctionIsAllowedWhatItsOwnRulesSay(t *testing.T) {
 	p := mustCompile(t, spec)
 	for _, c := range []struct {
 		function, target string
-		verdict          policy.Verdict
+		verdict          verdict.Verdict
 	}{
-		{"f", "one.test:443", policy.Allow}, {"g", "one.test:443", policy.Deny}, {"empty", "one.test:443", policy.Deny},
-		{"f", "two.test:443", policy.Deny}, {"g", "two.test:443", policy.Allow}, {"empty", "two.test:443", policy.Deny},
+		{"f", "one.test:443", verdict.Allow}, {"g", "one.test:443", verdict.Deny}, {"empty", "one.test:443", verdict.Deny},
+		{"f", "two.test:443", verdict.Deny}, {"g", "two.test:443", verdict.Allow}, {"empty", "two.test:443", verdict.Deny},
 	} {
 		if d := p.Decide(p.Function(c.function), mustTarget(c.target), noon); d.Verdict != c.verdict {
 			t.Errorf("%s to %s: %v", c.function, c.target, plain(d))
@@ -257,9 +259,9 @@ func TestAFunctionIsAllowedWhatItsOwnRulesSay(t *testing.T) {
 
 func TestTheRuleOfADecisionIsTheLineOfTheFile(t *testing.T) {
 	r := host("a.test")
-	r.Terms.TLS, r.Terms.Ticket = policy.TLSAny, "SEC-1"
-	spec := oneFunction(host("b.test"), r, policy.RuleSpec{Set: 1, Terms: on(443)})
-	spec.Sets = [][]policy.Pattern{{mustPattern("c.test"), mustPattern("c.test")}}
+	r.Conditions.TLS, r.Conditions.Ticket = policy.TLSAny, "SEC-1"
+	spec := oneFunction(host("b.test"), r, policy.RuleSpec{Set: 1, Conditions: on(443)})
+	spec.Sets = [][]hostname.Pattern{{mustPattern("c.test"), mustPattern("c.test")}}
 	spec.Deny = deny("x.test", "y.test", "y.test")
 	spec.Hash, spec.Functions[0].Owner = "0123456789ab", "team"
 	p := mustCompile(t, spec)
@@ -281,7 +283,7 @@ func TestTheRuleOfADecisionIsTheLineOfTheFile(t *testing.T) {
 
 func TestExplainNamesEveryRuleItLookedAt(t *testing.T) {
 	old := host("*.a.test")
-	old.Terms.Expires = noon
+	old.Conditions.Expires = noon
 	p := mustCompile(t, oneFunction(host("x.a.test", 22), old, host("*.test")))
 	d, steps := p.Explain(p.Function("f"), mustTarget("x.a.test:443"), noon)
 	var got []string
@@ -294,7 +296,7 @@ func TestExplainNamesEveryRuleItLookedAt(t *testing.T) {
 		}
 	}
 	want := []string{"functions.f.allow[0]", "functions.f.allow[1]", "functions.f.allow[2]"}
-	if d.Verdict != policy.Allow || !slices.Equal(got, want) {
+	if d.Verdict != verdict.Allow || !slices.Equal(got, want) {
 		t.Errorf("%v by way of %v, want %v", plain(d), got, want)
 	}
 }
@@ -307,7 +309,7 @@ func TestASpecThatContradictsItselfDoesNotCompile(t *testing.T) {
 	for what, spec := range map[string]policy.Spec{
 		"a function twice":             {Functions: []policy.FunctionSpec{{Name: "f"}, {Name: "f"}}},
 		"a function without a name":    {Functions: []policy.FunctionSpec{{}}},
-		"a rule that covers nothing":   oneFunction(policy.RuleSpec{Terms: on(443)}),
+		"a rule that covers nothing":   oneFunction(policy.RuleSpec{Conditions: on(443)}),
 		"a rule of a host and a set":   oneFunction(two),
 		"a rule of a host and a cidr":  oneFunction(three),
 		"a set that is not there":      oneFunction(policy.RuleSpec{Set: 1}),
@@ -320,11 +322,11 @@ func TestASpecThatContradictsItselfDoesNotCompile(t *testing.T) {
 	}
 }
 
-func TestARuleWithoutTermsOrPatternsAllowsNothing(t *testing.T) {
+func TestARuleWithoutConditionsOrPatternsAllowsNothing(t *testing.T) {
 	spec := oneFunction(
-		policy.RuleSpec{Pattern: mustPattern("a.test")}, policy.RuleSpec{Pattern: mustPattern("b.test"), Terms: &policy.Terms{}},
-		policy.RuleSpec{Set: 1, Terms: on(443)}, policy.RuleSpec{Set: 2, Terms: on(443)})
-	spec.Sets = [][]policy.Pattern{nil, {policy.Pattern{}}}
+		policy.RuleSpec{Pattern: mustPattern("a.test")}, policy.RuleSpec{Pattern: mustPattern("b.test"), Conditions: &policy.Conditions{}},
+		policy.RuleSpec{Set: 1, Conditions: on(443)}, policy.RuleSpec{Set: 2, Conditions: on(443)})
+	spec.Sets = [][]hostname.Pattern{nil, {hostname.Pattern{}}}
 	checkLines(t, mustCompile(t, spec), []line{
 		{"a.test:443", "deny", "port_not_allowed", "functions.f.allow[0]"},
 		{"b.test:443", "deny", "port_not_allowed", "functions.f.allow[1]"},

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // answer is a decision in plain words.
@@ -22,11 +24,11 @@ func plain(d policy.Decision) answer {
 
 // slowMatch is a rule that has the host.
 type slowMatch struct {
-	path  string
-	terms *policy.Terms
-	exact bool
-	set   bool
-	width int // of the wildcard's text, or of the prefix
+	path       string
+	conditions *policy.Conditions
+	exact      bool
+	set        bool
+	width      int // of the wildcard's text, or of the prefix
 }
 
 // slowDecide is the reference: it reads the Spec from front to back, compares
@@ -54,11 +56,11 @@ func slowDecide(s policy.Spec, function, host string, port uint16, now time.Time
 	got := answer{"deny", "host_not_allowed", ""}
 	for _, m := range matches {
 		switch {
-		case m.terms == nil || !slices.Contains(m.terms.Ports, port):
+		case m.conditions == nil || !slices.Contains(m.conditions.Ports, port):
 			if got.reason == "host_not_allowed" {
 				got = answer{"deny", "port_not_allowed", m.path}
 			}
-		case !m.terms.Expires.IsZero() && !now.Before(m.terms.Expires):
+		case !m.conditions.Expires.IsZero() && !now.Before(m.conditions.Expires):
 			if got.reason != "rule_expired" {
 				got = answer{"deny", "rule_expired", m.path}
 			}
@@ -72,7 +74,7 @@ func slowDecide(s policy.Spec, function, host string, port uint16, now time.Time
 	return got
 }
 
-// slowCovers tells whether the text of a pattern covers a name.
+// slowCovers reports whether the text of a pattern covers a name.
 func slowCovers(pattern, name string) bool {
 	if tail, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
 		return strings.HasSuffix(name, tail) && len(name) > len(tail)
@@ -101,13 +103,13 @@ func slowDeny(lines []policy.DenySpec, name string) int {
 func slowNames(s policy.Spec, f policy.FunctionSpec, name string) []slowMatch {
 	var all []slowMatch
 	for i, r := range f.Rules {
-		patterns, set := []policy.Pattern{r.Pattern}, false
+		patterns, set := []hostname.Pattern{r.Pattern}, false
 		if r.Set > 0 {
 			patterns, set = s.Sets[r.Set-1], true
 		}
 		for _, p := range patterns {
 			if text := p.String(); text != "" && slowCovers(text, name) {
-				all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Terms, !strings.HasPrefix(text, "*"), set, len(text)})
+				all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Conditions, !strings.HasPrefix(text, "*"), set, len(text)})
 			}
 		}
 	}
@@ -122,7 +124,7 @@ func slowLiterals(f policy.FunctionSpec, addr netip.Addr) []slowMatch {
 	var all []slowMatch
 	for i, r := range f.Rules {
 		if r.Prefix.IsValid() && r.Prefix.Contains(addr) {
-			all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Terms, false, false, r.Prefix.Bits()})
+			all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Conditions, false, false, r.Prefix.Bits()})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b slowMatch) int { return -cmp.Compare(a.width, b.width) })
@@ -197,7 +199,7 @@ func TestALiteralAddressMeetsNoRuleForNames(t *testing.T) {
 			func(r policy.RuleSpec) bool { return !r.Prefix.IsValid() })
 		p, q := mustCompile(t, spec), mustCompile(t, bare)
 		for range 50 {
-			target := policy.Target{Host: policy.AddrHost(w.addr()), Port: w.port()}
+			target := hostname.Target{Host: hostname.AddrHost(w.addr()), Port: w.port()}
 			a, b := p.Decide(p.Function("f"), target, noon), q.Decide(q.Function("f"), target, noon)
 			if a.Verdict != b.Verdict || a.Reason != b.Reason {
 				t.Fatalf("%s: %v with the rules for names, %v without", target, plain(a), plain(b))
@@ -224,7 +226,7 @@ func checkNeverOpens(t *testing.T, w *world, spec, stricter policy.Spec, request
 	for range requests {
 		target := mustTarget(fmt.Sprintf("%s:%d", w.host(stricter), w.port()))
 		a, b := p.Decide(p.Function("f"), target, noon), q.Decide(q.Function("f"), target, noon)
-		if b.Verdict != policy.Deny && plain(a) != plain(b) {
+		if b.Verdict != verdict.Deny && plain(a) != plain(b) {
 			t.Fatalf("%s: %v, with a deny line more %v", target, plain(a), plain(b))
 		}
 	}
@@ -249,7 +251,7 @@ func TestTheOrderOfDenyLinesIsIrrelevant(t *testing.T) {
 }
 
 // FuzzDecide lets the fuzzer choose the policy by its seed and size, and the
-// host by its text; a text that is no target stands for a random host.
+// host by its text; a text that is not a target stands for a random host.
 func FuzzDecide(f *testing.F) {
 	f.Add(uint64(1), uint16(0), "example.test", uint16(443))
 	f.Add(uint64(2), uint16(1), "L0.test.", uint16(443))
@@ -260,7 +262,7 @@ func FuzzDecide(f *testing.F) {
 		spec := w.spec(int(rules % 400))
 		p := mustCompile(t, spec)
 		port = max(port, 1)
-		if _, err := policy.ParseTarget(host + ":1"); err != nil {
+		if _, err := hostname.ParseTarget(host + ":1"); err != nil {
 			host = w.host(spec)
 		}
 		checkAgainstReference(t, w, spec, p, host, port)

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // TLSMode says what the first bytes of a tunnel must be.
@@ -26,9 +29,9 @@ func (m TLSMode) String() string {
 	return "verify"
 }
 
-// Terms are the conditions of a rule. The zero Terms have no port and so
-// allow nothing.
-type Terms struct {
+// Conditions are what a rule asks beside the host. The zero Conditions have no port
+// and so allow nothing.
+type Conditions struct {
 	Ports     []uint16       // the ports that are allowed; empty: none
 	TLS       TLSMode        // what a tunnel must begin with
 	Expires   time.Time      // first instant at which the rule no longer holds; zero: it holds on
@@ -36,30 +39,30 @@ type Terms struct {
 	Addresses []netip.Prefix // where the host may resolve to beside the public internet
 }
 
-// fit tells whether the terms allow the port at that Unix second, or why not.
-func (t *Terms) fit(port uint16, now int64) Reason {
+// fit reports whether the conditions allow the port at that Unix second, or why not.
+func (t *Conditions) fit(port uint16, now int64) verdict.Reason {
 	switch {
 	case !slices.Contains(t.Ports, port):
-		return ReasonPortNotAllowed
+		return verdict.ReasonPortNotAllowed
 	case !t.Expires.IsZero() && now >= t.Expires.Unix():
-		return ReasonRuleExpired
+		return verdict.ReasonRuleExpired
 	default:
-		return ReasonNone
+		return verdict.ReasonNone
 	}
 }
 
-// Rule is the line of the file that decided. The zero Rule is no rule: it has
+// Rule is the line of the file that decided. The zero Rule is not one: it has
 // no path and opens no address.
 type Rule struct {
-	function *Function // nil: a line of the deny list, or no rule
-	terms    *Terms
-	literal  *netip.Prefix // what a cidr rule covers; nil: not a cidr rule
-	index    int32
-	line     int32
-	deny     bool
+	function   *Function // nil: a line of the deny list, or no rule
+	conditions *Conditions
+	literal    *netip.Prefix // what a cidr rule covers; nil: not a cidr rule
+	index      int32
+	line       int32
+	deny       bool
 }
 
-// IsZero tells whether there is no rule.
+// IsZero reports whether there is no rule.
 func (r Rule) IsZero() bool { return r.function == nil && !r.deny }
 
 // Line returns the rule's line in the file, 0 for no rule.
@@ -67,18 +70,18 @@ func (r Rule) Line() int { return int(r.line) }
 
 // Ticket returns the free text of the rule, "" where it has none.
 func (r Rule) Ticket() string {
-	if r.terms == nil {
+	if r.conditions == nil {
 		return ""
 	}
-	return r.terms.Ticket
+	return r.conditions.Ticket
 }
 
 // TLS returns what a tunnel under this rule must begin with; no rule: TLSVerify.
 func (r Rule) TLS() TLSMode {
-	if r.terms == nil {
+	if r.conditions == nil {
 		return TLSVerify
 	}
-	return r.terms.TLS
+	return r.conditions.TLS
 }
 
 // String returns the rule's place in the file as records carry it:
@@ -101,70 +104,14 @@ func (r Rule) AppendPath(dst []byte) []byte {
 	return append(dst, ']')
 }
 
-// permits tells whether a connection under this rule may go to a.
+// permits reports whether a connection under this rule may go to a.
 func (r Rule) permits(a netip.Addr) bool {
-	if NeverOpen(a) {
+	if ipclass.AlwaysBlocked(a) {
 		return false
 	}
 	a = a.Unmap()
-	if IsPublic(a) || r.literal != nil && r.literal.Contains(a) {
+	if ipclass.IsPublic(a) || r.literal != nil && r.literal.Contains(a) {
 		return true
 	}
-	return r.terms != nil && within(a, r.terms.Addresses)
-}
-
-// cidrTable finds the rules for a literal address: one map lookup for each
-// prefix length in use, longest first.
-type cidrTable struct {
-	lengths []int // of IPv4 prefixes 0-32, of IPv6 prefixes 129 + bits; descending
-	rules   map[netip.Prefix][]cidrRule
-}
-
-// cidrRule is an allow entry for literal addresses.
-type cidrRule struct {
-	rule
-	prefix netip.Prefix
-}
-
-// lengthKey sorts IPv4 and IPv6 prefix lengths apart.
-func lengthKey(a netip.Addr, bits int) int {
-	if a.Is4() {
-		return bits
-	}
-	return 129 + bits
-}
-
-// add adds a rule for the addresses of p.
-func (t *cidrTable) add(p netip.Prefix, r rule) {
-	p = p.Masked()
-	if t.rules == nil {
-		t.rules = map[netip.Prefix][]cidrRule{}
-	}
-	key := lengthKey(p.Addr(), p.Bits())
-	if at, found := slices.BinarySearchFunc(t.lengths, key, func(a, b int) int { return b - a }); !found {
-		t.lengths = slices.Insert(t.lengths, at, key)
-	}
-	t.rules[p] = append(t.rules[p], cidrRule{rule: r, prefix: p})
-}
-
-// each calls yield for every rule that contains a, longest prefix first,
-// until it returns false.
-func (t *cidrTable) each(a netip.Addr, yield func(*cidrRule) bool) {
-	base := lengthKey(a, 0)
-	for _, key := range t.lengths {
-		bits := key - base
-		if bits < 0 || bits > a.BitLen() {
-			continue // a length of the other family
-		}
-		p, err := a.Prefix(bits)
-		if err != nil {
-			continue
-		}
-		rules := t.rules[p]
-		for i := range rules {
-			if !yield(&rules[i]) {
-				return
-			}
-		}
-	}
+	return r.conditions != nil && slices.ContainsFunc(r.conditions.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
 }

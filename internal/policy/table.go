@@ -9,11 +9,11 @@ import (
 // three numbers of its entry and one byte for the length of the text.
 const headerSize = 13
 
-// lanes is how many entries a bucket has room for, and filled how many it has
+// slots is how many entries a bucket has room for, and filled how many it has
 // on average: one bucket in fifty is full, and only those send a lookup on to
 // the next one.
 const (
-	lanes  = 12
+	slots  = 12
 	filled = 6
 )
 
@@ -31,7 +31,7 @@ type table struct {
 // which they were added, and those that found the buckets before it full.
 type bucket struct {
 	tags [16]uint8     // eight bits of each hash; 0: nothing here nor behind; the last four always are
-	at   [lanes]uint32 // where each entry begins in the arena
+	at   [slots]uint32 // where each entry begins in the arena
 }
 
 // newTable returns a table with room for n entries of that much text in all.
@@ -42,7 +42,7 @@ func newTable(n, text int) table {
 	return table{buckets: make([]bucket, n/filled+1), arena: make([]byte, 0, n*headerSize+text)}
 }
 
-// empty tells whether there is nothing to be found.
+// empty reports whether there is nothing to be found.
 func (t *table) empty() bool { return len(t.buckets) == 0 }
 
 // insert adds an entry behind those of equal text. The table must have been
@@ -53,14 +53,14 @@ func (t *table) insert(h uint64, text string, e entry) {
 		i = t.after(i)
 	}
 	b := &t.buckets[i]
-	lane := 0
-	for b.tags[lane] != 0 {
-		lane++
+	slot := 0
+	for b.tags[slot] != 0 {
+		slot++
 	}
-	b.tags[lane], b.at[lane] = tagOf(h), uint32(len(t.arena))
+	b.tags[slot], b.at[slot] = tagOf(h), uint32(len(t.arena))
 	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.index))
 	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.line))
-	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.terms))
+	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.conditions))
 	t.arena = append(t.arena, byte(len(text)))
 	t.arena = append(t.arena, text...)
 }
@@ -82,10 +82,10 @@ func (t *table) after(i int) int {
 // tagOf returns the bits of a hash that stand in a bucket, never 0.
 func tagOf(h uint64) uint8 { return max(uint8(h>>56), 1) }
 
-// full tells whether entries of this bucket may stand in the next one.
-func (b *bucket) full() bool { return b.tags[lanes-1] != 0 }
+// full reports whether entries of this bucket may stand in the next one.
+func (b *bucket) full() bool { return b.tags[slots-1] != 0 }
 
-// match returns the lanes that have a tag, as bits. It looks at all of them at
+// match returns the slots that have a tag, as bits. It looks at all of them at
 // once: a branch for each would make the processor wait for the memory of this
 // bucket before it asks for that of the next.
 func (b *bucket) match(tag uint8) uint16 {
@@ -107,7 +107,7 @@ func zeroBytes(w uint64) uint16 {
 	return uint16(w >> 7 * 0x0102_0408_1020_4080 >> 56)
 }
 
-// mayHave tells whether there may be an entry for a text with that hash. It
+// mayHave reports whether there may be an entry for a text with that hash. It
 // reads one bucket and nothing else.
 func (t *table) mayHave(h uint64) bool {
 	if t.empty() {
@@ -122,19 +122,19 @@ type cursor struct {
 	t      *table
 	text   string
 	bucket int
-	lanes  uint16 // of the bucket, those with the tag that are still to be read
+	slots  uint16 // of the bucket, those with the tag that are still to be read
 	tag    uint8
 }
 
 // find points the cursor at the entries that t has for text, whose hash is h.
 func (c *cursor) find(t *table, h uint64, text string) {
-	c.t, c.text, c.bucket, c.tag, c.lanes = t, text, t.home(h), tagOf(h), 0
+	c.t, c.text, c.bucket, c.tag, c.slots = t, text, t.home(h), tagOf(h), 0
 	if !t.empty() {
-		c.lanes = t.buckets[c.bucket].match(c.tag)
+		c.slots = t.buckets[c.bucket].match(c.tag)
 	}
 }
 
-// next returns the next entry, or false behind the last one. Of all lanes about
+// next returns the next entry, or false behind the last one. Of all slots about
 // half are empty, so the walk ends.
 func (c *cursor) next() (entry, bool) {
 	if c.t.empty() {
@@ -142,10 +142,10 @@ func (c *cursor) next() (entry, bool) {
 	}
 	for {
 		b := &c.t.buckets[c.bucket]
-		for c.lanes != 0 {
-			lane := bits.TrailingZeros16(c.lanes)
-			c.lanes &= c.lanes - 1
-			if e, ok := c.t.read(b.at[lane], c.text); ok {
+		for c.slots != 0 {
+			slot := bits.TrailingZeros16(c.slots)
+			c.slots &= c.slots - 1
+			if e, ok := c.t.read(b.at[slot], c.text); ok {
 				return e, true
 			}
 		}
@@ -153,7 +153,7 @@ func (c *cursor) next() (entry, bool) {
 			return entry{}, false
 		}
 		c.bucket = c.t.after(c.bucket)
-		c.lanes = c.t.buckets[c.bucket].match(c.tag)
+		c.slots = c.t.buckets[c.bucket].match(c.tag)
 	}
 }
 
@@ -165,8 +165,8 @@ func (t *table) read(at uint32, text string) (entry, bool) {
 		return entry{}, false
 	}
 	return entry{
-		index: int32(binary.LittleEndian.Uint32(record)),
-		line:  int32(binary.LittleEndian.Uint32(record[4:])),
-		terms: int32(binary.LittleEndian.Uint32(record[8:])),
+		index:      int32(binary.LittleEndian.Uint32(record)),
+		line:       int32(binary.LittleEndian.Uint32(record[4:])),
+		conditions: int32(binary.LittleEndian.Uint32(record[8:])),
 	}, true
 }

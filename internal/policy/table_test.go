@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // A collision of 64-bit hashes cannot be made from outside, hence this test
@@ -14,10 +16,10 @@ func TestEqualHashesAreNotEqualNames(t *testing.T) {
 	tab := newTable(3, len("a.test")+len("b.test")+len("b.test"))
 	tab.insert(h, "a.test", entry{index: 1})
 	tab.insert(h, "b.test", entry{index: 2})
-	tab.insert(h, "b.test", entry{index: 3, line: 4, terms: 5})
+	tab.insert(h, "b.test", entry{index: 3, line: 4, conditions: 5})
 	for text, want := range map[string][]entry{
 		"a.test": {{index: 1}},
-		"b.test": {{index: 2}, {index: 3, line: 4, terms: 5}},
+		"b.test": {{index: 2}, {index: 3, line: 4, conditions: 5}},
 		"c.test": nil,
 		"a.tes":  nil,
 		"":       nil,
@@ -67,26 +69,26 @@ func TestFullBucketsPassEntriesOnInTheirOrder(t *testing.T) {
 }
 
 func TestTagIsSeenInItsLanesAndNowhereElse(t *testing.T) {
-	for lane := range lanes {
+	for slot := range slots {
 		for tag := 1; tag < 256; tag++ {
 			var b bucket
-			for i := range lane + 1 {
+			for i := range slot + 1 {
 				b.tags[i] = uint8(tag ^ 1 | 2*i) // others, near to it
 				if b.tags[i] == uint8(tag) {
 					b.tags[i] = ^uint8(tag)
 				}
 			}
 			if got := b.match(uint8(tag)); got != 0 {
-				t.Fatalf("tag %d is seen in lanes %b among %v", tag, got, b.tags)
+				t.Fatalf("tag %d is seen in slots %b among %v", tag, got, b.tags)
 			}
-			b.tags[0], b.tags[lane] = uint8(tag), uint8(tag)
-			if got := b.match(uint8(tag)); got != 1|1<<lane {
-				t.Fatalf("tag %d is seen in lanes %b of %v", tag, got, b.tags)
+			b.tags[0], b.tags[slot] = uint8(tag), uint8(tag)
+			if got := b.match(uint8(tag)); got != 1|1<<slot {
+				t.Fatalf("tag %d is seen in slots %b of %v", tag, got, b.tags)
 			}
 		}
 	}
 	if tagOf(0) == 0 {
-		t.Error("a tag says that its lane is empty")
+		t.Error("a tag says that its slot is empty")
 	}
 }
 
@@ -111,11 +113,11 @@ func groupOf(t *testing.T, patterns ...string) group {
 	t.Helper()
 	b := listBuilder{seed: maphash.MakeSeed()}
 	for _, s := range patterns {
-		p, err := ParsePattern(s)
+		p, err := hostname.ParsePattern(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.add(p, entry{})
+		b.add(textOf(p), entry{})
 	}
 	l, err := b.build()
 	if err != nil {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Lookup is the answer to the question whether a name may be looked up. A
@@ -21,19 +24,19 @@ type Lookup struct {
 	now      int64
 }
 
-// PermitsAddress tells whether an answer to the lookup may hold a. Where rules
+// PermitsAddress reports whether an answer to the lookup may hold a. Where rules
 // open the name on several ports with addresses of their own, any of them
 // permits: the proxy tells ports apart when it comes to a connection.
 func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 	if l.Decision.PermitsAddress(a) {
 		return true
 	}
-	if l.Verdict != Allow {
+	if l.Verdict != verdict.Allow {
 		return false
 	}
 	permitted := false
 	l.each(func(r Rule, _ string) bool {
-		permitted = r.terms.holds(l.now) == ReasonNone && r.permits(a)
+		permitted = r.conditions.holds(l.now) == verdict.ReasonNone && r.permits(a)
 		return !permitted
 	})
 	return permitted
@@ -41,7 +44,7 @@ func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 
 // Denies returns the line of the deny list that has the name. A nil policy has
 // no deny list.
-func (p *Policy) Denies(n Name) (Rule, bool) { return p.DeniesAlias(n.s) }
+func (p *Policy) Denies(n hostname.Name) (Rule, bool) { return p.DeniesAlias(n.String()) }
 
 // DeniesAlias is Denies for a name that a CNAME led to, in lower case and without
 // the final dot. It need not be a hostname: its owner chose it, so what the deny
@@ -52,7 +55,7 @@ func (p *Policy) DeniesAlias(alias string) (Rule, bool) {
 		return Rule{}, false
 	}
 	// Its end is what a wildcard covers; more than a name can have is escapes.
-	alias = alias[max(0, len(alias)-maxName):]
+	alias = alias[max(0, len(alias)-hostname.MaxName):]
 	e, denied := p.deny.first(alias)
 	if !denied {
 		return Rule{}, false
@@ -64,32 +67,32 @@ func (p *Policy) DeniesAlias(alias string) (Rule, bool) {
 // function's rules, whatever their ports. In report mode a refusal by the rules
 // becomes Report. A nil policy, a nil function and the zero name are refused.
 // It does not allocate.
-func (p *Policy) Lookup(f *Function, n Name, now time.Time) Lookup {
+func (p *Policy) Lookup(f *Function, n hostname.Name, now time.Time) Lookup {
 	if p == nil || f == nil || n.IsZero() {
-		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
+		return Lookup{Decision: Decision{Reason: verdict.ReasonHostNotAllowed}}
 	}
-	l := Lookup{function: f, name: n.s, now: now.Unix()}
+	l := Lookup{function: f, name: n.String(), now: now.Unix()}
 	l.decide(p, n)
-	if l.Verdict == Deny && l.Reason != ReasonHostDenied && f.Reports(now) {
-		l.Verdict = Report
+	if l.Verdict == verdict.Deny && l.Reason != verdict.ReasonHostDenied && f.Reports(now) {
+		l.Verdict = verdict.Report
 	}
 	return l
 }
 
 // decide walks the deny list and the rules.
-func (l *Lookup) decide(p *Policy, n Name) {
+func (l *Lookup) decide(p *Policy, n hostname.Name) {
 	if rule, denied := p.Denies(n); denied {
-		l.Decision = Decision{Reason: ReasonHostDenied, Rule: rule}
+		l.Decision = Decision{Reason: verdict.ReasonHostDenied, Rule: rule}
 		return
 	}
-	l.Decision = Decision{Reason: ReasonHostNotAllowed}
+	l.Decision = Decision{Reason: verdict.ReasonHostNotAllowed}
 	l.each(func(r Rule, suffix string) bool {
-		reason := r.terms.holds(l.now)
-		if reason == ReasonNone {
-			l.Decision, l.Wildcard = Decision{Verdict: Allow, Rule: r}, suffix
+		reason := r.conditions.holds(l.now)
+		if reason == verdict.ReasonNone {
+			l.Decision, l.Wildcard = Decision{Verdict: verdict.Allow, Rule: r}, suffix
 			return false
 		}
-		if l.Reason == ReasonHostNotAllowed {
+		if l.Reason == verdict.ReasonHostNotAllowed {
 			l.Decision = Decision{Reason: reason, Rule: r}
 		}
 		return true
@@ -106,10 +109,10 @@ func (l *Lookup) each(yield func(r Rule, suffix string) bool) {
 	}
 }
 
-// holds tells whether the terms allow any port at that Unix second, or why not.
-func (t *Terms) holds(now int64) Reason {
+// holds reports whether the conditions allow any port at that Unix second, or why not.
+func (t *Conditions) holds(now int64) verdict.Reason {
 	if len(t.Ports) == 0 {
-		return ReasonPortNotAllowed
+		return verdict.ReasonPortNotAllowed
 	}
 	return t.fit(t.Ports[0], now)
 }
@@ -131,7 +134,7 @@ func (f *Function) eachAt(text *candidates, yield func(r Rule, suffix string) bo
 	var c cursor
 	text.in(f.own, &c)
 	for e, ok := c.next(); ok; e, ok = c.next() {
-		if !yield(Rule{function: f, terms: f.terms[e.terms], index: e.index, line: e.line}, suffix) {
+		if !yield(Rule{function: f, conditions: f.conditions[e.conditions], index: e.index, line: e.line}, suffix) {
 			return false
 		}
 	}
@@ -147,7 +150,7 @@ func (f *Function) eachAt(text *candidates, yield func(r Rule, suffix string) bo
 
 // ruleOf returns an allow entry that names a set in the form that is handed out.
 func (f *Function) ruleOf(ref *setRef) Rule {
-	return Rule{function: f, terms: ref.rule.terms, index: ref.rule.index, line: ref.rule.line}
+	return Rule{function: f, conditions: ref.rule.conditions, index: ref.rule.index, line: ref.rule.line}
 }
 
 // Union is the names of all functions of a policy in one list: what a caller
@@ -161,7 +164,7 @@ type Union struct {
 	policy *Policy
 	list   *list
 	lists  group  // list alone
-	rules  []Rule // by the terms of an entry
+	rules  []Rule // by the conditions of an entry
 }
 
 // NewUnion builds the union of p's functions, which takes a time and memory
@@ -175,7 +178,7 @@ func NewUnion(p *Policy) (*Union, error) {
 		at:      map[unionKey]int{},
 		numbers: map[Rule]int32{},
 		list:    listBuilder{seed: p.seed},
-		done:    map[setClass]*Terms{},
+		done:    map[setClass]*Conditions{},
 	}
 	for _, name := range p.names {
 		b.add(p.functions[name])
@@ -190,11 +193,11 @@ func NewUnion(p *Policy) (*Union, error) {
 // Lookup decides whether any function may look the name up, by the deny list
 // and by the rules alone: report mode is of a function, and nobody knows which
 // one asks. It does not allocate.
-func (u *Union) Lookup(n Name, now time.Time) Lookup {
+func (u *Union) Lookup(n hostname.Name, now time.Time) Lookup {
 	if u == nil || n.IsZero() {
-		return Lookup{Decision: Decision{Reason: ReasonHostNotAllowed}}
+		return Lookup{Decision: Decision{Reason: verdict.ReasonHostNotAllowed}}
 	}
-	l := Lookup{union: u, name: n.s, now: now.Unix()}
+	l := Lookup{union: u, name: n.String(), now: now.Unix()}
 	l.decide(u.policy, n)
 	return l
 }
@@ -207,7 +210,7 @@ func (u *Union) each(name string, yield func(r Rule, suffix string) bool) {
 		suffix := text.suffix()
 		text.in(u.list, &c)
 		for e, ok := c.next(); ok; e, ok = c.next() {
-			if !yield(u.rules[e.terms], suffix) {
+			if !yield(u.rules[e.conditions], suffix) {
 				return
 			}
 		}

@@ -7,12 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // mustName parses a name that the test knows to be good.
-func mustName(s string) policy.Name {
-	n, err := policy.ParseName(s)
+func mustName(s string) hostname.Name {
+	n, err := hostname.ParseName(s)
 	if err != nil {
 		panic(s + ": " + err.Error())
 	}
@@ -31,12 +33,12 @@ func mustUnion(tb testing.TB, p *policy.Policy) *policy.Union {
 
 // opening gives a rule addresses and an expiry; a zero expiry: none.
 func opening(r policy.RuleSpec, expires time.Time, addresses ...string) policy.RuleSpec {
-	t := *r.Terms
+	t := *r.Conditions
 	t.Expires = expires
 	for _, a := range addresses {
 		t.Addresses = append(t.Addresses, netip.MustParsePrefix(a))
 	}
-	r.Terms = &t
+	r.Conditions = &t
 	return r
 }
 
@@ -47,12 +49,12 @@ var past, future = noon.Add(-time.Hour), noon.Add(time.Hour)
 func lookupSpec() policy.Spec {
 	return policy.Spec{
 		Deny: deny("*.denied.test"),
-		Sets: [][]policy.Pattern{{mustPattern("in.set.test"), mustPattern("*.set.test")}},
+		Sets: [][]hostname.Pattern{{mustPattern("in.set.test"), mustPattern("*.set.test")}},
 		Functions: []policy.FunctionSpec{
 			{Name: "f", Rules: []policy.RuleSpec{
 				host("any.test", 5432), host("*.wild.test"), host("*.denied.test"),
 				opening(host("old.test"), past), opening(host("twice.test"), past), host("twice.test", 80),
-				{Set: 1, Terms: on(443)}, {Pattern: mustPattern("portless.test")},
+				{Set: 1, Conditions: on(443)}, {Pattern: mustPattern("portless.test")},
 				host("db.test"), opening(host("db.test", 5432), time.Time{}, "10.1.0.0/16"), opening(host("db.test", 1), past, "10.2.0.0/16"),
 			}},
 			{Name: "g", ReportUntil: future, Rules: []policy.RuleSpec{host("g.test"), opening(host("old.test"), future), opening(host("in.set.test"), past)}},
@@ -89,10 +91,10 @@ func TestALookupIsAllowedByAnyRuleThatHasTheNameWhateverItsPort(t *testing.T) {
 			if got := fmt.Sprint(by.l.Verdict, " ", by.l.Reason); got != by.want {
 				t.Errorf("%s: %s, want %s", c.name, got, by.want)
 			}
-			if by.l.Verdict == policy.Allow && by.l.Wildcard != c.wildcard {
+			if by.l.Verdict == verdict.Allow && by.l.Wildcard != c.wildcard {
 				t.Errorf("%s: wildcard %q, want %q", c.name, by.l.Wildcard, c.wildcard)
 			}
-			if none := by.l.Reason == policy.ReasonHostNotAllowed; by.l.Rule.IsZero() != none {
+			if none := by.l.Reason == verdict.ReasonHostNotAllowed; by.l.Rule.IsZero() != none {
 				t.Errorf("%s: %s has the rule %q", c.name, by.l.Reason, by.l.Rule)
 			}
 		}
@@ -118,7 +120,7 @@ func TestALookupPermitsWhatAnyOfItsRulesOpens(t *testing.T) {
 		"an expired rule": p.Lookup(p.Function("f"), mustName("old.test"), noon),
 		"a denied name":   p.Lookup(p.Function("f"), mustName("a.denied.test"), noon),
 	} {
-		if l.Verdict != policy.Deny || l.PermitsAddress(public) {
+		if l.Verdict != verdict.Deny || l.PermitsAddress(public) {
 			t.Errorf("%s permits", what)
 		}
 	}
@@ -138,10 +140,10 @@ func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
 	n := mustName("any.test")
 	for what, l := range map[string]policy.Lookup{
 		"no policy": none.Lookup(p.Function("f"), n, noon), "no function": p.Lookup(nil, n, noon),
-		"no name": p.Lookup(p.Function("f"), policy.Name{}, noon), "no union": u.Lookup(n, noon),
-		"no name of a union": mustUnion(t, p).Lookup(policy.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
+		"no name": p.Lookup(p.Function("f"), hostname.Name{}, noon), "no union": u.Lookup(n, noon),
+		"no name of a union": mustUnion(t, p).Lookup(hostname.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
 	} {
-		if l.Verdict != policy.Deny || l.Reason != policy.ReasonHostNotAllowed {
+		if l.Verdict != verdict.Deny || l.Reason != verdict.ReasonHostNotAllowed {
 			t.Errorf("%s: %s %s", what, l.Verdict, l.Reason)
 		}
 	}
@@ -152,7 +154,7 @@ func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
 
 func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 	const rules = 101
-	verdicts := map[policy.Verdict]int{}
+	verdicts := map[verdict.Verdict]int{}
 	for seed := range uint64(20) {
 		w := newWorld(seed, rules)
 		spec := w.spec(rules)
@@ -160,15 +162,15 @@ func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 		u := mustUnion(t, p)
 		for range 100 {
 			name := w.host(spec)
-			n, err := policy.ParseName(name)
+			n, err := hostname.ParseName(name)
 			if err != nil {
 				continue // a literal address
 			}
 			f := p.Function("f")
-			want, union := best(p, f, n), policy.Deny
+			want, union := best(p, f, n), verdict.Deny
 			for _, other := range p.Functions() {
-				if best(p, p.Function(other), n) == policy.Allow {
-					union = policy.Allow
+				if best(p, p.Function(other), n) == verdict.Allow {
+					union = verdict.Allow
 				}
 			}
 			if got := p.Lookup(f, n, noon).Verdict; got != want {
@@ -187,10 +189,10 @@ func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 
 // best is the best verdict on a connection to any port that the rules of a
 // random policy have.
-func best(p *policy.Policy, f *policy.Function, n policy.Name) policy.Verdict {
-	v := policy.Deny
+func best(p *policy.Policy, f *policy.Function, n hostname.Name) verdict.Verdict {
+	v := verdict.Deny
 	for _, port := range []uint16{443, 80, 22} {
-		v = max(v, p.Decide(f, policy.Target{Host: policy.NameHost(n), Port: port}, noon).Verdict)
+		v = max(v, p.Decide(f, hostname.Target{Host: hostname.NameHost(n), Port: port}, noon).Verdict)
 	}
 	return v
 }
@@ -213,14 +215,14 @@ func TestALookupDoesNotAllocate(t *testing.T) {
 }
 
 func TestAUnionTakesOneEntryForWhatFunctionsShare(t *testing.T) {
-	spec := policy.Spec{Sets: [][]policy.Pattern{nil}}
+	spec := policy.Spec{Sets: [][]hostname.Pattern{nil}}
 	for i := range 1000 {
 		spec.Sets[0] = append(spec.Sets[0], mustPattern(fmt.Sprintf("n%d.set.test", i)))
 	}
 	for i := range 1000 {
 		spec.Functions = append(spec.Functions, policy.FunctionSpec{
 			Name:  fmt.Sprintf("f%d", i),
-			Rules: []policy.RuleSpec{{Set: 1, Terms: on(443)}, host("shared.test"), host(strings.Repeat("a", 1+i%60) + ".own.test")},
+			Rules: []policy.RuleSpec{{Set: 1, Conditions: on(443)}, host("shared.test"), host(strings.Repeat("a", 1+i%60) + ".own.test")},
 		})
 	}
 	u := mustUnion(t, mustCompile(t, spec))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
@@ -41,7 +42,7 @@ func (w *world) name() string {
 }
 
 // pattern is a random pattern, a wildcard one time in three.
-func (w *world) pattern() policy.Pattern {
+func (w *world) pattern() hostname.Pattern {
 	if w.rng.IntN(3) == 0 {
 		return mustPattern("*." + w.name())
 	}
@@ -49,8 +50,8 @@ func (w *world) pattern() policy.Pattern {
 }
 
 // patterns are up to n random patterns.
-func (w *world) patterns(n int) []policy.Pattern {
-	var all []policy.Pattern
+func (w *world) patterns(n int) []hostname.Pattern {
+	var all []hostname.Pattern
 	for range w.rng.IntN(n + 1) {
 		all = append(all, w.pattern())
 	}
@@ -60,13 +61,13 @@ func (w *world) patterns(n int) []policy.Pattern {
 // port is one of few ports.
 func (w *world) port() uint16 { return []uint16{443, 443, 443, 80, 22}[w.rng.IntN(5)] }
 
-// terms are random conditions: some without a port, some expired, some that
+// conditions are random conditions: some without a port, some expired, some that
 // expire at this very instant.
-func (w *world) terms() *policy.Terms {
+func (w *world) conditions() *policy.Conditions {
 	if w.rng.IntN(40) == 0 {
 		return nil
 	}
-	t := &policy.Terms{}
+	t := &policy.Conditions{}
 	for range w.rng.IntN(4) {
 		t.Ports = append(t.Ports, w.port())
 	}
@@ -91,13 +92,13 @@ func (w *world) addr() netip.Addr {
 
 // spec is a random policy whose function "f" has n rules.
 func (w *world) spec(n int) policy.Spec {
-	s := policy.Spec{Sets: [][]policy.Pattern{w.patterns(4), w.patterns(40), w.patterns(n/10 + 4)}}
+	s := policy.Spec{Sets: [][]hostname.Pattern{w.patterns(4), w.patterns(40), w.patterns(n/10 + 4)}}
 	for range w.rng.IntN(min(n/20, 300) + 2) {
 		s.Deny = append(s.Deny, policy.DenySpec{Pattern: w.pattern(), Line: len(s.Deny) + 2})
 	}
 	f := policy.FunctionSpec{Name: "f"}
 	for i := range n {
-		r := policy.RuleSpec{Line: 100 + i, Terms: w.terms()}
+		r := policy.RuleSpec{Line: 100 + i, Conditions: w.conditions()}
 		switch k := w.rng.IntN(20); {
 		case k == 0 && i < 200:
 			r.Set = 1 + w.rng.IntN(len(s.Sets))

@@ -227,7 +227,7 @@ func (l *Loop) poll() int {
 	return int(n)
 }
 
-// sleep tells whether the loop may wait: nothing has been posted, and who
+// sleep reports whether the loop may wait: nothing has been posted, and who
 // posts from now on will wake it.
 func (l *Loop) sleep() bool {
 	l.asleep.Store(true)

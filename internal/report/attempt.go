@@ -31,7 +31,7 @@ type attempts struct {
 	swept time.Time
 }
 
-// begins tells whether a record is the first of an attempt.
+// begins reports whether a record is the first of an attempt.
 func (a *attempts) begins(w *row, r *evidence.Record) bool {
 	at := attempt{row: w, source: address(r.Client), method: r.Method}
 	if w.table == tableCaller {
@@ -45,7 +45,7 @@ func (a *attempts) begins(w *row, r *evidence.Record) bool {
 	return !known || apart(before, r.Time)
 }
 
-// apart tells whether two requests are too far from one another for a repeat.
+// apart reports whether two requests are too far from one another for a repeat.
 // Of several files a later one may go back in time.
 func apart(a, b time.Time) bool { return b.Sub(a).Abs() > repeatWindow }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // BenchmarkAdd measures one line: parsed, verified and counted, of a stream in
@@ -22,7 +22,7 @@ func BenchmarkAdd(b *testing.B) {
 		c := e
 		c.Kind, c.BytesUp, c.BytesDown, c.Ended = audit.Closed, 700, 12_000, "client"
 		s.record(e, c)
-		s.refuse(client, "billing", fmt.Sprintf("h%d.evil.example", i), policy.ReasonHostNotAllowed)
+		s.refuse(client, "billing", fmt.Sprintf("h%d.evil.example", i), verdict.ReasonHostNotAllowed)
 	}
 	lines := bytes.Split(bytes.TrimSpace(s.end()), []byte("\n"))
 	r := New(Options{})

@@ -194,31 +194,31 @@ func scaled(n, most uint64, pixels int) int {
 	return max(int(float64(n)/float64(most)*float64(pixels)), 1)
 }
 
-// goal is a destination over all functions.
-type goal struct {
+// destination is a destination over all functions.
+type destination struct {
 	host     string
 	port     uint16
 	requests uint64
 }
 
 // topDestinations returns the destinations with the most refusals.
-func topDestinations(groups []*group) []goal {
-	sums := map[goal]uint64{} // of goals without requests
+func topDestinations(groups []*group) []destination {
+	sums := map[destination]uint64{} // of those without requests
 	for _, g := range groups {
 		for _, w := range g.rows {
 			if w.table == tableRefused {
-				sums[goal{host: w.host, port: w.port}] += w.requests
+				sums[destination{host: w.host, port: w.port}] += w.requests
 			}
 		}
 	}
-	var top []goal
+	var top []destination
 	for g, n := range sums {
 		if len(top) == topHosts && n < top[topHosts-1].requests {
 			continue
 		}
 		g.requests = n
 		top = append(top, g)
-		slices.SortFunc(top, func(a, b goal) int {
+		slices.SortFunc(top, func(a, b destination) int {
 			return cmp.Or(cmp.Compare(b.requests, a.requests), strings.Compare(a.host, b.host), cmp.Compare(a.port, b.port))
 		})
 		top = top[:min(len(top), topHosts)]
@@ -227,7 +227,7 @@ func topDestinations(groups []*group) []goal {
 }
 
 // hostChart draws one bar for each destination.
-func hostChart(top []goal) chart {
+func hostChart(top []destination) chart {
 	c := chart{Title: "Destinations that were refused most", Width: chartWidth, Height: len(top)*barHeight + 10}
 	for i, t := range top {
 		name := visible(t.host) + ":" + strconv.Itoa(int(t.port))

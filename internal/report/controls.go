@@ -30,11 +30,11 @@ func (b *Builder) figures(groups []*group) figures {
 		allowed += n
 		_, n = g.sum(tableReported)
 		reported += n
-		credential += g.via["certificate"] + g.via["token"]
-		source += g.via["source"]
+		shown, from := g.known()
+		credential, source = credential+shown, source+from
 	}
 	unidentified := uint64(0)
-	if g := b.groups[who{}]; g != nil {
+	if g := b.groups[callerKey{}]; g != nil {
 		_, unidentified = g.sum(tableCaller)
 	}
 	return figures{

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // The words of records that the counting depends on.
@@ -23,18 +24,18 @@ const (
 	eventHeartbeat    = "heartbeat"
 	eventStopped      = "stopped"
 
-	verdictAllow  = "allow"
-	verdictReport = "report"
-
 	noReason = "none" // what totals have where a record has null
 )
 
-// who is a function with its owner, as records name them. The zero who is
+// The verdicts that let through, as records have them.
+var verdictAllow, verdictReport = verdict.Allow.String(), verdict.Report.String()
+
+// callerKey is a function with its owner, as records name them. The zero callerKey is
 // everyone whom the proxy could not identify.
-type who struct{ function, owner string }
+type callerKey struct{ function, owner string }
 
 // others stands for the functions beyond maxGroups. No function has that name.
-var others = who{function: "(more functions)"}
+var others = callerKey{function: "(more functions)"}
 
 // table says in which table a request is shown.
 type table uint8
@@ -44,22 +45,22 @@ const (
 	tableReported
 	tableRefused
 	tableAsked  // DNS questions
-	tableCaller // of callers that are no function: by source
+	tableCaller // of callers that are not a function: by source
 	tableCount
 )
 
-// manner is what rows of many destinations have in common. Which fields are set
+// rowKind is what rows of many destinations have in common. Which fields are set
 // depends on the table.
-type manner struct {
+type rowKind struct {
 	table                                                 table
 	event, protocol, verdict, reason, rule, ticket, qtype string
 	line                                                  int
 }
 
-// key is what the rows of one function tell apart. Callers that are no function
+// key is what the rows of one function tell apart. Callers that are not a function
 // have a source and no destination. It is small: there may be a million.
 type key struct {
-	*manner
+	*rowKind
 	host   string
 	port   uint16
 	source netip.Addr
@@ -72,14 +73,14 @@ type row struct {
 	suppressed         uint64 // of requests
 	afterOpen          uint64 // of requests: had been opened, or let through, before
 	bytesUp, bytesDown int64
-	first, last        moment
+	first, last        micros
 	policies           []string // in force, in the order of their first records; a few
 	morePolicies       bool     // there were further ones
 }
 
 // group is what was counted of one function.
 type group struct {
-	who
+	callerKey
 	rows       map[key]*row
 	recent     [16]*row // of rows, by the hash of the host, and the table
 	more       [tableCount]rest
@@ -91,8 +92,8 @@ type group struct {
 // rest is what goes beyond the rows of one table.
 type rest struct{ rows, requests uint64 }
 
-// use is what became of one rule.
-type use struct {
+// ruleUse is what became of one rule.
+type ruleUse struct {
 	through   uint64 // requests that it let through
 	refusals  uint64 // requests that met it and were refused all the same
 	elsewhere uint64 // requests let through by the same place of other files
@@ -141,7 +142,7 @@ func orNone(reason string) string {
 	return reason
 }
 
-// follow keeps the requests that are open, and tells whether a record is the
+// follow keeps the requests that are open, and reports whether a record is the
 // second one of a request that was counted already.
 func (b *Builder) follow(r *evidence.Record, in bool) (again bool) {
 	if r.ID == "" {
@@ -220,10 +221,10 @@ func (s *sums) add(r *evidence.Record, again bool) table {
 	}
 }
 
-// passes tells whether the verdict of a record lets through.
+// passes reports whether the verdict of a record lets through.
 func passes(r *evidence.Record) bool { return r.Verdict == verdictAllow || r.Verdict == verdictReport }
 
-// deniesAccess tells whether a record is of a refusal.
+// deniesAccess reports whether a record is of a refusal.
 func deniesAccess(r *evidence.Record) bool {
 	return r.Event == eventRefused || r.Event == eventAnswered && !passes(r)
 }
@@ -245,11 +246,11 @@ func (b *Builder) closed(r *evidence.Record) {
 	b.see(w, r)
 }
 
-// keyOf returns what the rows of a table tell apart; the manner stands beside the
-// key. Who is no function has no destinations of its own: what counts is where
+// keyOf returns what the rows of a table tell apart; the kind stands beside the
+// key. Who is not a function has no destinations of its own: what counts is where
 // the request came from.
-func keyOf(t table, r *evidence.Record) (manner, key) {
-	m := manner{table: t, protocol: r.Protocol, reason: r.Reason}
+func keyOf(t table, r *evidence.Record) (rowKind, key) {
+	m := rowKind{table: t, protocol: r.Protocol, reason: r.Reason}
 	if t == tableCaller || t == tableRefused && r.Function == "" {
 		m.table, m.event = tableCaller, r.Event
 		return m, key{source: address(r.Client)}
@@ -263,7 +264,7 @@ func keyOf(t table, r *evidence.Record) (manner, key) {
 
 // group returns the group of a record's function.
 func (b *Builder) group(r *evidence.Record) *group {
-	w := who{r.Function, r.Owner}
+	w := callerKey{r.Function, r.Owner}
 	if g := b.groups[w]; g != nil {
 		return g
 	}
@@ -273,19 +274,19 @@ func (b *Builder) group(r *evidence.Record) *group {
 			return g
 		}
 	}
-	g := &group{who: w, rows: map[key]*row{}, via: map[string]uint64{}}
+	g := &group{callerKey: w, rows: map[key]*row{}, via: map[string]uint64{}}
 	b.groups[w] = g
 	return g
 }
 
-// row returns the row of a manner and a key; nil where the table has no room for
+// row returns the row of a kind and a key; nil where the table has no room for
 // another.
-func (b *Builder) row(g *group, m manner, k key) *row {
+func (b *Builder) row(g *group, m rowKind, k key) *row {
 	recent := &g.recent[(maphash.String(b.seed, k.host)+uint64(m.table))%uint64(len(g.recent))]
-	if w := *recent; w != nil && w.host == k.host && w.port == k.port && w.source == k.source && *w.manner == m {
+	if w := *recent; w != nil && w.host == k.host && w.port == k.port && w.source == k.source && *w.rowKind == m {
 		return w
 	}
-	if k.manner = b.manners[m]; k.manner != nil {
+	if k.rowKind = b.manners[m]; k.rowKind != nil {
 		if w := g.rows[k]; w != nil {
 			*recent = w
 			return w
@@ -295,9 +296,9 @@ func (b *Builder) row(g *group, m manner, k key) *row {
 		b.beyond(g, m, k)
 		return nil
 	}
-	if k.manner == nil {
-		k.manner = new(m)
-		b.manners[m] = k.manner
+	if k.rowKind == nil {
+		k.rowKind = new(m)
+		b.manners[m] = k.rowKind
 	}
 	w := &row{key: k}
 	g.rows[k] = w
@@ -308,14 +309,14 @@ func (b *Builder) row(g *group, m manner, k key) *row {
 
 // beyond counts a destination that has no row, once. An attacker makes up hosts:
 // of these a hash is kept, and of no more than maxDistinct.
-func (b *Builder) beyond(g *group, m manner, k key) {
+func (b *Builder) beyond(g *group, m rowKind, k key) {
 	type one struct {
-		who
-		manner
+		callerKey
+		rowKind
 		key
 	}
-	k.manner = nil
-	h := maphash.Comparable(b.seed, one{g.who, m, k})
+	k.rowKind = nil
+	h := maphash.Comparable(b.seed, one{g.callerKey, m, k})
 	if _, seen := b.distinct[h]; seen || len(b.distinct) >= maxDistinct {
 		return
 	}
@@ -333,10 +334,10 @@ func (b *Builder) see(w *row, r *evidence.Record) {
 	switch {
 	case slices.Contains(w.policies, r.Policy):
 	case w.policies == nil:
-		if len(b.alone) == 0 || b.alone[0] != r.Policy {
-			b.alone = []string{r.Policy}
+		if len(b.single) == 0 || b.single[0] != r.Policy {
+			b.single = []string{r.Policy}
 		}
-		w.policies = b.alone
+		w.policies = b.single
 	case len(w.policies) < maxPolicies:
 		w.policies = append(w.policies, r.Policy)
 	default:

@@ -39,7 +39,7 @@ func ParseFormat(s string) (Format, error) {
 // Report is what was counted, ready to be written in any format.
 type Report struct {
 	doc document
-	// Whole tells whether internal/evidence found nothing amiss.
+	// Whole reports whether internal/evidence found nothing amiss.
 	Whole bool
 }
 
@@ -124,7 +124,7 @@ func (g *grid) row(i int) []cell {
 	return g.rows[i-len(g.counted)]
 }
 
-// numbers tells whether a column is of numbers.
+// numbers reports whether a column is of numbers.
 func (g *grid) numbers(column int) bool { return g.Size() > 0 && g.row(0)[column].kind == number }
 
 // maxRead is how many rows of a table people are shown. The CSV has all.

@@ -30,7 +30,7 @@ type boot struct {
 
 // span is from when to when something was met, and how often.
 type span struct {
-	first, last moment
+	first, last micros
 	requests    uint64
 }
 
@@ -78,7 +78,7 @@ func (c *lifecycle) add(r *evidence.Record, in, again bool) {
 	}
 }
 
-// isRequest tells whether an event begins or ends the decision about a request.
+// isRequest reports whether an event begins or ends the decision about a request.
 func isRequest(event string) bool {
 	return event == eventOpened || event == eventRefused || event == eventChallenged || event == eventAnswered
 }

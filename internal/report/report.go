@@ -86,27 +86,27 @@ type Builder struct {
 	sources  []source
 	sums     sums
 	reading  int    // of the sources: that of the last line
-	first    moment // of the records that were counted
-	last     moment
-	groups   map[who]*group
+	first    micros // of the records that were counted
+	last     micros
+	groups   map[callerKey]*group
 	most     int // groups
 	rows     int // of all groups
 	attempts attempts
 	open     map[uint64]bool // by the hash of the id: whether it was counted as opened
-	manners  map[manner]*manner
-	alone    []string // the policy that a row was last met under first
+	manners  map[rowKind]*rowKind
+	single   []string // the policy that a row was last met under first
 	distinct map[uint64]struct{}
 	seed     maphash.Seed
 	stream   lifecycle
 	hours    map[int64]map[string]uint64 // refusals by hour since 1970 and reason
-	rules    map[string]*use             // by path
+	rules    map[string]*ruleUse         // by path
 }
 
 // source is what one file held.
 type source struct {
 	name                        string
 	lines, records, other, torn uint64
-	first, last                 moment
+	first, last                 micros
 }
 
 // sums are the requests of the period by what became of them.
@@ -132,10 +132,10 @@ func New(o Options) *Builder {
 	}
 	b := &Builder{
 		opt: o, verifier: evidence.NewVerifier(), seed: maphash.MakeSeed(),
-		groups: map[who]*group{}, most: maxGroups, open: map[uint64]bool{}, manners: map[manner]*manner{}, distinct: map[uint64]struct{}{},
+		groups: map[callerKey]*group{}, most: maxGroups, open: map[uint64]bool{}, manners: map[rowKind]*rowKind{}, distinct: map[uint64]struct{}{},
 		attempts: attempts{last: map[attempt]time.Time{}},
 		stream:   newLifecycle(),
-		hours:    map[int64]map[string]uint64{}, rules: map[string]*use{},
+		hours:    map[int64]map[string]uint64{}, rules: map[string]*ruleUse{},
 	}
 	b.verifier.Records(b.add)
 	for _, name := range o.Sources {
@@ -143,7 +143,7 @@ func New(o Options) *Builder {
 	}
 	if o.Policy != nil {
 		for _, r := range o.Policy.Rules {
-			b.rules[r.Path] = &use{}
+			b.rules[r.Path] = &ruleUse{}
 		}
 	}
 	return b
@@ -164,20 +164,20 @@ func (b *Builder) source(name string) *source {
 	return &b.sources[b.reading]
 }
 
-// within tells whether an instant lies in the period.
+// within reports whether an instant lies in the period.
 func (b *Builder) within(t time.Time) bool {
 	return (b.opt.From.IsZero() || !t.Before(b.opt.From)) && (b.opt.To.IsZero() || t.Before(b.opt.To))
 }
 
-// moment is an instant in microseconds since the beginning of year 1, which is a
-// third of a time.Time. The zero moment is none.
-type moment int64
+// micros is an instant in microseconds since the beginning of year 1, which is a
+// third of a time.Time. The zero micros is none.
+type micros int64
 
 // yearOne is the Unix time of the beginning of year 1, in microseconds.
 const yearOne = -62135596800 * 1e6
 
 // time returns the instant, the zero Time for none.
-func (m moment) time() time.Time {
+func (m micros) time() time.Time {
 	if m == 0 {
 		return time.Time{}
 	}
@@ -185,8 +185,8 @@ func (m moment) time() time.Time {
 }
 
 // period widens the time between the first and the last record.
-func period(first, last *moment, t time.Time) {
-	m := moment(t.UnixMicro() - yearOne)
+func period(first, last *micros, t time.Time) {
+	m := micros(t.UnixMicro() - yearOne)
 	if *first == 0 || m < *first {
 		*first = m
 	}

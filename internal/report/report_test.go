@@ -14,7 +14,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -33,28 +33,28 @@ func story(t testing.TB) []byte {
 	// One client that asks five times, and once more after a while.
 	for i, wait := range []int{1, 2, 2, 2, 2, 11} {
 		s.after(time.Duration(wait) * time.Second)
-		s.refuse(fmt.Sprintf("10.0.12.5:%d", 41000+i), "billing", "evil.example", policy.ReasonHostNotAllowed)
+		s.refuse(fmt.Sprintf("10.0.12.5:%d", 41000+i), "billing", "evil.example", verdict.ReasonHostNotAllowed)
 	}
 	// Opened, then refused: one request.
 	e := s.event(audit.Opened, "10.0.12.5:42000", "billing", "api.stripe.com")
 	r := e
-	r.Kind, r.Verdict, r.Reason, r.SNI = audit.Refused, policy.Deny, policy.ReasonSNIMismatch, "evil.example"
+	r.Kind, r.Verdict, r.Reason, r.SNI = audit.Refused, verdict.Deny, verdict.ReasonSNIMismatch, "evil.example"
 	s.record(e, r)
 	// Report mode, for what no rule has and for a hello that does not fit.
 	e = s.after(time.Hour).event(audit.Opened, "10.0.40.1:40000", "nightly", "pypi.org")
-	e.Verdict, e.Reason = policy.Report, policy.ReasonHostNotAllowed
+	e.Verdict, e.Reason = verdict.Report, verdict.ReasonHostNotAllowed
 	s.record(e)
 	e = s.event(audit.Opened, "10.0.40.1:40001", "nightly", "data.example.net")
 	r = e
-	r.Verdict, r.Reason, r.SNI = policy.Report, policy.ReasonSNIMismatch, "other.example.net"
+	r.Verdict, r.Reason, r.SNI = verdict.Report, verdict.ReasonSNIMismatch, "other.example.net"
 	s.record(e, r)
 	// Callers that are nobody.
 	e = s.event(audit.Challenged, "10.0.9.9:1000", "", "api.stripe.com")
-	e.Reason = policy.ReasonIdentityRequired
+	e.Reason = verdict.ReasonIdentityRequired
 	s.record(e)
-	s.refuse("10.0.9.9:1001", "", "api.stripe.com", policy.ReasonIdentityRejected)
+	s.refuse("10.0.9.9:1001", "", "api.stripe.com", verdict.ReasonIdentityRejected)
 	e = s.event(audit.Refused, "10.0.9.9:1002", "", "")
-	e.Reason, e.Suppressed = policy.ReasonLimitFailures, 40
+	e.Reason, e.Suppressed = verdict.ReasonLimitFailures, 40
 	s.record(e)
 	// Questions of the DNS filter.
 	for _, host := range []string{"data.evil.example", "api.stripe.com"} {
@@ -62,7 +62,7 @@ func story(t testing.TB) []byte {
 		e.Protocol, e.Method, e.Port, e.QType, e.Via = "dns", "", 0, "A", "source"
 		s.record(e)
 	}
-	s.refuse("10.0.12.5:43000", "billing", "<script>alert(1)</script>|=1+1", policy.ReasonBadTarget)
+	s.refuse("10.0.12.5:43000", "billing", "<script>alert(1)</script>|=1+1", verdict.ReasonBadTarget)
 	s.record(audit.Event{Kind: audit.ReloadFailed, Policy: s.hash, Detail: "egress.yaml:1: version: wrong\negress.yaml:2: more"})
 	s.record(audit.Event{Kind: audit.Reloaded, Policy: "ece03fca87c8", Functions: 2, Rules: 4, Detail: "was 0cef9cd995fc"})
 	s.hash = "ece03fca87c8"
@@ -124,8 +124,8 @@ func TestWhatTellsAttemptsApart(t *testing.T) {
 		"another method":       func(_ *stream, e *audit.Event) { e.Method = "GET" },
 		"another host":         func(_ *stream, e *audit.Event) { e.Host = "b.example" },
 		"another port":         func(_ *stream, e *audit.Event) { e.Port = 80 },
-		"another reason":       func(_ *stream, e *audit.Event) { e.Reason = policy.ReasonPortNotAllowed },
-		"another verdict":      func(_ *stream, e *audit.Event) { e.Kind, e.Verdict = audit.Opened, policy.Report },
+		"another reason":       func(_ *stream, e *audit.Event) { e.Reason = verdict.ReasonPortNotAllowed },
+		"another verdict":      func(_ *stream, e *audit.Event) { e.Kind, e.Verdict = audit.Opened, verdict.Report },
 		"more than 10 s later": func(s *stream, _ *audit.Event) { s.after(10*time.Second + 1) },
 	} {
 		s := newStream(t, "b")
@@ -139,17 +139,17 @@ func TestWhatTellsAttemptsApart(t *testing.T) {
 		}
 	}
 	s := newStream(t, "b")
-	s.refuse("10.0.12.5:1", "billing", "a.example", policy.ReasonHostNotAllowed)
+	s.refuse("10.0.12.5:1", "billing", "a.example", verdict.ReasonHostNotAllowed)
 	for range 5 { // each within ten seconds of the one before
 		s.after(10 * time.Second)
-		s.refuse("10.0.12.5:2", "billing", "a.example", policy.ReasonHostNotAllowed)
+		s.refuse("10.0.12.5:2", "billing", "a.example", verdict.ReasonHostNotAllowed)
 	}
 	if got := attemptsOf(t, s.end()); got != 1 {
 		t.Errorf("another port of the same client, each time within ten seconds: %d attempts, want 1", got)
 	}
 	s = newStream(t, "b")
-	s.refuse("10.0.12.5:1", "", "a.example", policy.ReasonIdentityRejected)
-	s.refuse("10.0.12.5:1", "", "b.example", policy.ReasonIdentityRejected)
+	s.refuse("10.0.12.5:1", "", "a.example", verdict.ReasonIdentityRejected)
+	s.refuse("10.0.12.5:1", "", "b.example", verdict.ReasonIdentityRejected)
 	if got := attemptsOf(t, s.end()); got != 2 {
 		t.Errorf("another host of a caller that is nobody: %d attempts, want 2", got)
 	}
@@ -182,7 +182,7 @@ func TestOpenedThenRefusedIsOneRequest(t *testing.T) {
 	e := s.event(audit.Opened, "10.0.12.5:1", "billing", "api.stripe.com")
 	s.record(e)
 	from := s.after(time.Second).now
-	e.Kind, e.Verdict, e.Reason = audit.Refused, policy.Deny, policy.ReasonNotTLS
+	e.Kind, e.Verdict, e.Reason = audit.Refused, verdict.Deny, verdict.ReasonNotTLS
 	s.record(e)
 	r = reportOf(t, Options{From: from}, s.end())
 	if got := requests(t, r); got != 1 {
@@ -302,10 +302,10 @@ func TestHostsThatAreMadeUpAreSummedUp(t *testing.T) {
 	const hosts, rows = 1_000, 100
 	s := newStream(t, "b")
 	for i := range 2 * hosts {
-		s.refuse("10.0.12.5:1", "billing", fmt.Sprintf("h%d.evil.example", i%hosts), policy.ReasonHostNotAllowed)
+		s.refuse("10.0.12.5:1", "billing", fmt.Sprintf("h%d.evil.example", i%hosts), verdict.ReasonHostNotAllowed)
 	}
 	e := s.event(audit.Refused, "10.0.12.5:1", "billing", "last.evil.example")
-	e.Verdict, e.Suppressed = policy.Deny, 49
+	e.Verdict, e.Suppressed = verdict.Deny, 49
 	s.record(e)
 	b := New(Options{MaxRows: rows})
 	feed(b, "records.jsonl", s.end())

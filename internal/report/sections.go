@@ -16,7 +16,7 @@ func (b *Builder) Report() *Report {
 	d.Sections = append(d.Sections, b.summary(groups), v.section, b.sourcesSection())
 	d.Sections = append(d.Sections, b.refusalsSection(groups))
 	for i, g := range groups {
-		if g.who != (who{}) {
+		if g.callerKey != (callerKey{}) {
 			d.Sections = append(d.Sections, g.section(fmt.Sprintf("function-%d", i+1)))
 		}
 	}
@@ -46,19 +46,19 @@ func (b *Builder) facts(v verification) []fact {
 	return all
 }
 
-// sortedGroups returns the functions by name. Who is no function stands last.
+// sortedGroups returns the functions by name. Who is not a function stands last.
 func (b *Builder) sortedGroups() []*group {
 	return slices.SortedFunc(maps.Values(b.groups), func(x, y *group) int {
-		last := func(w who) int {
+		last := func(w callerKey) int {
 			switch w {
-			case who{}:
+			case callerKey{}:
 				return 2
 			case others:
 				return 1
 			}
 			return 0
 		}
-		return cmp.Or(last(x.who)-last(y.who), strings.Compare(x.function, y.function), strings.Compare(x.owner, y.owner))
+		return cmp.Or(last(x.callerKey)-last(y.callerKey), strings.Compare(x.function, y.function), strings.Compare(x.owner, y.owner))
 	})
 }
 
@@ -93,7 +93,7 @@ func (b *Builder) summary(groups []*group) section {
 		Empty: "No record of the period is of a function.",
 	}
 	for _, g := range groups {
-		if g.who == (who{}) {
+		if g.callerKey == (callerKey{}) {
 			continue
 		}
 		allowedRows, allowed := g.sum(tableAllowed)
@@ -126,8 +126,8 @@ func (b *Builder) sourcesSection() section {
 		Notes: []string{"What was read, whole and not only for the period. JSON of others is metrics or logs that share the stream."}}
 }
 
-// destination are the columns that begin the tables of a function.
-func destination(more ...string) []column {
+// destinationColumns are the columns that begin the tables of a function.
+func destinationColumns(more ...string) []column {
 	all := columns("function", "Function", "owner", "Owner", "host", "Host", "port", "Port", "protocol", "Protocol")
 	all[0].flat, all[1].flat = true, true
 	return append(all, columns(more...)...)
@@ -136,11 +136,8 @@ func destination(more ...string) []column {
 // section is all about one function.
 func (g *group) section(id string) section {
 	s := section{ID: id, Title: "Function", of: text(g.function)}
-	about := grid{id: "function", columns: columns("function", "Function", "owner", "Owner", "identified_by_certificate", "By certificate",
-		"identified_by_token", "By token", "identified_by_source", "By source", "suppressed", "Suppressed")}
-	about.rows = [][]cell{{text(g.function), text(g.owner), num(g.via["certificate"]), num(g.via["token"]), num(g.via["source"]), num(g.suppressed)}}
 	s.Notes = []string{"Requests by how the caller was known, and requests that are summed up in the records of others:"}
-	s.Tables = append([]grid{about, g.allowed(), g.refused()}, g.further(tableReported, tableAsked)...)
+	s.Tables = append([]grid{g.methodsTable(), g.allowed(), g.refused()}, g.further(tableReported, tableAsked)...)
 	return s
 }
 
@@ -200,7 +197,7 @@ func (g *group) fill(into *grid, t table, cells func(w *row) []cell) {
 func (g *group) allowed() grid {
 	into := grid{
 		id: "allowed", Caption: "Allowed destinations", Empty: "Nothing was let through by a rule.",
-		columns: destination("rule", "Rule", "line", "Line", "ticket", "Ticket", "attempts", "Attempts", "requests", "Requests",
+		columns: destinationColumns("rule", "Rule", "line", "Line", "ticket", "Ticket", "attempts", "Attempts", "requests", "Requests",
 			"bytes_up", "Bytes up", "bytes_down", "Bytes down", "first_seen", "First seen", "last_seen", "Last seen"),
 	}
 	g.fill(&into, tableAllowed, func(w *row) []cell {
@@ -216,7 +213,7 @@ func (g *group) allowed() grid {
 func (g *group) refused() grid {
 	into := grid{
 		id: "refused", Caption: "Refused destinations", Empty: "Nothing was refused.",
-		columns: destination("reason", "Reason", "attempts", "Attempts", "requests", "Requests", "after_opening", "Of these after opening",
+		columns: destinationColumns("reason", "Reason", "attempts", "Attempts", "requests", "Requests", "after_opening", "Of these after opening",
 			"first_seen", "First seen", "last_seen", "Last seen", "policy", "Policy in force"),
 	}
 	g.fill(&into, tableRefused, func(w *row) []cell {
@@ -241,7 +238,7 @@ func (w *row) inForce() cell {
 func (g *group) reported() grid {
 	into := grid{
 		id: "reported", Caption: "Let through by report mode, would be refused",
-		columns: destination("reason", "Reason", "rule", "Rule", "attempts", "Attempts", "requests", "Requests", "after_opening", "Of these after opening",
+		columns: destinationColumns("reason", "Reason", "rule", "Rule", "attempts", "Attempts", "requests", "Requests", "after_opening", "Of these after opening",
 			"bytes_up", "Bytes up", "bytes_down", "Bytes down", "first_seen", "First seen", "last_seen", "Last seen", "policy", "Policy in force"),
 	}
 	g.fill(&into, tableReported, func(w *row) []cell {
@@ -270,9 +267,9 @@ func (g *group) asked() grid {
 	return into
 }
 
-// callersSection is about callers that are no function.
+// callersSection is about callers that are not a function.
 func (b *Builder) callersSection() section {
-	g := b.groups[who{}]
+	g := b.groups[callerKey{}]
 	if g == nil {
 		g = &group{}
 	}

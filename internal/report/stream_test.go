@@ -11,7 +11,9 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // stream is the records of one boot, written by the log that the proxy writes
@@ -33,9 +35,9 @@ func newStream(t testing.TB, boot string) *stream {
 	t.Helper()
 	s := &stream{t: t, now: began, hash: "0cef9cd995fc"}
 	s.log = audit.New(&s.out, audit.Options{Boot: boot, Version: "v1.2.3", Now: func() time.Time { return s.now }})
-	terms := &policy.Terms{Ports: []uint16{443}, Ticket: "SEC-1"}
-	pattern := func(s string) policy.Pattern {
-		p, err := policy.ParsePattern(s)
+	conditions := &policy.Conditions{Ports: []uint16{443}, Ticket: "SEC-1"}
+	pattern := func(s string) hostname.Pattern {
+		p, err := hostname.ParsePattern(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,9 +45,9 @@ func newStream(t testing.TB, boot string) *stream {
 	}
 	pol, err := policy.Compile(policy.Spec{Hash: s.hash, Functions: []policy.FunctionSpec{
 		{Name: "billing", Owner: "payments", Rules: []policy.RuleSpec{
-			{Line: 8, Pattern: pattern("api.stripe.com"), Terms: terms}, {Line: 9, Pattern: pattern("*.example.org"), Terms: terms},
+			{Line: 8, Pattern: pattern("api.stripe.com"), Conditions: conditions}, {Line: 9, Pattern: pattern("*.example.org"), Conditions: conditions},
 		}},
-		{Name: "nightly", Rules: []policy.RuleSpec{{Line: 12, Pattern: pattern("data.example.net"), Terms: terms}}},
+		{Name: "nightly", Rules: []policy.RuleSpec{{Line: 12, Pattern: pattern("data.example.net"), Conditions: conditions}}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +68,7 @@ func (s *stream) event(kind audit.Kind, client, function, host string) audit.Eve
 	}
 	if f := s.pol.Function(function); f != nil {
 		e.Owner, e.Via = f.Owner(), "token"
-		if target, err := policy.ParseTarget(host + ":443"); err == nil {
+		if target, err := hostname.ParseTarget(host + ":443"); err == nil {
 			d := s.pol.Decide(f, target, s.now)
 			e.Rule, e.Verdict, e.Reason = d.Rule, d.Verdict, d.Reason
 		}
@@ -85,10 +87,10 @@ func (s *stream) record(events ...audit.Event) {
 }
 
 // refuse writes a refusal.
-func (s *stream) refuse(client, function, host string, reason policy.Reason) {
+func (s *stream) refuse(client, function, host string, reason verdict.Reason) {
 	s.t.Helper()
 	e := s.event(audit.Refused, client, function, host)
-	e.Verdict, e.Reason = policy.Deny, reason
+	e.Verdict, e.Reason = verdict.Deny, reason
 	s.record(e)
 }
 

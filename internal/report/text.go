@@ -56,11 +56,11 @@ func at(t time.Time) cell {
 }
 
 // maxShown is how many characters of foreign text are shown: records have 256
-// at most, so what is longer is no record of the proxy's.
+// at most, so what is longer is not a record of the proxy's.
 const maxShown = 300
 
 // visible makes foreign text safe to print anywhere: what does not print, what
-// changes the direction of text, and what is no UTF-8 is shown as \u{…}, and a
+// changes the direction of text, and what is not UTF-8 is shown as \u{…}, and a
 // backslash as two, so that nothing can pass for what it is not.
 func visible(s string) string {
 	if len(s) <= maxShown && strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' || c == '\\' }) < 0 {

@@ -104,7 +104,7 @@ func TestQuestionAnsweredMeanwhileIsNotAskedAgain(t *testing.T) {
 	k := key{name: "x.example", qtype: dns.TypeA}
 	seen := r.cache.get(k) // nothing yet
 	mustLookup(t, r, "x.example", "192.0.2.1")
-	if f, ours := r.launch(k, seen); ours || f.entry == nil {
+	if f, ours := r.start(k, seen); ours || f.entry == nil {
 		t.Errorf("launched another flight: ours %v, entry %v", ours, f.entry)
 	}
 	mustAsk(t, s, 1)

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // What can be wrong with CNAMEs. All of it is an ErrFailed to callers.
@@ -83,7 +84,7 @@ func (c *chain) collect(records []dns.RR, rrtype uint16) bool {
 	found := false
 	for _, rr := range records {
 		switch {
-		case !usable(rr) || canonical(rr.Header().Name) != c.at:
+		case !usable(rr) || hostname.Fold(rr.Header().Name) != c.at:
 		case rr.Header().Rrtype == rrtype:
 			found = true
 			c.keep(&c.answer, rr)
@@ -119,10 +120,10 @@ func (c *chain) cname(records []dns.RR) (target string, ok bool) {
 		return "", false
 	}
 	for _, rr := range records {
-		if alias, is := rr.(*dns.CNAME); is && usable(rr) && canonical(alias.Hdr.Name) == c.at {
+		if alias, is := rr.(*dns.CNAME); is && usable(rr) && hostname.Fold(alias.Hdr.Name) == c.at {
 			c.keep(&c.answer, rr)
 			c.signature(records)
-			return canonical(alias.Target), true
+			return hostname.Fold(alias.Target), true
 		}
 	}
 	return "", false
@@ -131,7 +132,7 @@ func (c *chain) cname(records []dns.RR) (target string, ok bool) {
 // signature adds the signatures of the CNAME at the chain's end.
 func (c *chain) signature(records []dns.RR) {
 	for _, rr := range records {
-		if c.key.dnssec && usable(rr) && covers(rr, dns.TypeCNAME) && canonical(rr.Header().Name) == c.at {
+		if c.key.dnssec && usable(rr) && covers(rr, dns.TypeCNAME) && hostname.Fold(rr.Header().Name) == c.at {
 			c.keep(&c.answer, rr)
 		}
 	}
@@ -244,10 +245,4 @@ func addresses(records []dns.RR, rrtype uint16) []netip.Addr {
 		}
 	}
 	return addrs
-}
-
-// canonical is the form in which names are compared and kept: lower case, without
-// the final dot. The parser escapes what is not ASCII, so lower case is ASCII's.
-func canonical(name string) string {
-	return strings.ToLower(strings.TrimSuffix(name, "."))
 }

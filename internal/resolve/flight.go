@@ -25,9 +25,9 @@ type pending struct {
 	flight *flight
 }
 
-// start answers k from the cache or sees to it that its question is in flight. It
+// begin answers k from the cache or sees to it that its question is in flight. It
 // does not block.
-func (r *Resolver) start(k key, now time.Duration) pending {
+func (r *Resolver) begin(k key, now time.Duration) pending {
 	e := r.cache.get(k)
 	p := pending{key: k}
 	if e != nil && now < e.expires {
@@ -45,9 +45,9 @@ func (r *Resolver) start(k key, now time.Duration) pending {
 		}
 	}
 	var ours bool
-	if p.flight, ours = r.launch(k, e); ours {
+	if p.flight, ours = r.start(k, e); ours {
 		r.metrics.miss.Inc()
-		go r.fly(k, p.flight)
+		go r.do(k, p.flight)
 	} else {
 		r.metrics.shared.Inc()
 	}
@@ -88,44 +88,44 @@ func (r *Resolver) prefetch(k key, old *entry) {
 		r.prefetching.Add(-1)
 		return
 	}
-	f, ours := r.launch(k, old)
+	f, ours := r.start(k, old)
 	if !ours {
 		r.prefetching.Add(-1)
 		return
 	}
 	r.metrics.prefetch.Inc()
-	go r.flyAhead(k, f)
+	go r.refresh(k, f)
 }
 
-// fly is the goroutine of a flight that somebody waits for.
-func (r *Resolver) fly(k key, f *flight) {
+// do is the goroutine of a flight that somebody waits for.
+func (r *Resolver) do(k key, f *flight) {
 	defer r.flying.Done()
-	r.land(k, f)
+	r.finish(k, f)
 }
 
-// flyAhead is the goroutine of a flight that nobody need wait for.
-func (r *Resolver) flyAhead(k key, f *flight) {
+// refresh is the goroutine of a flight that nobody need wait for.
+func (r *Resolver) refresh(k key, f *flight) {
 	defer r.flying.Done()
 	defer r.prefetching.Add(-1)
-	r.land(k, f)
+	r.finish(k, f)
 }
 
-// launch returns the flight for k, and whether it is the caller's to fly, in a
+// start returns the flight for k, and whether it is the caller's to do, in a
 // goroutine that Close waits for. Old is what the caller saw in the cache: where
-// something newer has come meanwhile, the flight has already landed with that, so
+// something newer has come meanwhile, the flight is already done with that, so
 // that no question is asked twice.
-func (r *Resolver) launch(k key, old *entry) (f *flight, ours bool) {
+func (r *Resolver) start(k key, old *entry) (f *flight, ours bool) {
 	s := r.cache.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.entries[k]; e != nil && e != old {
-		return landed(e, nil), false
+		return done(e, nil), false
 	}
 	if f := s.flights[k]; f != nil {
 		return f, false
 	}
 	if s.closed {
-		return landed(nil, fmt.Errorf("the resolver is closed: %w", ErrFailed)), false
+		return done(nil, fmt.Errorf("the resolver is closed: %w", ErrFailed)), false
 	}
 	// The name may be a slice of somebody's whole request.
 	k.name = strings.Clone(k.name)
@@ -135,16 +135,16 @@ func (r *Resolver) launch(k key, old *entry) (f *flight, ours bool) {
 	return f, true
 }
 
-// landed is a flight that is over before it began.
-func landed(e *entry, err error) *flight {
+// done is a flight that is over before it began.
+func done(e *entry, err error) *flight {
 	f := &flight{done: make(chan struct{}), entry: e, err: err}
 	close(f.done)
 	return f
 }
 
-// land asks f's question, keeps what comes and tells those who wait. Its context is
+// finish asks f's question, keeps what comes and tells those who wait. Its context is
 // the resolver's, so that an asker who leaves takes nobody's answer with him.
-func (r *Resolver) land(k key, f *flight) {
+func (r *Resolver) finish(k key, f *flight) {
 	ctx, cancel := context.WithTimeout(r.base, flightBudget)
 	defer cancel()
 	f.entry, f.err = r.resolve(ctx, k)

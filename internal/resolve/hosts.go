@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // host is what the hosts file says of one name. Both is ip4 and then ip6, kept so
@@ -34,7 +36,7 @@ func parseHosts(data []byte) map[string]host {
 			continue
 		}
 		for _, name := range fields[1:] {
-			name := canonical(string(name))
+			name := hostname.Fold(string(name))
 			table[name] = table[name].with(addr.Unmap())
 		}
 	}

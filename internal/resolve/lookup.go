@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // Answer is what [Resolver.Lookup] found. Its slices are shared with the cache and
@@ -62,7 +64,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	// Both questions are on their way before either is waited for.
 	var started [2]pending
 	for i, qtype := range r.types {
-		started[i] = r.start(key{name: name, qtype: qtype}, now)
+		started[i] = r.begin(key{name: name, qtype: qtype}, now)
 	}
 	var found Answer
 	var failed error
@@ -118,7 +120,7 @@ func mergeChains(a, b []string) []string {
 // NXDOMAIN and NODATA are answers here, not errors. Errors are those of Lookup,
 // save ErrNotFound. Transfers, ANY and other meta types are refused with ErrFailed.
 func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (Records, error) {
-	k := key{name: canonical(q.Name), qtype: q.Qtype, dnssec: dnssec}
+	k := key{name: hostname.Fold(q.Name), qtype: q.Qtype, dnssec: dnssec}
 	if q.Qclass != dns.ClassINET || !askable(q.Qtype) {
 		return Records{}, fmt.Errorf("resolving %q: class %d type %d is not asked upstream: %w",
 			k.name, q.Qclass, q.Qtype, ErrFailed)
@@ -128,7 +130,7 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	if host, ok := r.files.hosts()[k.name]; ok && (k.qtype == dns.TypeA || k.qtype == dns.TypeAAAA) {
 		return host.records(k), nil
 	}
-	e, stale, err := r.wait(ctx, r.start(k, now))
+	e, stale, err := r.wait(ctx, r.begin(k, now))
 	if err == nil && errors.Is(e.problem, ErrFailed) {
 		err = e.problem
 	}
@@ -138,7 +140,7 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	return e.records(r.now(), stale), nil
 }
 
-// askable refuses what is no record: OPT, and 128–255, the Q and meta types
+// askable refuses what is not a record: OPT, and 128–255, the Q and meta types
 // (RFC 6895 section 3.1).
 func askable(qtype uint16) bool {
 	return qtype != dns.TypeNone && qtype != dns.TypeOPT && (qtype < 128 || qtype > 255)

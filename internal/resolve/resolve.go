@@ -14,7 +14,7 @@
 //
 // The package does not judge: whether a name may be asked, and whether an address
 // may be dialed, is the caller's decision, for stale answers as for fresh ones. It
-// does not validate DNSSEC, applies no search domains, and is no recursive resolver.
+// does not validate DNSSEC, applies no search domains, and is not a recursive resolver.
 //
 //	r, err := resolve.New(resolve.Config{Registerer: reg, Logger: logger})
 //	if err != nil {
@@ -215,7 +215,7 @@ type Resolver struct {
 }
 
 // New reads the files that cfg names and makes a resolver, or says what is wrong
-// with cfg. A file that is missing is no error. Close ends the resolver.
+// with cfg. A file that is missing is not an error. Close ends the resolver.
 func New(cfg Config) (*Resolver, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {

@@ -38,7 +38,7 @@ func httpGetter(name string) (string, get, error) {
 	}, nil
 }
 
-// onLoopback tells whether a host of a URL is this machine.
+// onLoopback reports whether a host of a URL is this machine.
 func onLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()

@@ -79,7 +79,7 @@ type answer struct {
 // answer without an error is an object that still has the given tag.
 type get func(ctx context.Context, path, tag string) (*answer, error)
 
-// IsRemote tells whether a name is for NewRemote and no path.
+// IsRemote reports whether a name is for NewRemote and no path.
 func IsRemote(name string) bool { return strings.Contains(name, "://") }
 
 // NewRemote returns the source that a name stands for, and reads nothing yet:
@@ -203,7 +203,7 @@ func (r *Remote) read(ctx context.Context, path string) ([]byte, error) {
 }
 
 // stateOf returns what tells one content or failure from another. The text of
-// an error is no part of it: it has the id of the request.
+// an error is not a part of it: it has the id of the request.
 func stateOf(a *answer, err error) string {
 	if err == nil {
 		return fmt.Sprintf("%x", sha256.Sum256(a.data))

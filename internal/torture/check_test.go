@@ -153,7 +153,7 @@ func (c *checker) behind(o *operation) {
 	}
 }
 
-// excusedSilence tells whether something explains that no answer came.
+// excusedSilence reports whether something explains that no answer came.
 func (c *checker) excusedSilence(o *operation) bool {
 	slowHead := time.Duration(3*o.slow)*time.Millisecond >= headerTimeout
 	lookup := o.method == "LOOKUP" && c.world.timeline.during(o.start, o.end, faultDNS, faultSink)
@@ -171,7 +171,7 @@ func (c *checker) verdicts(o *operation) map[string]expectation {
 	return all
 }
 
-// anyOf tells whether one of the expectations has the property.
+// anyOf reports whether one of the expectations has the property.
 func anyOf(all map[string]expectation, has func(expectation) bool) bool {
 	for _, e := range all {
 		if has(e) {
@@ -207,7 +207,7 @@ func (c *checker) refused(o *operation) {
 	c.recordOf(o, c.j.byID[o.recordID], event, o.reason, o.seen, may)
 }
 
-// closedUnrecorded tells whether a tunnel may have been closed because the
+// closedUnrecorded reports whether a tunnel may have been closed because the
 // refusal of its ClientHello could not be recorded: nothing else is left to do
 // there. The part of that record which the output took is completed when it
 // takes bytes again.
@@ -258,11 +258,11 @@ func (c *checker) recordOf(o *operation, all []*entry, event string, why reason,
 	}
 }
 
-// uncertain tells whether the record of an operation may be missing or late
+// uncertain reports whether the record of an operation may be missing or late
 // because it was let through without one.
 func (c *checker) uncertain(o *operation) bool { return c.plan.count && c.sinkFailed(o.start, o.end) }
 
-// sharing tells whether a decision may be in a record that stands for others
+// sharing reports whether a decision may be in a record that stands for others
 // and has the name and the ID of one of them.
 func (c *checker) sharing(o *operation, event string, why reason) bool {
 	return slices.ContainsFunc(c.shared, func(e *entry) bool {
@@ -341,7 +341,7 @@ func (c *checker) tail(o *operation, may map[string]expectation, later *entry) {
 	}
 }
 
-// ended tells whether the record of a tunnel's end has the cause.
+// ended reports whether the record of a tunnel's end has the cause.
 func (c *checker) ended(o *operation, cause string) bool {
 	return slices.ContainsFunc(c.j.byHost[o.host], func(e *entry) bool { return e.Event == "closed" && e.Ended == cause })
 }

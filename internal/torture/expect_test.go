@@ -18,7 +18,7 @@ type expectation struct {
 	reach  []netip.Addr
 }
 
-// may tells whether a refusal is expected.
+// may reports whether a refusal is expected.
 func (e expectation) may(why reason) bool { return slices.Contains(e.refuse, why) }
 
 // refuseBy is the expectation of a refusal.
@@ -191,7 +191,7 @@ var excused = map[fault][]reason{
 	faultDNS:  {"dns_timeout", "dns_failed", "address_not_allowed"},
 }
 
-// excuses tells whether a fault during the operation explains a refusal.
+// excuses reports whether a fault during the operation explains a refusal.
 func (w *world) excuses(o *operation, why reason) bool {
 	for f, reasons := range excused {
 		if slices.Contains(reasons, why) && w.timeline.during(o.start, o.end, f) {

@@ -176,7 +176,7 @@ func (rd *round) checkChains(t *tally, j *journal) {
 	rd.verify(t)
 }
 
-// sinkFailed tells whether the output failed in that time.
+// sinkFailed reports whether the output failed in that time.
 func (rd *round) sinkFailed(from, to time.Time) bool {
 	return rd.world.timeline.during(from, to, faultSink)
 }

@@ -94,7 +94,7 @@ func (v *variant) decideLiteral(function string, a netip.Addr, port uint16) reas
 	}
 }
 
-// opensAll tells whether the rule opens every address.
+// opensAll reports whether the rule opens every address.
 func (r modelRule) opensAll(addrs []netip.Addr) bool {
 	for _, a := range addrs {
 		if !slices.ContainsFunc(r.opens, func(p netip.Prefix) bool { return p.Contains(a) }) {

@@ -120,7 +120,7 @@ const (
 // target returns the authority that is asked for.
 func (o *operation) target() string { return fmt.Sprintf("%s:%d", o.host, o.port) }
 
-// own tells whether the host is this operation's alone, so that what is
+// own reports whether the host is this operation's alone, so that what is
 // recorded about it is about this.
 func (o *operation) own() bool { return o.zone != "" && len(o.want) == 0 && !o.shared }
 

@@ -48,7 +48,7 @@ func (s settings) weight(one recipe) int {
 	return s.recipes[one.kind]
 }
 
-// targeted tells whether the recipes are a choice.
+// targeted reports whether the recipes are a choice.
 func (s settings) targeted() bool { return s.recipes != nil }
 
 // roundTime is how long faults strike in one round.

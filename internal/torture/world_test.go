@@ -90,7 +90,7 @@ func (w *world) choosePorts(r *rand.Rand) error {
 	return nil
 }
 
-// free tells whether a port is free for TCP and UDP on every address.
+// free reports whether a port is free for TCP and UDP on every address.
 func free(port uint16) bool {
 	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
@@ -163,7 +163,7 @@ func addrOf(a, b, c byte) netip.Addr { return netip.AddrFrom4([4]byte{127, a, b,
 // interval is a span of time; a zero end has not come yet.
 type interval struct{ from, to time.Time }
 
-// meets tells whether the interval and [from, to] have an instant in common.
+// meets reports whether the interval and [from, to] have an instant in common.
 func (i interval) meets(from, to time.Time) bool {
 	return !i.from.After(to) && (i.to.IsZero() || !i.to.Before(from))
 }
@@ -224,7 +224,7 @@ func (t *timeline) add(f fault, from, to time.Time) {
 	t.faults[f] = append(t.faults[f], interval{from, to})
 }
 
-// during tells whether one of the faults met [from, to].
+// during reports whether one of the faults met [from, to].
 func (t *timeline) during(from, to time.Time, faults ...fault) bool {
 	for _, f := range faults {
 		for _, i := range t.faults[f] {

@@ -21,7 +21,7 @@ func accepted(t *testing.T) *net.TCPConn {
 	return tcp
 }
 
-// keepsAlive tells whether SO_KEEPALIVE is set.
+// keepsAlive reports whether SO_KEEPALIVE is set.
 func keepsAlive(t *testing.T, c *net.TCPConn) bool {
 	t.Helper()
 	raw, err := c.SyscallConn()

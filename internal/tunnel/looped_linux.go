@@ -55,7 +55,7 @@ func (g *Group) StartOn(loop *reactor.Loop, s Sockets) *Tunnel {
 	return t
 }
 
-// ended tells whether finish has run.
+// ended reports whether finish has run.
 func (l *looped) ended() bool { return l.t.state.Load() == stateOver }
 
 // Ready implements reactor.Handler: it moves what the descriptor has to the other one.

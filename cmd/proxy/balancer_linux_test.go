@@ -187,7 +187,7 @@ func connectFrom(from string) (net.Conn, *http.Response, error) {
 	return &readAhead{c, br}, nil, nil
 }
 
-// echoes tells whether a tunnel carries what it is given.
+// echoes reports whether a tunnel carries what it is given.
 func echoes(c net.Conn) error {
 	_ = c.SetDeadline(time.Now().Add(patience))
 	want := payload(1 << 10)
@@ -218,7 +218,7 @@ func (p *platform) command(line string) string {
 	return string(answer)
 }
 
-// isOut tells whether the balancer sends nothing to a proxy.
+// isOut reports whether the balancer sends nothing to a proxy.
 func (p *platform) isOut(name string) bool {
 	p.t.Helper()
 	const status = 17 // column

@@ -1,4 +1,4 @@
-package policy
+package hostname
 
 import (
 	"errors"
@@ -18,10 +18,10 @@ type Pattern struct {
 	wildcard bool
 }
 
-// IsZero tells whether the pattern covers nothing.
+// IsZero reports whether the pattern covers nothing.
 func (p Pattern) IsZero() bool { return p.name.IsZero() }
 
-// Wildcard tells whether the pattern covers the names below Name instead of
+// Wildcard reports whether the pattern covers the names below Name instead of
 // Name itself.
 func (p Pattern) Wildcard() bool { return p.wildcard }
 

@@ -163,7 +163,7 @@ func leftFIFO(w *world) *sink {
 	return &sink{output: fifo, files: []string{path}, fail: leave, mend: func() { d = open() }, rest: leave}
 }
 
-// empty tells whether all that was written has been read.
+// empty reports whether all that was written has been read.
 func (d *drain) empty() bool {
 	left := -1
 	raw, err := d.from.SyscallConn()

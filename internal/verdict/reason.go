@@ -1,31 +1,6 @@
-package policy
+package verdict
 
 import "fmt"
-
-// Verdict is what becomes of a request. The zero value refuses.
-type Verdict uint8
-
-const (
-	// Deny refuses the request.
-	Deny Verdict = iota
-	// Report lets the request through and records that it would be refused.
-	Report
-	// Allow lets the request through.
-	Allow
-)
-
-// String returns the word records and metrics use: deny, report or allow. An
-// unknown value is a deny.
-func (v Verdict) String() string {
-	switch v {
-	case Allow:
-		return "allow"
-	case Report:
-		return "report"
-	default:
-		return "deny"
-	}
-}
 
 // Reason says why a request was refused. It is the one vocabulary of refusal:
 // record field, metric label, reply header. The set is closed; ReasonNone is
@@ -36,7 +11,7 @@ type Reason uint8
 const (
 	ReasonNone               Reason = iota
 	ReasonBadRequest                // the request is not HTTP/1.1 as RFC 9112 wants it
-	ReasonBadTarget                 // the target is no host:port of a canonical name or address
+	ReasonBadTarget                 // the target is not a host:port of a canonical name or address
 	ReasonLoop                      // the request has passed this proxy before
 	ReasonMethodNotAllowed          // the method cannot be forwarded
 	ReasonSchemeNotSupported        // absolute-form with a scheme other than http
@@ -67,44 +42,10 @@ const (
 	reasonCount
 )
 
-// reasonNames are the words of design, records and metrics.
-var reasonNames = [reasonCount]string{
-	ReasonNone:               "",
-	ReasonBadRequest:         "bad_request",
-	ReasonBadTarget:          "bad_target",
-	ReasonLoop:               "loop",
-	ReasonMethodNotAllowed:   "method_not_allowed",
-	ReasonSchemeNotSupported: "scheme_not_supported",
-	ReasonHTTPSNotTunneled:   "https_not_tunneled",
-	ReasonIdentityRequired:   "identity_required",
-	ReasonIdentityRejected:   "identity_rejected",
-	ReasonLimitFailures:      "limit_failures",
-	ReasonLimitTotal:         "limit_total",
-	ReasonLimitFunction:      "limit_function",
-	ReasonLimitNames:         "limit_names",
-	ReasonDraining:           "draining",
-	ReasonHostDenied:         "host_denied",
-	ReasonHostNotAllowed:     "host_not_allowed",
-	ReasonPortNotAllowed:     "port_not_allowed",
-	ReasonRuleExpired:        "rule_expired",
-	ReasonTypeNotAllowed:     "type_not_allowed",
-	ReasonDNSFailed:          "dns_failed",
-	ReasonDNSTimeout:         "dns_timeout",
-	ReasonAddressNotAllowed:  "address_not_allowed",
-	ReasonAuditUnavailable:   "audit_unavailable",
-	ReasonDialFailed:         "dial_failed",
-	ReasonDialTimeout:        "dial_timeout",
-	ReasonOriginFailed:       "origin_failed",
-	ReasonSNIMismatch:        "sni_mismatch",
-	ReasonSNIMissing:         "sni_missing",
-	ReasonNotTLS:             "not_tls",
-	ReasonHelloTimeout:       "hello_timeout",
-}
-
 // String returns the snake_case word, "" for ReasonNone.
 func (r Reason) String() string {
 	if r < reasonCount {
-		return reasonNames[r]
+		return table[r].Word
 	}
 	return fmt.Sprintf("reason_%d", uint8(r))
 }
@@ -117,4 +58,24 @@ func Reasons() []Reason {
 		all = append(all, r)
 	}
 	return all
+}
+
+// ParseReason returns the reason of a word, as records have it. False: there is
+// no such word, or it is empty.
+func ParseReason(word string) (Reason, bool) {
+	for r := ReasonNone + 1; r < reasonCount; r++ {
+		if table[r].Word == word {
+			return r, true
+		}
+	}
+	return ReasonNone, false
+}
+
+// Row returns what the reason means. ReasonNone and a reason that is not in the
+// table have the row of a plain refusal.
+func (r Reason) Row() Row {
+	if r == ReasonNone || r >= reasonCount {
+		return unknown
+	}
+	return table[r]
 }

@@ -1,4 +1,4 @@
-package policy_test
+package hostname_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 func TestATargetIsPutIntoItsCanonicalForm(t *testing.T) {
@@ -42,7 +42,7 @@ func TestATargetIsPutIntoItsCanonicalForm(t *testing.T) {
 		"[::ffff:169.254.169.254]:80":      "169.254.169.254:80",
 		"[0:0:0:0:0:FFFF:169.254.1.1]:443": "169.254.1.1:443",
 	} {
-		got, err := policy.ParseTarget(in)
+		got, err := hostname.ParseTarget(in)
 		if err != nil || got.String() != want {
 			t.Errorf("ParseTarget(%q) = %s, %v; want %s", in, got, err, want)
 		}
@@ -92,13 +92,13 @@ func TestATargetOfAnotherFormIsRefused(t *testing.T) {
 		}
 	}
 	for _, in := range bad {
-		got, err := policy.ParseTarget(in)
+		got, err := hostname.ParseTarget(in)
 		switch {
 		case err == nil:
 			t.Errorf("ParseTarget(%.80q) = %s, want an error", in, got)
-		case !errors.Is(err, policy.ErrBadTarget):
+		case !errors.Is(err, hostname.ErrBadTarget):
 			t.Errorf("ParseTarget(%.80q): %v does not wrap ErrBadTarget", in, err)
-		case got != policy.Target{}:
+		case got != hostname.Target{}:
 			t.Errorf("ParseTarget(%.80q): an error and the target %s", in, got)
 		}
 	}
@@ -109,7 +109,7 @@ func TestAnErrorQuotesNothingOfTheTarget(t *testing.T) {
 		"sekrit@allowed.test:443", "allowed.test:sekrit", "sekrit\x00.test:443", "xn--sekrit-.test:443", "[sekrit]:443", "[::1]sekrit:443",
 		"sekrit..test:443", "-sekrit.test:443", "sekrit.1:443", "sekrit", strings.Repeat("sekrit.", 60) + ":443", "[fe80::1%25sekrit]:443",
 	} {
-		if _, err := policy.ParseTarget(in); err == nil || strings.Contains(err.Error(), "sekrit") {
+		if _, err := hostname.ParseTarget(in); err == nil || strings.Contains(err.Error(), "sekrit") {
 			t.Errorf("ParseTarget(%q): %v", in, err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestTheDefaultPortStandsInForAnAbsentOneAlone(t *testing.T) {
 		"[::ffff:10.0.0.1]": "10.0.0.1:80",
 		"allowed.test:":     "", "allowed.test:0": "", "[::1]:": "", "[::1]x": "", "": "", ":80": "", "a b": "", "2130706433": "", "127.1": "",
 	} {
-		got, err := policy.ParseAuthority(in, 80)
+		got, err := hostname.ParseAuthority(in, 80)
 		if want == "" && err == nil || want != "" && (err != nil || got.String() != want) {
 			t.Errorf("ParseAuthority(%q, 80) = %s, %v; want %q", in, got, err, want)
 		}
@@ -133,15 +133,19 @@ func TestTheDefaultPortStandsInForAnAbsentOneAlone(t *testing.T) {
 
 func TestAHostIsANameOrAnAddressNeverBoth(t *testing.T) {
 	for _, in := range []string{"allowed.test:1", "203.0.113.7:1", "[2001:db8::1]:1", "[::ffff:10.0.0.1]:1"} {
-		h := mustTarget(in).Host
+		got, err := hostname.ParseTarget(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := got.Host
 		if h.IsZero() || h.Name().IsZero() == !h.Addr().IsValid() || h.Addr().Is4In6() || strings.Contains(h.String(), "[") {
 			t.Errorf("%s: name %q, address %s", in, h.Name(), h.Addr())
 		}
 	}
-	if h := policy.AddrHost(netip.MustParseAddr("fe80::1%eth0")); !h.IsZero() {
+	if h := hostname.AddrHost(netip.MustParseAddr("fe80::1%eth0")); !h.IsZero() {
 		t.Errorf("an address with a zone is the host %s", h)
 	}
-	if h := policy.AddrHost(netip.MustParseAddr("::ffff:8.8.8.8").WithZone("eth0")); !h.IsZero() {
+	if h := hostname.AddrHost(netip.MustParseAddr("::ffff:8.8.8.8").WithZone("eth0")); !h.IsZero() {
 		t.Errorf("a mapped address with a zone is the host %s", h)
 	}
 }
@@ -176,14 +180,14 @@ func FuzzParseTarget(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		got, err := policy.ParseTarget(in)
+		got, err := hostname.ParseTarget(in)
 		if err != nil {
-			if got != (policy.Target{}) || !errors.Is(err, policy.ErrBadTarget) {
+			if got != (hostname.Target{}) || !errors.Is(err, hostname.ErrBadTarget) {
 				t.Fatalf("%q: %s, %v", in, got, err)
 			}
 			return
 		}
-		again, err := policy.ParseTarget(got.String())
+		again, err := hostname.ParseTarget(got.String())
 		if err != nil || again != got {
 			t.Fatalf("%q prints as %q, which parses to %q, %v", in, got, again, err)
 		}
@@ -203,7 +207,7 @@ func FuzzParseTarget(f *testing.F) {
 				t.Fatalf("%q: the name %q is an address to another parser", in, name)
 			}
 		}
-		if n, err := policy.ParseName(got.Host.String()); err != nil || n != got.Host.Name() || len(n.String()) > 253 {
+		if n, err := hostname.ParseName(got.Host.String()); err != nil || n != got.Host.Name() || len(n.String()) > 253 {
 			t.Fatalf("%q: the name %q is not canonical: %v", in, got.Host, err)
 		}
 	})

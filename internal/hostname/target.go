@@ -1,4 +1,4 @@
-package policy
+package hostname
 
 import (
 	"errors"
@@ -23,7 +23,7 @@ func NameHost(n Name) Host { return Host{name: n} }
 
 // AddrHost returns the Host of a literal address; an IPv4-mapped one is
 // unwrapped. A zone belongs to one machine's interfaces, so an address that
-// has one is no host: the zero Host.
+// has one is not a host: the zero Host.
 func AddrHost(a netip.Addr) Host {
 	if a.Zone() != "" {
 		return Host{}
@@ -38,7 +38,7 @@ func (h Host) Name() Name { return h.name }
 // where the host is a name.
 func (h Host) Addr() netip.Addr { return h.addr }
 
-// IsZero tells whether h is neither a name nor an address.
+// IsZero reports whether h is neither a name nor an address.
 func (h Host) IsZero() bool { return h.name.IsZero() && !h.addr.IsValid() }
 
 // String returns the canonical text, an IPv6 address without brackets.
@@ -52,7 +52,7 @@ func (h Host) String() string {
 // Target is a host and a port. The zero Target is refused.
 type Target struct {
 	Host Host
-	Port uint16 // 1-65535; 0 is no port
+	Port uint16 // 1-65535; 0 is not a port
 }
 
 // String returns host:port, an IPv6 address in brackets.
@@ -62,6 +62,10 @@ func (t Target) String() string {
 	}
 	return t.Host.name.s + ":" + strconv.Itoa(int(t.Port))
 }
+
+// Parts returns the text of the host's name, or its address, as Host.Name and
+// Host.Addr do. It copies neither of the two: a matcher is asked for each request.
+func (t *Target) Parts() (name string, addr netip.Addr) { return t.Host.name.s, t.Host.addr }
 
 // ParseTarget parses the authority-form of a CONNECT (RFC 9112, section
 // 3.2.3): host and port, both there, nothing else. An IPv6 address stands in

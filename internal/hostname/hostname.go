@@ -1,4 +1,15 @@
-package policy
+// Package hostname has the words for where a request wants to go: Name, Pattern,
+// Host and Target. Text from outside becomes one of them once, at the edge; what
+// has become one is canonical, so that equal means equal and matching never
+// normalises.
+//
+// It resolves nothing, and whether a name may be reached is not its question:
+// package policy answers that. What DNS answers and ClientHellos call a name is
+// laxer than a Name; Fold, IsServerName and EqualServerName are for those.
+//
+//	t, err := hostname.ParseTarget("API.example.com.:443") // api.example.com:443
+//	p, err := hostname.ParsePattern("*.example.com")
+package hostname
 
 import (
 	"errors"
@@ -8,10 +19,10 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// maxName and maxLabel are the lengths of RFC 1035, section 2.3.4, in the
+// MaxName and maxLabel are the lengths of RFC 1035, section 2.3.4, in the
 // form without the root's dot.
 const (
-	maxName  = 253
+	MaxName  = 253
 	maxLabel = 63
 )
 
@@ -19,13 +30,13 @@ const (
 var ErrBadName = errors.New("not a hostname")
 
 // Name is a canonical DNS hostname: lower case, no trailing dot, A-labels
-// only. The zero Name is no name and matches nothing.
+// only. The zero Name is not a name and matches nothing.
 type Name struct{ s string }
 
 // String returns the canonical text, "" for the zero Name.
 func (n Name) String() string { return n.s }
 
-// IsZero tells whether n is no name.
+// IsZero reports whether n is not a name.
 func (n Name) IsZero() bool { return n.s == "" }
 
 // ParseName makes s canonical: it lowers the case and drops one trailing dot.
@@ -38,8 +49,8 @@ func (n Name) IsZero() bool { return n.s == "" }
 // Errors wrap ErrBadName and never quote s, which an attacker wrote.
 func ParseName(s string) (Name, error) {
 	s = strings.TrimSuffix(s, ".")
-	if s == "" || len(s) > maxName {
-		return Name{}, fmt.Errorf("%w: it has %d bytes of 1 to %d", ErrBadName, len(s), maxName)
+	if s == "" || len(s) > MaxName {
+		return Name{}, fmt.Errorf("%w: it has %d bytes of 1 to %d", ErrBadName, len(s), MaxName)
 	}
 	upper := false
 	start := 0
@@ -78,7 +89,7 @@ const (
 	byteUpper
 )
 
-// classOf tells what a byte is in a hostname.
+// classOf returns what a byte is in a hostname.
 func classOf(c byte) byteClass {
 	switch {
 	case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
@@ -103,7 +114,7 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// isNumber tells whether address parsers take the label for a number:
+// isNumber reports whether address parsers take the label for a number:
 // decimal or octal digits, or hexadecimal behind 0x (WHATWG URL, "ends in a
 // number"). Binary behind 0b and octal behind 0o are what C23 and scripting
 // languages read; no top-level domain looks like that.
@@ -144,7 +155,7 @@ func checkALabels(s string) error {
 	return nil
 }
 
-// isASCII tells whether s has bytes below 0x80 alone.
+// isASCII reports whether s has bytes below 0x80 alone.
 func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {

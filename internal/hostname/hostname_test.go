@@ -1,11 +1,11 @@
-package policy_test
+package hostname_test
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 func TestANameIsPutIntoItsCanonicalForm(t *testing.T) {
@@ -13,12 +13,12 @@ func TestANameIsPutIntoItsCanonicalForm(t *testing.T) {
 		"a": "a", "A.B.": "a.b", "_sip._tcp.example.org": "_sip._tcp.example.org", "1a": "1a", "0x7g": "0x7g", "1.a": "1.a",
 		"XN--MNCHEN-3YA.DE": "xn--mnchen-3ya.de", "a--b.test": "a--b.test",
 	} {
-		if n, err := policy.ParseName(in); err != nil || n.String() != want || n.IsZero() {
+		if n, err := hostname.ParseName(in); err != nil || n.String() != want || n.IsZero() {
 			t.Errorf("ParseName(%q) = %q, %v; want %q", in, n, err, want)
 		}
 	}
 	for _, in := range []string{"", ".", "a..", "-", "a b", "1", "0x", "::1", "[::1]", "a:1", "*.a", "*"} {
-		if n, err := policy.ParseName(in); !errors.Is(err, policy.ErrBadName) || !n.IsZero() {
+		if n, err := hostname.ParseName(in); !errors.Is(err, hostname.ErrBadName) || !n.IsZero() {
 			t.Errorf("ParseName(%q) = %q, %v; want an error", in, n, err)
 		}
 	}
@@ -39,7 +39,7 @@ func TestAPatternIsANameOrAStarAndAName(t *testing.T) {
 		"_dmarc.münchen.de":    "_dmarc.xn--mnchen-3ya.de",
 		"*.r3---sn-4g5.a.test": "*.r3---sn-4g5.a.test",
 	} {
-		p, err := policy.ParsePattern(in)
+		p, err := hostname.ParsePattern(in)
 		if err != nil || p.String() != want || p.IsZero() || p.Wildcard() != strings.HasPrefix(want, "*.") {
 			t.Errorf("ParsePattern(%q) = %q, %v; want %q", in, p, err, want)
 		}
@@ -54,8 +54,8 @@ func TestAPatternOfAnotherFormIsRefused(t *testing.T) {
 		"＊.com", "＊", "a.＊.com", "xn--a-.com", "*.xn--zzzzzz", "-a.com", "a_.com\x00", "a\u200d.com", "\xff.com", "ａ..com", "...com",
 		strings.Repeat("a", 64) + ".com", strings.Repeat("ü", 64) + ".com", "*." + strings.Repeat("a.", 127) + "a",
 	} {
-		p, err := policy.ParsePattern(in)
-		if !errors.Is(err, policy.ErrBadPattern) || p != (policy.Pattern{}) {
+		p, err := hostname.ParsePattern(in)
+		if !errors.Is(err, hostname.ErrBadPattern) || p != (hostname.Pattern{}) {
 			t.Errorf("ParsePattern(%q) = %q, %v; want an error", in, p, err)
 		}
 	}
@@ -72,7 +72,7 @@ func TestARefusedPatternSaysWhatWouldBeRight(t *testing.T) {
 		"10.0.0.1":     "its last label is a number",
 		"xn--zzzzzz.ü": "write the A-labels",
 	} {
-		if _, err := policy.ParsePattern(in); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := hostname.ParsePattern(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParsePattern(%q): %v; want %q in it", in, err, want)
 		}
 	}
@@ -85,18 +85,18 @@ func FuzzParsePattern(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		p, err := policy.ParsePattern(in)
+		p, err := hostname.ParsePattern(in)
 		if err != nil {
-			if !p.IsZero() || !errors.Is(err, policy.ErrBadPattern) {
+			if !p.IsZero() || !errors.Is(err, hostname.ErrBadPattern) {
 				t.Fatalf("%q: %q, %v", in, p, err)
 			}
 			return
 		}
-		again, err := policy.ParsePattern(p.String())
+		again, err := hostname.ParsePattern(p.String())
 		if err != nil || again != p {
 			t.Fatalf("%q prints as %q, which parses to %q, %v", in, p, again, err)
 		}
-		if n, err := policy.ParseName(p.Name().String()); err != nil || n != p.Name() {
+		if n, err := hostname.ParseName(p.Name().String()); err != nil || n != p.Name() {
 			t.Fatalf("%q: no request can have the name %q: %v", in, p.Name(), err)
 		}
 		if strings.HasPrefix(in, "*.") != p.Wildcard() {

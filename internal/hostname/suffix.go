@@ -1,4 +1,4 @@
-package policy
+package hostname
 
 import (
 	"strings"
@@ -8,24 +8,26 @@ import (
 	psl "github.com/weppos/publicsuffix-go/publicsuffix"
 )
 
-// Breadth says how wide a wildcard is, by the Public Suffix List.
-type Breadth uint8
+// WildcardScope says how wide a wildcard is, by the Public Suffix List.
+type WildcardScope uint8
 
 const (
-	// BreadthRegistry is a wildcard directly over an ICANN public suffix
+	// ScopeRegistry is a wildcard directly over an ICANN public suffix
 	// (*.com, *.co.uk), or over a name that has such suffixes below it (*.za):
 	// it covers everyone's names. It is the zero value.
-	BreadthRegistry Breadth = iota
-	// BreadthShared is a wildcard over a suffix where anyone can rent a name
+	ScopeRegistry WildcardScope = iota
+	// ScopeShared is a wildcard over a suffix where anyone can rent a name
 	// (*.github.io), over a name that has such suffixes below it
 	// (*.amazonaws.com), or over a top-level label that the list does not have.
-	BreadthShared
-	// BreadthOne is a wildcard over names of one registrant, or no wildcard.
-	BreadthOne
+	ScopeShared
+	// ScopeOne is a wildcard over names of one registrant, or no wildcard.
+	ScopeOne
 )
 
-// Suffixes is the Public Suffix List in the form that Breadth needs. Its
-// version is that of the library it comes from; see go.mod. A nil or zero
+// Suffixes is the Public Suffix List in the form that WildcardScope needs. It is the
+// one that is compiled in, with the library it comes from (go.mod); its date is
+// in psl.ListVersion, and a test fails when it is older than a year. The program
+// does not look at the date: a file is valid or it is not, on any day. A nil or zero
 // Suffixes takes every wildcard for one over a registry.
 type Suffixes struct {
 	kind map[string]suffixKind
@@ -83,17 +85,17 @@ func (s *Suffixes) add(r *psl.Rule) {
 	}
 }
 
-// Breadth tells how wide the pattern is. A pattern without a wildcard is
-// BreadthOne, the zero Pattern BreadthRegistry.
-func (s *Suffixes) Breadth(p Pattern) Breadth {
+// WildcardScope returns how wide the pattern is. A pattern without a wildcard is
+// ScopeOne, the zero Pattern ScopeRegistry.
+func (s *Suffixes) WildcardScope(p Pattern) WildcardScope {
 	if p.IsZero() {
-		return BreadthRegistry
+		return ScopeRegistry
 	}
 	if !p.wildcard {
-		return BreadthOne
+		return ScopeOne
 	}
 	if s == nil || len(s.kind) == 0 {
-		return BreadthRegistry
+		return ScopeRegistry
 	}
 	kind := s.kind[p.name.s]
 	_, parent, hasParent := strings.Cut(p.name.s, ".")
@@ -103,10 +105,10 @@ func (s *Suffixes) Breadth(p Pattern) Breadth {
 	}
 	switch {
 	case kind&(suffixICANN|suffixChildren|suffixAbove) != 0, above&suffixChildren != 0:
-		return BreadthRegistry
+		return ScopeRegistry
 	case kind&(suffixPrivate|suffixChildrenPrivate|suffixAbovePrivate) != 0, above&suffixChildrenPrivate != 0, !hasParent:
-		return BreadthShared
+		return ScopeShared
 	default:
-		return BreadthOne
+		return ScopeOne
 	}
 }

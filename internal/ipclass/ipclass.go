@@ -1,4 +1,13 @@
-package policy
+// Package ipclass sorts IP addresses into classes: public unicast, which any
+// rule may reach; special-purpose, which a rule has to name; and always blocked,
+// which no rule can open. It looks through the ways in which an IPv6 address can
+// carry an IPv4 one.
+//
+// It holds the registries' ranges as of the program's build, performs no I/O and
+// knows nothing of rules: package policy puts both together.
+//
+//	if ipclass.AlwaysBlocked(a) || !ipclass.IsPublic(a) && !named { … refuse … }
+package ipclass
 
 import (
 	"encoding/binary"
@@ -42,10 +51,10 @@ var specialV6 = []netip.Prefix{
 	netip.MustParsePrefix("3fff::/20"),         // documentation, RFC 9637
 }
 
-// neverOpen can be opened by no rule: the task's credentials, the instance
+// alwaysBlocked are the ranges that no rule can open: the task's credentials, the instance
 // metadata and the resolver lie there; the unspecified addresses reach the
 // proxy's own loopback on Linux.
-var neverOpen = []netip.Prefix{
+var alwaysBlocked = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("fe80::/10"),
@@ -63,7 +72,7 @@ var (
 	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380
 )
 
-// IsPublic tells whether a is public unicast: what is left of IPv4 and of
+// IsPublic reports whether a is public unicast: what is left of IPv4 and of
 // 2000::/3 when the IANA special-purpose ranges are taken out. An IPv4-mapped
 // address is unwrapped first; every other embedding counts as the special
 // range that it is. The zero Addr is not public.
@@ -83,29 +92,29 @@ func IsPublic(a netip.Addr) bool {
 	}
 }
 
-// NeverOpen tells whether a can be opened by no rule, in itself or through an
+// AlwaysBlocked reports whether a can be opened by no rule, in itself or through an
 // IPv4 address that it embeds.
-func NeverOpen(a netip.Addr) bool {
+func AlwaysBlocked(a netip.Addr) bool {
 	zone := a.Zone() != ""
 	a = a.Unmap()
-	if !a.IsValid() || zone || within(a, neverOpen) {
+	if !a.IsValid() || zone || within(a, alwaysBlocked) {
 		return true
 	}
 	if a.Is4() {
 		return false
 	}
 	for _, v4 := range embedded(a) {
-		if v4.IsValid() && within(v4, neverOpen) {
+		if v4.IsValid() && within(v4, alwaysBlocked) {
 			return true
 		}
 	}
 	return false
 }
 
-// NeverOpenPrefix tells whether p lies within one of the ranges that no rule
-// opens. It does not look through embedded addresses; NeverOpen does.
-func NeverOpenPrefix(p netip.Prefix) bool {
-	for _, n := range neverOpen {
+// AlwaysBlockedPrefix reports whether p lies within one of the ranges that no rule
+// opens. It does not look through embedded addresses; AlwaysBlocked does.
+func AlwaysBlockedPrefix(p netip.Prefix) bool {
+	for _, n := range alwaysBlocked {
 		if n.Bits() <= p.Bits() && n.Contains(p.Addr()) {
 			return true
 		}
@@ -113,7 +122,7 @@ func NeverOpenPrefix(p netip.Prefix) bool {
 	return false
 }
 
-// within tells whether one of the prefixes contains a.
+// within reports whether one of the prefixes contains a.
 func within(a netip.Addr, prefixes []netip.Prefix) bool {
 	for _, p := range prefixes {
 		if p.Contains(a) {

@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+func TestEveryReasonIsAnsweredAsItsRowSays(t *testing.T) {
+	answered := 0
+	for _, r := range verdict.Reasons() {
+		row := r.Row()
+		if row.ProxyStatus == verdict.NotOverHTTP {
+			continue
+		}
+		answered++
+		status := statusOf(r, nil)
+		reply := string(appendRefusal(nil, &audit.Event{Reason: r, Host: "a.test", Function: "f"}, "id", status))
+		want := []string{
+			"HTTP/1.1 " + row.Status.String() + " Egress refused: " + row.Word, "\r\nX-Egress-Reason: " + row.Word + "\r\n",
+			"\r\nProxy-Status: egress; error=" + string(row.ProxyStatus) + `; details="` + row.Word + "\"\r\n",
+		}
+		if status != 407 { // whose body is empty
+			want = append(want, "\n\n"+row.Advice+"\n")
+		}
+		for _, s := range want {
+			if !strings.Contains(reply, s) {
+				t.Errorf("%s: no %q in %q", r, s, reply)
+			}
+		}
+	}
+	if answered < 20 {
+		t.Errorf("%d reasons are answered over HTTP", answered)
+	}
+}
+
+// A dial or a lookup that the end of the program has cut short has not failed: the
+// reasons that blame the world beyond the proxy become draining, others stay.
+func TestWhatTheEndCutsShortIsDrainingForEveryReasonFromOutside(t *testing.T) {
+	outside := []string{"dns_failed", "dns_timeout", "dial_failed", "dial_timeout", "origin_failed"}
+	for _, ended := range []bool{false, true} {
+		var records bytes.Buffer
+		s := New(Options{
+			Policy: func() (*policy.Policy, *identity.Table) { return nil, nil },
+			Audit:  audit.New(&records, audit.Options{}),
+		})
+		if ended {
+			s.stop()
+		}
+		blamed := 0
+		for _, r := range verdict.Reasons() {
+			if r == verdict.ReasonAuditUnavailable {
+				continue // is no record
+			}
+			want := r.String()
+			for _, word := range outside {
+				if word == want && ended {
+					want = "draining"
+					blamed++
+				}
+			}
+			if got := refusedWith(t, s, r); !strings.Contains(got, "\r\nX-Egress-Reason: "+want+"\r\n") {
+				t.Errorf("ended %t: %s is answered %q, want %s", ended, r, got, want)
+			}
+		}
+		if ended && blamed != len(outside) {
+			t.Errorf("%d reasons are from outside, want %d", blamed, len(outside))
+		}
+		s.stop()
+	}
+}
+
+// refusedWith returns what a client reads whose request is refused.
+func refusedWith(t *testing.T, s *Server, r verdict.Reason) string {
+	t.Helper()
+	client, server := net.Pipe()
+	go func() {
+		defer server.Close()
+		(&conn{Conn: server, server: s}).newExchange(&head{}).refuse(r, nil)
+	}()
+	reply, err := io.ReadAll(client)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(reply)
+}
