@@ -105,9 +105,9 @@ type Resolved struct {
 // Limits bound what clients can make the server hold. A field that is zero or
 // less has its default.
 type Limits struct {
-	Tunnels            int           // open tunnels and plain requests in all; default 20,000
+	Tunnels            int           // open tunnels and plain requests in all; default 20,000, or what the process has descriptors for
 	TunnelsPerFunction int           // of one function; default 5,000
-	Unidentified       int           // connections that have not shown who they are; default 4,096
+	Unidentified       int           // connections that have not shown who they are; default 4,096, or what there are descriptors and memory for
 	HeaderTimeout      time.Duration // from accept to the end of the request head; default 10 s
 	HeaderBytes        int           // of a request head; default 16 KiB
 	DialTimeout        time.Duration // for lookup and dial together; default 5 s
@@ -177,7 +177,8 @@ type Server struct {
 
 // New returns a server that serves nothing yet.
 func New(o Options) *Server {
-	o.Limits = o.Limits.withDefaults()
+	asked := o.Limits
+	o.Limits = asked.withDefaults()
 	resources := o.resources()
 	s := &Server{
 		opt:     o,
@@ -207,7 +208,7 @@ func New(o Options) *Server {
 	s.preAuth.Init(resources.PreAuth)
 	s.lingering.Init(resources.Connections)
 	s.metrics.newGauges(o.Registerer, s)
-	resources.WarnIfCut(o.Limits.wanted(), s.log)
+	resources.WarnIfCut(asked.wanted(), o.Limits.wanted(), s.log)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	s.writers.New = func() any { return bufio.NewWriter(nil) }
 	s.copies.New = func() any { return new([copyBuffer]byte) }

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bytes"
+	"cmp"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -14,14 +15,21 @@ var asked = Wanted{Tunnels: 20000, PreAuth: 4096}
 // Whatever the limits and the descriptors are, all that clients can bring the
 // server to hold leaves a reserve, and nothing of it is zero.
 func TestWhatClientsCanHoldFitsTheDescriptorsWithAReserve(t *testing.T) {
-	for _, files := range []int{1, 16, 64, 128, 256, 257, 512, 1024, 4096, 20000, 65535, 1 << 20, 1 << 30} {
+	for _, tunnels := range []int{1, 10, 100, 400, 1000, 20000, 30000} {
+		fitsWithAReserve(t, Wanted{Tunnels: tunnels, PreAuth: asked.PreAuth})
+	}
+}
+
+func fitsWithAReserve(t *testing.T, asked Wanted) {
+	t.Helper()
+	for _, files := range []int{1, 16, 64, 128, 256, 257, 512, 1024, 1500, 4096, 20000, 65535, 1 << 20, 1 << 30} {
 		r := Fit(asked, files, 0)
 		for name, n := range map[string]int{
 			"seats": r.Connections, "unidentified": r.PreAuth, "tunnels": r.Tunnels,
 			"kept": r.KeepAlive, "pooled": r.Pooled, "pipes": r.Pipes, "beside": r.ExtraDials,
 		} {
 			if n < 1 {
-				t.Errorf("%d descriptors: %s is %d", files, name, n)
+				t.Errorf("%d descriptors for %d tunnels: %s is %d", files, asked.Tunnels, name, n)
 			}
 		}
 		if files < 128 {
@@ -41,24 +49,33 @@ func TestWhatClientsCanHoldFitsTheDescriptorsWithAReserve(t *testing.T) {
 func TestDefaultLimitsFitTheDescriptorsOfATask(t *testing.T) {
 	var log bytes.Buffer
 	r := Fit(asked, 65535, 1<<30)
-	r.WarnIfCut(asked, slog.New(slog.NewJSONHandler(&log, nil)))
+	r.WarnIfCut(asked, asked, slog.New(slog.NewJSONHandler(&log, nil)))
 	if r.Tunnels != asked.Tunnels || r.PreAuth != asked.PreAuth || log.Len() > 0 {
 		t.Errorf("%+v, %s", r, &log)
 	}
 }
 
+// A machine that has not the descriptors for the defaults is not at fault: nobody
+// asked for that many.
 func TestLimitsThatAreCutAreTold(t *testing.T) {
 	for _, row := range []struct {
+		asked  Wanted
 		files  int
 		memory uint64
 		want   string
 	}{
-		{256, 0, `"tunnels":20000,"tunnels_cut_to":73,"unidentified":4096,"unidentified_cut_to":24`},
-		{0, 256 << 20, `"tunnels":20000,"tunnels_cut_to":20000,"unidentified":4096,"unidentified_cut_to":1024`},
-		{1024, 0, `"tunnels_cut_to":`},
+		{Wanted{}, 256, 0, `"level":"INFO"`},
+		{Wanted{}, 0, 256 << 20, `"level":"INFO"`},
+		{Wanted{Tunnels: 10}, 4096, 0, `"level":"INFO"`},
+		{Wanted{Tunnels: 10000}, 1024, 0, `"level":"WARN"`},
+		{Wanted{PreAuth: 4096}, 1024, 0, `"level":"WARN"`},
+		{asked, 256, 0, `"tunnels":20000,"tunnels_cut_to":73,"unidentified":4096,"unidentified_cut_to":24`},
+		{asked, 0, 256 << 20, `"tunnels":20000,"tunnels_cut_to":20000,"unidentified":4096,"unidentified_cut_to":1024`},
+		{asked, 1024, 0, `"tunnels_cut_to":`},
 	} {
 		var log bytes.Buffer
-		Fit(asked, row.files, row.memory).WarnIfCut(asked, slog.New(slog.NewJSONHandler(&log, nil)))
+		wanted := Wanted{Tunnels: cmp.Or(row.asked.Tunnels, asked.Tunnels), PreAuth: cmp.Or(row.asked.PreAuth, asked.PreAuth)}
+		Fit(wanted, row.files, row.memory).WarnIfCut(row.asked, wanted, slog.New(slog.NewJSONHandler(&log, nil)))
 		if !strings.Contains(log.String(), row.want) {
 			t.Errorf("%d descriptors, %d bytes: logged %q, want %s", row.files, row.memory, &log, row.want)
 		}

@@ -1,6 +1,9 @@
 package admission
 
-import "log/slog"
+import (
+	"context"
+	"log/slog"
+)
 
 // What the server may hold of each kind where the process may open as many
 // files as it wants.
@@ -59,8 +62,9 @@ func Fit(w Wanted, files int, memory uint64) ResourceLimits {
 	r.Pooled = min(r.Pooled, max(left/128, min(left/32, 32)))
 	r.Pipes = min(r.Pipes, max(left/256, min(left/64, 8)))
 	r.ExtraDials = min(r.ExtraDials, max(left/128, min(left/64, 16)))
-	r.PreAuth = min(r.PreAuth, max(left/32, min(left/8, 64), left-2*r.Tunnels-left/16))
-	left -= r.Pooled + 2*r.Pipes + r.ExtraDials
+	others := r.Pooled + 2*r.Pipes + r.ExtraDials
+	r.PreAuth = min(r.PreAuth, max(left/32, min(left/8, 64), left-2*r.Tunnels-max(left/16, others+r.KeepAlive)))
+	left -= others
 	r.Tunnels = min(r.Tunnels, (left-r.PreAuth-r.KeepAlive)/2)
 	// Who is refused keeps its connection until it has read why, so there are
 	// more connections than what is let through can take.
@@ -68,12 +72,17 @@ func Fit(w Wanted, files int, memory uint64) ResourceLimits {
 	return r
 }
 
-// WarnIfCut logs where a bound of the file cannot be had.
-func (r ResourceLimits) WarnIfCut(w Wanted, log *slog.Logger) {
+// WarnIfCut logs where a bound that was asked for cannot be had, and says so where a
+// default has become less: nobody asked for that many. w is asked with its defaults.
+func (r ResourceLimits) WarnIfCut(asked, w Wanted, log *slog.Logger) {
 	if r.Tunnels == w.Tunnels && r.PreAuth == w.PreAuth {
 		return
 	}
-	log.Warn("the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits",
+	level, text := slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
+	if r.Tunnels < asked.Tunnels || r.PreAuth < asked.PreAuth {
+		level, text = slog.LevelWarn, "the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits"
+	}
+	log.Log(context.Background(), level, text,
 		"tunnels", w.Tunnels, "tunnels_cut_to", r.Tunnels,
 		"unidentified", w.PreAuth, "unidentified_cut_to", r.PreAuth)
 }

@@ -1,7 +1,18 @@
-package main
+// Package memory measures how much of the task's memory is in use, and sets the
+// garbage collector by it.
+//
+// What it does: it reads the limit and the use of the cgroup, or of the machine
+// where there is none, beside what the Go runtime says of itself.
+//
+// What it does not do: it refuses nothing. Who admits requests asks the Gauge.
+//
+//	memory.SetLimit(log)
+//	used, limit := memory.NewGauge().Usage()
+package memory
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -13,14 +24,30 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// memoryGauge tells how much of the task's memory is in use for good: without
+// SetLimit sets the collector by the memory that the task has, its cgroup's
+// or else the machine's: a soft limit of nine tenths of it, and below that fewer
+// collections than by default. GOMEMLIMIT and GOGC in the environment go before.
+func SetLimit(log *slog.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(0.9),
+		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)))
+	if err != nil {
+		log.Warn("the memory limit is not known; the collector keeps its default", "error", err)
+		return
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+	log.Info("memory limit", "bytes", limit)
+}
+
+// Gauge says how much of the task's memory is in use for good: without
 // what the collector or the kernel could free. It counts what the kernel holds
 // for the task, buffers of sockets above all, because the kernel does when it
 // decides whom to kill; the Go runtime sees none of that.
-type memoryGauge struct {
+type Gauge struct {
 	limit uint64
-	group *memoryGroup // nil: the task has no cgroup with a limit, and only the program itself is counted
-	fixed bool         // GOMEMLIMIT is the operator's
+	group *cgroup // nil: the task has no cgroup with a limit, and only the program itself is counted
+	fixed bool    // GOMEMLIMIT is the operator's
 
 	mu      sync.Mutex
 	samples []runtimemetrics.Sample
@@ -36,23 +63,24 @@ var runtimeMemory = [...]string{
 	"/gc/heap/live:bytes",
 }
 
-// newMemoryGauge finds the limit of the task: of its cgroup, or else of the machine.
-func newMemoryGauge() *memoryGauge {
-	g := &memoryGauge{fixed: os.Getenv("GOMEMLIMIT") != ""}
+// NewGauge finds the limit of the task: of its cgroup, or else of the machine.
+func NewGauge() *Gauge {
+	g := &Gauge{fixed: os.Getenv("GOMEMLIMIT") != ""}
 	for _, name := range runtimeMemory {
 		g.samples = append(g.samples, runtimemetrics.Sample{Name: name})
 	}
 	var err error
 	if g.limit, err = memlimit.FromCgroup(); err == nil {
-		g.group = findMemoryGroup()
+		g.group = findCgroup()
 	} else if g.limit, err = memlimit.FromSystem(); err != nil {
 		g.limit = 0
 	}
 	return g
 }
 
-// use implements proxy.Options.Memory.
-func (g *memoryGauge) use() (used, limit uint64) {
+// Usage returns the bytes in use and the bytes there are; 0: that is not known.
+// It has the form of proxy.Options.Memory.
+func (g *Gauge) Usage() (used, limit uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	runtimemetrics.Read(g.samples)
@@ -71,7 +99,7 @@ func (g *memoryGauge) use() (used, limit uint64) {
 
 // tighten makes the collector keep to what the kernel leaves of eight tenths of
 // the memory. Setting it stops the program for a moment, so small changes wait.
-func (g *memoryGauge) tighten(kernel uint64) {
+func (g *Gauge) tighten(kernel uint64) {
 	if g.fixed || g.limit == 0 {
 		return
 	}
@@ -87,16 +115,16 @@ func (g *memoryGauge) tighten(kernel uint64) {
 // the other need not fit.
 func less(a, b uint64) uint64 { return a - min(a, b) }
 
-// memoryGroup is where the kernel says how much memory a cgroup uses.
-type memoryGroup struct {
+// cgroup is where the kernel says how much memory a cgroup uses.
+type cgroup struct {
 	usage, stat string // paths
 	cache       []byte // begins the line of stat that counts what can be dropped at once
 }
 
-// findMemoryGroup finds the files of our own cgroup, of version 2 or 1; nil: they
+// findCgroup finds the files of our own cgroup, of version 2 or 1; nil: they
 // are not there. In a container the path in /proc/self/cgroup may be the host's, and
 // what is mounted is the group itself.
-func findMemoryGroup() *memoryGroup {
+func findCgroup() *cgroup {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil
@@ -114,7 +142,7 @@ func findMemoryGroup() *memoryGroup {
 			continue
 		}
 		for _, dir := range [...]string{filepath.Join(mount, f[2]), mount} {
-			g := &memoryGroup{filepath.Join(dir, usage), filepath.Join(dir, "memory.stat"), []byte(cache)}
+			g := &cgroup{filepath.Join(dir, usage), filepath.Join(dir, "memory.stat"), []byte(cache)}
 			if _, ok := g.current(0); ok {
 				return g
 			}
@@ -125,7 +153,7 @@ func findMemoryGroup() *memoryGroup {
 
 // current returns what the cgroup uses; above enough, without the files that the
 // kernel has only cached, which takes longer to find out. False: it cannot be read.
-func (g *memoryGroup) current(enough uint64) (uint64, bool) {
+func (g *cgroup) current(enough uint64) (uint64, bool) {
 	if g == nil {
 		return 0, false
 	}
@@ -145,8 +173,8 @@ func (g *memoryGroup) current(enough uint64) (uint64, bool) {
 		return used, true
 	}
 	for line := range bytes.Lines(b) {
-		if value, ok := bytes.CutPrefix(line, g.cache); ok {
-			cached, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 64)
+		if text, ok := bytes.CutPrefix(line, g.cache); ok {
+			cached, _ := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
 			return less(used, cached), true
 		}
 	}

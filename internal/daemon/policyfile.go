@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type snapshot struct {
 	cfg        *config.Config // without sets and functions
 	policy     *policy.Policy
 	identities *identity.Table
-	tls        *tls.Config // nil: no second door
+	tls        *tls.Config // nil: no TLS listener
 }
 
 // policyFile is the file and what of it is in force.
@@ -33,7 +33,8 @@ type policyFile struct {
 	watcher source.Watcher // of the files of this machine that the last load read
 	log     *slog.Logger
 	metrics *metrics
-	audit   *audit.Log // nil during the first load
+	audit   *audit.Log     // nil during the first load
+	running *config.Config // of the start, without sets and functions: what only a restart changes
 	current atomic.Pointer[snapshot]
 
 	mu sync.Mutex // one load at a time
@@ -57,7 +58,7 @@ func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
 func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
 	f.watcher.Begin()
 	if f.remote != nil {
-		return f.fetch(ctx)
+		return fetch(ctx, f.remote)
 	}
 	if f.path == "" {
 		return config.Parse("quickstart.yaml", config.Quickstart(), nil)
@@ -65,7 +66,7 @@ func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
 	return config.LoadWatched(f.path, f.watcher.Reading)
 }
 
-// serverTLS makes the TLS configuration of the second door. It offers http/1.1
+// serverTLS makes the TLS configuration of the TLS listener. It offers http/1.1
 // alone: clients that are given h2 write an HTTP/1.1 CONNECT all the same. A
 // new one for each load also has new ticket keys, so that no session outlives
 // the CA that vouched for it.
@@ -85,8 +86,8 @@ func serverTLS(t *config.TLS) *tls.Config {
 	return c
 }
 
-// inForce returns the policy and the identities of one load.
-func (f *policyFile) inForce() (*policy.Policy, *identity.Table) {
+// Current returns the policy and the identities of one load.
+func (f *policyFile) Current() (*policy.Policy, *identity.Table) {
 	s := f.current.Load()
 	if s == nil {
 		return nil, nil
@@ -94,20 +95,20 @@ func (f *policyFile) inForce() (*policy.Policy, *identity.Table) {
 	return s.policy, s.identities
 }
 
-// put puts a snapshot in force.
-func (f *policyFile) put(s *snapshot) {
+// activate puts a snapshot in force.
+func (f *policyFile) activate(s *snapshot) {
 	f.current.Store(s)
-	f.metrics.inForce(s.policy, time.Now())
-	f.banner(s.policy)
+	f.metrics.loadedNow(s.policy, time.Now())
+	f.warnReportMode(s.policy)
 }
 
-// banner says which functions are in report mode, so that nobody forgets.
-func (f *policyFile) banner(p *policy.Policy) {
+// warnReportMode says which functions are in report mode, so that nobody forgets.
+func (f *policyFile) warnReportMode(p *policy.Policy) {
 	now := time.Now()
 	for _, name := range p.Functions() {
 		if fn := p.Function(name); fn.Reports(now) {
 			f.log.Warn("function is in report mode: what its list refuses is let through",
-				"function", name, "until", fn.ReportUntil().Format(time.DateOnly))
+				"function", name, "until", fn.LastReportDay().Format(time.DateOnly))
 		}
 	}
 }
@@ -121,25 +122,25 @@ func (f *policyFile) reload(ctx context.Context) bool {
 	old := f.current.Load()
 	var s *snapshot
 	var err error
-	aside(func() { s, err = f.read(ctx) })
+	runLowPriority(func() { s, err = f.read(ctx) })
 	if ctx.Err() != nil {
 		return false // the program stops, which is not a fault of the file
 	}
 	if err != nil {
 		f.metrics.success.Set(0)
-		f.record(&audit.Event{Kind: audit.ReloadFailed, Policy: old.policy.Hash(), Detail: err.Error()})
+		f.record(&audit.Event{Kind: audit.ReloadFailed, Policy: old.policy.Hash(), Functions: len(old.policy.Functions()), Rules: old.policy.Rules(), Detail: err.Error()})
 		for line := range strings.Lines(err.Error()) {
 			f.log.Error("reloading failed, the old policy stays", "error", strings.TrimSpace(line))
 		}
 		return false
 	}
-	f.put(s)
+	f.activate(s)
 	f.record(&audit.Event{
 		Kind: audit.Reloaded, Policy: s.policy.Hash(), Functions: len(s.policy.Functions()), Rules: s.policy.Rules(),
 		Detail: "was " + old.policy.Hash(),
 	})
 	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules())
-	if keys := needRestart(old.cfg, s.cfg); len(keys) > 0 {
+	if keys := needRestart(f.running, s.cfg); len(keys) > 0 {
 		f.log.Warn("changes that take effect at the next start", "keys", keys)
 	}
 	return true
@@ -152,13 +153,14 @@ func (f *policyFile) record(e *audit.Event) {
 	}
 }
 
-// needRestart returns the keys that differ and that a reload does not change.
+// needRestart returns the keys in which a file differs from what runs and that a
+// reload does not change.
 func needRestart(a, b *config.Config) []string {
 	var keys []string
 	for key, same := range map[string]bool{
 		"listen": sameListen(a.Listen, b.Listen),
 		"dns":    reflect.DeepEqual(a.DNS, b.DNS),
-		"limits": a.Limits == b.Limits,
+		"limits": sameLimits(a.Limits, b.Limits),
 		"audit":  a.Audit == b.Audit,
 	} {
 		if !same {
@@ -167,6 +169,12 @@ func needRestart(a, b *config.Config) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// sameLimits compares the limits, whether the file has them or the defaults do.
+func sameLimits(a, b config.Limits) bool {
+	a.HasTunnels, a.HasUnidentified = b.HasTunnels, b.HasUnidentified
+	return a == b
 }
 
 // sameListen compares all but the certificates, which a reload does change.

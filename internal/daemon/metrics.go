@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"time"
@@ -10,7 +10,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
-// metrics tells what policy is in force and what runs it.
+// metrics says what policy is in force and what runs it.
 type metrics struct {
 	success  prometheus.Gauge
 	loaded   prometheus.Gauge
@@ -19,14 +19,13 @@ type metrics struct {
 }
 
 // newMetrics registers the metrics, with those of the process and of Go.
-func newMetrics(reg *prometheus.Registry) *metrics {
+func newMetrics(reg *prometheus.Registry, version, commit string) *metrics {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	f := promauto.With(reg)
-	b := build()
 	f.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "egress_build_info",
 		Help: "Always 1; the labels say which version runs.",
-	}, []string{"version", "commit"}).WithLabelValues(b.version, b.commit).Set(1)
+	}, []string{"version", "commit"}).WithLabelValues(version, commit).Set(1)
 	return &metrics{
 		success: f.NewGauge(prometheus.GaugeOpts{
 			Name: "egress_config_last_reload_successful",
@@ -47,8 +46,8 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 	}
 }
 
-// inForce sets what a policy that has just been put in force changes.
-func (m *metrics) inForce(p *policy.Policy, now time.Time) {
+// loadedNow sets what a policy that has just been put in force changes.
+func (m *metrics) loadedNow(p *policy.Policy, now time.Time) {
 	m.success.Set(1)
 	m.loaded.Set(float64(now.Unix()))
 	m.rules.Reset()

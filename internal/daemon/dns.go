@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func (p *program) newFilter() (*dnsfilter.Server, error) {
 	}
 	d := p.cfg.DNS
 	f, err := dnsfilter.New(dnsfilter.Options{
-		Policy:            p.file.inForce,
+		Policy:            p.file.Current,
 		Exchange:          exchangeWith(p.resolver.Exchange),
 		Audit:             p.audit,
 		Count:             p.server.Count,
@@ -50,10 +50,10 @@ func (p *program) newFilter() (*dnsfilter.Server, error) {
 // question of the DNS library, which both sides agree on: this package has no
 // need to import it.
 func exchangeWith[Question any](
-	ask func(context.Context, Question, bool) (resolve.Records, error),
+	exchange func(context.Context, Question, bool) (resolve.Records, error),
 ) func(context.Context, Question, bool) (dnsfilter.Records, error) {
 	return func(ctx context.Context, q Question, dnssec bool) (dnsfilter.Records, error) {
-		r, err := ask(ctx, q, dnssec)
+		r, err := exchange(ctx, q, dnssec)
 		if errors.Is(err, resolve.ErrTimeout) {
 			return dnsfilter.Records{}, errLookupTimeout{err}
 		}

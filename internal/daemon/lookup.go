@@ -1,12 +1,10 @@
-package main
+package daemon
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -54,8 +52,8 @@ func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy
 	}
 }
 
-// lookupOnce looks one name up as a running proxy would.
-func lookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) (found proxy.Resolved, reason verdict.Reason) {
+// LookupOnce looks one name up as a running proxy would.
+func LookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) (found proxy.Resolved, reason verdict.Reason) {
 	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return found, verdict.ReasonDNSFailed
@@ -72,60 +70,4 @@ func lookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) (fo
 		return found, verdict.ReasonDNSFailed
 	}
 	return found, verdict.ReasonNone
-}
-
-// listening knows every address that the program listens on, which nobody may
-// be connected to through it.
-type listening struct {
-	ports map[uint16][]netip.Addr // by port; an unspecified address stands for all of the machine's
-	own   []netip.Addr            // the machine's
-}
-
-// newListening gathers the listeners of the file and the machine's addresses.
-func newListening(cfg *config.Config) *listening {
-	l := &listening{ports: map[uint16][]netip.Addr{}}
-	l.add(cfg.Listen.Proxy)
-	l.add(cfg.Listen.Admin)
-	l.add(cfg.Listen.DNS)
-	if cfg.Listen.TLS != nil {
-		l.add(cfg.Listen.TLS.Address)
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return l
-	}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			l.own = append(l.own, p.Addr().Unmap())
-		}
-	}
-	return l
-}
-
-// add adds a listener; the zero AddrPort is none.
-func (l *listening) add(a netip.AddrPort) {
-	if a.IsValid() {
-		l.ports[a.Port()] = append(l.ports[a.Port()], a.Addr().Unmap())
-	}
-}
-
-// has reports whether the address is one of the program's own listeners.
-func (l *listening) has(a netip.AddrPort) bool {
-	for _, at := range l.ports[a.Port()] {
-		if at == a.Addr() {
-			return true
-		}
-		if !at.IsUnspecified() {
-			continue
-		}
-		if a.Addr().IsLoopback() {
-			return true
-		}
-		for _, own := range l.own {
-			if own == a.Addr() {
-				return true
-			}
-		}
-	}
-	return false
 }

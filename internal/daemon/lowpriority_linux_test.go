@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -28,7 +28,7 @@ func niceOf(t *testing.T) int {
 func awaitEndOf(t *testing.T, thread int) {
 	t.Helper()
 	path := fmt.Sprintf("/proc/self/task/%d", thread)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return
 		}
@@ -42,13 +42,13 @@ func TestReloadRunsBehindTheThreadsThatServeAndLeavesThemAsTheyWere(t *testing.T
 	nice, procs, collect := niceOf(t), runtime.GOMAXPROCS(0), debug.SetGCPercent(150)
 	defer debug.SetGCPercent(collect)
 	thread := 0
-	aside(func() {
+	runLowPriority(func() {
 		thread = syscall.Gettid()
-		if got := debug.SetGCPercent(asideGC); got != asideGC {
-			t.Errorf("the collector's ratio is %d meanwhile, want %d", got, asideGC)
+		if got := debug.SetGCPercent(lowPriorityGC); got != lowPriorityGC {
+			t.Errorf("the collector's ratio is %d meanwhile, want %d", got, lowPriorityGC)
 		}
-		if got := niceOf(t); got < asideNice {
-			t.Errorf("the thread is nice by %d, want %d", got, asideNice)
+		if got := niceOf(t); got < lowPriorityNice {
+			t.Errorf("the thread is nice by %d, want %d", got, lowPriorityNice)
 		}
 		if got := runtime.GOMAXPROCS(0); got != procs+1 {
 			t.Errorf("%d processors, want one more than %d", got, procs)
