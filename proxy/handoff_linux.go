@@ -17,7 +17,7 @@ func (s *connectOp) finish() {
 // closeOrigin closes the socket to the origin.
 func (s *connectOp) closeOrigin() {
 	if s.origin >= 0 {
-		s.worker.loop.Drop(s.origin)
+		s.worker.loop.Detach(s.origin)
 		reactor.Close(s.origin)
 		s.origin = -1
 	}
@@ -35,7 +35,7 @@ func (s *connectOp) drop(why tunnel.Cause) {
 	}
 	s.finish()
 	s.closeOrigin()
-	s.worker.loop.Drop(s.client)
+	s.worker.loop.Detach(s.client)
 	reactor.Close(s.client)
 	s.c.identified()
 	s.c.free()
@@ -56,7 +56,7 @@ func (s *connectOp) timedOut() {
 		s.handOffUnread()
 	case stageDialing:
 		fd := s.origin
-		s.worker.loop.Forget(fd)
+		s.worker.loop.Unwatch(fd)
 		s.origin = -1
 		s.dialElsewhere(func(ctx context.Context) (net.Conn, error) { return reactor.Connected(ctx, fd) })
 	case stageHello:
@@ -77,7 +77,7 @@ func (s *connectOp) handOffUnread() {
 // handOffOpened goes on in a goroutine behind the 200.
 func (s *connectOp) handOffOpened() {
 	x, fd, until := s.x, s.origin, s.since.Add(s.c.server.opt.Limits.HelloTimeout)
-	s.worker.loop.Forget(fd)
+	s.worker.loop.Unwatch(fd)
 	s.origin = -1
 	s.handOff(func() { x.inspect(reactor.Conn(fd), until) })
 }
@@ -87,7 +87,7 @@ func (s *connectOp) handOff(next func()) {
 	c := s.c
 	s.finish()
 	if s.watched {
-		s.worker.loop.Forget(s.client)
+		s.worker.loop.Unwatch(s.client)
 	}
 	client := reactor.Conn(s.client)
 	c.Conn, c.raw = client, client

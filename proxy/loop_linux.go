@@ -73,7 +73,7 @@ func (s *Server) loops() []*eventLoop {
 			break
 		}
 		l := &eventLoop{server: s, loop: loop, listeners: map[int]*loopListener{}, ops: map[*connectOp]struct{}{}, permits: make(chan []*connectOp, 1)}
-		loop.AtTurn(l.turn)
+		loop.AfterPoll(l.turn)
 		s.running = append(s.running, l)
 		go loop.Run()
 		go l.record()
@@ -181,7 +181,7 @@ func (d *loopListener) failed(err error) {
 // shut stops watching the listener, until open.
 func (d *loopListener) shut() {
 	d.closed = true
-	_ = d.raw.Control(func(uintptr) { d.worker.loop.Forget(d.fd) })
+	_ = d.raw.Control(func(uintptr) { d.worker.loop.Unwatch(d.fd) })
 }
 
 // loopConn counts a connection that an event loop has accepted; nil: Close has been
