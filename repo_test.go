@@ -50,6 +50,7 @@ var mayImport = map[string][]string{
 	"internal/resolve":    {},
 	"internal/admission":  {},
 	"internal/egress":     {"internal/reactor"},
+	"internal/gate":       {"internal/audit", "internal/hello", "internal/httphead", "internal/identity", "internal/policy"},
 	"internal/hello":      {},
 	"internal/httphead":   {},
 	"internal/reactor":    {},
@@ -66,7 +67,7 @@ var mayImport = map[string][]string{
 	"internal/ocsf":       {"internal/evidence"},
 	"internal/policytool": {"config", "internal/identity", "internal/suggest"},
 	"config":              {"internal/policy", "internal/identity", "internal/suggest"},
-	"proxy":               {"internal/admission", "internal/egress", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
+	"proxy":               {"internal/admission", "internal/egress", "internal/gate", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":           {"internal/policy", "internal/identity", "internal/audit"},
 	"cmd/proxy":           everything,
 	"benchmarks/compare":  everything,
@@ -76,7 +77,7 @@ var mayImport = map[string][]string{
 
 var everything = []string{
 	"config", "dnsfilter", "proxy", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
-	"internal/hello", "internal/httphead", "internal/identity",
+	"internal/gate", "internal/hello", "internal/httphead", "internal/identity",
 	"internal/memory", "internal/ocsf", "internal/policy", "internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/suggest", "internal/tunnel",
 }
 

@@ -38,7 +38,7 @@ func newRequestBody(x *exchange, p *plainRequest, w *response) *requestBody {
 	b := &requestBody{
 		src: p.request.Body, response: w, conn: x.conn, length: p.request.ContentLength,
 		idle:    x.server.opt.Limits.IdleTimeout,
-		expects: len(x.head.Expect) > 0 && x.head.Minor == 1,
+		expects: len(x.Head.Expect) > 0 && x.Head.Minor == 1,
 	}
 	if b.length < 0 {
 		b.src = &chunkedBody{reader: p.reader, chunks: httputil.NewChunkedReader(p.reader)}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -246,9 +247,9 @@ func (c *conn) recordSilentRefusal(r verdict.Reason) {
 	if !c.unlist() {
 		return
 	}
-	x := c.newExchange(&httphead.Head{})
-	// The connection ends in any case; finish counts what it cannot record.
-	_ = x.finish(audit.Refused, verdict.Deny, r)
+	x := c.newExchange(gate.Plain, &httphead.Head{})
+	// The connection ends in any case; record counts what it cannot write.
+	_ = x.record(audit.Refused, verdict.Deny, r)
 }
 
 // serveRequest serves one request. It returns whether another may follow.
@@ -259,23 +260,34 @@ func (c *conn) serveRequest() (again bool) {
 	}
 	if err != nil {
 		if errors.Is(err, httphead.ErrTooLarge) || errors.Is(err, httphead.ErrMalformed) {
-			c.newExchange(&httphead.Head{}).refuse(verdict.ReasonBadRequest, err)
+			c.refuseHead(&httphead.Head{}, err)
 		}
 		return false
 	}
 	h, err := httphead.Parse(raw)
-	x := c.newExchange(h)
-	c.current = x
-	switch {
-	case err != nil:
-		x.refuse(verdict.ReasonBadRequest, err)
+	if err != nil {
+		c.refuseHead(h, err)
 		return false
-	case h.Method == http.MethodConnect:
+	}
+	front := gate.Plain
+	if h.Method == http.MethodConnect {
+		front = gate.Connect
+	}
+	x := c.newExchange(front, h)
+	c.current = x
+	if front == gate.Connect {
 		x.serveConnect()
 		return false
-	default:
-		return x.servePlain()
 	}
+	return x.servePlain()
+}
+
+// refuseHead refuses a request whose head is malformed, as far as it was understood.
+func (c *conn) refuseHead(h *httphead.Head, err error) {
+	x := c.newExchange(gate.Plain, h)
+	c.current = x
+	x.Refuse(verdict.ReasonBadRequest, err)
+	x.refuse()
 }
 
 // readHead reads until the empty line that ends a head, within the deadline

@@ -9,9 +9,8 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -20,113 +19,81 @@ import (
 // follows it is the tunnel (RFC 9110, section 9.3.6).
 const established = "HTTP/1.1 200 Connection established\r\n\r\n"
 
-// pseudonym names the proxy in Via and Proxy-Status. All proxies of the
-// project share it, so that a loop through several tasks is seen as one.
-const pseudonym = "egress"
-
 // neverBlocks is how much a socket that has just connected takes without
 // waiting: less than the smallest send buffer of Linux.
 const neverBlocks = 4 << 10
 
+// connectRun drives a CONNECT with a goroutine, from wherever its decision stands.
+type connectRun struct {
+	*exchange
+	under  *egress.Inflight // an attempt to dial that an event loop has begun; nil: none
+	origin net.Conn         // nil until connected
+	open   bool             // the 200 has been sent
+	until  time.Time        // when the ClientHello has to be there
+}
+
 // connect walks a CONNECT from the target to the tunnel. When it returns the
 // connection is refused and done with, or a tunnel owns it.
-func (x *exchange) connect() {
-	x.event.Protocol = protocolConnect
-	ctx, cancel := x.setUp()
+func (x *exchange) connect() { (&connectRun{exchange: x}).run() }
+
+// run brings what the decision needs until it is over.
+func (r *connectRun) run() {
+	// Lookup and dial are bounded together, from the beginning of the exchange.
+	ctx, cancel := context.WithDeadline(r.server.base, r.Start.Add(r.server.opt.Limits.DialTimeout))
 	defer cancel()
-	reason := x.parseConnect()
-	if reason == verdict.ReasonNone {
-		reason = x.judge(ctx)
-	}
-	x.dialAndOpen(ctx, reason, nil)
-}
-
-// setUp bounds lookup and dial together, from the beginning of the exchange.
-func (x *exchange) setUp() (context.Context, context.CancelFunc) {
-	return context.WithDeadline(x.server.base, x.start.Add(x.server.opt.Limits.DialTimeout))
-}
-
-// dialAndOpen dials what has been judged, unless there is a reason to refuse it, and
-// goes on to the tunnel. An attempt that is under way already may be nil.
-func (x *exchange) dialAndOpen(ctx context.Context, reason verdict.Reason, under *egress.Inflight) {
-	var origin net.Conn
-	if reason == verdict.ReasonNone {
-		origin, reason = x.dial(ctx, under)
-	}
-	if reason == verdict.ReasonNone {
-		if reason = x.permit(); reason != verdict.ReasonNone {
-			_ = origin.Close()
+	for goesOn := true; goesOn; {
+		switch r.next() {
+		case gate.Lookup:
+			r.lookup(ctx)
+		case gate.Dial:
+			var reason verdict.Reason
+			r.origin, reason = r.dial(ctx, r.under)
+			r.Give(reason)
+		case gate.Open:
+			goesOn = r.opened()
+		case gate.Hello:
+			goesOn = r.readHello()
+		case gate.Tunnel:
+			r.tunnel()
+			return
+		default:
+			r.refused()
+			return
 		}
 	}
-	if reason != verdict.ReasonNone {
-		x.refuse(reason, nil)
-		return
-	}
-	x.tunnel(origin)
 }
 
-// parseConnect reads the target of a CONNECT. Only the request-target counts:
-// Host may be absent or differ, and a Connection field changes nothing. Content
-// would be tunnel bytes to one reader and a body to another, so it is refused.
-func (x *exchange) parseConnect() verdict.Reason {
-	t, err := hostname.ParseTarget(x.head.Target)
-	if err != nil {
-		return verdict.ReasonBadTarget
+// opened records the permit and answers 200; false: that is the end. The second time it
+// records what was let through of the ClientHello.
+func (r *connectRun) opened() bool {
+	reason := r.permit()
+	if r.open && reason != verdict.ReasonNone {
+		r.abandon(tunnel.Error, 0)
+		return false
 	}
-	x.setTarget(t)
-	if x.head.HasContent() {
-		return verdict.ReasonBadRequest
+	r.Give(reason)
+	if r.open || reason != verdict.ReasonNone {
+		return true
 	}
-	if x.head.PassedBy(pseudonym) {
-		return verdict.ReasonLoop
-	}
-	return verdict.ReasonNone
-}
-
-// tunnel answers 200, checks the ClientHello where the rule wants it, and
-// hands both connections over.
-func (x *exchange) tunnel(origin net.Conn) {
-	c := x.conn
-	until := time.Now().Add(x.server.opt.Limits.HelloTimeout)
-	if c.reused {
+	r.open = true
+	r.until = time.Now().Add(r.server.opt.Limits.HelloTimeout)
+	if r.conn.reused {
 		// Replies before this one may still fill the socket's buffer; on a
 		// fresh connection these few bytes cannot block.
-		_ = c.SetWriteDeadline(until)
+		_ = r.conn.SetWriteDeadline(r.until)
 	}
-	if _, err := io.WriteString(c.Conn, established); err != nil {
-		x.abandon(origin, tunnel.Error, 0)
-		return
+	if _, err := io.WriteString(r.conn.Conn, established); err != nil {
+		r.abandon(tunnel.Error, 0)
+		return false
 	}
-	x.inspect(origin, until)
+	return true
 }
 
-// inspect goes on behind the 200.
-func (x *exchange) inspect(origin net.Conn, until time.Time) {
-	_ = x.conn.SetReadDeadline(until)
-	if x.wantsHello() && !x.checkHello(origin) {
-		return
-	}
-	sent, err := x.forwardEarly(origin)
-	if err != nil {
-		x.abandon(origin, tunnel.Error, sent)
-		return
-	}
-	x.startTunnel(origin, sent)
-}
-
-// wantsHello reports whether the tunnel must begin with a ClientHello for the
-// host. A rule that is only reported on has no say about TLS: report mode is
-// for finding out what a function needs, protocols where the server speaks
-// first included.
-func (x *exchange) wantsHello() bool {
-	return x.decision.Verdict == verdict.Allow && x.decision.Rule.TLS() == policy.TLSVerify
-}
-
-// checkHello reads the client's first bytes, wants a ClientHello for the host
-// in them, and returns whether the tunnel goes on. Nothing has reached the
-// origin before that.
-func (x *exchange) checkHello(origin net.Conn) bool {
-	c := x.conn
+// readHello reads the client's first bytes and gives them; false: the client has gone.
+// Nothing has reached the origin before that.
+func (r *connectRun) readHello() bool {
+	c := r.conn
+	_ = c.SetReadDeadline(r.until)
 	if c.buf == nil {
 		c.buf = c.server.buffers.Get().(*[]byte)
 	}
@@ -136,81 +103,72 @@ func (x *exchange) checkHello(origin net.Conn) bool {
 		c.buf = &first
 	}
 	*c.buf = first
-	x.event.SNI, x.event.HasSNI = h.ServerName(), h.HasSNI
-	if err == nil {
-		err = h.Check(x.target.Host.String())
-	}
-	if err == nil {
-		x.verified = true
-		return true
-	}
-	reason := helloReason(err)
-	if reason == verdict.ReasonNone {
-		x.abandon(origin, tunnel.Client, 0)
-		return false
-	}
-	if reason != verdict.ReasonHelloTimeout && reason != verdict.ReasonLimitTotal && x.function.Reports(x.start) {
-		if x.finish(audit.Opened, verdict.Report, reason) == nil {
-			return true
-		}
-		x.abandon(origin, tunnel.Error, 0)
-		return false
-	}
-	_ = origin.Close()
-	// The tunnel is open, so there is no reply to write: the record is the
-	// answer, and the connection ends.
-	_ = x.finish(audit.Refused, verdict.Deny, reason)
-	x.release()
-	return false
-}
-
-// helloReason maps what is wrong with the first bytes to a reason;
-// ReasonNone where the client just went away.
-func helloReason(err error) verdict.Reason {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return verdict.ReasonHelloTimeout
+		r.Give(verdict.ReasonHelloTimeout)
 	case errors.Is(err, errShortOfMemory):
-		return verdict.ReasonLimitTotal
-	case errors.Is(err, hello.ErrMissing):
-		return verdict.ReasonSNIMissing
-	case errors.Is(err, hello.ErrMismatch):
-		return verdict.ReasonSNIMismatch
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return verdict.ReasonNone
-	case errors.Is(err, hello.ErrNotTLS):
-		return verdict.ReasonNotTLS
-	default: // a reset
-		return verdict.ReasonNone
+		r.Give(verdict.ReasonLimitTotal)
+	case err == nil, errors.Is(err, hello.ErrMissing), errors.Is(err, hello.ErrMismatch), isNotTLS(err):
+		r.GiveHello(h, err)
+	default: // an end or a reset
+		r.abandon(tunnel.Client, 0)
+		return false
 	}
+	return true
+}
+
+// isNotTLS reports whether the first bytes were there and are no ClientHello.
+func isNotTLS(err error) bool {
+	return errors.Is(err, hello.ErrNotTLS) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// refused ends a CONNECT that is refused. Where the tunnel is open there is no reply to
+// write: the record is the answer, and the connection ends.
+func (r *connectRun) refused() {
+	if r.origin != nil {
+		_ = r.origin.Close()
+	}
+	if !r.open {
+		r.refuse()
+		return
+	}
+	_ = r.record(audit.Refused, verdict.Deny, r.Reason)
+	r.release()
+}
+
+// tunnel forwards what the client has sent already, and gives both connections to a
+// tunnel.
+func (r *connectRun) tunnel() {
+	_ = r.conn.SetReadDeadline(r.until)
+	sent, err := r.forwardEarly()
+	if err != nil {
+		r.abandon(tunnel.Error, sent)
+		return
+	}
+	client, origin := r.conn.Conn, r.origin
+	r.startedTunnel(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
+		return r.server.tunnels.Start(tunnel.Params{Client: client, Origin: origin, Value: r.exchange, Done: done})
+	})
 }
 
 // forwardEarly writes what the client has sent already to the origin.
-func (x *exchange) forwardEarly(origin net.Conn) (int64, error) {
-	early := x.conn.buffered()
+func (r *connectRun) forwardEarly() (int64, error) {
+	early := r.conn.buffered()
 	if len(early) == 0 {
 		return 0, nil
 	}
 	if len(early) > neverBlocks {
-		_ = origin.SetWriteDeadline(time.Now().Add(x.server.opt.Limits.HelloTimeout))
+		_ = r.origin.SetWriteDeadline(time.Now().Add(r.server.opt.Limits.HelloTimeout))
 	}
-	n, err := origin.Write(early)
+	n, err := r.origin.Write(early)
 	return int64(n), err
 }
 
 // abandon ends an opened exchange that never became a tunnel.
-func (x *exchange) abandon(origin net.Conn, why tunnel.Cause, sent int64) {
-	_ = origin.Close()
-	x.ended(tunnel.Result{Up: sent, Ended: why})
-}
-
-// startTunnel gives both connections to the tunnel.
-func (x *exchange) startTunnel(origin net.Conn, sent int64) {
-	client := x.conn.Conn
-	x.startedTunnel(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
-		return x.server.tunnels.Start(tunnel.Params{Client: client, Origin: origin, Value: x, Done: done})
-	})
+func (r *connectRun) abandon(why tunnel.Cause, sent int64) {
+	_ = r.origin.Close()
+	r.ended(tunnel.Result{Up: sent, Ended: why})
 }
 
 // startedTunnel starts a tunnel and lets go of all that only the set-up needed,
@@ -220,9 +178,9 @@ func (x *exchange) startedTunnel(sent int64, start func(done func(tunnel.Result)
 	c.taken = true
 	c.free()
 	x.server.forget(c)
-	judgedBy := x.policy
-	x.head, x.conn, x.addresses = nil, nil, nil
-	x.policy, x.identities, x.function, x.decision = nil, nil, nil, policy.Decision{}
+	judgedBy := x.Policy
+	x.Slim()
+	x.conn = nil
 	x.series().tunnels.Inc()
 	t := start(func(r tunnel.Result) {
 		r.Up += sent
@@ -234,36 +192,4 @@ func (x *exchange) startedTunnel(sent int64, start func(done func(tunnel.Result)
 	if now, _ := x.server.opt.Policy(); now != judgedBy {
 		x.server.rejudge(t)
 	}
-}
-
-// ended writes the last record of what was opened and gives its place back.
-func (x *exchange) ended(r tunnel.Result) {
-	x.event.Kind = audit.Closed
-	x.event.BytesUp, x.event.BytesDown = r.Up, r.Down
-	x.event.Ended = r.Ended.String()
-	x.event.Duration = time.Since(x.start)
-	// Nothing waits for this record; one that cannot be written is counted.
-	x.server.opt.Audit.Post(&x.event)
-	x.series().moved(r)
-	x.release()
-}
-
-// stillAllowed reports whether the policy now in force would still permit the tunnel:
-// the same caller, the same target, the names and the address that led to.
-func (x *exchange) stillAllowed() bool {
-	p, identities := x.server.opt.Policy()
-	id, err := identities.Identify(x.caller)
-	if err != nil || id.Function != x.event.Function {
-		return false
-	}
-	f := p.Function(id.Function)
-	now := time.Now()
-	d := p.Decide(f, x.target, now)
-	if d.Verdict == verdict.Allow && d.Rule.TLS() == policy.TLSVerify && !x.verified && !f.Reports(now) {
-		return false
-	}
-	if _, denied := deniesAny(p, x.aliases); denied {
-		return false
-	}
-	return d.PermitsAddress(x.event.Dialed.Addr())
 }

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
@@ -144,9 +144,9 @@ func (s *connectOp) headRead() {
 	}
 	c.consume(n)
 	c.unlist() // a loop alone evicts what is on it, so it has not been
-	s.x = c.newExchange(h)
+	s.x = c.newExchange(gate.Connect, h)
 	c.current = s.x
-	s.judge()
+	s.advance()
 }
 
 // awaitHead waits for the rest of the head; until it is there the connection
@@ -197,61 +197,50 @@ func (s *connectOp) await() {
 	}
 }
 
-// judge walks the steps of the decision. A lookup that would have to wait goes
-// on in a goroutine.
-func (s *connectOp) judge() {
+// advance brings what the decision needs, as far as nothing has to be waited for. What
+// has to wait for a resolver, and every refusal, goes on in a goroutine.
+func (s *connectOp) advance() {
 	x := s.x
-	x.event.Protocol = protocolConnect
-	reason := x.parseConnect()
-	for _, step := range [...]func(context.Context) verdict.Reason{x.identify, x.admit, x.decide} {
-		if reason == verdict.ReasonNone {
-			reason = step(s.c.server.base)
+	switch x.next() {
+	case gate.Lookup:
+		if !x.lookupNow() {
+			s.handOff((&connectRun{exchange: x}).run)
+			return
 		}
+		s.advance()
+	case gate.Dial:
+		s.dial()
+	case gate.Open:
+		s.stage = stageRecording
+		s.worker.connected = append(s.worker.connected, s)
+	case gate.Hello:
+		s.awaitHello()
+	case gate.Tunnel:
+		s.start()
+	default:
+		// The place is given back at once: many may be refused before their
+		// goroutines have a turn.
+		x.release()
+		s.handOff(x.refuse)
 	}
-	if reason != verdict.ReasonNone {
-		s.refuse(reason)
-		return
-	}
-	if !x.resolved() {
-		s.handOff(func() {
-			ctx, cancel := x.setUp()
-			defer cancel()
-			reason := x.resolve(ctx)
-			if reason == verdict.ReasonNone {
-				reason = x.auditable(ctx)
-			}
-			x.dialAndOpen(ctx, reason, nil)
-		})
-		return
-	}
-	if reason = x.checkResolved(); reason == verdict.ReasonNone {
-		reason = x.auditable(s.c.server.base)
-	}
-	if reason != verdict.ReasonNone {
-		s.refuse(reason)
-		return
-	}
-	s.dial()
 }
 
-// refuse has a goroutine refuse. The place is given back at once: many may be
-// refused before their goroutines have a turn.
+// refuse refuses for what the loop has found by itself.
 func (s *connectOp) refuse(r verdict.Reason) {
-	x := s.x
-	x.release()
-	s.handOff(func() { x.refuse(r, nil) })
+	s.x.Refuse(r, nil)
+	s.advance()
 }
 
 // dial begins to connect to the first address.
 func (s *connectOp) dial() {
 	s.since = time.Now()
-	s.dialed = egress.Interleave(s.x.addresses, s.x.target.Port)[0]
+	s.dialed = egress.Interleave(s.x.Addresses, s.x.Target.Port)[0]
 	if reason := s.c.server.dials.Begin(s.key()); reason != verdict.ReasonNone {
 		s.refuse(s.c.server.metrics.notDialed(reason, false))
 		return
 	}
 	s.stage = stageDialing
-	fd, err := egress.Start(s.dialed, s.x.permits)
+	fd, err := egress.Start(s.dialed, s.x.Permits)
 	if err == nil {
 		s.origin = fd
 		err = s.worker.loop.Watch(fd, reactor.Readable|reactor.Writable, s)
@@ -278,11 +267,10 @@ func (s *connectOp) dialEnded(e reactor.Events) {
 	now := time.Now()
 	x := s.x
 	x.server.dials.End(s.key())
-	x.event.Dialed = s.dialed
-	x.server.metrics.dialed(now.Sub(s.since), now.Sub(x.start))
-	x.event.Kind, x.event.Verdict, x.event.Reason = audit.Opened, x.decision.Verdict, x.decision.Reason
-	s.stage = stageRecording
-	s.worker.connected = append(s.worker.connected, s)
+	x.Event.Dialed = s.dialed
+	x.server.metrics.dialed(now.Sub(s.since), now.Sub(x.Start))
+	x.Give(verdict.ReasonNone)
+	s.advance()
 }
 
 // dialFailed has a goroutine try the other addresses.
@@ -293,17 +281,12 @@ func (s *connectOp) dialFailed(err error) {
 
 // dialElsewhere goes on in a goroutine with an attempt that has begun.
 func (s *connectOp) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
-	x, under := s.x, &egress.Inflight{Began: s.since, Wait: wait}
-	s.handOff(func() {
-		ctx, cancel := x.setUp()
-		defer cancel()
-		x.dialAndOpen(ctx, verdict.ReasonNone, under)
-	})
+	under := &egress.Inflight{Began: s.since, Wait: wait}
+	s.handOff((&connectRun{exchange: s.x, under: under}).run)
 }
 
 // permitted answers 200, or has a goroutine refuse what could not be recorded.
 func (s *connectOp) permitted(err error) {
-	x := s.x
 	switch {
 	case err != nil:
 		s.closeOrigin()
@@ -322,8 +305,14 @@ func (s *connectOp) permitted(err error) {
 	if s.await(); s.stage == stageGone {
 		return
 	}
+	s.x.Give(verdict.ReasonNone)
+	s.advance()
+}
+
+// awaitHello reads the ClientHello if it has come, and waits for it if not.
+func (s *connectOp) awaitHello() {
 	switch early := s.clientReady; {
-	case !x.wantsHello() || len(s.c.buffered()) > 0:
+	case len(s.c.buffered()) > 0:
 		s.inspect()
 	case early != 0:
 		s.helloCame(early)
@@ -348,26 +337,21 @@ func (s *connectOp) helloCame(e reactor.Events) {
 	s.inspect()
 }
 
-// inspect checks the ClientHello where the rule wants it. What it does not
-// like, a goroutine reads again and judges.
+// inspect checks the ClientHello. What it does not like, a goroutine reads again and
+// gives to the decision.
 func (s *connectOp) inspect() {
 	x := s.x
-	if x.wantsHello() {
-		var p hello.Parser
-		h, err := p.Parse(s.c.buffered())
-		if errors.Is(err, hello.ErrIncomplete) && s.clientReady == 0 {
-			return
-		}
-		if err == nil {
-			err = h.Check(x.target.Host.String())
-		}
-		if err != nil {
-			s.handOffOpened()
-			return
-		}
-		x.event.SNI, x.event.HasSNI, x.verified = h.ServerName(), h.HasSNI, true
+	var p hello.Parser
+	h, err := p.Parse(s.c.buffered())
+	if errors.Is(err, hello.ErrIncomplete) && s.clientReady == 0 {
+		return
 	}
-	s.start()
+	if err != nil || !h.Matches(x.Target.Host.String()) {
+		s.handOffOpened()
+		return
+	}
+	x.GiveHello(h, nil)
+	s.advance()
 }
 
 // start forwards what the client has sent already, and starts the tunnel.

@@ -21,7 +21,7 @@ func refuseToDial(context.Context, string, string) (net.Conn, error) { return ni
 
 // dialKey is by what a dial of the exchange is counted among those under way.
 func (x *exchange) dialKey() admission.DialKey {
-	return admission.DialKey{Usage: x.usage, Target: x.target}
+	return admission.DialKey{Usage: x.usage, Target: x.Target}
 }
 
 // dial connects to one of the checked addresses. It is the way out for CONNECT.
@@ -29,20 +29,20 @@ func (x *exchange) dialKey() admission.DialKey {
 // among the dials under way.
 func (x *exchange) dial(ctx context.Context, under *egress.Inflight) (net.Conn, verdict.Reason) {
 	s, key := x.server, x.dialKey()
-	began, addrs := time.Now(), egress.Interleave(x.addresses, x.target.Port)
+	began, addrs := time.Now(), egress.Interleave(x.Addresses, x.Target.Port)
 	if under != nil {
 		began, addrs = under.Began, addrs[1:]
 	} else if reason := s.dials.Begin(key); reason != verdict.ReasonNone {
 		return nil, s.metrics.notDialed(reason, false)
 	}
 	defer s.dials.End(key)
-	c, err := s.dialer.Dial(ctx, addrs, x.permits, under)
+	c, err := s.dialer.Dial(ctx, addrs, x.Permits, under)
 	if err != nil {
 		return nil, s.metrics.notDialed(dialReason(err), true)
 	}
-	x.event.Dialed = egress.RemoteOf(c)
+	x.Event.Dialed = egress.RemoteOf(c)
 	now := time.Now()
-	x.server.metrics.dialed(now.Sub(began), now.Sub(x.start))
+	x.server.metrics.dialed(now.Sub(began), now.Sub(x.Start))
 	return c, verdict.ReasonNone
 }
 

@@ -76,10 +76,14 @@ func (s *connectOp) handOffUnread() {
 
 // handOffOpened goes on in a goroutine behind the 200.
 func (s *connectOp) handOffOpened() {
-	x, fd, until := s.x, s.origin, s.since.Add(s.c.server.opt.Limits.HelloTimeout)
+	fd := s.origin
+	run := &connectRun{exchange: s.x, open: true, until: s.since.Add(s.c.server.opt.Limits.HelloTimeout)}
 	s.worker.loop.Unwatch(fd)
 	s.origin = -1
-	s.handOff(func() { x.inspect(reactor.Conn(fd), until) })
+	s.handOff(func() {
+		run.origin = reactor.Conn(fd)
+		run.run()
+	})
 }
 
 // handOff goes on in a goroutine, with a net.Conn for the client.

@@ -17,8 +17,8 @@ const (
 
 // lingerer returns whom the connection counts to when it lingers.
 func (c *conn) lingerer() admission.Lingerer {
-	if c.current != nil && c.current.event.Function != "" {
-		return admission.Lingerer{Function: c.current.event.Function}
+	if c.current != nil && c.current.Event.Function != "" {
+		return admission.Lingerer{Function: c.current.Event.Function}
 	}
 	return admission.Lingerer{Source: admission.Source(c.client.Addr())}
 }

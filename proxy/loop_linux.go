@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
@@ -235,11 +234,11 @@ func (l *eventLoop) turn() {
 // make it wait, and the loop must not.
 func (l *eventLoop) record() {
 	for permits := range l.permits {
-		events := make([]*audit.Event, len(permits))
+		all := make([]*exchange, len(permits))
 		for i, s := range permits {
-			events[i] = &s.x.event
+			all[i] = s.x
 		}
-		n, err := l.server.opt.Audit.RecordAll(events)
+		n, err := l.server.recordOpened(all)
 		l.loop.Post(func() {
 			l.recording = false
 			l.recorded(permits[:n], nil)

@@ -25,21 +25,21 @@ type ownOrigins struct {
 // function, or of its client connection alone, which are returned too then.
 func (x *exchange) poolOf(h http.Header) (pool string, own *ownOrigins) {
 	c := x.conn
-	if c.own != nil && c.own.function != x.event.Function {
+	if c.own != nil && c.own.function != x.Event.Function {
 		c.own.close() // another function calls on the same connection
 		c.own = nil
 	}
 	if c.own == nil && authenticatesConnection(h) {
 		n := x.server.owners.Add(1)
 		c.own = &ownOrigins{
-			function: x.event.Function, pool: x.event.Function + "@" + strconv.FormatUint(n, 10),
+			function: x.Event.Function, pool: x.Event.Function + "@" + strconv.FormatUint(n, 10),
 			conns: map[*originConn]struct{}{},
 		}
 	}
 	if c.own != nil {
 		return c.own.pool, c.own
 	}
-	return x.event.Function, nil
+	return x.Event.Function, nil
 }
 
 // add takes a connection; false: the client connection has ended.

@@ -5,104 +5,59 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// forwardable are the methods of plain HTTP. TRACE would echo what proxies
-// added; anything else has no agreed meaning.
-var forwardable = []string{
-	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
-	http.MethodPatch, http.MethodDelete, http.MethodOptions,
-}
-
 // servePlain walks a plain HTTP request from the target to the last byte of
 // the response. It returns whether the connection can take another.
 func (x *exchange) servePlain() (again bool) {
-	p, reason, cause := x.parsePlain()
-	if reason == verdict.ReasonNone {
-		reason = x.judge(x.server.base)
+	var p plainRequest
+	for {
+		switch x.next() {
+		case gate.Content:
+			x.readRequest(&p)
+		case gate.Lookup:
+			x.lookup(x.server.base)
+		case gate.Open:
+			x.Give(x.permit())
+		case gate.Forward:
+			if p.request == nil {
+				p.request = x.Head.Request()
+			}
+			if len(x.conn.buffered()) == 0 {
+				x.conn.free() // the origin may take its time
+			}
+			return x.forward(&p)
+		default:
+			x.refuse()
+			return false
+		}
 	}
-	if reason == verdict.ReasonNone {
-		reason = x.permit()
-	}
-	if reason != verdict.ReasonNone {
-		x.refuse(reason, cause)
-		return false
-	}
-	if len(x.conn.buffered()) == 0 {
-		x.conn.free() // the origin may take its time
-	}
-	return x.forward(p)
 }
 
 // plainRequest is a plain HTTP request as net/http reads it.
 type plainRequest struct {
 	request *http.Request
 	reader  *bufio.Reader // stands behind the head; nil: there is no body
-	url     *url.URL      // the target, with the host in canonical form
 }
 
-// parsePlain reads a plain HTTP request. The fields Host and Expect must be
-// well-formed, but the target is what the request line says.
-func (x *exchange) parsePlain() (*plainRequest, verdict.Reason, error) {
-	if !slices.Contains(forwardable, x.head.Method) {
-		return nil, verdict.ReasonMethodNotAllowed, nil
+// readRequest makes net/http's request of a head with content behind it. The reader
+// stands behind the head and belongs to the content. Our own grammar is the stricter
+// one; an error is of what it may not know.
+func (x *exchange) readRequest(p *plainRequest) {
+	p.reader = bufio.NewReader(io.MultiReader(strings.NewReader(x.Head.Raw), x.conn))
+	var err error
+	if p.request, err = http.ReadRequest(p.reader); err != nil {
+		x.Refuse(verdict.ReasonBadRequest, httphead.ErrMalformed)
+		return
 	}
-	t, rest, reason := httphead.ParseAbsolute(x.head.Target)
-	x.setTarget(t)
-	if reason != verdict.ReasonNone {
-		return nil, reason, nil
-	}
-	if err := x.head.CheckForward(); err != nil {
-		return nil, verdict.ReasonBadRequest, err
-	}
-	if x.head.PassedBy(pseudonym) {
-		return nil, verdict.ReasonLoop, nil
-	}
-	switch {
-	case rest == "" && x.head.Method == http.MethodOptions:
-		rest = "*" // the server as a whole (RFC 9112, section 3.2.4)
-	case !strings.HasPrefix(rest, "/"):
-		rest = "/" + rest
-	}
-	u, err := url.ParseRequestURI(rest)
-	if err != nil {
-		return nil, verdict.ReasonBadTarget, nil
-	}
-	u.Scheme, u.Host = "http", hostField(t)
-	if !x.head.HasContent() {
-		return &plainRequest{request: x.head.Request(), url: u}, verdict.ReasonNone, nil
-	}
-	r, br, err := x.readRequest()
-	if err != nil {
-		// Our own grammar is the stricter one; this is for what it may not know.
-		return nil, verdict.ReasonBadRequest, httphead.ErrMalformed
-	}
-	return &plainRequest{request: r, reader: br, url: u}, verdict.ReasonNone, nil
-}
-
-// readRequest makes net/http's request of a head with content behind it. The
-// reader stands behind the head and belongs to the content.
-func (x *exchange) readRequest() (*http.Request, *bufio.Reader, error) {
-	br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.Raw), x.conn))
-	r, err := http.ReadRequest(br)
-	return r, br, err
-}
-
-// hostField returns the Host field of a request to the target (RFC 9110,
-// section 7.2): the port only where it is not the scheme's.
-func hostField(t hostname.Target) string {
-	if t.Port != 80 {
-		return t.String()
-	}
-	return strings.TrimSuffix(t.String(), ":80")
+	x.Give(verdict.ReasonNone)
 }
 
 // forward sends the request on through goproxy and returns whether the
@@ -110,16 +65,17 @@ func hostField(t hostname.Target) string {
 func (x *exchange) forward(p *plainRequest) (again bool) {
 	w := &response{
 		exchange: x, conn: x.conn, head: p.request.Method == http.MethodHead,
-		chunkable: x.head.Minor == 1, persist: x.head.Persistent(),
+		chunkable: x.Head.Minor == 1, persist: x.Head.Persistent(),
 	}
 	body := newRequestBody(x, p, w)
 	ctx, cancel := context.WithTimeout(context.WithValue(x.server.plain, exchangeKey{}, x), x.server.opt.Limits.Lifetime)
 	defer cancel()
-	x.server.goproxy.ServeHTTP(w, x.outbound(p.request.WithContext(ctx), p.url, body))
+	x.server.goproxy.ServeHTTP(w, x.outbound(p.request.WithContext(ctx), body))
 	cancel()
 	body.stop()
 	if x.failure != verdict.ReasonNone && !w.started {
-		x.refuse(x.failure, nil)
+		x.Refuse(x.failure, nil)
+		x.refuse()
 		return false
 	}
 	if !x.finishPlain(w, body) {
@@ -154,12 +110,12 @@ func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
 
 // outbound turns the client's request into the one for the origin: target and
 // Host from the request line, hop-by-hop fields gone, Via added.
-func (x *exchange) outbound(r *http.Request, u *url.URL, body *requestBody) *http.Request {
+func (x *exchange) outbound(r *http.Request, body *requestBody) *http.Request {
 	version := "1.1 "
-	if x.head.Minor == 0 {
+	if x.Head.Minor == 0 {
 		version = "1.0 "
 	}
-	r.URL, r.Host = u, u.Host
+	r.URL, r.Host = x.URL, x.URL.Host
 	r.Trailer = nil
 	r.Close = false
 	r.Body = http.NoBody
@@ -168,7 +124,7 @@ func (x *exchange) outbound(r *http.Request, u *url.URL, body *requestBody) *htt
 	}
 	stripHopByHop(r.Header)
 	r.Header.Del("Expect")
-	r.Header.Add("Via", version+pseudonym)
+	r.Header.Add("Via", version+gate.Pseudonym)
 	if _, ok := r.Header["User-Agent"]; !ok {
 		r.Header["User-Agent"] = nil // keeps net/http from adding its own
 	}

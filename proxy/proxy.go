@@ -160,8 +160,9 @@ type Server struct {
 	copies    sync.Pool     // *[copyBuffer]byte for bodies of responses
 
 	draining atomic.Bool
-	base     context.Context // ends when Run's context does
-	plain    context.Context // base, for plain requests
+	self     func(netip.AddrPort) bool // isSelf, made once
+	base     context.Context           // ends when Run's context does
+	plain    context.Context           // base, for plain requests
 	stop     context.CancelFunc
 	over     context.Context // has ended: what does not wait is given it
 	ran      chan struct{}   // closed when Run has ended every tunnel
@@ -214,6 +215,7 @@ func New(o Options) *Server {
 	s.copies.New = func() any { return new([copyBuffer]byte) }
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.plain = traced(s.base)
+	s.self = s.isSelf
 	s.over = endedContext()
 	s.goproxy = s.newGoproxy()
 	s.transport = s.newTransport(resources.Pooled)

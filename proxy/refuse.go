@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -77,7 +78,7 @@ func appendStatusFields(b []byte, status int) []byte {
 	case http.StatusProxyAuthRequired:
 		return append(b, "\r\nProxy-Authenticate: Basic realm=\"egress\""...)
 	case http.StatusMethodNotAllowed:
-		return append(b, "\r\nAllow: CONNECT, "+strings.Join(forwardable, ", ")...)
+		return append(b, "\r\nAllow: CONNECT, "+strings.Join(gate.Forwardable, ", ")...)
 	case http.StatusServiceUnavailable:
 		return append(b, "\r\nRetry-After: 2"...)
 	case http.StatusTooManyRequests:

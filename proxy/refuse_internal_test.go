@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -84,7 +85,9 @@ func refusedWith(t *testing.T, s *Server, r verdict.Reason) string {
 	client, server := net.Pipe()
 	go func() {
 		defer server.Close()
-		(&conn{Conn: server, server: s}).newExchange(&httphead.Head{}).refuse(r, nil)
+		x := (&conn{Conn: server, server: s}).newExchange(gate.Plain, &httphead.Head{})
+		x.Refuse(r, nil)
+		x.refuse()
 	}()
 	reply, err := io.ReadAll(client)
 	if err != nil {

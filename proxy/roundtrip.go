@@ -13,6 +13,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -69,7 +70,7 @@ func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	defer s.dials.End(at.dial)
 	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
 	defer cancel()
-	c, err := egress.Dial(ctx, at.to, at.exchange.permits)
+	c, err := egress.Dial(ctx, at.to, at.exchange.Permits)
 	if err != nil {
 		s.metrics.notDialed(dialReason(err), true)
 		return nil, &dialError{err}
@@ -120,7 +121,7 @@ func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 			delete(resp.Header, name) // ours alone: they tell a refusal from an answer
 		}
 	}
-	resp.Header.Add("Via", "1.1 "+pseudonym)
+	resp.Header.Add("Via", "1.1 "+gate.Pseudonym)
 	resp.Trailer = nil
 	resp.Body = &responseBody{ReadCloser: resp.Body, exchange: x}
 	return resp, nil
@@ -137,9 +138,9 @@ func passable(status int) bool {
 // has its share of what is left of the time to dial.
 func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response, err error) {
 	err = egress.ErrNotPermitted
-	all := egress.Interleave(x.addresses, x.target.Port)
+	all := egress.Interleave(x.Addresses, x.Target.Port)
 	pool, own := x.poolOf(r.Header)
-	end := x.start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
+	end := x.Start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
 	for i, a := range all {
 		share := time.Until(end) / time.Duration(len(all)-i)
 		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{
@@ -148,11 +149,11 @@ func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response
 		out, target := r.WithContext(ctx), *r.URL
 		target.Host = pool + "@" + a.String()
 		out.URL = &target
-		out.Close = x.head.HasContent() && !hasContentByCustom(x.head.Method)
+		out.Close = x.Head.HasContent() && !hasContentByCustom(x.Head.Method)
 		if body, ok := r.Body.(*requestBody); ok {
 			out.Body = body.attempt()
 		}
-		x.event.Dialed = a
+		x.Event.Dialed = a
 		resp, err = s.transport.RoundTrip(out)
 		var dial *dialError
 		if !errors.As(err, &dial) {

@@ -173,7 +173,11 @@ func (s *Server) Rejudge() {
 
 // rejudge ends one tunnel that the policy now in force would refuse.
 func (s *Server) rejudge(t *tunnel.Tunnel) {
-	if x, ok := t.Value().(*exchange); ok && !x.stillAllowed() {
+	x, ok := t.Value().(*exchange)
+	if !ok {
+		return
+	}
+	if p, identities := s.opt.Policy(); !x.StillAllowed(p, identities, time.Now()) {
 		t.End(tunnel.Revoked)
 	}
 }

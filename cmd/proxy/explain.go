@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -13,9 +14,10 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -114,31 +116,60 @@ func parseTarget(arg string) (hostname.Target, error) {
 	return hostname.ParseAuthority(rest, port)
 }
 
-// explainTarget walks the policy and the addresses for a caller that is known.
+// explainTarget walks the decision that the running proxy would, for a caller that is
+// known.
 func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, target hostname.Target) error {
-	function := p.Function(f.function)
-	d, steps := p.Explain(function, target, time.Now())
-	for _, s := range steps {
-		fmt.Fprintln(out, s.Text)
+	anywhere := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	caller, err := identity.New([]identity.Entry{{Function: f.function, Sources: anywhere}})
+	if err != nil {
+		return failed(err)
 	}
-	if f.clear && target.Port != 80 && d.Verdict == verdict.Allow && d.Rule.TLS() == policy.TLSVerify {
-		fmt.Fprintln(out, "the rule wants TLS, and plain HTTP goes to port 80 alone")
-		if d.Verdict, d.Reason = verdict.Deny, verdict.ReasonNotTLS; function.Reports(time.Now()) {
-			d.Verdict = verdict.Report
-		}
-	}
-	if d.Verdict == verdict.Deny {
+	d := &gate.Decision{Policy: p, Identities: caller, Self: daemon.NewOwnAddrs(cfg).Has, Trace: func(line string) { fmt.Fprintln(out, line) }}
+	d.Caller.Source = netip.IPv4Unspecified()
+	front, head := requestFor(target, f.clear)
+	d.Begin(front, head, time.Now())
+	if walk(ctx, out, cfg, f, d); d.Reason != verdict.ReasonNone {
 		return refused(out, d.Reason)
 	}
-	if reason := explainAddresses(ctx, out, cfg, f, p, target, d); reason != verdict.ReasonNone {
-		return refused(out, reason)
-	}
-	if d.Verdict == verdict.Report {
-		fmt.Fprintf(out, "let through: report mode until %s; by the list alone: %s\n", function.LastReportDay().Format(time.DateOnly), d.Reason)
+	if d.Decided.Verdict == verdict.Report {
+		fmt.Fprintf(out, "let through: report mode until %s; by the list alone: %s\n", d.Function.LastReportDay().Format(time.DateOnly), d.Decided.Reason)
 		return nil
 	}
-	fmt.Fprintf(out, "allowed: %s, tls: %s\n", d.Rule, d.Rule.TLS())
+	fmt.Fprintf(out, "allowed: %s, tls: %s\n", d.Decided.Rule, d.Decided.Rule.TLS())
 	return nil
+}
+
+// requestFor returns the request that a client would send for the target.
+func requestFor(t hostname.Target, clear bool) (gate.Front, *httphead.Head) {
+	if clear {
+		return gate.Plain, &httphead.Head{Method: http.MethodGet, Target: "http://" + t.String() + "/", Minor: 1, Hosts: []string{t.String()}}
+	}
+	return gate.Connect, &httphead.Head{Method: http.MethodConnect, Target: t.String(), Minor: 1}
+}
+
+// walk brings what the decision needs, up to where the proxy would act on it: nothing
+// is recorded and nothing is dialed.
+func walk(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, d *gate.Decision) {
+	for {
+		switch d.Next() {
+		case gate.Slot, gate.Recordable:
+			d.Give(verdict.ReasonNone)
+		case gate.Lookup:
+			if f.offline {
+				fmt.Fprintln(out, "addresses: not looked up")
+				return
+			}
+			found, reason := daemon.LookupOnce(ctx, cfg, d.Target.Host.Name())
+			if reason != verdict.ReasonNone {
+				fmt.Fprintf(out, "addresses: looking %s up failed\n", d.Target.Host)
+				d.Give(reason)
+				continue
+			}
+			d.GiveAddresses(found.Addresses, found.Aliases)
+		default:
+			return
+		}
+	}
 }
 
 // explainSource says whether the function may call from the source: by its
@@ -193,43 +224,4 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// explainAddresses looks the name up and judges every alias and every address.
-func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, t hostname.Target, d policy.Decision) verdict.Reason {
-	addrs := []netip.Addr{t.Host.Addr()}
-	if name := t.Host.Name(); !name.IsZero() {
-		if f.offline {
-			fmt.Fprintln(out, "addresses: not looked up")
-			return verdict.ReasonNone
-		}
-		found, reason := daemon.LookupOnce(ctx, cfg, name)
-		if reason != verdict.ReasonNone {
-			fmt.Fprintf(out, "addresses: looking %s up failed\n", name)
-			return reason
-		}
-		addrs = found.Addresses
-		for _, alias := range found.Aliases {
-			if rule, denied := p.DeniesAlias(alias); denied {
-				fmt.Fprintf(out, "aliases: %s leads to %s, which the deny list has (%s, line %d)\n", name, alias, rule, rule.Line())
-				return verdict.ReasonHostDenied
-			}
-		}
-	}
-	self := daemon.NewOwnAddrs(cfg)
-	for _, a := range addrs {
-		switch {
-		case self.Has(netip.AddrPortFrom(a, t.Port)):
-			fmt.Fprintf(out, "addresses: %s is the proxy itself\n", a)
-		case ipclass.AlwaysBlocked(a):
-			fmt.Fprintf(out, "addresses: %s can be opened by no rule\n", a)
-		case !d.PermitsAddress(a):
-			fmt.Fprintf(out, "addresses: %s is not public, and the rule does not open it\n", a)
-		default:
-			fmt.Fprintf(out, "addresses: %s is permitted\n", a)
-			continue
-		}
-		return verdict.ReasonAddressNotAllowed
-	}
-	return verdict.ReasonNone
 }

@@ -1,0 +1,97 @@
+package repo
+
+import (
+	"go/ast"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ownReasons are the reasons that a package may name beside packages verdict and gate,
+// where the order of the decision stands: what it finds by itself, before the decision,
+// behind it, or as the answer to what gate has asked for. ReasonNone may be named by
+// everyone.
+var ownReasons = map[string][]string{
+	// What a head, a lookup, a record or an origin can have wrong; draining, and who is over
+	// its budget of failures.
+	"proxy": {
+		"BadRequest", "BadTarget", "DNSFailed", "DNSTimeout", "AuditUnavailable", "HelloTimeout", "OriginFailed", "Draining",
+		"IdentityRequired", "IdentityRejected", "LimitFailures", "LimitFunction", "LimitTotal",
+	},
+	"internal/egress":    {"AddressNotAllowed", "DialFailed", "DialTimeout", "LimitTotal"}, // why a dial failed
+	"internal/admission": {"LimitFunction", "LimitTotal", "LimitFailures", "IdentityRejected"},
+	"internal/httphead":  {"BadRequest", "BadTarget", "HTTPSNotTunneled", "SchemeNotSupported"}, // forms of a target
+	"internal/policy":    {"HostDenied", "HostNotAllowed", "PortNotAllowed", "RuleExpired"},     // of the lists
+	"internal/daemon":    {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
+	"internal/ocsf":      {"HTTPSNotTunneled"},
+	"cmd/proxy":          {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of explain's arguments
+	// The DNS filter walks an order of its own, that of a lookup: dnsfilter/exchange.go.
+	"dnsfilter": {
+		"AddressNotAllowed", "AuditUnavailable", "BadRequest", "BadTarget", "DNSFailed", "DNSTimeout", "Draining", "HostDenied",
+		"IdentityRequired", "LimitNames", "LimitTotal", "TypeNotAllowed",
+	},
+}
+
+// The order of the decision is one table in package gate. A reason that another package
+// names is a step that it walks by itself.
+func TestTheStepsOfTheDecisionStandOnce(t *testing.T) {
+	t.Parallel()
+	used := map[string]map[string]bool{}
+	for _, s := range sources(t) {
+		dir := path.Dir(s.name)
+		if dir == "internal/verdict" || dir == "internal/gate" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			reason, ok := strings.CutPrefix(sel.Sel.Name, "Reason")
+			if of, is := sel.X.(*ast.Ident); !ok || !is || of.Name != "verdict" || reason == "" || reason == "None" || reason == "s" {
+				return true
+			}
+			if used[dir] == nil {
+				used[dir] = map[string]bool{}
+			}
+			used[dir][reason] = true
+			if !slices.Contains(ownReasons[dir], reason) {
+				t.Errorf("%s:%d: %s decides %s; a step of the decision belongs to internal/gate", s.name, s.line(sel.Pos()), dir, sel.Sel.Name)
+			}
+			return true
+		})
+	}
+	for dir, reasons := range ownReasons {
+		for _, reason := range reasons {
+			if !used[dir][reason] {
+				t.Errorf("%s no longer names Reason%s; take it off ownReasons", dir, reason)
+			}
+		}
+	}
+}
+
+// Whoever writes a record counts it, so that the two agree: one file of each front.
+func TestRecordsAreWrittenInOneFile(t *testing.T) {
+	t.Parallel()
+	writers := map[string]bool{}
+	for _, s := range sources(t) {
+		if path.Dir(s.name) != "proxy" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok || !slices.Contains([]string{"Record", "RecordAll", "Post"}, sel.Sel.Name) {
+				return true
+			}
+			if of, ok := sel.X.(*ast.SelectorExpr); ok && of.Sel.Name == "Audit" {
+				writers[s.name] = true
+			}
+			return true
+		})
+	}
+	if got := slices.Sorted(maps.Keys(writers)); !slices.Equal(got, []string{"proxy/record.go"}) {
+		t.Errorf("records are written in %v, want proxy/record.go alone", got)
+	}
+}

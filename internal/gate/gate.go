@@ -1,0 +1,204 @@
+// Package gate is the decision: the steps that a request takes from its target to its
+// tunnel, once, in order.
+//
+// What it does: [Decision.Next] runs steps until one needs something that only the
+// outside can bring (a slot, addresses, a connection, a record, a ClientHello), says
+// what, and goes on when [Decision.Give] has brought it; or until the request is
+// refused. What differs between fronts is which steps they walk: one table, in
+// orders.go. Every front drives the same steps, and holds no rule of its own.
+//
+// What it does not do: it performs no I/O, waits for nothing, reads no clock, and
+// records nothing: it fills in the event that becomes the record.
+//
+//	d.Begin(gate.Connect, head, now)
+//	for {
+//		switch d.Next() {
+//		case gate.Lookup:
+//			d.GiveAddresses(lookup(d.Target.Host))
+//		case gate.Dial:
+//			…
+//		case gate.Refused:
+//			return d.Reason
+//		}
+//	}
+package gate
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// Pseudonym names the proxy in Via and Proxy-Status (RFC 9110, section 7.6.3). All
+// proxies of the project share it, so that a loop through several is seen as one.
+const Pseudonym = "egress"
+
+// Need is what a decision needs next, or how it has ended. The zero Need is a refusal.
+type Need uint8
+
+// The needs. Whoever drives a decision brings what is asked for, by Give where nothing
+// else is named: verdict.ReasonNone goes on, any other reason refuses.
+const (
+	// Refused: the request is refused; Reason and Cause say why.
+	Refused Need = iota
+	// Content: a plain request has content, which its front has to be able to read. Give
+	// says whether.
+	Content
+	// Failure: a credential was shown and does not hold. Give brings the reason that it
+	// is refused with, which says whether its source has shown too many of them.
+	Failure
+	// Slot: the caller is known. Give says whether there is room for it.
+	Slot
+	// Lookup: the host has to be resolved. GiveAddresses brings what was found, Give
+	// why nothing was.
+	Lookup
+	// Recordable: Give says whether a record could be written now, before anything is
+	// dialed.
+	Recordable
+	// Dial: one of Addresses has to be connected to; Permits is asked again at connect(2).
+	Dial
+	// Open: Event has to be recorded as opened; after it the first byte may flow.
+	Open
+	// Hello: the client's first bytes have to be read. GiveHello brings them.
+	Hello
+	// Forward: a plain request may be sent. The decision is over.
+	Forward
+	// Tunnel: bytes may flow. The decision is over.
+	Tunnel
+
+	goOn // of a step: nothing
+)
+
+// Decision is one request on its way. It begins with one policy snapshot and one event,
+// and every step adds to both. Fields above the line are the front's to set before
+// Begin; the zero value of each refuses.
+type Decision struct {
+	Policy     *policy.Policy
+	Identities *identity.Table
+	Caller     identity.Caller           // but for what the head shows
+	Self       func(netip.AddrPort) bool // an address of our own, which is never dialed; nil: none is known
+	Event      audit.Event               // becomes the record
+	Trace      func(line string)         // is told what each step has found, a line for people; nil: nobody is
+
+	front    Front
+	at       int  // of the steps of the front: the next one
+	waiting  Need // what Give is to bring; Refused: nothing
+	reopened bool // a report about the ClientHello has to be recorded
+
+	Head      *httphead.Head
+	Start     time.Time
+	Target    hostname.Target
+	URL       *url.URL // of a plain request, its host in canonical form
+	Function  *policy.Function
+	Decided   policy.Decision
+	Addresses []netip.Addr
+	Aliases   []string       // the names that the target's led through
+	Verified  bool           // the ClientHello named the host
+	Reason    verdict.Reason // of the refusal
+	Cause     error          // what is wrong with the head, for a more exact status; nil: nothing
+}
+
+// Begin begins a decision about the request.
+func (d *Decision) Begin(f Front, h *httphead.Head, now time.Time) {
+	d.front, d.Head, d.Start = f, h, now
+	d.at, d.waiting, d.reopened = 0, Refused, false
+}
+
+// Next runs steps until one needs something, and returns what; the same until it is
+// given. Behind the last step, and for an unknown front, it refuses.
+func (d *Decision) Next() Need {
+	for d.waiting == Refused && d.Reason == verdict.ReasonNone {
+		steps := stepsOf(d.front)
+		if d.at >= len(steps) {
+			d.Reason = verdict.ReasonHostNotAllowed
+			break
+		}
+		need := steps[d.at](d)
+		d.at++
+		if need != goOn && need != Refused {
+			d.waiting = need
+		}
+	}
+	if d.Reason != verdict.ReasonNone {
+		return Refused
+	}
+	return d.waiting
+}
+
+// Give brings what Next has asked for: a reason to refuse, or verdict.ReasonNone to go
+// on. A credential that does not hold is refused whatever is given.
+func (d *Decision) Give(r verdict.Reason) {
+	if d.waiting == Failure && r == verdict.ReasonNone {
+		r = verdict.ReasonIdentityRejected
+	}
+	d.Reason, d.waiting = r, Refused
+}
+
+// Refuse refuses for what the front has found by itself, such as a malformed head.
+func (d *Decision) Refuse(r verdict.Reason, cause error) {
+	d.Reason, d.Cause, d.waiting = r, cause, Refused
+}
+
+// refuse is Refuse of a step.
+func (d *Decision) refuse(r verdict.Reason) Need {
+	d.Reason = r
+	return Refused
+}
+
+// GiveAddresses brings what a lookup has found. No address is dns_failed.
+func (d *Decision) GiveAddresses(addresses []netip.Addr, aliases []string) {
+	d.waiting = Refused
+	if len(addresses) == 0 {
+		d.Reason = verdict.ReasonDNSFailed
+		return
+	}
+	d.Addresses, d.Aliases = addresses, aliases
+}
+
+// Permits reports whether the decision lets a connection go to the address. It
+// is asked of every address of the answer, and again at connect(2).
+func (d *Decision) Permits(a netip.AddrPort) bool {
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	return d.Decided.PermitsAddress(a.Addr()) && (d.Self == nil || !d.Self(a))
+}
+
+// WantsHello reports whether the tunnel must begin with a ClientHello for the
+// host. A rule that is only reported on has no say about TLS: report mode is
+// for finding out what a function needs, protocols where the server speaks
+// first included.
+func (d *Decision) WantsHello() bool {
+	return d.Decided.Verdict == verdict.Allow && d.Decided.Rule.TLS() == policy.TLSVerify
+}
+
+// StillAllowed reports whether another policy would permit what this decision has
+// opened: the same caller, the same target, the names and the address that led to.
+func (d *Decision) StillAllowed(p *policy.Policy, identities *identity.Table, now time.Time) bool {
+	id, err := identities.Identify(d.Caller)
+	if err != nil || id.Function != d.Event.Function {
+		return false
+	}
+	f := p.Function(id.Function)
+	decided := p.Decide(f, d.Target, now)
+	if decided.Verdict == verdict.Allow && decided.Rule.TLS() == policy.TLSVerify && !d.Verified && !f.Reports(now) {
+		return false
+	}
+	if _, denied := deniesAny(p, d.Aliases); denied {
+		return false
+	}
+	return decided.PermitsAddress(d.Event.Dialed.Addr())
+}
+
+// Slim lets go of all that only the way to the tunnel needed, because a tunnel may stay
+// for hours. StillAllowed may be asked afterwards, and nothing else.
+func (d *Decision) Slim() {
+	d.Trace = nil
+	d.Head, d.URL, d.Addresses = nil, nil, nil
+	d.Policy, d.Identities, d.Function, d.Decided = nil, nil, nil, policy.Decision{}
+}

@@ -1,0 +1,269 @@
+package gate
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// Forwardable are the methods of plain HTTP. TRACE would echo what proxies
+// added; anything else has no agreed meaning.
+var Forwardable = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+	http.MethodPatch, http.MethodDelete, http.MethodOptions,
+}
+
+// connectTarget reads the target of a CONNECT. Only the request-target counts:
+// Host may be absent or differ, and a Connection field changes nothing. Content
+// would be tunnel bytes to one reader and a body to another, so it is refused.
+func (d *Decision) connectTarget() Need {
+	t, err := hostname.ParseTarget(d.Head.Target)
+	if err != nil {
+		return d.refuse(verdict.ReasonBadTarget)
+	}
+	d.setTarget(t)
+	if d.Head.HasContent() {
+		return d.refuse(verdict.ReasonBadRequest)
+	}
+	if d.Head.PassedBy(Pseudonym) {
+		return d.refuse(verdict.ReasonLoop)
+	}
+	return goOn
+}
+
+// setTarget sets the target that the request line names.
+func (d *Decision) setTarget(t hostname.Target) {
+	d.Target = t
+	d.Event.Host = t.Host.String()
+	d.Event.Port = t.Port
+}
+
+// plainTarget reads the target of a plain request. The fields Host and Expect must be
+// well-formed, but the target is what the request line says.
+func (d *Decision) plainTarget() Need {
+	if !slices.Contains(Forwardable, d.Head.Method) {
+		return d.refuse(verdict.ReasonMethodNotAllowed)
+	}
+	t, rest, reason := httphead.ParseAbsolute(d.Head.Target)
+	d.setTarget(t)
+	if reason != verdict.ReasonNone {
+		return d.refuse(reason)
+	}
+	if err := d.Head.CheckForward(); err != nil {
+		d.Cause = err
+		return d.refuse(verdict.ReasonBadRequest)
+	}
+	if d.Head.PassedBy(Pseudonym) {
+		return d.refuse(verdict.ReasonLoop)
+	}
+	switch {
+	case rest == "" && d.Head.Method == http.MethodOptions:
+		rest = "*" // the server as a whole (RFC 9112, section 3.2.4)
+	case !strings.HasPrefix(rest, "/"):
+		rest = "/" + rest
+	}
+	u, err := url.ParseRequestURI(rest)
+	if err != nil {
+		return d.refuse(verdict.ReasonBadTarget)
+	}
+	u.Scheme, u.Host = "http", hostField(t)
+	d.URL = u
+	return goOn
+}
+
+// content asks for a reader of the content, where there is any.
+func (d *Decision) content() Need {
+	if !d.Head.HasContent() {
+		return goOn
+	}
+	return Content
+}
+
+// hostField returns the Host field of a request to the target (RFC 9110,
+// section 7.2): the port only where it is not the scheme's.
+func hostField(t hostname.Target) string {
+	if t.Port != 80 {
+		return t.String()
+	}
+	return strings.TrimSuffix(t.String(), ":80")
+}
+
+// identify finds out who calls, by everything that the caller shows. A credential that
+// is shown must hold; nothing falls back.
+func (d *Decision) identify() Need {
+	if shown := d.Head.Authorization; len(shown) > 0 {
+		credential, err := identity.ParseAuthorization(shown[0])
+		d.Caller.Credential = credential
+		d.Caller.BadCredential = err != nil || len(shown) > 1
+	}
+	id, err := d.Identities.Identify(d.Caller)
+	switch {
+	case errors.Is(err, identity.ErrRequired):
+		return d.refuse(verdict.ReasonIdentityRequired)
+	case err != nil:
+		return Failure
+	}
+	d.Function = d.Policy.Function(id.Function)
+	d.Event.Function = id.Function
+	d.Event.Owner = d.Function.Owner()
+	d.Event.Via = id.Via.String()
+	return goOn
+}
+
+// admit asks for a slot.
+func (d *Decision) admit() Need { return Slot }
+
+// decide asks the policy. A refusal by the rules of a function in report mode
+// passes, with the reason kept for the record.
+func (d *Decision) decide() Need {
+	d.Decided = d.Policy.Decide(d.Function, d.Target, d.Start)
+	if d.Trace != nil {
+		_, steps := d.Policy.Explain(d.Function, d.Target, d.Start)
+		for _, s := range steps {
+			d.Trace(s.Text)
+		}
+	}
+	d.Event.Rule = d.Decided.Rule
+	d.Event.Reason = d.Decided.Reason
+	d.Event.Verdict = d.Decided.Verdict
+	if d.Decided.Verdict == verdict.Deny {
+		return d.refuse(d.Decided.Reason)
+	}
+	return goOn
+}
+
+// clear stops a plain request where the rule wants TLS, as the short form of
+// a rule does: its content would cross the network in the clear, and no ClientHello
+// would name the host. Port 80 is plain HTTP's own.
+func (d *Decision) clear() Need {
+	if d.Target.Port == 80 || !d.WantsHello() {
+		return goOn
+	}
+	d.trace("the rule wants TLS, and plain HTTP goes to port 80 alone")
+	if !d.Function.Reports(d.Start) {
+		return d.refuse(verdict.ReasonNotTLS)
+	}
+	d.report(verdict.ReasonNotTLS)
+	return goOn
+}
+
+// report lets through what is in report mode, and keeps why it would be refused.
+func (d *Decision) report(r verdict.Reason) {
+	d.Decided.Verdict, d.Decided.Reason = verdict.Report, r
+}
+
+// lookup asks for the addresses of the target, once; a literal one is its own.
+func (d *Decision) lookup() Need {
+	if a := d.Target.Host.Addr(); a.IsValid() {
+		d.Addresses = []netip.Addr{a}
+		return goOn
+	}
+	return Lookup
+}
+
+// aliases asks the deny list about every name that the target's has led through. Whom
+// an allowed name leads to is for its owner to say, and what is denied stays so.
+func (d *Decision) aliases() Need {
+	d.Event.Addresses = d.Addresses
+	if rule, denied := deniesAny(d.Policy, d.Aliases); denied {
+		d.Event.Rule = rule
+		d.trace("aliases: %s leads through %s, of which the deny list has one (%s, line %d)", d.Target.Host, strings.Join(d.Aliases, ", "), rule, rule.Line())
+		return d.refuse(verdict.ReasonHostDenied)
+	}
+	return goOn
+}
+
+// deniesAny returns the line of the deny list that has one of the aliases.
+func deniesAny(p *policy.Policy, aliases []string) (policy.Rule, bool) {
+	for _, alias := range aliases {
+		if rule, denied := p.DeniesAlias(alias); denied {
+			return rule, true
+		}
+	}
+	return policy.Rule{}, false
+}
+
+// addresses checks every one of them: an answer with one that is not permitted is
+// refused whole, because a mixed answer is what rebinding looks like.
+func (d *Decision) addresses() Need {
+	for _, a := range d.Addresses {
+		permitted := d.Permits(netip.AddrPortFrom(a, d.Target.Port))
+		if d.Trace != nil {
+			d.traceAddress(a)
+		}
+		if !permitted {
+			return d.refuse(verdict.ReasonAddressNotAllowed)
+		}
+	}
+	return goOn
+}
+
+// recordable asks whether records can be written.
+func (d *Decision) recordable() Need { return Recordable }
+
+// dial asks for a connection.
+func (d *Decision) dial() Need { return Dial }
+
+// open asks for the record of the permit.
+func (d *Decision) open() Need {
+	d.Event.Verdict, d.Event.Reason = d.Decided.Verdict, d.Decided.Reason
+	return Open
+}
+
+// hello asks for the client's first bytes, where the rule wants a ClientHello.
+func (d *Decision) hello() Need {
+	if !d.WantsHello() {
+		return goOn
+	}
+	return Hello
+}
+
+// GiveHello brings the ClientHello that was read, or what is wrong with the first bytes:
+// an error of package hello. A mismatch is let through in report mode.
+func (d *Decision) GiveHello(h hello.Hello, err error) {
+	d.waiting = Refused
+	d.Event.SNI, d.Event.HasSNI = h.ServerName(), h.HasSNI
+	if err == nil {
+		err = h.Check(d.Target.Host.String())
+	}
+	reason := verdict.ReasonNotTLS
+	switch {
+	case err == nil:
+		d.Verified = true
+		return
+	case errors.Is(err, hello.ErrMissing):
+		reason = verdict.ReasonSNIMissing
+	case errors.Is(err, hello.ErrMismatch):
+		reason = verdict.ReasonSNIMismatch
+	}
+	if !d.Function.Reports(d.Start) {
+		d.Reason = reason
+		return
+	}
+	d.report(reason)
+	d.reopened = true
+}
+
+// reopen asks for a second record where a ClientHello was let through.
+func (d *Decision) reopen() Need {
+	if !d.reopened {
+		return goOn
+	}
+	return d.open()
+}
+
+// tunnel ends the decision about a CONNECT.
+func (d *Decision) tunnel() Need { return Tunnel }
+
+// forward ends the decision about a plain request.
+func (d *Decision) forward() Need { return Forward }
