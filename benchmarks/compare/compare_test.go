@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -32,7 +31,7 @@ func TestWrongCallIsToldInOneLineAndExitsWith2(t *testing.T) {
 		{"-against=", "compare: -against: no revision; -h lists the flags\n"},
 	} {
 		var out, complaints bytes.Buffer
-		code := program(context.Background(), strings.Fields(c.args), &out, &complaints)
+		code := program(strings.Fields(c.args), &out, &complaints)
 		if code != 2 || complaints.String() != c.want || out.Len() > 0 {
 			t.Errorf("%s: exit %d, %q, %q; want %q", c.args, code, complaints.String(), out.String(), c.want)
 		}
@@ -42,7 +41,7 @@ func TestWrongCallIsToldInOneLineAndExitsWith2(t *testing.T) {
 func TestHelpListsTheFlags(t *testing.T) {
 	t.Parallel()
 	var out, complaints bytes.Buffer
-	if code := program(context.Background(), []string{"-h"}, &out, &complaints); code != 0 || complaints.Len() > 0 {
+	if code := program([]string{"-h"}, &out, &complaints); code != 0 || complaints.Len() > 0 {
 		t.Errorf("exit %d, %s", code, complaints.String())
 	}
 	for _, name := range []string{"-against REVISION", "-limit", "-quick", "-rounds", "-only", "-out FOLDER"} {
@@ -61,7 +60,7 @@ func TestUnknownRevisionIsToldInOneLine(t *testing.T) {
 		t.Skip("this is no git checkout")
 	}
 	var out, complaints bytes.Buffer
-	code := program(context.Background(), []string{"-against", "there-is-no-such-revision"}, &out, &complaints)
+	code := program([]string{"-against", "there-is-no-such-revision"}, &out, &complaints)
 	if want := "compare: unknown revision \"there-is-no-such-revision\"\n"; code != 1 || complaints.String() != want || out.Len() > 0 {
 		t.Errorf("exit %d, %q, %q; want %q", code, complaints.String(), out.String(), want)
 	}

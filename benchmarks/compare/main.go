@@ -45,14 +45,11 @@ import (
 )
 
 func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := program(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	cancel()
-	os.Exit(code)
+	os.Exit(program(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // program does what the arguments say and returns the exit status.
-func program(ctx context.Context, args []string, out, complaints io.Writer) int {
+func program(args []string, out, complaints io.Writer) int {
 	o, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -64,7 +61,7 @@ func program(ctx context.Context, args []string, out, complaints io.Writer) int 
 	case runtime.GOOS != "linux":
 		err = errors.New("measuring needs Linux: the CPU of a process is read from its kernel")
 	case o.against != "":
-		err = compareBuilds(ctx, o, out)
+		err = compareBuilds(o, out)
 	default:
 		err = compare(o)
 	}
@@ -90,8 +87,12 @@ func status(err error) int {
 	}
 }
 
-// compareBuilds measures two builds of ours.
-func compareBuilds(ctx context.Context, o options, out io.Writer) error {
+// compareBuilds measures two builds of ours. A signal ends it behind the sample
+// that is being taken, with nothing left in the checkout; a second one at once.
+func compareBuilds(o options, out io.Writer) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	context.AfterFunc(ctx, cancel)
 	r, err := against.Compare(ctx, against.Options{
 		Revision: o.against, Rounds: o.rounds, Scale: o.scale, Only: o.only, Limit: o.limit, Quick: o.quick, Progress: out,
 	})

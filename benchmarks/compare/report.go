@@ -65,6 +65,7 @@ func (r *report) median(measure, target string, part int) (float64, bool) {
 	return stats.SpreadOf(v).Median, true
 }
 
+// rounded prints the figures of a sample.
 func rounded(v []float64) []string {
 	var s []string
 	for _, f := range v {

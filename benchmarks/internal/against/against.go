@@ -128,14 +128,11 @@ func Compare(ctx context.Context, o Options) (*Result, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	more := func(done int) bool { return ctx.Err() == nil && done < o.Rounds }
+	more := func(done int) bool { return done < o.Rounds }
 	if o.Quick {
 		more = inTime(began, time.Now, o.Rounds)
 	}
-	measured, err := collect(l.kinds(o), l.open, more, o.Progress)
-	if err == nil {
-		err = ctx.Err()
-	}
+	measured, err := collect(ctx, l.kinds(o), l.open, more, o.Progress)
 	if err != nil {
 		return nil, err
 	}

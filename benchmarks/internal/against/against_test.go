@@ -2,6 +2,7 @@ package against
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func collected(t *testing.T, rounds int, kinds ...kind) *samples {
 			return sample(s)
 		}
 	}
-	all, err := collect(kinds, open, func(done int) bool { return done < rounds }, io.Discard)
+	all, err := collect(t.Context(), kinds, open, func(done int) bool { return done < rounds }, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +118,20 @@ func TestBuildThatDoesNotStartEndsTheComparison(t *testing.T) {
 		return [2]*side{}, func() { ended++ }, func() { cleaned++ }, cause
 	}
 	k := kind{figures: []string{"a"}, sample: func(*side) ([]float64, error) { t.Error("measured"); return nil, nil }}
-	if _, err := collect([]kind{k}, open, func(int) bool { return true }, io.Discard); !errors.Is(err, cause) || ended != 1 || cleaned != 1 {
+	if _, err := collect(t.Context(), []kind{k}, open, func(int) bool { return true }, io.Discard); !errors.Is(err, cause) || ended != 1 || cleaned != 1 {
 		t.Errorf("got %v; ended %d times, cleaned %d times", err, ended, cleaned)
+	}
+}
+
+func TestComparisonThatIsInterruptedTakesNoMoreSamples(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	taken, cleaned := 0, 0
+	open := func(int) ([2]*side, func(), func(), error) { return [2]*side{}, func() {}, func() { cleaned++ }, nil }
+	k := kind{figures: []string{"a"}, apart: true, sample: func(*side) ([]float64, error) { taken++; cancel(); return []float64{1}, nil }}
+	_, err := collect(ctx, []kind{k, k}, open, func(int) bool { return true }, io.Discard)
+	if !errors.Is(err, context.Canceled) || taken != 2 || cleaned != 1 {
+		t.Errorf("got %v after %d samples; cleaned %d times", err, taken, cleaned)
 	}
 }
 

@@ -1,6 +1,7 @@
 package against
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -99,20 +100,24 @@ type samples struct {
 	errors []string
 }
 
-// collect measures all kinds in rounds for as long as more agrees. A round in
-// which one side fails gives no pair.
-func collect(kinds []kind, open func(round int) ([2]*side, func(), func(), error), more func(done int) bool, progress io.Writer) (*samples, error) {
+// collect measures all kinds in rounds for as long as more agrees, or until the
+// context is over, which is an error. A round in which one side fails gives no
+// pair.
+func collect(ctx context.Context, kinds []kind, open func(round int) ([2]*side, func(), func(), error), more func(done int) bool, progress io.Writer) (*samples, error) {
 	all := &samples{kinds: kinds, pairs: map[string][]stats.Pair{}}
 	for ; more(all.rounds); all.rounds++ {
 		sides, end, clean, err := open(all.rounds)
 		if err == nil {
-			all.measure(sides, false, progress)
+			all.measure(ctx, sides, false, progress)
 		}
 		end()
 		if err == nil {
-			all.measure(sides, true, progress)
+			all.measure(ctx, sides, true, progress)
 		}
 		clean()
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -121,9 +126,9 @@ func collect(kinds []kind, open func(round int) ([2]*side, func(), func(), error
 }
 
 // measure takes one pair of each kind that is apart, or of each that is not.
-func (all *samples) measure(sides [2]*side, apart bool, progress io.Writer) {
+func (all *samples) measure(ctx context.Context, sides [2]*side, apart bool, progress io.Writer) {
 	for i, k := range all.kinds {
-		if k.apart != apart {
+		if k.apart != apart || ctx.Err() != nil {
 			continue
 		}
 		pairs, failed := k.pairs(sides, all.rounds+i)

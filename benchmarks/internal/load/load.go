@@ -38,7 +38,8 @@ type Target struct {
 	Threads bool   // it needs a thread for each tunnel, so that it cannot hold many
 }
 
-// outcome is what one run of one load cost.
+// outcome is what one run of one load cost. The CPU is of the whole load; whoever
+// reports it divides by the count.
 type outcome struct {
 	cpu       time.Duration   // of the proxy
 	count     int             // of what the load counts
@@ -84,8 +85,9 @@ func (t *Target) connect(c net.Conn, br *bufio.Reader, host string, port uint16)
 	}
 }
 
-// parallel runs work on n items with the given number of workers; the first
-// error ends it.
+// parallel runs work on n items with the given number of workers and waits for
+// them. The first error is returned; items that nobody has begun are left out
+// then.
 func parallel(workers, n int, work func(i int) error) error {
 	var next atomic.Int64
 	var once sync.Once
@@ -246,6 +248,8 @@ func (t *Target) openTunnels(o *Origins, port uint16, n int) ([]net.Conn, error)
 	return conns, err
 }
 
+// closeAll closes the connections that there are; openTunnels leaves nil where one
+// could not be opened.
 func closeAll(conns []net.Conn) {
 	for _, c := range conns {
 		if c != nil {
