@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
 )
 
 // group is the bars of one measure, ours first.
@@ -33,16 +35,16 @@ func (r *report) groups() (all []group) {
 	}
 	var proxies, resolvers []string
 	for _, t := range r.targets {
-		proxies = append(proxies, t.name)
+		proxies = append(proxies, t.Name)
 	}
 	for _, t := range r.resolvers {
-		resolvers = append(resolvers, t.name)
+		resolvers = append(resolvers, t.Name)
 	}
-	for _, m := range measures {
-		add(m.name, m.unit, proxies)
+	for _, m := range load.Measures {
+		add(m.Name, m.Unit, proxies)
 	}
-	for _, m := range dnsMeasures {
-		add(m.name, "µs CPU", resolvers)
+	for _, m := range load.LookupMeasures {
+		add(m.Name, load.LookupUnit, resolvers)
 	}
 	return all
 }

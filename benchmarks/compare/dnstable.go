@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
 )
 
 // dnsTable returns the part of the page on lookups; "": nothing was measured.
@@ -16,29 +18,29 @@ func (r *report) dnsTable() string {
 	b.WriteString("\n## Lookups\n\ndnsperf over UDP, the same 1,000 names allowed in each server, µs CPU of the server's process for a question. Ours records every\nrefusal, chained by SHA-256, before it is answered. Unbound logs nothing; the one that logs writes questions and answers to a file.\n\n")
 	b.WriteString("| measure |")
 	for _, t := range r.resolvers {
-		fmt.Fprintf(&b, " %s |", t.name)
+		fmt.Fprintf(&b, " %s |", t.Name)
 	}
 	b.WriteString(" goal beside Unbound |\n|---|" + strings.Repeat("---|", len(r.resolvers)+1) + "\n")
-	for _, m := range dnsMeasures {
+	for _, m := range load.LookupMeasures {
 		r.dnsRow(&b, m)
 	}
 	b.WriteString("\n")
 	for _, t := range r.resolvers {
-		fmt.Fprintf(&b, "- %s: %s\n", t.name, t.version)
+		fmt.Fprintf(&b, "- %s: %s\n", t.Name, t.Version)
 	}
 	b.WriteString("- DNS, allowed and cached: the names are in every cache before the first round; no EDNS.\n- DNS, refused: refused by name; nothing goes upstream.\n")
 	return b.String()
 }
 
 // dnsRow writes the row of one measure.
-func (r *report) dnsRow(b *strings.Builder, m dnsMeasure) {
-	ours, has := r.median(m.name, r.resolvers[0].name, 0)
+func (r *report) dnsRow(b *strings.Builder, m load.LookupMeasure) {
+	ours, has := r.median(m.Name, r.resolvers[0].Name, 0)
 	if !has {
 		return
 	}
-	fmt.Fprintf(b, "| %s, µs CPU |", m.name)
+	fmt.Fprintf(b, "| %s, µs CPU |", m.Name)
 	for i, t := range r.resolvers {
-		v, ok := r.median(m.name, t.name, 0)
+		v, ok := r.median(m.Name, t.Name, 0)
 		switch {
 		case !ok:
 			b.WriteString(" – |")
@@ -48,14 +50,14 @@ func (r *report) dnsRow(b *strings.Builder, m dnsMeasure) {
 			fmt.Fprintf(b, " %s (%.2f) |", figure(v), ours/v)
 		}
 	}
-	unbound, ok := r.median(m.name, "Unbound", 0)
+	unbound, ok := r.median(m.Name, "Unbound", 0)
 	if !ok {
 		b.WriteString(" |\n")
 		return
 	}
 	word := "missed"
-	if ours/unbound <= m.goal {
+	if ours/unbound <= m.MaxRatio {
 		word = "met"
 	}
-	fmt.Fprintf(b, " ≤ %.2f: %s |\n", m.goal, word)
+	fmt.Fprintf(b, " ≤ %.2f: %s |\n", m.MaxRatio, word)
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/stats"
 )
 
 // micro are the micro-benchmarks that stand in the report; they live beside
@@ -71,9 +73,7 @@ func microResults(pkg, out string) (all []microResult) {
 		runs[name] = append(runs[name], ns)
 	}
 	for i := range all {
-		v := runs[all[i].name]
-		slices.Sort(v)
-		all[i].ns = v[len(v)/2]
+		all[i].ns = stats.SpreadOf(runs[all[i].name]).Median
 	}
 	return all
 }
@@ -81,7 +81,7 @@ func microResults(pkg, out string) (all []microResult) {
 // matcherTable puts each decision beside one lookup of the same keys in a Go
 // map, which is what the goal is beside.
 func matcherTable(all []microResult) string {
-	const goal = 2
+	const maxRatio = 2
 	var b strings.Builder
 	b.WriteString("The matcher beside one `map[string]struct{}` lookup of the same keys:\n\n| decision | ns | map, ns | ratio | goal |\n|---|---|---|---|---|\n")
 	for _, r := range all {
@@ -91,10 +91,10 @@ func matcherTable(all []microResult) string {
 			continue
 		}
 		verdict := ""
-		if ratio := r.ns / all[i].ns; strings.Contains(what, "rules=1000000/") && ratio <= goal {
-			verdict = fmt.Sprintf("≤ %d: met", goal)
+		if ratio := r.ns / all[i].ns; strings.Contains(what, "rules=1000000/") && ratio <= maxRatio {
+			verdict = fmt.Sprintf("≤ %d: met", maxRatio)
 		} else if strings.Contains(what, "rules=1000000/") {
-			verdict = fmt.Sprintf("≤ %d: missed", goal)
+			verdict = fmt.Sprintf("≤ %d: missed", maxRatio)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %s |\n", what, figure(r.ns), figure(all[i].ns), r.ns/all[i].ns, verdict)
 	}

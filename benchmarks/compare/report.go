@@ -7,9 +7,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/peers"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/stats"
 )
 
 // report gathers what was measured.
@@ -17,14 +20,15 @@ type report struct {
 	options options
 	machine string
 	commit  string // that is measured; asked before the results are written over
-	targets []*target
+	targets []*load.Target
 	// resolvers are what answers lookups, ours first; none: they are not measured.
-	resolvers []*answerer
-	missing   []string
-	took      time.Duration
-	samples   []sample
-	reload    reload
-	micro     string // table of the micro-benchmarks; "": not run
+	resolvers   []*load.Resolver
+	missing     []string
+	took        time.Duration
+	samples     []sample
+	reload      peers.Reload
+	reloadError string // why there is none
+	micro       string // table of the micro-benchmarks; "": not run
 }
 
 // sample is what one round measured of one target.
@@ -36,19 +40,14 @@ type sample struct {
 	Error   string    `json:"error,omitempty"`
 }
 
-// take measures and keeps the sample. An error is kept with it: a peer that
-// breaks under a load is a result.
-func (r *report) take(round int, m measure, t *target, o *origins) {
-	if !m.can(t) || !m.every && round > 0 {
-		return
-	}
-	values, err := m.take(t, o, r.options.scale)
-	s := sample{Round: round, Measure: m.name, Target: t.name, Values: values}
+// add keeps a sample. An error is kept with it: a peer that breaks under a load
+// is a result.
+func (r *report) add(s sample, err error) {
 	if err != nil {
 		s.Values, s.Error = nil, err.Error()
 	}
 	r.samples = append(r.samples, s)
-	fmt.Printf("round %d  %-32s %-16s %v %s\n", round+1, m.name, t.name, rounded(s.Values), s.Error)
+	fmt.Printf("round %d  %-32s %-16s %v %s\n", s.Round+1, s.Measure, s.Target, rounded(s.Values), s.Error)
 }
 
 // median returns the median of one figure over the rounds; false where there
@@ -63,10 +62,10 @@ func (r *report) median(measure, target string, part int) (float64, bool) {
 	if len(v) == 0 {
 		return 0, false
 	}
-	slices.Sort(v)
-	return v[len(v)/2], true
+	return stats.SpreadOf(v).Median, true
 }
 
+// rounded prints the figures of a sample.
 func rounded(v []float64) []string {
 	var s []string
 	for _, f := range v {
@@ -92,8 +91,8 @@ func machine() string {
 	cpu := "unknown CPU"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(b)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, "model name") {
-				cpu = strings.TrimSpace(value)
+			if name, model, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, "model name") {
+				cpu = strings.TrimSpace(model)
 				break
 			}
 		}
@@ -124,7 +123,7 @@ func (r *report) write(dir string) error {
 	}
 	raw, err := json.MarshalIndent(map[string]any{
 		"machine": r.machine, "commit": r.commit, "rounds": r.options.rounds, "seconds": int(r.took.Seconds()),
-		"versions": r.versions(), "missing": r.missing, "samples": r.samples, "reload": r.reload,
+		"versions": r.versions(), "missing": r.missing, "samples": r.samples, "reload": r.reload, "reload_error": r.reloadError,
 	}, "", " ")
 	if err != nil {
 		return err
@@ -144,10 +143,10 @@ func (r *report) write(dir string) error {
 func (r *report) versions() map[string]string {
 	v := map[string]string{}
 	for _, t := range r.targets {
-		v[t.name] = t.version
+		v[t.Name] = t.Version
 	}
 	for _, t := range r.resolvers {
-		v[t.name] = t.version
+		v[t.Name] = t.Version
 	}
 	return v
 }

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
 )
 
 // outputOf runs a short command and returns what it prints.
@@ -22,7 +24,7 @@ func (r *report) markdown() string {
 	fmt.Fprintf(&b, "# Beside its peers\n\n%s. Commit %s. %d rounds, interleaved; medians. %d s in all.\n\n",
 		r.machine, r.commit, r.options.rounds, int(r.took.Seconds()))
 	for _, t := range r.targets {
-		fmt.Fprintf(&b, "- %s: %s\n", t.name, t.version)
+		fmt.Fprintf(&b, "- %s: %s\n", t.Name, t.Version)
 	}
 	for _, name := range r.missing {
 		fmt.Fprintf(&b, "- %s: missing on this machine\n", name)
@@ -30,10 +32,10 @@ func (r *report) markdown() string {
 	b.WriteString("\nThe CPU is that of the proxy process alone. Our proxy runs with 1,000 functions, a token, a list of 1,001\nnames, cached DNS, the ClientHello check and records to a file; Squid with the same list and its access log; the\nothers as they come. In brackets the ratio of this proxy to the peer: below 1 is cheaper.\n\n")
 	b.WriteString("| measure |")
 	for _, t := range r.targets {
-		fmt.Fprintf(&b, " %s |", t.name)
+		fmt.Fprintf(&b, " %s |", t.Name)
 	}
 	b.WriteString(" goal beside Squid |\n|---|" + strings.Repeat("---|", len(r.targets)+1) + "\n")
-	for _, m := range measures {
+	for _, m := range load.Measures {
 		r.rows(&b, m)
 	}
 	if r.reload.Before > 0 {
@@ -45,8 +47,8 @@ func (r *report) markdown() string {
 			r.reload.Seconds, figure(r.reload.Before), figure(r.reload.During), r.reload.Requests, r.reload.During/r.reload.Before, word)
 	}
 	b.WriteString("\nWhat each figure is of, and what it leaves out:\n\n")
-	for _, m := range measures {
-		fmt.Fprintf(&b, "- %s: %s\n", m.name, m.leaves)
+	for _, m := range load.Measures {
+		fmt.Fprintf(&b, "- %s: %s\n", m.Name, m.Remark)
 	}
 	b.WriteString(r.dnsTable())
 	b.WriteString(r.micro)
@@ -54,23 +56,15 @@ func (r *report) markdown() string {
 }
 
 // rows writes the rows of one measure.
-func (r *report) rows(b *strings.Builder, m measure) {
-	parts := m.parts
-	if parts == nil {
-		parts = []string{""}
-	}
-	for i, part := range parts {
-		name := m.name + ", " + m.unit
-		if part != "" {
-			name = m.name + ", " + part
-		}
-		ours, has := r.median(m.name, r.targets[0].name, i)
+func (r *report) rows(b *strings.Builder, m load.Measure) {
+	for i, name := range m.Figures() {
+		ours, has := r.median(m.Name, r.targets[0].Name, i)
 		if !has {
 			continue
 		}
 		fmt.Fprintf(b, "| %s |", name)
 		for _, t := range r.targets {
-			v, ok := r.median(m.name, t.name, i)
+			v, ok := r.median(m.Name, t.Name, i)
 			switch {
 			case !ok:
 				b.WriteString(" – |")
@@ -80,19 +74,19 @@ func (r *report) rows(b *strings.Builder, m measure) {
 				fmt.Fprintf(b, " %s (%.2f) |", figure(v), ours/v)
 			}
 		}
-		b.WriteString(r.verdict(m, part, ours, i))
+		b.WriteString(r.verdict(m, ours, i))
 	}
 }
 
 // verdict writes the last cell: the goal and whether it is met.
-func (r *report) verdict(m measure, part string, ours float64, i int) string {
-	squid, ok := r.median(m.name, "Squid", i)
-	if m.goal == 0 || part != "" || !ok {
+func (r *report) verdict(m load.Measure, ours float64, i int) string {
+	squid, ok := r.median(m.Name, "Squid", i)
+	if m.MaxRatio == 0 || i > 0 || !ok {
 		return " |\n"
 	}
 	word := "missed"
-	if ours/squid <= m.goal {
+	if ours/squid <= m.MaxRatio {
 		word = "met"
 	}
-	return fmt.Sprintf(" ≤ %.2f: %s |\n", m.goal, word)
+	return fmt.Sprintf(" ≤ %.2f: %s |\n", m.MaxRatio, word)
 }

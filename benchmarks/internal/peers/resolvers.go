@@ -1,10 +1,14 @@
-package main
+package peers
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/process"
 )
 
 // resolver is a server that answers lookups from a list of names.
@@ -15,15 +19,6 @@ type resolver struct {
 	config  func(d dnsSetup) string
 	args    func(config string) []string
 	logs    []string // files that it writes to for each question
-}
-
-// answerer is one of them, started.
-type answerer struct {
-	name    string
-	version string
-	proc    *process
-	addr    string
-	logs    []string // files that grow with every question
 }
 
 // dnsSetup is what a configuration is made of.
@@ -67,16 +62,40 @@ func dnsPeers() []resolver {
 	}
 }
 
+// StartFilter starts our DNS filter.
+func (b *Bench) StartFilter() (*load.Resolver, error) { return b.startResolver(dnsPeers()[0]) }
+
+// StartResolvers starts our filter and every server that the machine has and that
+// has filter in its name. It returns the names of the missing ones too; what was
+// started is returned with an error as well.
+func (b *Bench) StartResolvers(filter string) (all []*load.Resolver, missing []string, err error) {
+	for _, p := range dnsPeers() {
+		if len(all) > 0 && !strings.Contains(p.name, filter) {
+			continue
+		}
+		t, err := b.startResolver(p)
+		if errors.Is(err, ErrMissing) {
+			missing = append(missing, p.name)
+			continue
+		}
+		if err != nil {
+			return all, missing, fmt.Errorf("starting %s: %w", p.name, err)
+		}
+		all = append(all, t)
+	}
+	return all, missing, nil
+}
+
 // startResolver starts one of them.
-func (b *bench) startResolver(p resolver, upstream netAddr) (*answerer, error) {
-	path := b.binary
+func (b *Bench) startResolver(p resolver) (*load.Resolver, error) {
+	path := b.Binary
 	if p.program != "" {
 		var err error
 		if path, err = exec.LookPath(p.program); err != nil {
-			return nil, errMissing
+			return nil, ErrMissing
 		}
 	}
-	d := dnsSetup{dir: b.dir, upstream: upstream}
+	d := dnsSetup{dir: b.Dir, upstream: b.Servers.public}
 	var err error
 	if d.port, err = freePort(); err != nil {
 		return nil, err
@@ -84,19 +103,22 @@ func (b *bench) startResolver(p resolver, upstream netAddr) (*answerer, error) {
 	if d.admin, err = freePort(); err != nil {
 		return nil, err
 	}
+	if _, err := b.write("dns.names", strings.Join(listed(), "\n")+"\n"); err != nil {
+		return nil, err
+	}
 	config, err := b.write(strings.ReplaceAll(p.name, " ", "-")+".dns", p.config(d))
 	if err != nil {
 		return nil, err
 	}
-	proc, err := start(b.dir, path, p.args(config)...)
+	proc, err := process.Start(b.Dir, path, p.args(config)...)
 	if err != nil {
 		return nil, err
 	}
-	t := &answerer{name: p.name, version: versionOf(path, p.version...), proc: proc, addr: fmt.Sprintf("127.0.0.1:%d", d.port)}
+	t := &load.Resolver{Name: p.name, Version: versionOf(path, p.version...), Proc: proc, Addr: fmt.Sprintf("127.0.0.1:%d", d.port)}
 	for _, name := range p.logs {
-		t.logs = append(t.logs, filepath.Join(b.dir, name))
+		t.Logs = append(t.Logs, filepath.Join(b.Dir, name))
 	}
-	return t, await(t.addr, proc)
+	return t, proc.Await(t.Addr)
 }
 
 // filterConfig is ours: one function whose source is loopback has the list,
@@ -121,7 +143,7 @@ functions:
 // is a transparent zone within one that has no names.
 func unboundConfig(d dnsSetup, more string) string {
 	var zones strings.Builder
-	for _, name := range dnsNames() {
+	for _, name := range listed() {
 		fmt.Fprintf(&zones, "  local-zone: %q transparent\n", name+".")
 	}
 	return fmt.Sprintf(`server:
@@ -160,8 +182,23 @@ addAction(NotRule(QNameSetRule(names)), RCodeAction(DNSRCode.NXDOMAIN))
 func dnsmasqConfig(d dnsSetup) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "port=%d\nlisten-address=127.0.0.1\nbind-interfaces\nno-resolv\nno-hosts\nuser=\ncache-size=10000\ndns-forward-max=1000\npid-file=\naddress=/#/\n", d.port)
-	for _, name := range dnsNames() {
+	for _, name := range listed() {
 		fmt.Fprintf(&b, "server=/%s/%s#%d\n", name, d.upstream.host, d.upstream.port)
 	}
 	return b.String()
+}
+
+// netAddr is an address as configuration files want it, in parts.
+type netAddr struct {
+	host string
+	port int
+}
+
+// listed are the names of the list.
+func listed() []string {
+	all := make([]string, load.ListSize)
+	for i := range all {
+		all[i] = load.ListedName(i)
+	}
+	return all
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -19,34 +19,36 @@ import (
 	"time"
 )
 
-// The name that the loads ask for, and how much a short exchange moves.
+// The names that the loads ask for.
 const (
-	allowedName = "allowed.bench.test"
-	refusedName = "refused.bench.test"
-	replyBytes  = 64
+	AllowedName = "allowed.bench.test" // every list has it
+	RefusedName = "refused.bench.test" // no list has it
 )
 
-// origins are the servers that the loads reach through the proxies. They run
+// replyBytes is how much a short exchange moves.
+const replyBytes = 64
+
+// Origins are the servers that the loads reach through the proxies. They run
 // in this process, whose CPU is not counted.
-type origins struct {
-	reply uint16 // reads a ClientHello, answers 64 bytes, waits for the end
+type Origins struct {
+	Reply uint16 // reads a ClientHello, answers 64 bytes, waits for the end
 	echo  uint16 // reads a ClientHello, then sends back what comes
 	down  uint16 // reads a ClientHello and a length, then sends that many bytes
 	up    uint16 // reads a ClientHello and a length, takes that many bytes, answers 64
-	http  uint16 // plain HTTP, 64 bytes a response
+	HTTP  uint16 // plain HTTP, 64 bytes a response
 	tls   uint16 // TLS with HTTP, 64 bytes a response
-	hello []byte // a ClientHello for allowedName
+	hello []byte // a ClientHello for AllowedName
 }
 
-// startOrigins starts all of them.
-func startOrigins() (*origins, error) {
-	o := &origins{}
+// StartOrigins starts all of them.
+func StartOrigins() (*Origins, error) {
+	o := &Origins{}
 	var err error
-	if o.hello, err = clientHello(allowedName); err != nil {
+	if o.hello, err = clientHello(AllowedName); err != nil {
 		return nil, err
 	}
 	for port, serve := range map[*uint16]func(net.Conn){
-		&o.reply: o.serveReply, &o.echo: o.serveEcho, &o.down: o.serveDown, &o.up: o.serveUp,
+		&o.Reply: o.serveReply, &o.echo: o.serveEcho, &o.down: o.serveDown, &o.up: o.serveUp,
 	} {
 		if *port, err = listenAndServe(serve); err != nil {
 			return nil, err
@@ -59,14 +61,14 @@ func startOrigins() (*origins, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.http = portOf(plain)
+	o.HTTP = portOf(plain)
 	go func() { _ = http.Serve(plain, handler) }()
 	secure, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	o.tls = portOf(secure)
-	cert, err := certificate(allowedName)
+	cert, err := certificate(AllowedName)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +77,8 @@ func startOrigins() (*origins, error) {
 	return o, nil
 }
 
-// ports returns every port, for the lists of the proxies.
-func (o *origins) ports() []uint16 { return []uint16{o.reply, o.echo, o.down, o.up, o.http, o.tls} }
+// Ports returns every port, for the lists of the proxies.
+func (o *Origins) Ports() []uint16 { return []uint16{o.Reply, o.echo, o.down, o.up, o.HTTP, o.tls} }
 
 func portOf(ln net.Listener) uint16 { return ln.Addr().(*net.TCPAddr).AddrPort().Port() }
 
@@ -102,19 +104,19 @@ func listenAndServe(serve func(net.Conn)) (uint16, error) {
 }
 
 // skipHello reads the ClientHello that every load begins with.
-func (o *origins) skipHello(c net.Conn) error {
+func (o *Origins) skipHello(c net.Conn) error {
 	_, err := io.ReadFull(c, make([]byte, len(o.hello)))
 	return err
 }
 
-func (o *origins) serveReply(c net.Conn) {
+func (o *Origins) serveReply(c net.Conn) {
 	if o.skipHello(c) == nil {
 		_, _ = c.Write(make([]byte, replyBytes))
 		_, _ = io.Copy(io.Discard, c)
 	}
 }
 
-func (o *origins) serveEcho(c net.Conn) {
+func (o *Origins) serveEcho(c net.Conn) {
 	if o.skipHello(c) != nil {
 		return
 	}
@@ -130,7 +132,7 @@ func (o *origins) serveEcho(c net.Conn) {
 	}
 }
 
-func (o *origins) serveDown(c net.Conn) {
+func (o *Origins) serveDown(c net.Conn) {
 	if o.skipHello(c) != nil {
 		return
 	}
@@ -149,7 +151,7 @@ func (o *origins) serveDown(c net.Conn) {
 	}
 }
 
-func (o *origins) serveUp(c net.Conn) {
+func (o *Origins) serveUp(c net.Conn) {
 	if o.skipHello(c) != nil {
 		return
 	}

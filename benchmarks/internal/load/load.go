@@ -1,4 +1,8 @@
-package main
+// Package load drives a proxy and a DNS filter with loads of a known count, to
+// servers of its own on loopback, and says what each load cost the program that
+// was driven. Measures and LookupMeasures are all that it can measure. It
+// neither starts the program nor compares anything.
+package load
 
 import (
 	"bufio"
@@ -13,24 +17,29 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/process"
 )
 
 // ioTimeout bounds every exchange of a load, so that a load ends.
 const ioTimeout = 20 * time.Second
 
-// target is a proxy under load.
-type target struct {
-	name    string
-	version string
-	proc    *process
-	addr    string // of the proxy
-	host    string // the name by which it reaches the origins
-	refused string // a name that it refuses; "": it has no list
-	auth    string // field line with CRLF; "": none
-	raw     bool   // no CONNECT: whatever is sent reaches the reply origin
+// Target is a proxy under load.
+type Target struct {
+	Name    string
+	Version string
+	Proc    *process.Process
+	Addr    string // of the proxy
+	Host    string // the name by which it reaches the origins
+	Refused string // a name that it refuses; "": it has no list
+	Auth    string // field line with CRLF; "": none
+	Raw     bool   // no CONNECT: whatever is sent reaches the reply origin
+	Closes  bool   // it closes the client's connection behind a plain response, or forwards none
+	Threads bool   // it needs a thread for each tunnel, so that it cannot hold many
 }
 
-// outcome is what one run of one load cost.
+// outcome is what one run of one load cost. The CPU is of the whole load; whoever
+// reports it divides by the count.
 type outcome struct {
 	cpu       time.Duration   // of the proxy
 	count     int             // of what the load counts
@@ -38,19 +47,19 @@ type outcome struct {
 }
 
 // open dials the proxy and, unless it relays blindly, has it connect to port.
-func (t *target) open(port uint16) (net.Conn, *bufio.Reader, error) {
-	c, err := net.Dial("tcp", t.addr)
+func (t *Target) open(port uint16) (net.Conn, *bufio.Reader, error) {
+	c, err := net.Dial("tcp", t.Addr)
 	if err != nil {
 		return nil, nil, err
 	}
 	_ = c.SetDeadline(time.Now().Add(ioTimeout))
 	br := bufio.NewReaderSize(c, 512)
-	if t.raw {
+	if t.Raw {
 		return c, br, nil
 	}
-	status, err := t.connect(c, br, t.host, port)
+	status, err := t.connect(c, br, t.Host, port)
 	if err == nil && !strings.Contains(status, " 200 ") {
-		err = fmt.Errorf("%s answered %q", t.name, status)
+		err = fmt.Errorf("%s answered %q", t.Name, status)
 	}
 	if err != nil {
 		c.Close()
@@ -60,8 +69,8 @@ func (t *target) open(port uint16) (net.Conn, *bufio.Reader, error) {
 }
 
 // connect sends a CONNECT and returns the status line of the answer.
-func (t *target) connect(c net.Conn, br *bufio.Reader, host string, port uint16) (string, error) {
-	if _, err := fmt.Fprintf(c, "CONNECT %s:%d HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", host, port, host, port, t.auth); err != nil {
+func (t *Target) connect(c net.Conn, br *bufio.Reader, host string, port uint16) (string, error) {
+	if _, err := fmt.Fprintf(c, "CONNECT %s:%d HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", host, port, host, port, t.Auth); err != nil {
 		return "", err
 	}
 	status, err := br.ReadString('\n')
@@ -76,8 +85,9 @@ func (t *target) connect(c net.Conn, br *bufio.Reader, host string, port uint16)
 	}
 }
 
-// parallel runs work on n items with the given number of workers; the first
-// error ends it.
+// parallel runs work on n items with the given number of workers and waits for
+// them. The first error is returned; items that nobody has begun are left out
+// then.
 func parallel(workers, n int, work func(i int) error) error {
 	var next atomic.Int64
 	var once sync.Once
@@ -98,52 +108,42 @@ func parallel(workers, n int, work func(i int) error) error {
 }
 
 // measured runs a load and takes the CPU that the proxy used meanwhile.
-func (t *target) measured(o outcome, run func() error) (outcome, error) {
-	before := t.proc.cpu()
-	err := run()
+func (t *Target) measured(o outcome, drive func() error) (outcome, error) {
+	before := t.Proc.CPU()
+	err := drive()
 	// What the proxy does behind the last reply belongs to it: closing, records.
 	time.Sleep(50 * time.Millisecond)
-	o.cpu = t.proc.cpu() - before
+	o.cpu = t.Proc.CPU() - before
 	return o, err
 }
 
 // allowed opens n connections of 64 bytes each way (the way up is a
 // ClientHello), 16 at once.
-func (t *target) allowed(o *origins, n int) (outcome, error) {
+func (t *Target) allowed(o *Origins, n int) (outcome, error) {
 	out := outcome{count: n, latencies: make([]time.Duration, n)}
 	return t.measured(out, func() error {
 		return parallel(16, n, func(i int) error {
 			began := time.Now()
-			c, br, err := t.open(o.reply)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			if _, err := c.Write(o.hello); err != nil {
-				return err
-			}
-			if _, err := io.CopyN(io.Discard, br, replyBytes); err != nil {
-				return err
-			}
+			err := t.one(o)
 			out.latencies[i] = time.Since(began)
-			return nil
+			return err
 		})
 	})
 }
 
 // refusals asks n times for a name that is not on the list.
-func (t *target) refusals(o *origins, n int) (outcome, error) {
+func (t *Target) refusals(o *Origins, n int) (outcome, error) {
 	return t.measured(outcome{count: n}, func() error {
 		return parallel(16, n, func(int) error {
-			c, err := net.Dial("tcp", t.addr)
+			c, err := net.Dial("tcp", t.Addr)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
 			_ = c.SetDeadline(time.Now().Add(ioTimeout))
-			status, err := t.connect(c, bufio.NewReaderSize(c, 512), t.refused, o.reply)
+			status, err := t.connect(c, bufio.NewReaderSize(c, 512), t.Refused, o.Reply)
 			if err == nil && !strings.Contains(status, " 403 ") {
-				err = fmt.Errorf("%s answered %q to a name that is not allowed", t.name, status)
+				err = fmt.Errorf("%s answered %q to a name that is not allowed", t.Name, status)
 			}
 			return err
 		})
@@ -151,12 +151,12 @@ func (t *target) refusals(o *origins, n int) (outcome, error) {
 }
 
 // gets sends n plain GETs over 16 kept connections.
-func (t *target) gets(o *origins, n int) (outcome, error) {
-	request := fmt.Appendf(nil, "GET http://%s:%d/ HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", t.host, o.http, t.host, o.http, t.auth)
+func (t *Target) gets(o *Origins, n int) (outcome, error) {
+	request := fmt.Appendf(nil, "GET http://%s:%d/ HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", t.Host, o.HTTP, t.Host, o.HTTP, t.Auth)
 	const workers = 16
 	return t.measured(outcome{count: n}, func() error {
 		return parallel(workers, workers, func(int) error {
-			c, err := net.Dial("tcp", t.addr)
+			c, err := net.Dial("tcp", t.Addr)
 			if err != nil {
 				return err
 			}
@@ -168,7 +168,7 @@ func (t *target) gets(o *origins, n int) (outcome, error) {
 					return err
 				}
 				if err := skipResponse(br); err != nil {
-					return fmt.Errorf("%s: %w", t.name, err)
+					return fmt.Errorf("%s: %w", t.Name, err)
 				}
 			}
 			return nil
@@ -194,8 +194,8 @@ func skipResponse(br *bufio.Reader) error {
 		if len(line) == 2 {
 			break
 		}
-		if name, value, _ := bytes.Cut(line, []byte(":")); strings.EqualFold(string(name), "Content-Length") {
-			if _, err := fmt.Sscan(string(value), &length); err != nil {
+		if name, text, _ := bytes.Cut(line, []byte(":")); strings.EqualFold(string(name), "Content-Length") {
+			if _, err := fmt.Sscan(string(text), &length); err != nil {
 				return err
 			}
 		}
@@ -208,8 +208,8 @@ func skipResponse(br *bufio.Reader) error {
 }
 
 // handshakes makes n tunnels with a TLS handshake and one request each.
-func (t *target) handshakes(o *origins, n int) (outcome, error) {
-	request := "GET / HTTP/1.1\r\nHost: " + allowedName + "\r\nConnection: close\r\n\r\n"
+func (t *Target) handshakes(o *Origins, n int) (outcome, error) {
+	request := "GET / HTTP/1.1\r\nHost: " + AllowedName + "\r\nConnection: close\r\n\r\n"
 	out := outcome{count: n, latencies: make([]time.Duration, n)}
 	return t.measured(out, func() error {
 		return parallel(8, n, func(i int) error {
@@ -219,7 +219,7 @@ func (t *target) handshakes(o *origins, n int) (outcome, error) {
 				return err
 			}
 			defer c.Close()
-			tc := tls.Client(c, &tls.Config{ServerName: allowedName, InsecureSkipVerify: true}) // a self-signed origin of our own
+			tc := tls.Client(c, &tls.Config{ServerName: AllowedName, InsecureSkipVerify: true}) // a self-signed origin of our own
 			if _, err := io.WriteString(tc, request); err != nil {
 				return err
 			}
@@ -233,7 +233,7 @@ func (t *target) handshakes(o *origins, n int) (outcome, error) {
 }
 
 // openTunnels opens n tunnels to port, with the ClientHello sent.
-func (t *target) openTunnels(o *origins, port uint16, n int) ([]net.Conn, error) {
+func (t *Target) openTunnels(o *Origins, port uint16, n int) ([]net.Conn, error) {
 	conns := make([]net.Conn, n)
 	err := parallel(32, n, func(i int) error {
 		c, _, err := t.open(port)
@@ -248,6 +248,8 @@ func (t *target) openTunnels(o *origins, port uint16, n int) ([]net.Conn, error)
 	return conns, err
 }
 
+// closeAll closes the connections that there are; openTunnels leaves nil where one
+// could not be opened.
 func closeAll(conns []net.Conn) {
 	for _, c := range conns {
 		if c != nil {
@@ -257,7 +259,7 @@ func closeAll(conns []net.Conn) {
 }
 
 // roundTrips sends 64 bytes there and back n times over 64 open tunnels.
-func (t *target) roundTrips(o *origins, n int) (outcome, error) {
+func (t *Target) roundTrips(o *Origins, n int) (outcome, error) {
 	const tunnels = 64
 	conns, err := t.openTunnels(o, o.echo, tunnels)
 	defer closeAll(conns)
@@ -284,7 +286,7 @@ func (t *target) roundTrips(o *origins, n int) (outcome, error) {
 }
 
 // bulk moves n bytes through one tunnel, down or up. The outcome counts bytes.
-func (t *target) bulk(o *origins, n int64, up bool) (outcome, error) {
+func (t *Target) bulk(o *Origins, n int64, up bool) (outcome, error) {
 	port := o.down
 	if up {
 		port = o.up
@@ -301,42 +303,50 @@ func (t *target) bulk(o *origins, n int64, up bool) (outcome, error) {
 			return err
 		}
 		b := make([]byte, 256<<10)
-		if !up {
-			for left := n; left > 0; {
-				got, err := c.Read(b)
-				if err != nil {
-					return err
-				}
-				left -= int64(got)
-			}
-			return nil
-		}
 		for left := n; left > 0; {
-			put, err := c.Write(b[:min(left, int64(len(b)))])
+			var moved int
+			var err error
+			if up {
+				moved, err = c.Write(b[:min(left, int64(len(b)))])
+			} else {
+				moved, err = c.Read(b)
+			}
 			if err != nil {
 				return err
 			}
-			left -= int64(put)
+			left -= int64(moved)
+		}
+		if !up {
+			return nil
 		}
 		_, err := io.CopyN(io.Discard, c, replyBytes)
 		return err
 	})
 }
 
-// idle opens n tunnels that then do nothing, and returns what each holds.
-func (t *target) idle(o *origins, n int) (bytesEach, descriptorsEach float64, err error) {
-	rss, fds := t.proc.rss(), t.proc.descriptors()
+// held is what a program holds.
+type held struct{ bytes, descriptors float64 }
+
+// idle opens n tunnels that then do nothing, and returns what the program held
+// before them and what with them.
+func (t *Target) idle(o *Origins, n int) (before, with held, err error) {
+	before = t.holding()
 	conns, err := t.openTunnels(o, o.echo, n)
 	defer closeAll(conns)
 	if err != nil {
-		return 0, 0, err
+		return held{}, held{}, fmt.Errorf("holding %d tunnels: %w", n, err)
 	}
 	time.Sleep(3 * time.Second)
-	return float64(t.proc.rss()-rss) / float64(n), float64(t.proc.descriptors()-fds) / float64(n), nil
+	return before, t.holding(), nil
 }
 
-// percentile returns the p-th part of the latencies, p from 0 to 1.
-func percentile(latencies []time.Duration, p float64) time.Duration {
+// holding returns what the program holds now.
+func (t *Target) holding() held {
+	return held{float64(t.Proc.RSS()), float64(t.Proc.Descriptors())}
+}
+
+// Percentile returns the p-th part of the latencies, p from 0 to 1.
+func Percentile(latencies []time.Duration, p float64) time.Duration {
 	if len(latencies) == 0 {
 		return 0
 	}
