@@ -138,12 +138,12 @@ func (r *reader) conflicts() {
 	}
 	for _, c := range conflict.Conflicts {
 		claimed := r.callers[c.Second]
-		switch c.Via {
-		case identity.ViaToken:
+		switch c.Method {
+		case identity.MethodToken:
 			r.fail(claimed.tokens[c.Index], "functions.%s has this token; write one of its own", c.First)
-		case identity.ViaCertificate:
+		case identity.MethodCertificate:
 			r.fail(claimed.certificates[c.Index], "functions.%s has this certificate; write one of its own", c.First)
-		case identity.ViaSource:
+		case identity.MethodSource:
 			r.fail(claimed.sources[c.Index], "functions.%s has this range; write a narrower one, or identify one of the two by a token", c.First)
 		}
 	}

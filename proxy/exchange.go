@@ -102,7 +102,7 @@ func (x *exchange) identify(context.Context) verdict.Reason {
 	x.function = x.policy.Function(id.Function)
 	x.event.Function = id.Function
 	x.event.Owner = x.function.Owner()
-	x.event.Via = id.Via.String()
+	x.event.Via = id.Method.String()
 	x.conn.identified()
 	return verdict.ReasonNone
 }

@@ -35,8 +35,8 @@ type Credential struct {
 	token    Token
 }
 
-// Shown reports whether there is a credential.
-func (c Credential) Shown() bool { return c.size != 0 }
+// IsSet reports whether there is a credential.
+func (c Credential) IsSet() bool { return c.size != 0 }
 
 // String returns the name that is claimed, so that a Credential that is
 // printed by mistake shows no hash.

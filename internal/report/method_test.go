@@ -10,7 +10,7 @@ func TestEveryMethodOfIdentificationIsCounted(t *testing.T) {
 	t.Parallel()
 	g := &group{via: map[string]uint64{}}
 	ways := uint64(0)
-	for v := identity.ViaNone + 1; v.String() != ""; v++ {
+	for v := identity.MethodNone + 1; v.String() != ""; v++ {
 		g.via[v.String()] = 1
 		ways++
 	}
