@@ -1,6 +1,7 @@
-package config
+package yamlread
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,8 +12,7 @@ const maxProblems = 1000
 
 // Problem is one thing that is wrong with a file.
 type Problem struct {
-	File string // the configuration or a file it names, as a path that opens
-	Line int    // from 1
+	Position
 	Key  string // functions.billing.allow[2]; "file" where it is about the whole file
 	Text string // what is wrong; what would be right
 }
@@ -22,8 +22,8 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Key, p.Text)
 }
 
-// Error is every problem of a configuration, in the order of the file and then
-// of the files that it names. It has at least one.
+// Error is every problem of a file and of the files that it names, in the order
+// of their first use, and of the lines in each. It has at least one.
 type Error struct {
 	Problems []Problem
 }
@@ -37,48 +37,50 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// fail notes a problem with a value of the configuration file.
-func (r *reader) fail(v value, format string, args ...any) {
-	r.failAt(0, v.line, v.at.String(), format, args...)
+// Fail notes a problem with a value.
+func (r *Reader) Fail(n Node, format string, args ...any) {
+	r.FailAt(n.at, n.Path(), format, args...)
 }
 
-// failAt notes a problem in the file with that number in r.files.
-func (r *reader) failAt(file, line int, key, format string, args ...any) {
+// FailAt notes a problem at a place that is no Node. The key is printed as it is.
+func (r *Reader) FailAt(at Position, key, format string, args ...any) {
 	switch {
 	case len(r.problems) < maxProblems:
-		r.problems = append(r.problems, located{file, Problem{r.files[file], line, key, fmt.Sprintf(format, args...)}})
+		r.problems = append(r.problems, Problem{at, key, fmt.Sprintf(format, args...)})
 	case len(r.problems) == maxProblems:
 		text := fmt.Sprintf("there are more than %d problems; the rest is not listed", maxProblems)
-		r.problems = append(r.problems, located{file, Problem{r.files[file], line, key, text}})
+		r.problems = append(r.problems, Problem{at, key, text})
 	}
 }
 
-// located is a problem and the number of its file.
-type located struct {
-	file int
-	Problem
-}
+// Problems returns how many problems were noted up to now, so that a caller can
+// see whether reading a value added one.
+func (r *Reader) Problems() int { return len(r.problems) }
 
-// err returns the problems in file order, or nil where there are none.
-func (r *reader) err() error {
+// Err returns the problems as an *Error, or nil where there are none.
+func (r *Reader) Err() error {
 	if len(r.problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(r.problems, func(a, b located) int {
-		if a.file != b.file {
-			return a.file - b.file
-		}
-		return a.Line - b.Line
+	problems := slices.Clone(r.problems)
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(slices.Index(r.files, a.File), slices.Index(r.files, b.File)), cmp.Compare(a.Line, b.Line))
 	})
-	e := &Error{}
-	for _, p := range r.problems {
-		e.Problems = append(e.Problems, p.Problem)
-	}
-	return e
+	return &Error{problems}
 }
 
-// quote quotes text of the file, capped, for a message of one line.
-func quote(s string) string {
+// OneLine keeps the text of an error on one line.
+func OneLine(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return ' '
+		}
+		return c
+	}, s)
+}
+
+// Quote quotes text of the file, capped, for a message of one line.
+func Quote(s string) string {
 	const most = 80
 	if len(s) > most {
 		return fmt.Sprintf("%q…", s[:most])
@@ -86,9 +88,9 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// suggest returns the hint of a misspelt word: the nearest of the words, or
+// Suggest returns the hint of a misspelt word: the nearest of the words, or
 // all of them where none is near.
-func suggest(word string, words []string) string {
+func Suggest(word string, words []string) string {
 	best, least := "", 1+len(word)/3
 	for _, w := range words {
 		if d := distance(strings.ToLower(word), w, least+1); d <= least {
