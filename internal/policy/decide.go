@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy/matcher"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -46,8 +47,8 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 		tr.note("no policy, no function or no target: refused")
 		return d
 	}
-	if e, denied := p.deny.first(name); denied {
-		d.Reason, d.Rule = verdict.ReasonHostDenied, Rule{deny: true, index: e.index, line: e.line}
+	if e, denied := p.deny.First(name); denied {
+		d.Reason, d.Rule = verdict.ReasonHostDenied, Rule{deny: true, index: e.Index, line: e.Line}
 		tr.rule(d.Rule, "the deny list has the host")
 		return d
 	}
@@ -88,8 +89,8 @@ type walk struct {
 
 // name tries the exact name, then the wildcards, longest first, until one fits.
 func (w *walk) name(name string) {
-	var c candidates
-	for c.begin(&w.f.lists, name); c.next(); {
+	var c matcher.Candidates
+	for c.Begin(&w.f.lists, name); c.Next(); {
 		if w.at(&c) {
 			return
 		}
@@ -98,18 +99,18 @@ func (w *walk) name(name string) {
 
 // at tries the entries for one pattern text in the function's own list, then
 // in its sets, in the order of the file within each. It returns true when one fits.
-func (w *walk) at(text *candidates) bool {
-	var c cursor
-	text.in(w.f.own, &c)
-	for e, ok := c.next(); ok; e, ok = c.next() {
-		if w.try(rule{index: e.index, line: e.line, conditions: w.f.conditions[e.conditions]}, nil) {
+func (w *walk) at(text *matcher.Candidates) bool {
+	var c matcher.Cursor
+	text.In(w.f.own, &c)
+	for e, ok := c.Next(); ok; e, ok = c.Next() {
+		if w.try(rule{index: e.Index, line: e.Line, conditions: w.f.conditions[e.Conditions]}, nil) {
 			return true
 		}
 	}
 	for i := range w.f.sets {
 		ref := &w.f.sets[i]
-		text.in(ref.list, &c)
-		if _, ok := c.next(); ok && w.try(ref.rule, nil) {
+		text.In(ref.list, &c)
+		if _, ok := c.Next(); ok && w.try(ref.rule, nil) {
 			return true
 		}
 	}

@@ -42,7 +42,7 @@ func (r *Reader) Fail(n Node, format string, args ...any) {
 	r.FailAt(n.at, n.Path(), format, args...)
 }
 
-// FailAt notes a problem at a place that is no Node. The key is printed as it is.
+// FailAt notes a problem at a place that is not a Node. The key is printed as it is.
 func (r *Reader) FailAt(at Position, key, format string, args ...any) {
 	switch {
 	case len(r.problems) < maxProblems:
