@@ -54,11 +54,11 @@ func (f Refusal) String() string { return wordOf(refusalWords, int(f)) }
 func (f Families) String() string { return wordOf(familyWords, int(f)) }
 
 // wordOf returns the word, the first for an unknown value.
-func wordOf(words []string, i int) string {
-	if i >= len(words) {
+func wordOf(all []string, i int) string {
+	if i >= len(all) {
 		i = 0
 	}
-	return words[i]
+	return all[i]
 }
 
 // upstreams reads addresses of DNS servers, port 53 unless they have one.

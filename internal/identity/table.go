@@ -109,14 +109,14 @@ func (b *builder) add(e Entry) error {
 	for i, name := range e.Certificates {
 		register(b, b.certificates, f, MethodCertificate, i, canonicalName(name), name)
 	}
-	alone := len(e.Tokens)+len(e.Certificates) == 0
+	sourceOnly := len(e.Tokens)+len(e.Certificates) == 0
 	for i, p := range e.Sources {
 		if !p.IsValid() {
 			return errors.New("a source is not a range")
 		}
 		p = canonicalPrefix(p)
 		f.sources = append(f.sources, p)
-		if alone {
+		if sourceOnly {
 			b.registerSource(f, i, p)
 		}
 	}
@@ -125,11 +125,11 @@ func (b *builder) add(e Entry) error {
 
 // register gives key to f in m, or notes that another function has it. A function
 // may claim the same thing twice.
-func register[K comparable](b *builder, m map[K]*function, f *function, by Method, index int, key K, value string) {
+func register[K comparable](b *builder, m map[K]*function, f *function, by Method, index int, key K, shown string) {
 	if first := m[key]; first == nil {
 		m[key] = f
 	} else {
-		b.conflict(first, f, by, index, value)
+		b.conflict(first, f, by, index, shown)
 	}
 }
 
@@ -143,9 +143,9 @@ func (b *builder) registerSource(f *function, index int, p netip.Prefix) {
 }
 
 // conflict notes that first has what f claims, unless they are one.
-func (b *builder) conflict(first, f *function, by Method, index int, value string) {
+func (b *builder) conflict(first, f *function, by Method, index int, shown string) {
 	if first != f {
-		b.conflicts = append(b.conflicts, Conflict{Method: by, First: first.name, Second: f.name, Index: index, Value: value})
+		b.conflicts = append(b.conflicts, Conflict{Method: by, First: first.name, Second: f.name, Index: index, Value: shown})
 	}
 }
 
@@ -168,15 +168,15 @@ func (t *Table) byToken(c *Credential) (f *function, compares int) {
 	if f = t.functions[string(c.function[:c.size])]; f != nil {
 		tokens = f.tokens
 	}
-	holds := 0
+	matches := 0
 	for ; compares < t.compares; compares++ {
 		token, real := &nothing, 0
 		if compares < len(tokens) {
 			token, real = &tokens[compares], 1
 		}
-		holds |= real & subtle.ConstantTimeCompare(token[:], c.token[:])
+		matches |= real & subtle.ConstantTimeCompare(token[:], c.token[:])
 	}
-	if holds == 0 {
+	if matches == 0 {
 		return nil, compares
 	}
 	return f, compares

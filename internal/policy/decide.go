@@ -44,7 +44,7 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 	name, addr := t.Parts()
 	d.Reason = verdict.ReasonHostNotAllowed
 	if p == nil || f == nil || name == "" && !addr.IsValid() || t.Port == 0 {
-		tr.note("no policy, no function or no target: refused")
+		tr.add("no policy, no function or no target: refused")
 		return d
 	}
 	if e, denied := p.deny.First(name); denied {
@@ -52,7 +52,7 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 		tr.rule(d.Rule, "the deny list has the host")
 		return d
 	}
-	tr.note("deny list: does not have the host")
+	tr.add("deny list: does not have the host")
 	var w walk // field by field, here and below: larger copies wait for the stores before them
 	w.f, w.port, w.now, w.trace, w.reason = f, t.Port, now.Unix(), tr, verdict.ReasonHostNotAllowed
 	if addr.IsValid() {
@@ -70,7 +70,7 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 		d.Verdict = verdict.Allow
 	case w.now < f.reportUntil:
 		d.Verdict = verdict.Report
-		tr.note("the function is in report mode: let through and recorded")
+		tr.add("the function is in report mode: let through and recorded")
 	}
 	return d
 }

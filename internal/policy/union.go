@@ -37,7 +37,7 @@ func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 	}
 	permitted := false
 	l.each(func(r Rule, _ string) bool {
-		permitted = r.conditions.holds(l.now) == verdict.ReasonNone && r.permits(a)
+		permitted = r.conditions.allowAnyPort(l.now) == verdict.ReasonNone && r.permits(a)
 		return !permitted
 	})
 	return permitted
@@ -88,7 +88,7 @@ func (l *Lookup) decide(p *Policy, n hostname.Name) {
 	}
 	l.Decision = Decision{Reason: verdict.ReasonHostNotAllowed}
 	l.each(func(r Rule, suffix string) bool {
-		reason := r.conditions.holds(l.now)
+		reason := r.conditions.allowAnyPort(l.now)
 		if reason == verdict.ReasonNone {
 			l.Decision, l.Wildcard = Decision{Verdict: verdict.Allow, Rule: r}, suffix
 			return false
@@ -110,8 +110,8 @@ func (l *Lookup) each(yield func(r Rule, suffix string) bool) {
 	}
 }
 
-// holds reports whether the conditions allow any port at that Unix second, or why not.
-func (t *Conditions) holds(now int64) verdict.Reason {
+// allowAnyPort reports whether the conditions allow any port at that Unix second, or why not.
+func (t *Conditions) allowAnyPort(now int64) verdict.Reason {
 	if len(t.Ports) == 0 {
 		return verdict.ReasonPortNotAllowed
 	}

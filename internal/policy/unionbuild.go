@@ -32,7 +32,7 @@ type setClass struct {
 // unless this rule expires later than the one that put it there.
 func (b *unionBuilder) add(f *Function) {
 	f.own.Each(func(text string, wild bool, e matcher.Entry) {
-		b.put(text, wild, Rule{function: f, conditions: f.conditions[e.Conditions], index: e.Index, line: e.Line})
+		b.addPattern(text, wild, Rule{function: f, conditions: f.conditions[e.Conditions], index: e.Index, line: e.Line})
 	})
 	for i := range f.sets {
 		ref := &f.sets[i]
@@ -41,12 +41,12 @@ func (b *unionBuilder) add(f *Function) {
 			continue
 		}
 		b.done[class] = ref.rule.conditions
-		ref.list.Each(func(text string, wild bool, _ matcher.Entry) { b.put(text, wild, f.ruleOf(ref)) })
+		ref.list.Each(func(text string, wild bool, _ matcher.Entry) { b.addPattern(text, wild, f.ruleOf(ref)) })
 	}
 }
 
-// put adds a pattern, or gives it to the rule where that expires later than its own.
-func (b *unionBuilder) put(text string, wild bool, r Rule) {
+// addPattern adds a pattern, or gives it to the rule where that expires later than its own.
+func (b *unionBuilder) addPattern(text string, wild bool, r Rule) {
 	key := unionKey{text, wild, r.conditions.addressKey()}
 	at, known := b.at[key]
 	if known && !expiresLater(r.conditions, b.rules[b.list.Entry(at).Conditions].conditions) {

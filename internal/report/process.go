@@ -28,8 +28,8 @@ func (b *Builder) verification() verification {
 	}
 	v.verdict += ": " + doc.Several(res.Records, "record") + " of " + doc.Several(uint64(len(res.Boots)), "boot")
 	open := 0
-	for _, boot := range res.Boots {
-		if boot.Tail != nil {
+	for _, process := range res.Boots {
+		if process.Tail != nil {
 			open++
 		}
 	}
@@ -40,17 +40,17 @@ func (b *Builder) verification() verification {
 		ID: "findings", Caption: "Findings", Empty: "None.",
 		Columns: doc.Columns("boot", "Boot", "kind", "Kind", "from_seq", "From seq", "to_seq", "To seq", "source", "Source", "line_number", "Line", "detail", "What it is"),
 	}
-	add := func(boot string, all []evidence.Finding) {
+	add := func(process string, all []evidence.Finding) {
 		for _, f := range all {
 			found.Rows = append(found.Rows, []doc.Cell{
-				doc.Text(boot), doc.Text(string(f.Kind)), seq(f.From), seq(f.To), doc.Text(f.File), doc.Some(f.Line), doc.Text(f.Text),
+				doc.Text(process), doc.Text(string(f.Kind)), seq(f.From), seq(f.To), doc.Text(f.File), doc.Some(f.Line), doc.Text(f.Text),
 			})
 		}
 	}
-	for _, boot := range res.Boots {
-		add(boot.Boot, boot.Findings)
-		if boot.More > 0 {
-			found.Rows = append(found.Rows, []doc.Cell{doc.Text(boot.Boot), doc.Word("more"), {}, {}, {}, {}, doc.Word("and " + doc.Count(boot.More) + " more findings")})
+	for _, process := range res.Boots {
+		add(process.Boot, process.Findings)
+		if process.More > 0 {
+			found.Rows = append(found.Rows, []doc.Cell{doc.Text(process.Boot), doc.Word("more"), {}, {}, {}, {}, doc.Word("and " + doc.Count(process.More) + " more findings")})
 		}
 	}
 	add("", res.Findings)
@@ -78,7 +78,7 @@ func (b *Builder) bootsSection(all []evidence.Boot) doc.Section {
 	g := doc.Grid{ID: "boots", Empty: "There are no records.", Columns: doc.Columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
 		"start", "Start", "end", "End", "records", "Records", "lost", "Lost", "suppressed", "Suppressed", "last_hash", "Last hash")}
 	for _, v := range all {
-		known := b.counts.Lifecycle().Boot(v.Boot)
+		known := b.counts.Lifecycle().Process(v.Boot)
 		start := "not there"
 		if known.Started {
 			start = "started"
@@ -118,7 +118,7 @@ func (b *Builder) policySection() doc.Section {
 	all, more := b.counts.Lifecycle().Changes()
 	for _, c := range all {
 		changes.Rows = append(changes.Rows, []doc.Cell{
-			doc.At(c.Time), doc.Text(c.Event), doc.Text(c.Policy), doc.Some(c.Functions), doc.Some(c.Rules), doc.Text(c.Boot), doc.Text(c.Version),
+			doc.At(c.Time), doc.Text(c.Event), doc.Text(c.Policy), doc.Some(c.Functions), doc.Some(c.Rules), doc.Text(c.Process), doc.Text(c.Version),
 			doc.Text(strings.ReplaceAll(c.Detail, "\n", "; ")),
 		})
 	}
@@ -137,7 +137,7 @@ func (b *Builder) floodsSection() doc.Section {
 		Columns: doc.Columns("time", "Time", "event", "Event", "function", "Function", "source", "Source address", "detail", "Detail", "boot", "Boot")}
 	all, more := b.counts.Lifecycle().Floods()
 	for _, c := range all {
-		floods.Rows = append(floods.Rows, []doc.Cell{doc.At(c.Time), doc.Text(c.Event), doc.Text(c.Function), doc.Text(c.Source), doc.Text(c.Detail), doc.Text(c.Boot)})
+		floods.Rows = append(floods.Rows, []doc.Cell{doc.At(c.Time), doc.Text(c.Event), doc.Text(c.Function), doc.Text(c.Source), doc.Text(c.Detail), doc.Text(c.Process)})
 	}
 	s := doc.Section{ID: "floods", Title: "Floods", Tables: []doc.Grid{floods}, Notes: []string{
 		"Where one caller is refused too often, further refusals are summed up in the records of others (suppressed). The requests of this report have them all.",

@@ -72,9 +72,9 @@ func (b *Builder) summary(groups []*tally.Group) doc.Section {
 		allowedRows, allowed := g.Sum(tally.Allowed)
 		_, reported := g.Sum(tally.Reported)
 		refusedRows, refused := g.Sum(tally.Refused)
-		_, asked := g.Sum(tally.Asked)
+		_, questions := g.Sum(tally.Asked)
 		by.Rows = append(by.Rows, []doc.Cell{
-			doc.Text(g.Function), doc.Text(g.Owner), doc.Num(allowedRows), doc.Num(allowed), doc.Num(reported), doc.Num(refusedRows), doc.Num(refused), doc.Num(asked),
+			doc.Text(g.Function), doc.Text(g.Owner), doc.Num(allowedRows), doc.Num(allowed), doc.Num(reported), doc.Num(refusedRows), doc.Num(refused), doc.Num(questions),
 		})
 	}
 	return doc.Section{
@@ -166,14 +166,14 @@ func refused(g *tally.Group) doc.Grid {
 	fill(&into, g, tally.Refused, func(w *tally.Row) []doc.Cell {
 		return []doc.Cell{
 			doc.Text(g.Function), doc.Text(g.Owner), doc.Text(w.Host), doc.Some(w.Port), doc.Text(w.Protocol), doc.Text(w.Reason),
-			doc.Num(w.Attempts), doc.Num(w.Requests), doc.Num(w.AfterOpen), doc.At(w.First()), doc.At(w.Last()), inForce(w),
+			doc.Num(w.Attempts), doc.Num(w.Requests), doc.Num(w.AfterOpen), doc.At(w.First()), doc.At(w.Last()), policiesOf(w),
 		}
 	})
 	return into
 }
 
-// inForce names the policies under which a row was met.
-func inForce(w *tally.Row) doc.Cell {
+// policiesOf names the policies under which a row was met.
+func policiesOf(w *tally.Row) doc.Cell {
 	names := strings.Join(w.Policies, " ")
 	if w.MorePolicies {
 		names += " and more"
@@ -191,14 +191,14 @@ func reported(g *tally.Group) doc.Grid {
 	fill(&into, g, tally.Reported, func(w *tally.Row) []doc.Cell {
 		return []doc.Cell{
 			doc.Text(g.Function), doc.Text(g.Owner), doc.Text(w.Host), doc.Some(w.Port), doc.Text(w.Protocol), doc.Text(w.Reason), doc.Text(w.Rule),
-			doc.Num(w.Attempts), doc.Num(w.Requests), doc.Num(w.AfterOpen), doc.Num(w.BytesUp), doc.Num(w.BytesDown), doc.At(w.First()), doc.At(w.Last()), inForce(w),
+			doc.Num(w.Attempts), doc.Num(w.Requests), doc.Num(w.AfterOpen), doc.Num(w.BytesUp), doc.Num(w.BytesDown), doc.At(w.First()), doc.At(w.Last()), policiesOf(w),
 		}
 	})
 	return into
 }
 
-// asked is what was asked of the DNS filter.
-func asked(g *tally.Group) doc.Grid {
+// questions is what was asked of the DNS filter.
+func questions(g *tally.Group) doc.Grid {
 	into := doc.Grid{
 		ID: "dns", Caption: "DNS questions",
 		Columns: doc.Columns("function", "Function", "owner", "Owner", "host", "Name", "type", "Type", "verdict", "Verdict", "reason", "Reason",
@@ -208,7 +208,7 @@ func asked(g *tally.Group) doc.Grid {
 	fill(&into, g, tally.Asked, func(w *tally.Row) []doc.Cell {
 		return []doc.Cell{
 			doc.Text(g.Function), doc.Text(g.Owner), doc.Text(w.Host), doc.Text(w.QType), doc.Text(w.Verdict), doc.Text(w.Reason), doc.Text(w.Rule),
-			doc.Num(w.Attempts), doc.Num(w.Requests), doc.At(w.First()), doc.At(w.Last()), inForce(w),
+			doc.Num(w.Attempts), doc.Num(w.Requests), doc.At(w.First()), doc.At(w.Last()), policiesOf(w),
 		}
 	})
 	return into
@@ -252,7 +252,7 @@ func further(g *tally.Group, tables ...tally.Table) (all []doc.Grid) {
 		case tally.Reported:
 			all = append(all, reported(g))
 		case tally.Asked:
-			all = append(all, asked(g))
+			all = append(all, questions(g))
 		}
 	}
 	return all

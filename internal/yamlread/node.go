@@ -151,8 +151,8 @@ func (r *Reader) Members(n Node, yield func(key string, member Node)) bool {
 	}
 	lines := make(map[string]int, len(n.yaml.Content)/2)
 	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
-		key, value := n.yaml.Content[i], n.yaml.Content[i+1]
-		member := Node{resolveAlias(value), Position{n.at.File, key.Line}, &path{parent: n.path, key: key.Value}}
+		key, child := n.yaml.Content[i], n.yaml.Content[i+1]
+		member := Node{resolveAlias(child), Position{n.at.File, key.Line}, &path{parent: n.path, key: key.Value}}
 		first, again := lines[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode || key.Value == "":

@@ -88,11 +88,11 @@ func Quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// Suggest returns the hint of a misspelt word: the nearest of the words, or
-// all of them where none is near.
-func Suggest(word string, words []string) string {
+// Suggest returns the hint of a misspelt word: the nearest of the known
+// words, or all of them where none is near.
+func Suggest(word string, known []string) string {
 	best, least := "", 1+len(word)/3
-	for _, w := range words {
+	for _, w := range known {
 		if d := distance(strings.ToLower(word), w, least+1); d <= least {
 			best, least = w, d-1
 		}
@@ -100,10 +100,10 @@ func Suggest(word string, words []string) string {
 	switch {
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
-	case len(words) > 20:
+	case len(known) > 20:
 		return "write one that is defined"
 	default:
-		return "write one of " + strings.Join(words, ", ")
+		return "write one of " + strings.Join(known, ", ")
 	}
 }
 

@@ -19,15 +19,15 @@ func (r *Reader) Text(n Node, most int) string {
 	return s
 }
 
-// Word reads one of the words and returns its index, 0 where it is none.
-func (r *Reader) Word(n Node, words ...string) int {
-	s, ok := r.Scalar(n, "one of "+strings.Join(words, ", "))
+// Word reads one of the choices and returns its index, 0 where it is none.
+func (r *Reader) Word(n Node, choices ...string) int {
+	s, ok := r.Scalar(n, "one of "+strings.Join(choices, ", "))
 	if !ok {
 		return 0
 	}
-	i := slices.Index(words, s)
+	i := slices.Index(choices, s)
 	if i < 0 {
-		r.Fail(n, "%s is not known; %s", Quote(s), Suggest(s, words))
+		r.Fail(n, "%s is not known; %s", Quote(s), Suggest(s, choices))
 	}
 	return max(i, 0)
 }

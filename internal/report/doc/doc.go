@@ -97,7 +97,7 @@ type Grid struct {
 	Summed  bool             // the last row sums up what has no row of its own
 	Empty   string           // what is said where there are no rows
 
-	Note string // set once Shown has ended: what is said of rows that people are not shown
+	Note string // set once all of View was read: what is said of rows that people are not shown
 }
 
 // Column is one column of a Grid.

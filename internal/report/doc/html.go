@@ -48,8 +48,8 @@ func (g *Grid) Head() (head []cellView) {
 	return head
 }
 
-// Shown gives the rows that people are shown, and then sets the Note.
-func (g *Grid) Shown() iter.Seq[[]cellView] {
+// View gives the rows that people are shown, and then sets the Note.
+func (g *Grid) View() iter.Seq[[]cellView] {
 	return func(yield func([]cellView) bool) {
 		for row := range g.read() {
 			cells := make([]cellView, 0, len(row))

@@ -28,8 +28,8 @@ func (s *Section) markdown(w *bufio.Writer) {
 		fmt.Fprintf(w, " %s", s.About.Markdown())
 	}
 	w.WriteString("\n")
-	for _, note := range s.Notes {
-		fmt.Fprintf(w, "\n%s\n", note)
+	for _, text := range s.Notes {
+		fmt.Fprintf(w, "\n%s\n", text)
 	}
 	for i := range s.Tables {
 		s.Tables[i].markdown(w)

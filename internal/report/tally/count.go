@@ -46,7 +46,7 @@ func (c *Counter) Add(file string, r *evidence.Record, err error) {
 	s.Records++
 	s.widen(r.Time)
 	in := c.within(r.Time)
-	again := c.follow(r, in)
+	again := c.isSecond(r, in)
 	c.lifecycle.add(r, in, again)
 	if !in {
 		return
@@ -68,9 +68,9 @@ func orNone(reason string) string {
 	return reason
 }
 
-// follow keeps the requests that are open, and reports whether a record is the
+// isSecond keeps the requests that are open, and reports whether a record is the
 // second one of a request that was counted already.
-func (c *Counter) follow(r *evidence.Record, in bool) (again bool) {
+func (c *Counter) isSecond(r *evidence.Record, in bool) (again bool) {
 	if r.ID == "" {
 		return false
 	}

@@ -12,7 +12,7 @@ import (
 
 // Lifecycle is what records say about the proxy itself.
 type Lifecycle struct {
-	boots       map[string]*Boot
+	processes   map[string]*Process
 	policies    map[string]*Span
 	changes     []Change
 	moreChanges uint64
@@ -21,8 +21,8 @@ type Lifecycle struct {
 	unknown     map[string]*Span // by event
 }
 
-// Boot is what evidence.Boot does not say of the life of one process.
-type Boot struct {
+// Process is what evidence.Boot does not say of the life of one process.
+type Process struct {
 	Version    string
 	Started    bool // its first record is there
 	Suppressed uint64
@@ -38,7 +38,7 @@ type Span struct {
 // Change is a record about the policy, or about a flood.
 type Change struct {
 	Time             time.Time
-	Boot, Event      string
+	Process, Event   string
 	Policy, Version  string
 	Functions, Rules int
 	Function, Source string
@@ -47,15 +47,15 @@ type Change struct {
 
 // newLifecycle returns a Lifecycle in which nothing has happened.
 func newLifecycle() Lifecycle {
-	return Lifecycle{boots: map[string]*Boot{}, policies: map[string]*Span{}, unknown: map[string]*Span{}}
+	return Lifecycle{processes: map[string]*Process{}, policies: map[string]*Span{}, unknown: map[string]*Span{}}
 }
 
-// Boot returns what is known of the process of that name.
-func (c *Lifecycle) Boot(name string) Boot {
-	if b := c.boots[name]; b != nil {
+// Process returns what is known of the process of that name.
+func (c *Lifecycle) Process(name string) Process {
+	if b := c.processes[name]; b != nil {
 		return *b
 	}
-	return Boot{}
+	return Process{}
 }
 
 // Policies returns the policies that records name, by their first record.
@@ -84,7 +84,7 @@ func (c *Lifecycle) Unknown() []*Span { return sorted(c.unknown) }
 // add takes a record. Boots are followed over the whole of the files, all else
 // within the period. again says that its request has been counted.
 func (c *Lifecycle) add(r *evidence.Record, in, again bool) {
-	c.follow(r)
+	c.addProcess(r)
 	if !in {
 		return
 	}
@@ -115,15 +115,15 @@ func isRequest(event string) bool {
 	return event == eventOpened || event == eventRefused || event == eventChallenged || event == eventAnswered
 }
 
-// follow follows the life of the process that wrote a record.
-func (c *Lifecycle) follow(r *evidence.Record) {
-	b := c.boots[r.Boot]
+// addProcess notes what a record says of the process that wrote it.
+func (c *Lifecycle) addProcess(r *evidence.Record) {
+	b := c.processes[r.Boot]
 	if b == nil {
-		if len(c.boots) >= maxBoots {
+		if len(c.processes) >= maxProcesses {
 			return
 		}
-		b = &Boot{Version: r.Version}
-		c.boots[r.Boot] = b
+		b = &Process{Version: r.Version}
+		c.processes[r.Boot] = b
 	}
 	b.Suppressed += r.Suppressed
 	b.Started = b.Started || r.Event == eventStarted
@@ -154,7 +154,7 @@ func (s *Span) add(r *evidence.Record, counts bool) {
 // changeOf copies what a report keeps of a record.
 func changeOf(r *evidence.Record) Change {
 	c := Change{
-		Time: r.Time, Boot: r.Boot, Event: r.Event, Policy: r.Policy,
+		Time: r.Time, Process: r.Boot, Event: r.Event, Policy: r.Policy,
 		Version: r.Version, Functions: r.Functions, Rules: r.Rules,
 		Function: r.Function, Detail: r.Detail,
 	}
@@ -167,7 +167,7 @@ func changeOf(r *evidence.Record) Change {
 // inOrder sorts records about the proxy by time.
 func inOrder(all []Change) []Change {
 	slices.SortStableFunc(all, func(a, b Change) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Boot, b.Boot), cmp.Compare(a.Event, b.Event))
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Process, b.Process), cmp.Compare(a.Event, b.Event))
 	})
 	return all
 }

@@ -37,13 +37,13 @@ const (
 	// MaxChanges bounds the changes of the policy that are kept, and the floods.
 	MaxChanges = 10_000
 
-	maxAllRows  = 1_000_000 // of all functions and tables
-	maxGroups   = 10_000    // functions; more are shown as one
-	maxDistinct = 1_000_000 // destinations that are beyond the rows and told apart
-	maxOpen     = 1 << 20   // requests that are open at one time
-	maxHashes   = 10_000    // policies
-	maxBoots    = 100_000
-	maxHours    = 100_000 // with refusals
+	maxAllRows   = 1_000_000 // of all functions and tables
+	maxGroups    = 10_000    // functions; more are shown as one
+	maxDistinct  = 1_000_000 // destinations that are beyond the rows and told apart
+	maxOpen      = 1 << 20   // requests that are open at one time
+	maxHashes    = 10_000    // policies
+	maxProcesses = 100_000
+	maxHours     = 100_000 // with refusals
 )
 
 // Counter counts records. Make one with New. It is not safe for concurrent use.
