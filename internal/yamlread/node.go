@@ -7,7 +7,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Node is one value of the document and its place. The zero Node is none.
+// Node is one value of the document and its place. The zero Node is none, of which
+// only IsZero, Position, Line and Path may be asked.
 type Node struct {
 	yaml *yaml.Node // an alias has been followed
 	at   Position   // of its key, or of itself in a list

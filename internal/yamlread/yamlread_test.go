@@ -112,6 +112,15 @@ func TestAnAliasIsReadWhereItStands(t *testing.T) {
 	}
 }
 
+// A value that begins below its key has the line of the key.
+func TestAValueBelowItsKeyHasTheLineOfTheKey(t *testing.T) {
+	t.Parallel()
+	got := read("known: 1\nk:\n\n  x: 1\n", nil, func(r *Reader, n Node) { r.List(n, func(Node) {}) })
+	if want := "dir/top.yaml:2: k: it holds keys and values; write a list"; len(got) != 1 || got[0] != want {
+		t.Errorf("problems %q, want %q", got, want)
+	}
+}
+
 func TestWholeFilesAreRefusedWithTheCallersHints(t *testing.T) {
 	t.Parallel()
 	bomb := "a: &a [x, x, x, x, x, x, x, x, x, x]\n"

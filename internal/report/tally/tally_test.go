@@ -69,11 +69,14 @@ func TestHostsBeyondTheRowsAreCountedTogether(t *testing.T) {
 	if rest := g.Rest(Refused); rest.Rows != hosts-rows || rest.Requests != 2*(hosts-rows) || len(g.Rows(Refused)) != rows {
 		t.Errorf("beyond %d rows there are %+v", len(g.Rows(Refused)), rest)
 	}
+	if known, requests := g.Sum(Refused); known != hosts || requests != 2*hosts {
+		t.Errorf("in all there are %d hosts with %d requests", known, requests)
+	}
 }
 
 func TestAttemptsAreForgottenWhenNothingCanRepeatThem(t *testing.T) {
 	t.Parallel()
-	c := New(Options{MaxRows: 10})
+	c := New(Options{MaxRows: 10_000})
 	for i := range 5_000 {
 		c.Add("records.jsonl", refused("f", fmt.Sprintf("h%d", i), began.Add(time.Duration(i)*time.Second)), nil)
 	}
