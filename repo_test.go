@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"internal/hostname":           {},
 	"internal/ipclass":            {},
 	"internal/verdict":            {},
-	"internal/policy":             {},
+	"internal/policy":             {"internal/policy/matcher"},
 	"internal/identity":           {},
 	"internal/resolve":            {},
 	"internal/admission":          {},
@@ -62,11 +62,11 @@ var mayImport = map[string][]string{
 	"internal/memory":             {},
 	"internal/daemon":             everything,
 	"internal/evidence":           {},
-	"internal/report":             {"internal/evidence"},
+	"internal/report":             {"internal/evidence", "internal/report/doc", "internal/report/tally"},
 	"internal/torture":            {},
 	"internal/ocsf":               {"internal/evidence"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
-	"config":                      {"internal/policy", "internal/identity", "internal/suggest"},
+	"config":                      {"internal/policy", "internal/identity", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/admission", "internal/egress", "internal/gate", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":                   {"internal/policy", "internal/identity", "internal/audit"},
 	"cmd/proxy":                   everything,
@@ -78,6 +78,10 @@ var mayImport = map[string][]string{
 	"benchmarks/internal/peers":   {"benchmarks/internal/load", "benchmarks/internal/process"},
 	"benchmarks/internal/process": {},
 	"benchmarks/internal/stats":   {},
+	"internal/yamlread":           {"internal/suggest"},
+	"internal/policy/matcher":     {},
+	"internal/report/doc":         {},
+	"internal/report/tally":       {"internal/evidence"},
 }
 
 var everything = []string{

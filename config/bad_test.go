@@ -112,6 +112,7 @@ func TestFileOver64MiBIsRefused(t *testing.T) {
 }
 
 func TestProblemsAreBounded(t *testing.T) {
+	const maxProblems = 1000
 	data := "version: 1\ndeny:\n" + strings.Repeat("  - a..b\n", 5000)
 	_, err := Parse("egress.yaml", []byte(data), nil)
 	var problems *Error

@@ -12,7 +12,7 @@
 // compiles. Keys that are absent have the defaults that the fields of Config
 // document. What the environment holds changes nothing.
 //
-// What it does not do: it opens no sockets, watches no files (LoadWatched tells what
+// What it does not do: it opens no sockets, watches no files (LoadWatched names what
 // to watch), writes no logs, and has no state: a reload is another Load, and
 // the caller keeps the old policy where that fails.
 //
@@ -31,7 +31,17 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
+
+// Problem is one thing that is wrong with a file, as one line:
+//
+//	egress.yaml:14: functions.billing.allow[2]: what is wrong; what would be right
+type Problem = yamlread.Problem
+
+// Error is every problem of a configuration, in the order of the file and then
+// of the files that it names. It has at least one.
+type Error = yamlread.Error
 
 // Config is a valid configuration. Load and Parse make it; it is not changed
 // afterwards.
@@ -55,10 +65,10 @@ type Listen struct {
 	// ProxyProtocolFrom holds the load balancers: from them a PROXY header is
 	// required, from anyone else one is refused. Empty: it is from everyone.
 	ProxyProtocolFrom []netip.Prefix
-	TLS               *TLS // second door, where the client speaks TLS; nil: none
+	TLS               *TLS // a second listener, where the client speaks TLS; nil: none
 }
 
-// TLS is the door where the client speaks TLS to the proxy.
+// TLS is the listener where the client speaks TLS to the proxy.
 type TLS struct {
 	Address     netip.AddrPort
 	Certificate tls.Certificate
@@ -95,7 +105,7 @@ type DNS struct {
 	DistinctNamesPerMinute int
 }
 
-// Refusal is how the DNS filter says no.
+// Refusal is how the DNS filter refuses.
 type Refusal uint8
 
 // The ways to refuse, in the order of the words of the file.

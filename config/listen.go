@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"net/netip"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
 
 // Where the program listens unless the file says otherwise: on loopback alone.
@@ -17,55 +19,55 @@ var (
 type bound struct {
 	name string
 	addr netip.AddrPort
-	v    value
+	n    yamlread.Node
 }
 
 // listen reads where the program listens.
-func (r *reader) listen(v value) {
+func (r *reader) listen(n yamlread.Node) {
 	l := &r.config.Listen
-	var proxy, dns, admin, door value
-	address := func(dst *netip.AddrPort, at *value) func(value) {
-		return func(v value) {
-			if a, ok := r.addrPort(v); ok {
-				*dst, *at = a, v
+	var proxy, dns, admin, tls yamlread.Node
+	address := func(dst *netip.AddrPort, at *yamlread.Node) func(yamlread.Node) {
+		return func(n yamlread.Node) {
+			if a, ok := r.AddrPort(n); ok {
+				*dst, *at = a, n
 			}
 		}
 	}
-	r.object(v, []field{
-		{"proxy", address(&l.Proxy, &proxy)},
-		{"dns", func(v value) {
-			if v.node.Tag != "!!str" || v.node.Value != "" {
-				address(&l.DNS, &dns)(v)
+	r.Object(n,
+		yamlread.Key("proxy", address(&l.Proxy, &proxy)),
+		yamlread.Key("dns", func(n yamlread.Node) {
+			if !n.IsEmptyText() {
+				address(&l.DNS, &dns)(n)
 			}
-		}},
-		{"admin", address(&l.Admin, &admin)},
-		{"proxy_protocol_from", func(v value) { l.ProxyProtocolFrom = r.prefixes(v) }},
-		{"tls", func(v value) { l.TLS, door = r.tls(v) }},
-	})
+		}),
+		yamlread.Key("admin", address(&l.Admin, &admin)),
+		yamlread.Key("proxy_protocol_from", func(n yamlread.Node) { l.ProxyProtocolFrom = r.Prefixes(n) }),
+		yamlread.Key("tls", func(n yamlread.Node) { l.TLS, tls = r.tls(n) }),
+	)
 	all := []bound{{"listen.proxy", l.Proxy, proxy}, {"listen.dns", l.DNS, dns}, {"listen.admin", l.Admin, admin}}
 	if l.TLS != nil {
-		all = append(all, bound{"listen.tls.address", l.TLS.Address, door})
+		all = append(all, bound{"listen.tls.address", l.TLS.Address, tls})
 	}
-	r.collisions(all, v)
+	r.collisions(all, n)
 }
 
 // collisions notes addresses that cannot be listened on at once, at the later
 // of the two in the file; listen is where a default stands.
-func (r *reader) collisions(all []bound, listen value) {
+func (r *reader) collisions(all []bound, listen yamlread.Node) {
 	for i, b := range all {
 		for _, a := range all[:i] {
 			if !overlap(a.addr, b.addr) {
 				continue
 			}
 			first, second := a, b
-			if second.v.node == nil || first.v.node != nil && first.v.line > second.v.line {
+			if second.n.IsZero() || !first.n.IsZero() && first.n.Line() > second.n.Line() {
 				first, second = b, a
 			}
-			at := second.v
-			if at.node == nil {
+			at := second.n
+			if at.IsZero() {
 				at = listen
 			}
-			r.fail(at, "%s is taken by %s (%s); write another port", second.addr, first.name, first.addr)
+			r.Fail(at, "%s is taken by %s (%s); write another port", second.addr, first.name, first.addr)
 		}
 	}
 }
@@ -79,28 +81,28 @@ func overlap(a, b netip.AddrPort) bool {
 	return a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified()
 }
 
-// tls reads the second door and returns it with the place of its address.
-func (r *reader) tls(v value) (*TLS, value) {
+// tls reads the TLS listener and returns it with the place of its address.
+func (r *reader) tls(n yamlread.Node) (*TLS, yamlread.Node) {
 	var t TLS
-	var address value
+	var address yamlread.Node
 	var certificate, key []byte
-	found := r.object(v, []field{
-		{"address", func(v value) {
-			address = v
-			t.Address, _ = r.addrPort(v)
-		}},
-		{"certificate", func(v value) { certificate, _, _ = r.file(v, maxFile) }},
-		{"key", func(v value) { key, _, _ = r.file(v, maxFile) }},
-		{"client_ca", func(v value) { r.asksCertificates, t.ClientCA = true, r.clientCA(v) }},
-	})
-	r.require(v, found, "write all of address, certificate and key", "address", "certificate", "key")
+	found := r.Object(n,
+		yamlread.Key("address", func(n yamlread.Node) {
+			address = n
+			t.Address, _ = r.AddrPort(n)
+		}),
+		yamlread.Key("certificate", func(n yamlread.Node) { certificate, _, _ = r.File(n, maxFile) }),
+		yamlread.Key("key", func(n yamlread.Node) { key, _, _ = r.File(n, maxFile) }),
+		yamlread.Key("client_ca", func(n yamlread.Node) { r.asksCertificates, t.ClientCA = true, r.clientCA(n) }),
+	)
+	r.Require(n, found, "write all of address, certificate and key", "address", "certificate", "key")
 	if certificate == nil || key == nil {
 		return &t, address // said before
 	}
 	var err error
 	if t.Certificate, err = tls.X509KeyPair(certificate, key); err != nil {
 		// The cause may describe the key: it is not repeated.
-		r.fail(found["certificate"], "it and listen.tls.key are not a PEM certificate and its key; write the files of one pair")
+		r.Fail(found["certificate"], "it and listen.tls.key are not a PEM certificate and its key; write the files of one pair")
 	}
 	return &t, address
 }
@@ -108,8 +110,8 @@ func (r *reader) tls(v value) (*TLS, value) {
 // clientCA reads the certificates that client certificates are verified by.
 // Every block of the file must be one: x509.CertPool alone would skip what it
 // does not understand.
-func (r *reader) clientCA(v value) *x509.CertPool {
-	data, _, ok := r.file(v, maxFile)
+func (r *reader) clientCA(n yamlread.Node) *x509.CertPool {
+	data, _, ok := r.File(n, maxFile)
 	if !ok {
 		return nil
 	}
@@ -117,14 +119,14 @@ func (r *reader) clientCA(v value) *x509.CertPool {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil || block.Type != "CERTIFICATE" {
-			r.fail(v, "block %d of the file is no certificate; write a file of PEM certificates alone", count+1)
+			r.Fail(n, "block %d of the file is no certificate; write a file of PEM certificates alone", count+1)
 			return nil
 		}
 		pool.AddCert(cert)
 		count++
 	}
 	if count == 0 {
-		r.fail(v, "the file has no PEM certificate; write one that has")
+		r.Fail(n, "the file has no PEM certificate; write one that has")
 		return nil
 	}
 	return pool

@@ -4,17 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
-	"slices"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
 
 // Limits of the sizes of files, in bytes.
@@ -28,7 +25,7 @@ const (
 // of opening or reading path.
 func Load(path string) (*Config, error) { return LoadWatched(path, func(string) {}) }
 
-// LoadWatched is Load for who wants to know of later changes: it calls reading
+// LoadWatched is Load for a caller that watches for changes: it calls reading
 // with the path of each file before it opens it, also where the load fails.
 func LoadWatched(path string, reading func(path string)) (*Config, error) {
 	reading(path)
@@ -68,9 +65,7 @@ func readFile(path string, most int64) ([]byte, error) {
 // error is an *Error.
 func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*Config, error) {
 	r := &reader{
-		files:      []string{name},
-		open:       open,
-		read:       map[string][]byte{},
+		Reader:     yamlread.New(name, open),
 		conditions: map[string]*policy.Conditions{},
 		config:     defaults(),
 	}
@@ -78,11 +73,11 @@ func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*C
 	hash.Write(data)
 	r.hash = hash
 	if len(data) > maxFile {
-		r.failAt(0, 1, "file", "it is larger than %d MiB; move long lists to files of sets", maxFile>>20)
-	} else if root := r.document(data); root != nil {
-		r.top(value{node: root, line: max(root.Line, 1)})
+		r.FailAt(yamlread.Position{File: name, Line: 1}, "file", "it is larger than %d MiB; move long lists to files of sets", maxFile>>20)
+	} else if root, ok := r.Document(data, hints); ok {
+		r.top(root)
 	}
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	c := r.config
@@ -90,13 +85,13 @@ func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*C
 	return c, nil
 }
 
+// hints are what would be right in a configuration that is wrong as a whole.
+var hints = yamlread.Hints{Empty: "write version: 1 and at least one function", Anchors: "write shared lists under sets"}
+
 // reader reads one configuration and gathers what is wrong with it.
 type reader struct {
-	files    []string // [0] is the configuration
-	open     func(path string) ([]byte, error)
-	read     map[string][]byte // what open returned
-	hash     io.Writer         // takes the bytes of the files of sets
-	problems []located
+	*yamlread.Reader
+	hash io.Writer // takes the bytes of the files of sets
 
 	config     *Config
 	suffixes   *hostname.Suffixes            // nil until the first wildcard
@@ -121,81 +116,31 @@ func defaults() *Config {
 }
 
 // top reads the whole file. Sets come before functions, which refer to them.
-func (r *reader) top(v value) {
-	found := r.object(v, []field{
-		{"version", r.version},
-		{"listen", r.listen},
-		{"deny", r.deny},
-		{"sets", r.readSets},
-		{"functions", r.functions},
-		{"dns", r.dns},
-		{"limits", r.limits},
-		{"audit", r.audit},
-	})
-	r.require(v, found, "write version: 1", "version")
-	r.require(v, found, "write at least one function", "functions")
+func (r *reader) top(n yamlread.Node) {
+	found := r.Object(n,
+		yamlread.Key("version", r.version),
+		yamlread.Key("listen", r.listen),
+		yamlread.Key("deny", r.deny),
+		yamlread.Key("sets", r.readSets),
+		yamlread.Key("functions", r.functions),
+		yamlread.Key("dns", r.dns),
+		yamlread.Key("limits", r.limits),
+		yamlread.Key("audit", r.audit),
+	)
+	r.Require(n, found, "write version: 1", "version")
+	r.Require(n, found, "write at least one function", "functions")
 	if clients := r.config.DNS.Clients; r.config.Listen.DNS.IsValid() && len(clients) == 0 {
 		at := found["dns"]
-		if at.node == nil {
+		if at.IsZero() {
 			at = found["listen"]
 		}
-		r.fail(at, "listen.dns is set, but nobody may ask; write dns.clients, such as [10.0.0.0/8]")
+		r.Fail(at, "listen.dns is set, but nobody may ask; write dns.clients, such as [10.0.0.0/8]")
 	}
 }
 
 // version reads the version of the format, of which there is one.
-func (r *reader) version(v value) {
-	if n, ok := r.integer(v, 0, math.MaxInt32); ok && n != 1 {
-		r.fail(v, "%d is not a version of this format; write 1", n)
+func (r *reader) version(n yamlread.Node) {
+	if version, ok := r.Integer(n, 0, math.MaxInt32); ok && version != 1 {
+		r.Fail(n, "%d is not a version of this format; write 1", version)
 	}
-}
-
-// resolve returns the path of a file that the configuration names.
-func (r *reader) resolve(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(filepath.Dir(r.files[0]), path)
-}
-
-// file reads the file that v names and returns its number in r.files. What
-// cannot be read is a problem: a policy is never loaded without a part of it.
-func (r *reader) file(v value, most int) (data []byte, number int, ok bool) {
-	name, ok := r.scalar(v, "the path of a file")
-	if !ok {
-		return nil, 0, false
-	}
-	path := r.resolve(name)
-	data, again := r.read[path]
-	if !again {
-		var err error
-		if data, err = r.openFile(path); err != nil {
-			r.fail(v, "%s cannot be read (%v); write the path of a file that can", quote(name), reason(err))
-			return nil, 0, false
-		}
-		r.read[path] = data
-		r.files = append(r.files, path)
-	}
-	number = slices.Index(r.files, path)
-	if len(data) > most {
-		r.failAt(number, 1, v.at.String(), "it is larger than %d MiB; split it", most>>20)
-		return nil, 0, false
-	}
-	return data, number, true
-}
-
-// openFile reads a file by the caller's function.
-func (r *reader) openFile(path string) ([]byte, error) {
-	if r.open == nil {
-		return nil, errors.New("this configuration stands alone")
-	}
-	return r.open(path)
-}
-
-// reason takes the path out of an error of the file system, on one line.
-func reason(err error) string {
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		err = pathErr.Err
-	}
-	return quoteLine(err.Error())
 }

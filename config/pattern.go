@@ -10,6 +10,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
 
 // maxListProblems bounds the problems that are listed of one file of patterns.
@@ -24,26 +25,16 @@ func pattern(s string) (p hostname.Pattern, text string) {
 	host, port, hasPort := strings.Cut(s, ":")
 	switch addr, addrErr := netip.ParseAddr(s); {
 	case addrErr == nil && addr.Zone() == "":
-		return p, quote(s) + " is an address, not a name; write a rule with cidr: " + netip.PrefixFrom(addr, addr.BitLen()).String()
+		return p, yamlread.Quote(s) + " is an address, not a name; write a rule with cidr: " + netip.PrefixFrom(addr, addr.BitLen()).String()
 	case strings.Contains(s, "://") || strings.Contains(s, "/"):
-		return p, quote(s) + " is a URL or a path; write the hostname alone"
-	case hasPort && digits(port) && host != "":
-		return p, quote(s) + " has a port; write host: and ports: as keys of a rule"
+		return p, yamlread.Quote(s) + " is a URL or a path; write the hostname alone"
+	case hasPort && yamlread.LooksLikePort(port) && host != "":
+		return p, yamlread.Quote(s) + " has a port; write host: and ports: as keys of a rule"
 	case errors.Is(err, hostname.ErrBadPattern):
-		return p, quote(s) + " is " + quoteLine(err.Error())
+		return p, yamlread.Quote(s) + " is " + yamlread.OneLine(err.Error())
 	default:
-		return p, quote(s) + " is not a pattern; write a hostname"
+		return p, yamlread.Quote(s) + " is not a pattern; write a hostname"
 	}
-}
-
-// quoteLine keeps the text of an error on one line.
-func quoteLine(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return ' '
-		}
-		return c
-	}, s)
 }
 
 // wildcardScope returns how wide a pattern is.
@@ -59,22 +50,22 @@ func (r *reader) wildcardScope(p hostname.Pattern) hostname.WildcardScope {
 
 // tooWide is what is wrong with a wildcard over a public suffix.
 func tooWide(p hostname.Pattern) string {
-	return quote(p.String()) + " covers every name of a public registry; write the names that are needed"
+	return yamlread.Quote(p.String()) + " covers every name of a public registry; write the names that are needed"
 }
 
 // deny reads the deny list, which may be as wide as it likes.
-func (r *reader) deny(v value) {
-	r.list(v, func(item value) {
-		s, ok := r.scalar(item, "a pattern")
+func (r *reader) deny(n yamlread.Node) {
+	r.List(n, func(item yamlread.Node) {
+		s, ok := r.Scalar(item, "a pattern")
 		if !ok {
 			return
 		}
 		p, text := pattern(s)
 		if text != "" {
-			r.fail(item, "%s", text)
+			r.Fail(item, "%s", text)
 			return
 		}
-		r.config.Deny = append(r.config.Deny, policy.DenySpec{Pattern: p, Line: item.line})
+		r.config.Deny = append(r.config.Deny, policy.DenySpec{Pattern: p, Line: item.Line()})
 	})
 }
 
@@ -82,25 +73,25 @@ func (r *reader) deny(v value) {
 type set struct {
 	index  int              // in Config.Sets
 	shared hostname.Pattern // the first wildcard over a shared suffix; zero: none
-	where  Problem          // its place
+	where  yamlread.Position
 }
 
 // readSets reads the lists that rules share.
-func (r *reader) readSets(v value) {
+func (r *reader) readSets(n yamlread.Node) {
 	r.sets = map[string]*set{}
-	r.members(v, func(name string, member value) {
+	r.Members(n, func(name string, member yamlread.Node) {
 		s := &set{index: len(r.config.Sets)}
 		r.sets[name] = s
 		r.config.Sets = append(r.config.Sets, Set{Name: name})
 		switch {
 		case !r.validName(member, name, "a set"):
-		case len(member.node.Content) > 0 && member.node.Tag == "!!map":
-			found := r.object(member, []field{{"file", func(v value) { r.setFile(s, v) }}})
-			r.require(member, found, "write file: and a path, or a list", "file")
+		case member.Len() > 0 && member.Tag() == "!!map":
+			found := r.Object(member, yamlread.Key("file", func(n yamlread.Node) { r.setFile(s, n) }))
+			r.Require(member, found, "write file: and a path, or a list", "file")
 		default:
-			r.list(member, func(item value) {
-				if text, ok := r.scalar(item, "a pattern"); ok {
-					r.setPattern(s, text, 0, item.line, item.at)
+			r.List(member, func(item yamlread.Node) {
+				if text, ok := r.Scalar(item, "a pattern"); ok {
+					r.setPattern(s, text, item.Position(), item.Path())
 				}
 			})
 		}
@@ -108,7 +99,7 @@ func (r *reader) readSets(v value) {
 }
 
 // setPattern adds one pattern to a set and reports whether it could.
-func (r *reader) setPattern(s *set, text string, file, line int, at *place) bool {
+func (r *reader) setPattern(s *set, text string, at yamlread.Position, key string) bool {
 	p, wrong := pattern(text)
 	scope := hostname.ScopeOne
 	if wrong == "" {
@@ -119,10 +110,10 @@ func (r *reader) setPattern(s *set, text string, file, line int, at *place) bool
 	case scope == hostname.ScopeRegistry:
 		wrong = tooWide(p)
 	case scope == hostname.ScopeShared && s.shared.IsZero():
-		s.shared, s.where = p, Problem{File: r.files[file], Line: line}
+		s.shared, s.where = p, at
 	}
 	if wrong != "" {
-		r.failAt(file, line, at.String(), "%s", wrong)
+		r.FailAt(at, key, "%s", wrong)
 		return false
 	}
 	patterns := &r.config.Sets[s.index].Patterns
@@ -132,29 +123,29 @@ func (r *reader) setPattern(s *set, text string, file, line int, at *place) bool
 
 // setFile reads a file of patterns, one a line, with comments behind "#". It
 // is read without YAML: such lists have up to millions of lines.
-func (r *reader) setFile(s *set, v value) {
-	data, file, ok := r.file(v, maxList)
-	if !ok || !r.plainText(file, v.at.String(), data) {
+func (r *reader) setFile(s *set, n yamlread.Node) {
+	data, file, ok := r.File(n, maxList)
+	if !ok || !r.PlainText(file, n.Path(), data) {
 		return
 	}
 	patterns := &r.config.Sets[s.index].Patterns
 	*patterns = slices.Grow(*patterns, bytes.Count(data, []byte("\n"))+1)
-	line, wrong := 0, 0
+	at, key, wrong := yamlread.Position{File: file}, n.Path(), 0
 	for chunk := range chunks(data) {
 		_, _ = r.hash.Write(chunk) // a hash never fails
 		for text := range strings.Lines(string(chunk)) {
-			line++
-			if text = uncomment(text); text == "" || r.setPattern(s, text, file, line, v.at) {
+			at.Line++
+			if text = uncomment(text); text == "" || r.setPattern(s, text, at, key) {
 				continue
 			}
 			if wrong++; wrong == maxListProblems {
-				r.failAt(file, line, v.at.String(), "there are %d problems up to here; the rest of the file was not read", wrong)
+				r.FailAt(at, key, "there are %d problems up to here; the rest of the file was not read", wrong)
 				return
 			}
 		}
 	}
 	if wrong == 0 && len(*patterns) == 0 {
-		r.failAt(file, 1, v.at.String(), "the file has no pattern; write one a line")
+		r.FailAt(yamlread.Position{File: file, Line: 1}, key, "the file has no pattern; write one a line")
 	}
 }
 

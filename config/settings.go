@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
 
 // Numbers of DNS record types (IANA, Resource Record TYPEs).
@@ -25,18 +27,18 @@ var recordTypes = []struct {
 }
 
 // dns reads what concerns the resolver and the DNS filter.
-func (r *reader) dns(v value) {
+func (r *reader) dns(n yamlread.Node) {
 	d := &r.config.DNS
-	r.object(v, []field{
-		{"upstreams", r.upstreams},
-		{"refuse_with", func(v value) { d.RefuseWith = Refusal(r.word(v, refusalWords...)) }},
-		{"families", func(v value) { d.Families = Families(r.word(v, familyWords...)) }},
-		{"clients", func(v value) { d.Clients = r.prefixes(v) }},
-		{"unknown", func(v value) { d.AnswerUnion = r.word(v, "union", "refuse") == 0 }},
-		{"types", r.types},
-		{"record", func(v value) { d.RecordAll = r.word(v, "refused", "all") == 1 }},
-		{"distinct_names_per_minute", func(v value) { r.count(v, &d.DistinctNamesPerMinute) }},
-	})
+	r.Object(n,
+		yamlread.Key("upstreams", r.upstreams),
+		yamlread.Key("refuse_with", func(n yamlread.Node) { d.RefuseWith = Refusal(r.Word(n, refusalWords...)) }),
+		yamlread.Key("families", func(n yamlread.Node) { d.Families = Families(r.Word(n, familyWords...)) }),
+		yamlread.Key("clients", func(n yamlread.Node) { d.Clients = r.Prefixes(n) }),
+		yamlread.Key("unknown", func(n yamlread.Node) { d.AnswerUnion = r.Word(n, "union", "refuse") == 0 }),
+		yamlread.Key("types", r.types),
+		yamlread.Key("record", func(n yamlread.Node) { d.RecordAll = r.Word(n, "refused", "all") == 1 }),
+		yamlread.Key("distinct_names_per_minute", func(n yamlread.Node) { r.Count(n, &d.DistinctNamesPerMinute) }),
+	)
 }
 
 // The words of the file, in the order of the constants.
@@ -52,17 +54,17 @@ func (f Refusal) String() string { return wordOf(refusalWords, int(f)) }
 func (f Families) String() string { return wordOf(familyWords, int(f)) }
 
 // wordOf returns the word, the first for an unknown value.
-func wordOf(words []string, i int) string {
-	if i >= len(words) {
+func wordOf(all []string, i int) string {
+	if i >= len(all) {
 		i = 0
 	}
-	return words[i]
+	return all[i]
 }
 
 // upstreams reads addresses of DNS servers, port 53 unless they have one.
-func (r *reader) upstreams(v value) {
-	r.list(v, func(item value) {
-		s, ok := r.scalar(item, "an address such as 10.0.0.2")
+func (r *reader) upstreams(n yamlread.Node) {
+	r.List(n, func(item yamlread.Node) {
+		s, ok := r.Scalar(item, "an address such as 10.0.0.2")
 		if !ok {
 			return
 		}
@@ -71,7 +73,7 @@ func (r *reader) upstreams(v value) {
 			server, err = netip.AddrPortFrom(addr, 53), nil
 		}
 		if err != nil || server.Port() == 0 || server.Addr().IsUnspecified() {
-			r.fail(item, "%s is not the address of a DNS server; write one such as 10.0.0.2 or 10.0.0.2:53", quote(s))
+			r.Fail(item, "%s is not the address of a DNS server; write one such as 10.0.0.2 or 10.0.0.2:53", yamlread.Quote(s))
 			return
 		}
 		r.config.DNS.Upstreams = append(r.config.DNS.Upstreams, netip.AddrPortFrom(server.Addr().Unmap(), server.Port()))
@@ -79,13 +81,13 @@ func (r *reader) upstreams(v value) {
 }
 
 // types reads which record types are answered.
-func (r *reader) types(v value) {
+func (r *reader) types(n yamlread.Node) {
 	names := make([]string, len(recordTypes))
 	for i, t := range recordTypes {
 		names[i] = t.name
 	}
 	all := []uint16{}
-	r.list(v, func(item value) { all = append(all, recordTypes[r.word(item, names...)].number) })
+	r.List(n, func(item yamlread.Node) { all = append(all, recordTypes[r.Word(item, names...)].number) })
 	r.config.DNS.Types = all
 }
 
@@ -107,47 +109,47 @@ func defaultLimits() Limits {
 }
 
 // limits reads the limits, none of which can be switched off.
-func (r *reader) limits(v value) {
+func (r *reader) limits(n yamlread.Node) {
 	l := &r.config.Limits
-	count := func(dst *int) func(value) { return func(v value) { r.count(v, dst) } }
-	duration := func(dst *time.Duration) func(value) { return func(v value) { r.duration(v, dst) } }
-	found := r.object(v, []field{
-		{"tunnels", count(&l.Tunnels)},
-		{"tunnels_per_function", count(&l.TunnelsPerFunction)},
-		{"unidentified", count(&l.Unidentified)},
-		{"header_timeout", duration(&l.HeaderTimeout)},
-		{"header_bytes", func(v value) { r.size(v, &l.HeaderBytes) }},
-		{"dial_timeout", duration(&l.DialTimeout)},
-		{"hello_timeout", duration(&l.HelloTimeout)},
-		{"idle_timeout", duration(&l.IdleTimeout)},
-		{"lifetime", duration(&l.Lifetime)},
-		{"drain", duration(&l.Drain)},
-		{"refusal_records", count(&l.RefusalRecords)},
-	})
+	count := func(dst *int) func(yamlread.Node) { return func(n yamlread.Node) { r.Count(n, dst) } }
+	duration := func(dst *time.Duration) func(yamlread.Node) { return func(n yamlread.Node) { r.Duration(n, dst) } }
+	found := r.Object(n,
+		yamlread.Key("tunnels", count(&l.Tunnels)),
+		yamlread.Key("tunnels_per_function", count(&l.TunnelsPerFunction)),
+		yamlread.Key("unidentified", count(&l.Unidentified)),
+		yamlread.Key("header_timeout", duration(&l.HeaderTimeout)),
+		yamlread.Key("header_bytes", func(n yamlread.Node) { r.Size(n, &l.HeaderBytes) }),
+		yamlread.Key("dial_timeout", duration(&l.DialTimeout)),
+		yamlread.Key("hello_timeout", duration(&l.HelloTimeout)),
+		yamlread.Key("idle_timeout", duration(&l.IdleTimeout)),
+		yamlread.Key("lifetime", duration(&l.Lifetime)),
+		yamlread.Key("drain", duration(&l.Drain)),
+		yamlread.Key("refusal_records", count(&l.RefusalRecords)),
+	)
 	_, l.HasTunnels = found["tunnels"]
 	_, l.HasUnidentified = found["unidentified"]
 	if l.TunnelsPerFunction <= l.Tunnels {
 		return
 	}
 	if per, given := found["tunnels_per_function"]; given {
-		r.fail(per, "%d is more than limits.tunnels (%d); write at most that", l.TunnelsPerFunction, l.Tunnels)
+		r.Fail(per, "%d is more than limits.tunnels (%d); write at most that", l.TunnelsPerFunction, l.Tunnels)
 	}
 	l.TunnelsPerFunction = l.Tunnels
 }
 
 // audit reads where records go.
-func (r *reader) audit(v value) {
+func (r *reader) audit(n yamlread.Node) {
 	a := &r.config.Audit
-	r.object(v, []field{
-		{"output", func(v value) {
-			switch s, ok := r.scalar(v, "stdout or the path of a file"); {
+	r.Object(n,
+		yamlread.Key("output", func(n yamlread.Node) {
+			switch s, ok := r.Scalar(n, "stdout or the path of a file"); {
 			case !ok || s == "stdout":
 			case s == "" || s == "stderr" || s == "-":
-				r.fail(v, "%s is no place for records; write stdout or the path of a file", quote(s))
+				r.Fail(n, "%s is no place for records; write stdout or the path of a file", yamlread.Quote(s))
 			default:
-				a.Output = r.resolve(s)
+				a.Output = r.Path(s)
 			}
-		}},
-		{"on_failure", func(v value) { a.CountLoss = r.word(v, "refuse", "count") == 1 }},
-	})
+		}),
+		yamlread.Key("on_failure", func(n yamlread.Node) { a.CountLoss = r.Word(n, "refuse", "count") == 1 }),
+	)
 }

@@ -116,7 +116,7 @@ func (d *Decision) identify() Need {
 	d.Function = d.Policy.Function(id.Function)
 	d.Event.Function = id.Function
 	d.Event.Owner = d.Function.Owner()
-	d.Event.Via = id.Via.String()
+	d.Event.Via = id.Method.String()
 	return goOn
 }
 

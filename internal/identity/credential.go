@@ -35,8 +35,8 @@ type Credential struct {
 	token    Token
 }
 
-// Shown reports whether there is a credential.
-func (c Credential) Shown() bool { return c.size != 0 }
+// IsSet reports whether there is a credential.
+func (c Credential) IsSet() bool { return c.size != 0 }
 
 // String returns the name that is claimed, so that a Credential that is
 // printed by mistake shows no hash.
@@ -48,16 +48,16 @@ func (c Credential) String() string { return string(c.function[:c.size]) }
 // [A-Za-z0-9-._~], the secret 1 to 512 bytes of printable ASCII, colons
 // included. What is longer is refused before it is decoded or hashed. Every
 // error is ErrMalformed. It does not allocate.
-func ParseAuthorization(value string) (Credential, error) {
+func ParseAuthorization(header string) (Credential, error) {
 	const scheme = "Basic "
-	if len(value) > len(scheme)+maxEncoded || len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+	if len(header) > len(scheme)+maxEncoded || len(header) < len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
 		return Credential{}, ErrMalformed
 	}
 	var encoded [maxEncoded]byte
 	var plain [maxEncoded / 4 * 3]byte
-	n := copy(encoded[:], value[len(scheme):])
-	// The decoder skips line ends, which would make two spellings of one value.
-	if strings.ContainsAny(value, "\r\n") {
+	n := copy(encoded[:], header[len(scheme):])
+	// The decoder skips line ends, which would make two spellings of one header.
+	if strings.ContainsAny(header, "\r\n") {
 		return Credential{}, ErrMalformed
 	}
 	n, err := basic.Decode(plain[:], encoded[:n])

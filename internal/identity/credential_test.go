@@ -35,7 +35,7 @@ func TestAuthorizationThatIsAccepted(t *testing.T) {
 		{"longest name and secret", header(name + ":" + long), name, long},
 	} {
 		c, err := ParseAuthorization(tt.value)
-		if err != nil || !c.Shown() || c.String() != tt.function || c.token != sha256.Sum256([]byte(tt.secret)) {
+		if err != nil || !c.IsSet() || c.String() != tt.function || c.token != sha256.Sum256([]byte(tt.secret)) {
 			t.Errorf("%s: ParseAuthorization(%q) = %q, %v; want %q", tt.why, tt.value, c, err, tt.function)
 		}
 	}
@@ -129,7 +129,7 @@ func FuzzParseAuthorization(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		c, err := ParseAuthorization(value)
 		if err != nil {
-			if c.Shown() || !errors.Is(err, ErrMalformed) {
+			if c.IsSet() || !errors.Is(err, ErrMalformed) {
 				t.Fatalf("ParseAuthorization(%q) = %v, %v", value, c, err)
 			}
 			return

@@ -35,29 +35,29 @@ var (
 	ErrRejected = errors.New("identity rejected")
 )
 
-// Via is what identified a caller.
-type Via uint8
+// Method is what identified a caller.
+type Method uint8
 
 const (
-	// ViaNone identified nobody. It is the zero value.
-	ViaNone Via = iota
-	// ViaCertificate is a verified client certificate, with a token or without.
-	ViaCertificate
-	// ViaToken is a token in Proxy-Authorization.
-	ViaToken
-	// ViaSource is the caller's address alone.
-	ViaSource
+	// MethodNone identified nobody. It is the zero value.
+	MethodNone Method = iota
+	// MethodCertificate is a verified client certificate, with a token or without.
+	MethodCertificate
+	// MethodToken is a token in Proxy-Authorization.
+	MethodToken
+	// MethodSource is the caller's address alone.
+	MethodSource
 )
 
 // String returns the word that records use: certificate, token or source. It
-// is "" for ViaNone and for every unknown value.
-func (v Via) String() string {
-	switch v {
-	case ViaCertificate:
+// is "" for MethodNone and for every unknown value.
+func (m Method) String() string {
+	switch m {
+	case MethodCertificate:
 		return "certificate"
-	case ViaToken:
+	case MethodToken:
 		return "token"
-	case ViaSource:
+	case MethodSource:
 		return "source"
 	default:
 		return ""
@@ -67,7 +67,7 @@ func (v Via) String() string {
 // Identity is who calls. The zero Identity is nobody.
 type Identity struct {
 	Function string // a function of the file; "" is nobody
-	Via      Via    // what identified it
+	Method   Method // what identified it
 }
 
 // Caller is what is known of a connection or request. The zero Caller shows
@@ -95,34 +95,34 @@ type Caller struct {
 // and does not allocate.
 func (t *Table) Identify(c Caller) (Identity, error) {
 	source := c.Source.Unmap().WithZone("")
-	if c.Certificate == nil && !c.BadCredential && !c.Credential.Shown() {
+	if c.Certificate == nil && !c.BadCredential && !c.Credential.IsSet() {
 		return t.bySource(source)
 	}
 	if t == nil || c.BadCredential {
 		return Identity{}, ErrRejected
 	}
-	f, via := t.byShown(&c)
+	f, by := t.byCredentials(&c)
 	if f == nil || !f.mayCallFrom(source) {
 		return Identity{}, ErrRejected
 	}
-	return Identity{Function: f.name, Via: via}, nil
+	return Identity{Function: f.name, Method: by}, nil
 }
 
-// byShown finds the one function that everything shown stands for; nil where
+// byCredentials finds the one function that everything shown stands for; nil where
 // something does not hold or stands for another.
-func (t *Table) byShown(c *Caller) (f *function, via Via) {
-	if c.Credential.Shown() {
+func (t *Table) byCredentials(c *Caller) (f *function, by Method) {
+	if c.Credential.IsSet() {
 		if f, _ = t.byToken(&c.Credential); f == nil {
-			return nil, ViaNone
+			return nil, MethodNone
 		}
-		via = ViaToken
+		by = MethodToken
 	}
 	if c.Certificate != nil {
 		named := t.byCertificate(c.Certificate)
 		if named == nil || f != nil && f != named {
-			return nil, ViaNone
+			return nil, MethodNone
 		}
-		f, via = named, ViaCertificate
+		f, by = named, MethodCertificate
 	}
-	return f, via
+	return f, by
 }

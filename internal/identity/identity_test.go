@@ -52,8 +52,8 @@ func TestIdentify(t *testing.T) {
 		want     Identity
 		err      error
 	}{
-		{"a token names its function", shown(t, "token:old"), nil, "192.0.2.1", Identity{"token", ViaToken}, nil},
-		{"while it is rotated both hold", shown(t, "token:new"), nil, "192.0.2.1", Identity{"token", ViaToken}, nil},
+		{"a token names its function", shown(t, "token:old"), nil, "192.0.2.1", Identity{"token", MethodToken}, nil},
+		{"while it is rotated both hold", shown(t, "token:new"), nil, "192.0.2.1", Identity{"token", MethodToken}, nil},
 		{"a wrong token is rejected", shown(t, "token:wrong"), nil, "192.0.2.1", Identity{}, ErrRejected},
 		{"an unknown function is rejected", shown(t, "nobody:old"), nil, "192.0.2.1", Identity{}, ErrRejected},
 		{"names of functions distinguish case", shown(t, "Token:old"), nil, "192.0.2.1", Identity{}, ErrRejected},
@@ -61,34 +61,34 @@ func TestIdentify(t *testing.T) {
 		{"a function without tokens has no token", shown(t, "cert:old"), nil, "192.0.2.1", Identity{}, ErrRejected},
 		{"a wrong token never falls back to the source", shown(t, "token:wrong"), nil, "10.0.12.1", Identity{}, ErrRejected},
 
-		{"a token holds from the function's sources", shown(t, "bound:bound"), nil, "10.1.2.3", Identity{"bound", ViaToken}, nil},
+		{"a token holds from the function's sources", shown(t, "bound:bound"), nil, "10.1.2.3", Identity{"bound", MethodToken}, nil},
 		{"a token from elsewhere is rejected", shown(t, "bound:bound"), nil, "10.2.2.3", Identity{}, ErrRejected},
 		{"a token from nowhere is rejected", shown(t, "bound:bound"), nil, "", Identity{}, ErrRejected},
-		{"a mapped source is unwrapped", shown(t, "bound:bound"), nil, "::ffff:10.1.2.3", Identity{"bound", ViaToken}, nil},
-		{"a zone changes no range", shown(t, "bound:bound"), nil, "fd12::1%eth0", Identity{"bound", ViaToken}, nil},
+		{"a mapped source is unwrapped", shown(t, "bound:bound"), nil, "::ffff:10.1.2.3", Identity{"bound", MethodToken}, nil},
+		{"a zone changes no range", shown(t, "bound:bound"), nil, "fd12::1%eth0", Identity{"bound", MethodToken}, nil},
 		{"a certificate from elsewhere is rejected", none, []string{"bound.internal"}, "10.2.2.3", Identity{}, ErrRejected},
 
-		{"a DNS name names its function", none, []string{"cert.internal"}, "", Identity{"cert", ViaCertificate}, nil},
-		{"a URI names its function", none, []string{"spiffe://corp/Cert"}, "", Identity{"cert", ViaCertificate}, nil},
+		{"a DNS name names its function", none, []string{"cert.internal"}, "", Identity{"cert", MethodCertificate}, nil},
+		{"a URI names its function", none, []string{"spiffe://corp/Cert"}, "", Identity{"cert", MethodCertificate}, nil},
 		{"a URI distinguishes case", none, []string{"spiffe://corp/cert"}, "", Identity{}, ErrRejected},
-		{"one known name among others suffices", none, []string{"x.internal", "cert.internal"}, "", Identity{"cert", ViaCertificate}, nil},
-		{"two names of one function are one", none, []string{"spiffe://corp/Cert", "cert.internal"}, "", Identity{"cert", ViaCertificate}, nil},
+		{"one known name among others suffices", none, []string{"x.internal", "cert.internal"}, "", Identity{"cert", MethodCertificate}, nil},
+		{"two names of one function are one", none, []string{"spiffe://corp/Cert", "cert.internal"}, "", Identity{"cert", MethodCertificate}, nil},
 		{"a certificate of two functions is rejected", none, []string{"cert.internal", "both.internal"}, "", Identity{}, ErrRejected},
 		{"an unknown certificate never falls back to the source", none, []string{"x.internal"}, "10.0.12.1", Identity{}, ErrRejected},
 		{"a certificate without a name never falls back to the source", none, []string{}, "10.0.12.1", Identity{}, ErrRejected},
 
-		{"the certificate goes before the token", shown(t, "both:both"), []string{"both.internal"}, "", Identity{"both", ViaCertificate}, nil},
+		{"the certificate goes before the token", shown(t, "both:both"), []string{"both.internal"}, "", Identity{"both", MethodCertificate}, nil},
 		{"certificate and token of two functions are rejected", shown(t, "token:old"), []string{"both.internal"}, "", Identity{}, ErrRejected},
 		{"a good certificate does not cover a wrong token", shown(t, "both:wrong"), []string{"both.internal"}, "", Identity{}, ErrRejected},
 		{"a good token does not cover an unknown certificate", shown(t, "both:both"), []string{"x.internal"}, "", Identity{}, ErrRejected},
 
-		{"a source names its function", none, nil, "10.9.9.9", Identity{"wide", ViaSource}, nil},
-		{"the longest prefix wins", none, nil, "10.0.12.255", Identity{"narrow", ViaSource}, nil},
-		{"one address is a range", none, nil, "10.0.13.7", Identity{"narrow", ViaSource}, nil},
-		{"beside it the wider range has it", none, nil, "10.0.13.8", Identity{"wide", ViaSource}, nil},
-		{"a mapped source is its IPv4 address", none, nil, "::ffff:10.0.12.1", Identity{"narrow", ViaSource}, nil},
-		{"IPv6 has its own lengths", none, nil, "2001:db8:1::1", Identity{"narrow", ViaSource}, nil},
-		{"IPv6 falls to the wider range", none, nil, "2001:db8:2::1", Identity{"wide", ViaSource}, nil},
+		{"a source names its function", none, nil, "10.9.9.9", Identity{"wide", MethodSource}, nil},
+		{"the longest prefix wins", none, nil, "10.0.12.255", Identity{"narrow", MethodSource}, nil},
+		{"one address is a range", none, nil, "10.0.13.7", Identity{"narrow", MethodSource}, nil},
+		{"beside it the wider range has it", none, nil, "10.0.13.8", Identity{"wide", MethodSource}, nil},
+		{"a mapped source is its IPv4 address", none, nil, "::ffff:10.0.12.1", Identity{"narrow", MethodSource}, nil},
+		{"IPv6 has its own lengths", none, nil, "2001:db8:1::1", Identity{"narrow", MethodSource}, nil},
+		{"IPv6 falls to the wider range", none, nil, "2001:db8:2::1", Identity{"wide", MethodSource}, nil},
 		{"the sources of a function with credentials name nobody", none, nil, "fd12::1", Identity{}, ErrRequired},
 		{"an unknown source must show something", none, nil, "192.0.2.1", Identity{}, ErrRequired},
 		{"no source must show something", none, nil, "", Identity{}, ErrRequired},
@@ -136,8 +136,8 @@ func TestZeroValuesIdentifyNobody(t *testing.T) {
 			}
 		}
 	}
-	if ViaNone != Via(0) || ViaNone.String() != "" || Via(99).String() != "" {
-		t.Error("the zero Via is not nobody")
+	if MethodNone != Method(0) || MethodNone.String() != "" || Method(99).String() != "" {
+		t.Error("the zero Method is not nobody")
 	}
 }
 
@@ -180,10 +180,10 @@ func TestNewNamesBothFunctionsOfAConflict(t *testing.T) {
 	}
 	y := token("y")
 	want := []Conflict{
-		{ViaToken, "a", "c", 1, fmt.Sprintf("sha256:%x…", y[:4])},
-		{ViaCertificate, "a", "c", 0, "ONE.internal"},
-		{ViaSource, "b", "d", 1, "192.168.0.0/16"},
-		{ViaNone, "a", "a", 0, "a"},
+		{MethodToken, "a", "c", 1, fmt.Sprintf("sha256:%x…", y[:4])},
+		{MethodCertificate, "a", "c", 0, "ONE.internal"},
+		{MethodSource, "b", "d", 1, "192.168.0.0/16"},
+		{MethodNone, "a", "a", 0, "a"},
 	}
 	if !slices.Equal(conflict.Conflicts, want) {
 		t.Errorf("conflicts\n got %+v\nwant %+v", conflict.Conflicts, want)

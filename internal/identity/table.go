@@ -38,7 +38,7 @@ type function struct {
 
 // Conflict is one caller that two functions claim.
 type Conflict struct {
-	Via    Via    // what both claim; ViaNone: the name of the function itself
+	Method Method // what both claim; MethodNone: the name of the function itself
 	First  string // the function that has it
 	Second string // the function that claims it again
 	Index  int    // which of Second's tokens, certificates or sources it is
@@ -47,10 +47,10 @@ type Conflict struct {
 
 // String says it in one line.
 func (c Conflict) String() string {
-	if c.Via == ViaNone {
+	if c.Method == MethodNone {
 		return fmt.Sprintf("the function %s is there twice", c.Second)
 	}
-	return fmt.Sprintf("the %s %s identifies both %s and %s", c.Via, c.Value, c.First, c.Second)
+	return fmt.Sprintf("the %s %s identifies both %s and %s", c.Method, c.Value, c.First, c.Second)
 }
 
 // ConflictError is the error of New where two functions could claim the same
@@ -101,51 +101,51 @@ type builder struct {
 // add adds one entry.
 func (b *builder) add(e Entry) error {
 	f := &function{name: e.Function, tokens: slices.Clone(e.Tokens)}
-	claim(b, b.functions, f, ViaNone, 0, e.Function, e.Function)
+	register(b, b.functions, f, MethodNone, 0, e.Function, e.Function)
 	b.compares = max(b.compares, len(f.tokens))
 	for i, t := range e.Tokens {
-		claim(b, b.tokens, f, ViaToken, i, t, "sha256:"+hex.EncodeToString(t[:4])+"…")
+		register(b, b.tokens, f, MethodToken, i, t, "sha256:"+hex.EncodeToString(t[:4])+"…")
 	}
 	for i, name := range e.Certificates {
-		claim(b, b.certificates, f, ViaCertificate, i, canonicalName(name), name)
+		register(b, b.certificates, f, MethodCertificate, i, canonicalName(name), name)
 	}
-	alone := len(e.Tokens)+len(e.Certificates) == 0
+	sourceOnly := len(e.Tokens)+len(e.Certificates) == 0
 	for i, p := range e.Sources {
 		if !p.IsValid() {
-			return errors.New("a source is no range")
+			return errors.New("a source is not a range")
 		}
 		p = canonicalPrefix(p)
 		f.sources = append(f.sources, p)
-		if alone {
-			b.claimSource(f, i, p)
+		if sourceOnly {
+			b.registerSource(f, i, p)
 		}
 	}
 	return nil
 }
 
-// claim gives key to f in m, or notes that another function has it. A function
+// register gives key to f in m, or notes that another function has it. A function
 // may claim the same thing twice.
-func claim[K comparable](b *builder, m map[K]*function, f *function, via Via, index int, key K, value string) {
+func register[K comparable](b *builder, m map[K]*function, f *function, by Method, index int, key K, shown string) {
 	if first := m[key]; first == nil {
 		m[key] = f
 	} else {
-		b.conflict(first, f, via, index, value)
+		b.conflict(first, f, by, index, shown)
 	}
 }
 
-// claimSource is claim for a range.
-func (b *builder) claimSource(f *function, index int, p netip.Prefix) {
+// registerSource is register for a range.
+func (b *builder) registerSource(f *function, index int, p netip.Prefix) {
 	if first, taken := b.sources.Get(p); !taken {
 		b.sources.Insert(p, f)
 	} else {
-		b.conflict(first, f, ViaSource, index, p.String())
+		b.conflict(first, f, MethodSource, index, p.String())
 	}
 }
 
 // conflict notes that first has what f claims, unless they are one.
-func (b *builder) conflict(first, f *function, via Via, index int, value string) {
+func (b *builder) conflict(first, f *function, by Method, index int, shown string) {
 	if first != f {
-		b.conflicts = append(b.conflicts, Conflict{Via: via, First: first.name, Second: f.name, Index: index, Value: value})
+		b.conflicts = append(b.conflicts, Conflict{Method: by, First: first.name, Second: f.name, Index: index, Value: shown})
 	}
 }
 
@@ -168,15 +168,15 @@ func (t *Table) byToken(c *Credential) (f *function, compares int) {
 	if f = t.functions[string(c.function[:c.size])]; f != nil {
 		tokens = f.tokens
 	}
-	holds := 0
+	matches := 0
 	for ; compares < t.compares; compares++ {
 		token, real := &nothing, 0
 		if compares < len(tokens) {
 			token, real = &tokens[compares], 1
 		}
-		holds |= real & subtle.ConstantTimeCompare(token[:], c.token[:])
+		matches |= real & subtle.ConstantTimeCompare(token[:], c.token[:])
 	}
-	if holds == 0 {
+	if matches == 0 {
 		return nil, compares
 	}
 	return f, compares
@@ -204,7 +204,7 @@ func (t *Table) bySource(a netip.Addr) (Identity, error) {
 		return Identity{}, ErrRequired
 	}
 	if f, ok := t.sources.Lookup(a); ok {
-		return Identity{Function: f.name, Via: ViaSource}, nil
+		return Identity{Function: f.name, Method: MethodSource}, nil
 	}
 	return Identity{}, ErrRequired
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy/matcher"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -43,15 +44,15 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 	name, addr := t.Parts()
 	d.Reason = verdict.ReasonHostNotAllowed
 	if p == nil || f == nil || name == "" && !addr.IsValid() || t.Port == 0 {
-		tr.note("no policy, no function or no target: refused")
+		tr.add("no policy, no function or no target: refused")
 		return d
 	}
-	if e, denied := p.deny.first(name); denied {
-		d.Reason, d.Rule = verdict.ReasonHostDenied, Rule{deny: true, index: e.index, line: e.line}
+	if e, denied := p.deny.First(name); denied {
+		d.Reason, d.Rule = verdict.ReasonHostDenied, Rule{deny: true, index: e.Index, line: e.Line}
 		tr.rule(d.Rule, "the deny list has the host")
 		return d
 	}
-	tr.note("deny list: does not have the host")
+	tr.add("deny list: does not have the host")
 	var w walk // field by field, here and below: larger copies wait for the stores before them
 	w.f, w.port, w.now, w.trace, w.reason = f, t.Port, now.Unix(), tr, verdict.ReasonHostNotAllowed
 	if addr.IsValid() {
@@ -69,7 +70,7 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 		d.Verdict = verdict.Allow
 	case w.now < f.reportUntil:
 		d.Verdict = verdict.Report
-		tr.note("the function is in report mode: its list is recorded, not enforced")
+		tr.add("the function is in report mode: its list is recorded, not enforced")
 	}
 	return d
 }
@@ -88,8 +89,8 @@ type walk struct {
 
 // name tries the exact name, then the wildcards, longest first, until one fits.
 func (w *walk) name(name string) {
-	var c candidates
-	for c.begin(&w.f.lists, name); c.next(); {
+	var c matcher.Candidates
+	for c.Begin(&w.f.lists, name); c.Next(); {
 		if w.at(&c) {
 			return
 		}
@@ -98,18 +99,18 @@ func (w *walk) name(name string) {
 
 // at tries the entries for one pattern text in the function's own list, then
 // in its sets, in the order of the file within each. It returns true when one fits.
-func (w *walk) at(text *candidates) bool {
-	var c cursor
-	text.in(w.f.own, &c)
-	for e, ok := c.next(); ok; e, ok = c.next() {
-		if w.try(rule{index: e.index, line: e.line, conditions: w.f.conditions[e.conditions]}, nil) {
+func (w *walk) at(text *matcher.Candidates) bool {
+	var c matcher.Cursor
+	text.In(w.f.own, &c)
+	for e, ok := c.Next(); ok; e, ok = c.Next() {
+		if w.try(rule{index: e.Index, line: e.Line, conditions: w.f.conditions[e.Conditions]}, nil) {
 			return true
 		}
 	}
 	for i := range w.f.sets {
 		ref := &w.f.sets[i]
-		text.in(ref.list, &c)
-		if _, ok := c.next(); ok && w.try(ref.rule, nil) {
+		text.In(ref.list, &c)
+		if _, ok := c.Next(); ok && w.try(ref.rule, nil) {
 			return true
 		}
 	}

@@ -20,7 +20,7 @@ func (p *Policy) Explain(f *Function, t hostname.Target, now time.Time) (Decisio
 	tr := &trace{}
 	d := p.decide(f, &t, now, tr)
 	if d.Reason == verdict.ReasonHostNotAllowed {
-		tr.note("no rule of the function has the host")
+		tr.add("no rule of the function has the host")
 	}
 	return d, tr.steps
 }
@@ -28,8 +28,8 @@ func (p *Policy) Explain(f *Function, t hostname.Target, now time.Time) (Decisio
 // trace gathers steps; a nil trace gathers none.
 type trace struct{ steps []Step }
 
-// note adds a step that is about no rule.
-func (tr *trace) note(text string) {
+// add adds a step that is about no rule.
+func (tr *trace) add(text string) {
 	if tr != nil {
 		tr.steps = append(tr.steps, Step{Text: text})
 	}

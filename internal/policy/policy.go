@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy/matcher"
 )
 
 // Policy is one compiled policy file. It is immutable and safe for concurrent
@@ -30,7 +31,7 @@ import (
 type Policy struct {
 	hash      string
 	seed      maphash.Seed // of every list
-	deny      group
+	deny      matcher.Group
 	functions map[string]*Function
 	names     []string
 	rules     int
@@ -42,10 +43,10 @@ type Function struct {
 	name        string
 	owner       string
 	reportUntil int64 // Unix seconds, exclusive; 0: enforce
-	own         *list
+	own         *matcher.List
 	conditions  []*Conditions // what own's entries point at
 	sets        []setRef
-	lists       group // own, then those of sets
+	lists       matcher.Group // own, then those of sets
 	cidrs       cidrTable
 	count       int
 }
@@ -63,7 +64,7 @@ var noConditions Conditions
 // setRef is an allow entry that names a shared set.
 type setRef struct {
 	rule rule
-	list *list
+	list *matcher.List
 }
 
 // Spec is what a policy is compiled from. The zero Spec compiles to a policy
@@ -113,7 +114,7 @@ func Compile(s Spec) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.deny = newGroup(p.seed, deny)
+	p.deny = matcher.NewGroup(p.seed, deny)
 	for _, fs := range s.Functions {
 		if _, dup := p.functions[fs.Name]; dup || fs.Name == "" {
 			return nil, fmt.Errorf("compiling functions.%s: it has no name, or that of another", fs.Name)
@@ -132,12 +133,11 @@ func Compile(s Spec) (*Policy, error) {
 
 // compileSets compiles the shared lists. Their entries say nothing: the rule
 // that names the set does.
-func compileSets(sets [][]hostname.Pattern, seed maphash.Seed) ([]*list, error) {
-	lists := make([]*list, len(sets))
+func compileSets(sets [][]hostname.Pattern, seed maphash.Seed) ([]*matcher.List, error) {
+	lists := make([]*matcher.List, len(sets))
 	for i, patterns := range sets {
-		b := listBuilder{seed: seed, firsts: true, shared: patterns}
 		var err error
-		if lists[i], err = b.build(); err != nil {
+		if lists[i], err = matcher.NewSet(seed, patterns); err != nil {
 			return nil, fmt.Errorf("compiling sets[%d]: %w", i, err)
 		}
 	}
@@ -145,15 +145,16 @@ func compileSets(sets [][]hostname.Pattern, seed maphash.Seed) ([]*list, error) 
 }
 
 // compileDeny compiles the deny list.
-func compileDeny(lines []DenySpec, seed maphash.Seed) (*list, error) {
-	b := listBuilder{seed: seed, firsts: true, patterns: make([]patternText, 0, len(lines)), entries: make([]entry, 0, len(lines))}
+func compileDeny(lines []DenySpec, seed maphash.Seed) (*matcher.List, error) {
+	b := matcher.Builder{Seed: seed, FirstOnly: true}
+	b.Grow(len(lines))
 	for i, d := range lines {
 		if d.Pattern.IsZero() {
 			return nil, fmt.Errorf("compiling deny[%d]: it has no pattern", i)
 		}
-		b.add(textOf(d.Pattern), entry{index: int32(i), line: int32(d.Line)})
+		b.Add(d.Pattern, matcher.Entry{Index: int32(i), Line: int32(d.Line)})
 	}
-	l, err := b.build()
+	l, err := b.Build()
 	if err != nil {
 		return nil, fmt.Errorf("compiling deny: %w", err)
 	}
@@ -161,12 +162,13 @@ func compileDeny(lines []DenySpec, seed maphash.Seed) (*list, error) {
 }
 
 // compileFunction compiles one function; sets are the compiled shared lists.
-func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Function, error) {
+func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*matcher.List) (*Function, error) {
 	f := &Function{name: fs.Name, owner: fs.Owner}
 	if !fs.ReportUntil.IsZero() {
 		f.reportUntil = fs.ReportUntil.Unix()
 	}
-	b := listBuilder{seed: seed, patterns: make([]patternText, 0, len(fs.Rules)), entries: make([]entry, 0, len(fs.Rules))}
+	b := matcher.Builder{Seed: seed}
+	b.Grow(len(fs.Rules))
 	numbers := map[*Conditions]int32{} // equal rules share their conditions
 	for i, rs := range fs.Rules {
 		if rs.kinds() != 1 {
@@ -183,7 +185,7 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 		switch {
 		case rs.Set > 0:
 			f.sets = append(f.sets, setRef{rule: r, list: sets[rs.Set-1]})
-			f.count += sets[rs.Set-1].count - 1
+			f.count += sets[rs.Set-1].Len() - 1
 		case rs.Prefix.IsValid():
 			f.cidrs.add(rs.Prefix, r)
 		default:
@@ -193,18 +195,18 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*list) (*Functio
 				numbers[r.conditions] = number
 				f.conditions = append(f.conditions, r.conditions)
 			}
-			b.add(textOf(rs.Pattern), entry{index: r.index, line: r.line, conditions: number})
+			b.Add(rs.Pattern, matcher.Entry{Index: r.index, Line: r.line, Conditions: number})
 		}
 	}
 	var err error
-	if f.own, err = b.build(); err != nil {
+	if f.own, err = b.Build(); err != nil {
 		return nil, fmt.Errorf("allow: %w", err)
 	}
-	lists := []*list{f.own}
+	lists := []*matcher.List{f.own}
 	for _, ref := range f.sets {
 		lists = append(lists, ref.list)
 	}
-	f.lists = newGroup(seed, lists...)
+	f.lists = matcher.NewGroup(seed, lists...)
 	return f, nil
 }
 

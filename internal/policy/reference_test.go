@@ -151,7 +151,7 @@ func TestTheFastMatcherAgreesWithTheReferenceAtEverySize(t *testing.T) {
 			t.Parallel()
 			seen := map[answer]bool{}
 			for seed := range c.policies {
-				w := newWorld(uint64(seed), c.rules)
+				w := newGenerator(uint64(seed), c.rules)
 				spec := w.spec(c.rules)
 				p := mustCompile(t, spec)
 				for range c.requests {
@@ -168,7 +168,7 @@ func TestTheFastMatcherAgreesWithTheReferenceAtEverySize(t *testing.T) {
 
 // checkAgainstReference decides one request fast, slow, explained and
 // respelled, and wants one answer.
-func checkAgainstReference(t *testing.T, w *world, spec policy.Spec, p *policy.Policy, host string, port uint16) answer {
+func checkAgainstReference(t *testing.T, w *generator, spec policy.Spec, p *policy.Policy, host string, port uint16) answer {
 	t.Helper()
 	target := mustTarget(fmt.Sprintf("%s:%d", host, port))
 	f := p.Function("f")
@@ -190,7 +190,7 @@ func checkAgainstReference(t *testing.T, w *world, spec policy.Spec, p *policy.P
 
 func TestALiteralAddressMeetsNoRuleForNames(t *testing.T) {
 	for seed := range uint64(30) {
-		w := newWorld(seed, 100)
+		w := newGenerator(seed, 100)
 		spec := w.spec(100)
 		bare := spec
 		bare.Deny = nil
@@ -210,7 +210,7 @@ func TestALiteralAddressMeetsNoRuleForNames(t *testing.T) {
 
 func TestADenyLineMoreNeverOpensAnything(t *testing.T) {
 	for seed := range uint64(30) {
-		w := newWorld(seed, 60)
+		w := newGenerator(seed, 60)
 		spec := w.spec(60)
 		stricter := spec
 		stricter.Deny = append(slices.Clone(spec.Deny), policy.DenySpec{Pattern: w.pattern()})
@@ -220,7 +220,7 @@ func TestADenyLineMoreNeverOpensAnything(t *testing.T) {
 
 // checkNeverOpens tries requests on both policies: the stricter one denies, or
 // says what the other says.
-func checkNeverOpens(t *testing.T, w *world, spec, stricter policy.Spec, requests int) {
+func checkNeverOpens(t *testing.T, w *generator, spec, stricter policy.Spec, requests int) {
 	t.Helper()
 	p, q := mustCompile(t, spec), mustCompile(t, stricter)
 	for range requests {
@@ -234,7 +234,7 @@ func checkNeverOpens(t *testing.T, w *world, spec, stricter policy.Spec, request
 
 func TestTheOrderOfDenyLinesIsIrrelevant(t *testing.T) {
 	for seed := range uint64(30) {
-		w := newWorld(seed, 200)
+		w := newGenerator(seed, 200)
 		spec := w.spec(200)
 		mixed := spec
 		mixed.Deny = slices.Clone(spec.Deny)
@@ -258,7 +258,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add(uint64(3), uint16(99), "[::ffff:10.0.0.1]", uint16(80))
 	f.Add(uint64(4), uint16(300), strings.Repeat("a.", 126)+"a", uint16(22))
 	f.Fuzz(func(t *testing.T, seed uint64, rules uint16, host string, port uint16) {
-		w := newWorld(seed, int(rules%400))
+		w := newGenerator(seed, int(rules%400))
 		spec := w.spec(int(rules % 400))
 		p := mustCompile(t, spec)
 		port = max(port, 1)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy/matcher"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -36,7 +37,7 @@ func (l *Lookup) PermitsAddress(a netip.Addr) bool {
 	}
 	permitted := false
 	l.each(func(r Rule, _ string) bool {
-		permitted = r.conditions.holds(l.now) == verdict.ReasonNone && r.permits(a)
+		permitted = r.conditions.allowAnyPort(l.now) == verdict.ReasonNone && r.permits(a)
 		return !permitted
 	})
 	return permitted
@@ -56,11 +57,11 @@ func (p *Policy) DeniesAlias(alias string) (Rule, bool) {
 	}
 	// Its end is what a wildcard covers; more than a name can have is escapes.
 	alias = alias[max(0, len(alias)-hostname.MaxName):]
-	e, denied := p.deny.first(alias)
+	e, denied := p.deny.First(alias)
 	if !denied {
 		return Rule{}, false
 	}
-	return Rule{deny: true, index: e.index, line: e.line}, true
+	return Rule{deny: true, index: e.Index, line: e.Line}, true
 }
 
 // Lookup decides whether f may look a name up: the deny list first, then the
@@ -87,7 +88,7 @@ func (l *Lookup) decide(p *Policy, n hostname.Name) {
 	}
 	l.Decision = Decision{Reason: verdict.ReasonHostNotAllowed}
 	l.each(func(r Rule, suffix string) bool {
-		reason := r.conditions.holds(l.now)
+		reason := r.conditions.allowAnyPort(l.now)
 		if reason == verdict.ReasonNone {
 			l.Decision, l.Wildcard = Decision{Verdict: verdict.Allow, Rule: r}, suffix
 			return false
@@ -109,8 +110,8 @@ func (l *Lookup) each(yield func(r Rule, suffix string) bool) {
 	}
 }
 
-// holds reports whether the conditions allow any port at that Unix second, or why not.
-func (t *Conditions) holds(now int64) verdict.Reason {
+// allowAnyPort reports whether the conditions allow any port at that Unix second, or why not.
+func (t *Conditions) allowAnyPort(now int64) verdict.Reason {
 	if len(t.Ports) == 0 {
 		return verdict.ReasonPortNotAllowed
 	}
@@ -119,8 +120,8 @@ func (t *Conditions) holds(now int64) verdict.Reason {
 
 // each calls yield for every rule of the function that has the name.
 func (f *Function) each(name string, yield func(r Rule, suffix string) bool) {
-	var c candidates
-	for c.begin(&f.lists, name); c.next(); {
+	var c matcher.Candidates
+	for c.Begin(&f.lists, name); c.Next(); {
 		if !f.eachAt(&c, yield) {
 			return
 		}
@@ -129,19 +130,19 @@ func (f *Function) each(name string, yield func(r Rule, suffix string) bool) {
 
 // eachAt calls yield for the rules of one pattern text. It returns false once
 // yield has.
-func (f *Function) eachAt(text *candidates, yield func(r Rule, suffix string) bool) bool {
-	suffix := text.suffix()
-	var c cursor
-	text.in(f.own, &c)
-	for e, ok := c.next(); ok; e, ok = c.next() {
-		if !yield(Rule{function: f, conditions: f.conditions[e.conditions], index: e.index, line: e.line}, suffix) {
+func (f *Function) eachAt(text *matcher.Candidates, yield func(r Rule, suffix string) bool) bool {
+	suffix := text.Suffix()
+	var c matcher.Cursor
+	text.In(f.own, &c)
+	for e, ok := c.Next(); ok; e, ok = c.Next() {
+		if !yield(Rule{function: f, conditions: f.conditions[e.Conditions], index: e.Index, line: e.Line}, suffix) {
 			return false
 		}
 	}
 	for i := range f.sets {
 		ref := &f.sets[i]
-		text.in(ref.list, &c)
-		if _, ok := c.next(); ok && !yield(f.ruleOf(ref), suffix) {
+		text.In(ref.list, &c)
+		if _, ok := c.Next(); ok && !yield(f.ruleOf(ref), suffix) {
 			return false
 		}
 	}
@@ -162,9 +163,9 @@ func (f *Function) ruleOf(ref *setRef) Rule {
 // with it the rule that records show.
 type Union struct {
 	policy *Policy
-	list   *list
-	lists  group  // list alone
-	rules  []Rule // by the conditions of an entry
+	list   *matcher.List
+	lists  matcher.Group // list alone
+	rules  []Rule        // by the conditions of an entry
 }
 
 // NewUnion builds the union of p's functions, which takes a time and memory
@@ -177,17 +178,17 @@ func NewUnion(p *Policy) (*Union, error) {
 	b := unionBuilder{
 		at:      map[unionKey]int{},
 		numbers: map[Rule]int32{},
-		list:    listBuilder{seed: p.seed},
+		list:    matcher.Builder{Seed: p.seed},
 		done:    map[setClass]*Conditions{},
 	}
 	for _, name := range p.names {
 		b.add(p.functions[name])
 	}
-	l, err := b.list.build()
+	l, err := b.list.Build()
 	if err != nil {
 		return nil, fmt.Errorf("compiling the union of all functions: %w", err)
 	}
-	return &Union{policy: p, list: l, lists: newGroup(p.seed, l), rules: b.rules}, nil
+	return &Union{policy: p, list: l, lists: matcher.NewGroup(p.seed, l), rules: b.rules}, nil
 }
 
 // Lookup decides whether any function may look the name up, by the deny list
@@ -204,13 +205,13 @@ func (u *Union) Lookup(n hostname.Name, now time.Time) Lookup {
 
 // each calls yield for every rule of the union that has the name.
 func (u *Union) each(name string, yield func(r Rule, suffix string) bool) {
-	var text candidates
-	var c cursor
-	for text.begin(&u.lists, name); text.next(); {
-		suffix := text.suffix()
-		text.in(u.list, &c)
-		for e, ok := c.next(); ok; e, ok = c.next() {
-			if !yield(u.rules[e.conditions], suffix) {
+	var text matcher.Candidates
+	var c matcher.Cursor
+	for text.Begin(&u.lists, name); text.Next(); {
+		suffix := text.Suffix()
+		text.In(u.list, &c)
+		for e, ok := c.Next(); ok; e, ok = c.Next() {
+			if !yield(u.rules[e.Conditions], suffix) {
 				return
 			}
 		}
@@ -222,5 +223,5 @@ func (u *Union) Patterns() int {
 	if u == nil {
 		return 0
 	}
-	return u.list.count
+	return u.list.Len()
 }

@@ -156,7 +156,7 @@ func TestALookupIsAllowedWhereAConnectionToSomePortIs(t *testing.T) {
 	const rules = 101
 	verdicts := map[verdict.Verdict]int{}
 	for seed := range uint64(20) {
-		w := newWorld(seed, rules)
+		w := newGenerator(seed, rules)
 		spec := w.spec(rules)
 		p := mustCompile(t, spec)
 		u := mustUnion(t, p)

@@ -1,13 +1,14 @@
 package policy
 
 import (
-	"encoding/binary"
 	"fmt"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy/matcher"
 )
 
 // unionBuilder gathers the entries of a Union.
 type unionBuilder struct {
-	list    listBuilder
+	list    matcher.Builder
 	at      map[unionKey]int         // where in list a pattern stands
 	rules   []Rule                   // by number
 	numbers map[Rule]int32           // of rules
@@ -23,18 +24,16 @@ type unionKey struct {
 
 // setClass is a set as the rules with the same addresses see it.
 type setClass struct {
-	list      *list
+	list      *matcher.List
 	addresses string
 }
 
 // add adds what a function has. A set that is already in is not walked again
 // unless this rule expires later than the one that put it there.
 func (b *unionBuilder) add(f *Function) {
-	for _, wild := range []bool{false, true} {
-		f.own.table(wild).each(func(text string, e entry) {
-			b.put(text, wild, Rule{function: f, conditions: f.conditions[e.conditions], index: e.index, line: e.line})
-		})
-	}
+	f.own.Each(func(text string, wild bool, e matcher.Entry) {
+		b.addPattern(text, wild, Rule{function: f, conditions: f.conditions[e.Conditions], index: e.Index, line: e.Line})
+	})
 	for i := range f.sets {
 		ref := &f.sets[i]
 		class := setClass{ref.list, ref.rule.conditions.addressKey()}
@@ -42,17 +41,15 @@ func (b *unionBuilder) add(f *Function) {
 			continue
 		}
 		b.done[class] = ref.rule.conditions
-		for _, wild := range []bool{false, true} {
-			ref.list.table(wild).each(func(text string, _ entry) { b.put(text, wild, f.ruleOf(ref)) })
-		}
+		ref.list.Each(func(text string, wild bool, _ matcher.Entry) { b.addPattern(text, wild, f.ruleOf(ref)) })
 	}
 }
 
-// put adds a pattern, or gives it to the rule where that expires later than its own.
-func (b *unionBuilder) put(text string, wild bool, r Rule) {
+// addPattern adds a pattern, or gives it to the rule where that expires later than its own.
+func (b *unionBuilder) addPattern(text string, wild bool, r Rule) {
 	key := unionKey{text, wild, r.conditions.addressKey()}
 	at, known := b.at[key]
-	if known && !expiresLater(r.conditions, b.rules[b.list.entries[at].conditions].conditions) {
+	if known && !expiresLater(r.conditions, b.rules[b.list.Entry(at).Conditions].conditions) {
 		return
 	}
 	number, numbered := b.numbers[r]
@@ -62,11 +59,11 @@ func (b *unionBuilder) put(text string, wild bool, r Rule) {
 		b.rules = append(b.rules, r)
 	}
 	if known {
-		b.list.entries[at].conditions = number
+		b.list.Entry(at).Conditions = number
 		return
 	}
-	b.at[key] = len(b.list.entries)
-	b.list.add(patternText{text, wild}, entry{conditions: number})
+	b.at[key] = b.list.Len()
+	b.list.AddText(text, wild, matcher.Entry{Conditions: number})
 }
 
 // expiresLater reports whether t allows longer than other, where neither has a say
@@ -84,17 +81,4 @@ func (t *Conditions) addressKey() string {
 		return ""
 	}
 	return fmt.Sprint(t.Addresses)
-}
-
-// each calls yield for every entry in the order in which they were added.
-func (t *table) each(yield func(text string, e entry)) {
-	for rest := t.arena; len(rest) > 0; {
-		size := int(rest[headerSize-1])
-		yield(string(rest[headerSize:headerSize+size]), entry{
-			index:      int32(binary.LittleEndian.Uint32(rest)),
-			line:       int32(binary.LittleEndian.Uint32(rest[4:])),
-			conditions: int32(binary.LittleEndian.Uint32(rest[8:])),
-		})
-		rest = rest[headerSize+size:]
-	}
 }

@@ -1,50 +1,52 @@
 package report
 
+import (
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/doc"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/tally"
+)
+
 // control is what a well-known catalogue asks for, in short, and how far the
 // evidence goes.
-type control struct{ name, asks, shows, silent string }
+type control struct{ name, asks, shows, missing string }
 
 // controlsSection says what the evidence shows of some controls. It never says
 // that one is met.
-func (b *Builder) controlsSection(groups []*group, v verification) section {
-	g := grid{id: "controls", columns: columns("control", "Control", "asks", "What it asks for, in short", "shows", "What this evidence shows", "silent", "What it does not show")}
+func (b *Builder) controlsSection(groups []*tally.Group, v verification) doc.Section {
+	g := doc.Grid{ID: "controls", Columns: doc.Columns("control", "Control", "asks", "What it asks for, in short", "shows", "What this evidence shows", "silent", "What it does not show")}
 	for _, c := range b.controls(groups, v) {
-		g.rows = append(g.rows, []cell{word(c.name), word(c.asks), word(c.shows), word(c.silent)})
+		g.Rows = append(g.Rows, []doc.Cell{doc.Word(c.name), doc.Word(c.asks), doc.Word(c.shows), doc.Word(c.missing)})
 	}
-	return section{ID: "controls", Title: "What this shows of some controls", Tables: []grid{g}, Notes: []string{
+	return doc.Section{ID: "controls", Title: "What this shows of some controls", Tables: []doc.Grid{g}, Notes: []string{
 		"This table says what the records show and where they are silent. It is no statement that a control is met: that is for whoever assesses it, with the texts themselves, which are shortened here.",
 	}}
 }
 
 // figures are the numbers that the table of controls names.
 type figures struct {
-	allowed, reported, refused, unidentified string
-	byCredential, bySource                   string
+	allowed, reported, refused, nobody string
+	byCredential, bySource             string
 }
 
 // figures adds up over all functions.
-func (b *Builder) figures(groups []*group) figures {
+func (b *Builder) figures(groups []*tally.Group) figures {
 	var allowed, reported, credential, source uint64
 	for _, g := range groups {
-		_, n := g.sum(tableAllowed)
+		_, n := g.Sum(tally.Allowed)
 		allowed += n
-		_, n = g.sum(tableReported)
+		_, n = g.Sum(tally.Reported)
 		reported += n
-		shown, from := g.known()
-		credential, source = credential+shown, source+from
+		credentials, sources := byMethod(g)
+		credential, source = credential+credentials, source+sources
 	}
-	unidentified := uint64(0)
-	if g := b.groups[callerKey{}]; g != nil {
-		_, unidentified = g.sum(tableCaller)
-	}
+	_, nobody := b.counts.Nobody().Sum(tally.Caller)
 	return figures{
-		allowed: count(allowed), reported: count(reported), refused: count(b.sums.Refused), unidentified: count(unidentified),
-		byCredential: count(credential), bySource: count(source),
+		allowed: doc.Count(allowed), reported: doc.Count(reported), refused: doc.Count(b.counts.Sums().Refused), nobody: doc.Count(nobody),
+		byCredential: doc.Count(credential), bySource: doc.Count(source),
 	}
 }
 
 // controls returns the mapping with the numbers of this report.
-func (b *Builder) controls(groups []*group, v verification) []control {
+func (b *Builder) controls(groups []*tally.Group, v verification) []control {
 	f := b.figures(groups)
 	chain := "what was read is " + v.verdict
 	return []control{
@@ -59,7 +61,7 @@ func (b *Builder) controls(groups []*group, v verification) []control {
 			"NIST SP 800-53 Rev. 5 SC-7(8), Boundary Protection: Route Traffic to Authenticated Proxy Servers",
 			"Named internal traffic to named external networks is routed through authenticated proxy servers at managed interfaces.",
 			"Requests that came to the proxy by how their function was known: " + f.byCredential + " by certificate or token, " + f.bySource +
-				" by source address alone. " + f.unidentified + " requests of callers that were not identified, which were refused or asked for a credential.",
+				" by source address alone. " + f.nobody + " requests of callers that were not identified, which were refused or asked for a credential.",
 			"Which traffic is meant to be routed here, and that all of it is. A source address names whoever shares that network interface, and is no authentication. DNS questions show no credential at all.",
 		},
 		{

@@ -1,5 +1,10 @@
 package report
 
+import (
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/doc"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/tally"
+)
+
 // method is a way in which a caller was known, as records name it.
 type method struct {
 	word       string // of the records' via
@@ -16,24 +21,24 @@ var methods = []method{
 }
 
 // methodsTable says how the requests of a function were known.
-func (g *group) methodsTable() grid {
+func methodsTable(g *tally.Group) doc.Grid {
 	names := []string{"function", "Function", "owner", "Owner"}
-	row := []cell{text(g.function), text(g.owner)}
+	row := []doc.Cell{doc.Text(g.Function), doc.Text(g.Owner)}
 	for _, m := range methods {
 		names = append(names, "identified_by_"+m.word, m.title)
-		row = append(row, num(g.via[m.word]))
+		row = append(row, doc.Num(g.Methods[m.word]))
 	}
-	return grid{id: "function", columns: columns(append(names, "suppressed", "Suppressed")...), rows: [][]cell{append(row, num(g.suppressed))}}
+	return doc.Grid{ID: "function", Columns: doc.Columns(append(names, "suppressed", "Suppressed")...), Rows: [][]doc.Cell{append(row, doc.Num(g.Suppressed))}}
 }
 
-// known adds up the requests of a function that were known by a credential, and
+// byMethod adds up the requests of a function that were known by a credential, and
 // by where they came from.
-func (g *group) known() (credential, source uint64) {
+func byMethod(g *tally.Group) (credential, source uint64) {
 	for _, m := range methods {
 		if m.credential {
-			credential += g.via[m.word]
+			credential += g.Methods[m.word]
 		} else {
-			source += g.via[m.word]
+			source += g.Methods[m.word]
 		}
 	}
 	return credential, source

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/doc"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/tally"
 )
 
 // verification is what the verifier says about all that was read.
@@ -13,7 +15,7 @@ type verification struct {
 	whole   bool
 	verdict string
 	result  evidence.Result
-	section section
+	section doc.Section
 }
 
 // verification asks the verifier and makes its section.
@@ -24,35 +26,35 @@ func (b *Builder) verification() verification {
 	if res.Whole {
 		v.verdict = "whole"
 	}
-	v.verdict += ": " + several(res.Records, "record") + " of " + several(uint64(len(res.Boots)), "boot")
+	v.verdict += ": " + doc.Several(res.Records, "record") + " of " + doc.Several(uint64(len(res.Boots)), "boot")
 	open := 0
-	for _, boot := range res.Boots {
-		if boot.Tail != nil {
+	for _, process := range res.Boots {
+		if process.Tail != nil {
 			open++
 		}
 	}
 	if open > 0 {
-		v.verdict += ", of which " + count(open) + " without a record of the end"
+		v.verdict += ", of which " + doc.Count(open) + " without a record of the end"
 	}
-	found := grid{
-		id: "findings", Caption: "Findings", Empty: "None.",
-		columns: columns("boot", "Boot", "kind", "Kind", "from_seq", "From seq", "to_seq", "To seq", "source", "Source", "line_number", "Line", "detail", "What it is"),
+	found := doc.Grid{
+		ID: "findings", Caption: "Findings", Empty: "None.",
+		Columns: doc.Columns("boot", "Boot", "kind", "Kind", "from_seq", "From seq", "to_seq", "To seq", "source", "Source", "line_number", "Line", "detail", "What it is"),
 	}
-	add := func(boot string, all []evidence.Finding) {
+	add := func(process string, all []evidence.Finding) {
 		for _, f := range all {
-			found.rows = append(found.rows, []cell{
-				text(boot), text(string(f.Kind)), seq(f.From), seq(f.To), text(f.File), some(f.Line), text(f.Text),
+			found.Rows = append(found.Rows, []doc.Cell{
+				doc.Text(process), doc.Text(string(f.Kind)), seq(f.From), seq(f.To), doc.Text(f.File), doc.Some(f.Line), doc.Text(f.Text),
 			})
 		}
 	}
-	for _, boot := range res.Boots {
-		add(boot.Boot, boot.Findings)
-		if boot.More > 0 {
-			found.rows = append(found.rows, []cell{text(boot.Boot), word("more"), {}, {}, {}, {}, word("and " + count(boot.More) + " more findings")})
+	for _, process := range res.Boots {
+		add(process.Boot, process.Findings)
+		if process.More > 0 {
+			found.Rows = append(found.Rows, []doc.Cell{doc.Text(process.Boot), doc.Word("more"), {}, {}, {}, {}, doc.Word("and " + doc.Count(process.More) + " more findings")})
 		}
 	}
 	add("", res.Findings)
-	v.section = section{ID: "verification", Title: "Verification", Tables: []grid{found}, Notes: []string{
+	v.section = doc.Section{ID: "verification", Title: "Verification", Tables: []doc.Grid{found}, Notes: []string{
 		"The records are " + v.verdict + ". That is about all that was read, and not only about the period.",
 		"Each record has a number and the hash of the one before, and heartbeats repeat the totals. So what is changed, removed, moved or added between two records shows. " +
 			"It does not show what is cut off behind the last record of a boot, a boot that is removed whole, or the work of someone who can write all of a file and makes the chain anew: compare the last hashes below with copies that were kept elsewhere.",
@@ -63,41 +65,30 @@ func (b *Builder) verification() verification {
 	return v
 }
 
-// several returns a number of things.
-func several(n uint64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return count(n) + " " + thing + "s"
-}
-
 // seq makes a cell of a record's number, empty for none.
-func seq(n uint64) cell {
+func seq(n uint64) doc.Cell {
 	if n == 0 {
-		return cell{}
+		return doc.Cell{}
 	}
-	return word(strconv.FormatUint(n, 10))
+	return doc.Word(strconv.FormatUint(n, 10))
 }
 
 // bootsSection is the lives of the processes.
-func (b *Builder) bootsSection(all []evidence.Boot) section {
-	g := grid{id: "boots", Empty: "There are no records.", columns: columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
+func (b *Builder) bootsSection(all []evidence.Boot) doc.Section {
+	g := doc.Grid{ID: "boots", Empty: "There are no records.", Columns: doc.Columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
 		"start", "Start", "end", "End", "records", "Records", "lost", "Lost", "suppressed", "Suppressed", "last_hash", "Last hash")}
 	for _, v := range all {
-		known := b.stream.boots[v.Boot]
-		if known == nil {
-			known = &boot{}
-		}
+		known := b.counts.Lifecycle().Process(v.Boot)
 		start := "not there"
-		if known.started {
+		if known.Started {
 			start = "started"
 		}
-		g.rows = append(g.rows, []cell{
-			text(v.Boot), text(known.version), at(v.From), at(v.To), word(start), word(ending(v)), num(v.Records), num(v.Lost),
-			num(known.suppressed), text(v.LastHash),
+		g.Rows = append(g.Rows, []doc.Cell{
+			doc.Text(v.Boot), doc.Text(known.Version), doc.At(v.From), doc.At(v.To), doc.Word(start), doc.Word(ending(v)), doc.Num(v.Records), doc.Num(v.Lost),
+			doc.Num(known.Suppressed), doc.Text(v.LastHash),
 		})
 	}
-	return section{ID: "boots", Title: "Starts and stops", Tables: []grid{g}, Notes: []string{
+	return doc.Section{ID: "boots", Title: "Starts and stops", Tables: []doc.Grid{g}, Notes: []string{
 		"One row for each process that wrote records, over all that was read. Lost are events without a record, because the output failed and the policy said to go on (on_failure: count); " +
 			"suppressed are events that are summed up in the record of another.",
 	}}
@@ -116,90 +107,88 @@ func ending(v evidence.Boot) string {
 }
 
 // policySection is which policy was in force, and how that changed.
-func (b *Builder) policySection() section {
-	force := grid{id: "policies", Caption: "Policies in the records of the period", Empty: "No record of the period names one.",
-		columns: columns("policy", "Policy", "first_seen", "First record", "last_seen", "Last record", "requests", "Requests")}
-	for _, name := range sortedSpans(b.stream.policies) {
-		s := b.stream.policies[name]
-		force.rows = append(force.rows, []cell{text(name), at(s.first.time()), at(s.last.time()), num(s.requests)})
+func (b *Builder) policySection() doc.Section {
+	force := doc.Grid{ID: "policies", Caption: "Policies in the records of the period", Empty: "No record of the period names one.",
+		Columns: doc.Columns("policy", "Policy", "first_seen", "First record", "last_seen", "Last record", "requests", "Requests")}
+	for _, s := range b.counts.Lifecycle().Policies() {
+		force.Rows = append(force.Rows, []doc.Cell{doc.Text(s.Name), doc.At(s.First()), doc.At(s.Last()), doc.Num(s.Requests)})
 	}
-	changes := grid{id: "changes", Caption: "Changes", Empty: "There were none in the period.",
-		columns: columns("time", "Time", "event", "Event", "policy", "Policy in force", "functions", "Functions", "rules", "Rules", "boot", "Boot", "version", "Version", "detail", "Detail")}
-	for _, c := range inOrder(b.stream.changes) {
-		changes.rows = append(changes.rows, []cell{
-			at(c.time), text(c.event), text(c.policy), some(c.functions), some(c.rules), text(c.boot), text(c.version),
-			text(strings.ReplaceAll(c.detail, "\n", "; ")),
+	changes := doc.Grid{ID: "changes", Caption: "Changes", Empty: "There were none in the period.",
+		Columns: doc.Columns("time", "Time", "event", "Event", "policy", "Policy in force", "functions", "Functions", "rules", "Rules", "boot", "Boot", "version", "Version", "detail", "Detail")}
+	all, more := b.counts.Lifecycle().Changes()
+	for _, c := range all {
+		changes.Rows = append(changes.Rows, []doc.Cell{
+			doc.At(c.Time), doc.Text(c.Event), doc.Text(c.Policy), doc.Some(c.Functions), doc.Some(c.Rules), doc.Text(c.Process), doc.Text(c.Version),
+			doc.Text(strings.ReplaceAll(c.Detail, "\n", "; ")),
 		})
 	}
-	s := section{ID: "policy", Title: "Policy", Tables: []grid{force, changes}, Notes: []string{
+	s := doc.Section{ID: "policy", Title: "Policy", Tables: []doc.Grid{force, changes}, Notes: []string{
 		"A policy is named by the first 12 digits of the SHA-256 of its file and the files that it names. Each process loads for itself. After reload_failed the policy before stays in force.",
 	}}
-	if b.stream.moreChanges > 0 {
-		s.Notes = append(s.Notes, "Of the changes the first "+count(maxChanges)+" are shown, and "+count(b.stream.moreChanges)+" more are not.")
+	if more > 0 {
+		s.Notes = append(s.Notes, "Of the changes the first "+doc.Count(tally.MaxChanges)+" are shown, and "+doc.Count(more)+" more are not.")
 	}
 	return s
 }
 
 // floodsSection is refusals that came too fast, and what this package does not know.
-func (b *Builder) floodsSection() section {
-	floods := grid{id: "floods", Empty: "No record of the period tells of one.",
-		columns: columns("time", "Time", "event", "Event", "function", "Function", "source", "Source address", "detail", "Detail", "boot", "Boot")}
-	for _, c := range inOrder(b.stream.floods) {
-		floods.rows = append(floods.rows, []cell{at(c.time), text(c.event), text(c.function), text(c.source), text(c.detail), text(c.boot)})
+func (b *Builder) floodsSection() doc.Section {
+	floods := doc.Grid{ID: "floods", Empty: "No record of the period tells of one.",
+		Columns: doc.Columns("time", "Time", "event", "Event", "function", "Function", "source", "Source address", "detail", "Detail", "boot", "Boot")}
+	all, more := b.counts.Lifecycle().Floods()
+	for _, c := range all {
+		floods.Rows = append(floods.Rows, []doc.Cell{doc.At(c.Time), doc.Text(c.Event), doc.Text(c.Function), doc.Text(c.Source), doc.Text(c.Detail), doc.Text(c.Process)})
 	}
-	s := section{ID: "floods", Title: "Floods", Tables: []grid{floods}, Notes: []string{
+	s := doc.Section{ID: "floods", Title: "Floods", Tables: []doc.Grid{floods}, Notes: []string{
 		"Where one caller is refused too often, further refusals are summed up in the records of others (suppressed). The requests of this report have them all.",
 	}}
-	if b.stream.moreFloods > 0 {
-		s.Notes = append(s.Notes, count(b.stream.moreFloods)+" more are not shown.")
+	if more > 0 {
+		s.Notes = append(s.Notes, doc.Count(more)+" more are not shown.")
 	}
-	if len(b.stream.unknown) == 0 {
+	unknown := b.counts.Lifecycle().Unknown()
+	if len(unknown) == 0 {
 		return s
 	}
-	other := grid{id: "other_events", Caption: "Records of events that this program does not know; they are counted nowhere else",
-		columns: columns("event", "Event", "records", "Records", "first_seen", "First record", "last_seen", "Last record")}
-	for _, name := range sortedSpans(b.stream.unknown) {
-		u := b.stream.unknown[name]
-		other.rows = append(other.rows, []cell{text(name), num(u.requests), at(u.first.time()), at(u.last.time())})
+	other := doc.Grid{ID: "other_events", Caption: "Records of events that this program does not know; they are counted nowhere else",
+		Columns: doc.Columns("event", "Event", "records", "Records", "first_seen", "First record", "last_seen", "Last record")}
+	for _, u := range unknown {
+		other.Rows = append(other.Rows, []doc.Cell{doc.Text(u.Name), doc.Num(u.Requests), doc.At(u.First()), doc.At(u.Last())})
 	}
 	s.Tables = append(s.Tables, other)
 	return s
 }
 
 // rulesSection is the rules that let nothing through.
-func (b *Builder) rulesSection() section {
-	s := section{ID: "unused", Title: "Rules that were never used"}
+func (b *Builder) rulesSection() doc.Section {
+	s := doc.Section{ID: "unused", Title: "Rules that were never used"}
 	p := b.opt.Policy
 	if p == nil {
 		s.Notes = []string{"Not looked for: no policy file was given (--config)."}
 		return s
 	}
-	requests := uint64(0)
-	if span := b.stream.policies[p.Hash]; span != nil {
-		requests = span.requests
-	}
+	requests := b.counts.Lifecycle().RequestsUnder(p.Hash)
 	s.Notes = []string{
 		"Entries of the allow lists of the policy file given that let no request of the period through while that policy was in force. An entry that names a set is one rule; the deny list is not looked at.",
-		"Of " + count(b.sums.Requests()) + " requests of the period " + count(requests) + " were decided under this policy. " +
+		"Of " + doc.Count(b.counts.Sums().Requests()) + " requests of the period " + doc.Count(requests) + " were decided under this policy. " +
 			"The last column counts what an entry at the same place of another policy let through, which may have been another rule.",
 	}
 	if requests == 0 {
 		s.Notes = append(s.Notes, "No record of the period is of this policy, so the list says nothing about use.")
 	}
-	about := grid{id: "policy_file", columns: columns("source", "Policy file", "policy", "Policy", "rules", "Rules"),
-		rows: [][]cell{{text(p.File), text(p.Hash), num(len(p.Rules))}}}
-	g := grid{id: "unused", Empty: "Every rule was used.", columns: columns("function", "Function", "owner", "Owner", "rule", "Rule", "line", "Line", "pattern", "What it covers",
+	about := doc.Grid{ID: "policy_file", Columns: doc.Columns("source", "Policy file", "policy", "Policy", "rules", "Rules"),
+		Rows: [][]doc.Cell{{doc.Text(p.File), doc.Text(p.Hash), doc.Num(len(p.Rules))}}}
+	g := doc.Grid{ID: "unused", Empty: "Every rule was used.", Columns: doc.Columns("function", "Function", "owner", "Owner", "rule", "Rule", "line", "Line", "pattern", "What it covers",
 		"ticket", "Ticket", "last_day", "Last day", "refused_requests", "Requests refused all the same", "elsewhere", "Same place, other policies")}
 	for _, r := range p.Rules {
-		u := b.rules[r.Path]
-		if u.through > 0 {
+		u := b.counts.Rule(r.Path)
+		if u.Through > 0 {
 			continue
 		}
-		g.rows = append(g.rows, []cell{
-			text(r.Function), text(r.Owner), text(r.Path), some(r.Line), text(r.Pattern), text(r.Ticket), word(lastDay(r.Expires)), num(u.refusals), num(u.elsewhere),
+		g.Rows = append(g.Rows, []doc.Cell{
+			doc.Text(r.Function), doc.Text(r.Owner), doc.Text(r.Path), doc.Some(r.Line), doc.Text(r.Pattern), doc.Text(r.Ticket), doc.Word(lastDay(r.Expires)), doc.Num(u.Refusals), doc.Num(u.Elsewhere),
 		})
 	}
-	s.Tables = []grid{about, g}
+	s.Tables = []doc.Grid{about, g}
 	return s
 }
 

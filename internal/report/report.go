@@ -2,11 +2,12 @@
 // by which rule, what was refused and why, which policy was in force, whether
 // the records are whole, and what that shows of some well-known controls.
 //
-// What it does: it counts the records of a period in one pass and in bounded
-// memory, has the same lines verified by internal/evidence, and writes what it
-// counted as Markdown, as CSV or as one HTML page that needs nothing else. The
-// same lines and Options give the same bytes. Whatever stands in a record may
-// have been written by an attacker: it is shown, and is inert in every format.
+// What it does: it has the records of a period counted in one pass and in bounded
+// memory (internal/report/tally), and the same lines verified (internal/evidence),
+// says in words and tables what that shows, and writes it as Markdown, as CSV or
+// as one HTML page that needs nothing else (internal/report/doc). The same lines
+// and Options give the same bytes. Whatever stands in a record may have been
+// written by an attacker: it is shown, and is inert in every format.
 //
 // What it does not do: it opens no files, knows no policy file (Policy is a
 // plain list), keeps no records, and never says that a control is met.
@@ -27,11 +28,12 @@
 package report
 
 import (
-	"hash/maphash"
-	"net/netip"
+	"io"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/doc"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/tally"
 )
 
 // Options says what a report is about. The zero Options counts every record.
@@ -66,63 +68,14 @@ type Rule struct {
 	Expires         time.Time // first instant at which it no longer holds; zero: it holds on
 }
 
-// Bounds of what one report keeps, whatever the records say.
-const (
-	defaultMaxRows = 10_000
-	maxAllRows     = 1_000_000 // of all functions and tables
-	maxGroups      = 10_000    // functions; more are shown as one
-	maxDistinct    = 1_000_000 // destinations that are beyond the rows and told apart
-	maxOpen        = 1 << 20   // requests that are open at one time
-	maxChanges     = 10_000    // of the policy
-	maxHashes      = 10_000    // policies
-	maxBoots       = 100_000
-	maxHours       = 100_000 // with refusals
-)
+// defaultMaxRows bounds the rows of one function in one table.
+const defaultMaxRows = 10_000
 
 // Builder counts records. Make one with New. It is not safe for concurrent use.
 type Builder struct {
 	opt      Options
 	verifier *evidence.Verifier
-	sources  []source
-	sums     sums
-	reading  int    // of the sources: that of the last line
-	first    micros // of the records that were counted
-	last     micros
-	groups   map[callerKey]*group
-	most     int // groups
-	rows     int // of all groups
-	attempts attempts
-	open     map[uint64]bool // by the hash of the id: whether it was counted as opened
-	manners  map[rowKind]*rowKind
-	single   []string // the policy that a row was last met under first
-	distinct map[uint64]struct{}
-	seed     maphash.Seed
-	stream   lifecycle
-	hours    map[int64]map[string]uint64 // refusals by hour since 1970 and reason
-	rules    map[string]*ruleUse         // by path
-}
-
-// source is what one file held.
-type source struct {
-	name                        string
-	lines, records, other, torn uint64
-	first, last                 micros
-}
-
-// sums are the requests of the period by what became of them.
-type sums struct {
-	Opened        uint64 // let through: by a rule, and by report mode
-	Refused       uint64
-	RefusedOpen   uint64 // of Refused: had been opened before
-	ReportedAgain uint64 // of Opened: a second time, because report mode let a refusal pass
-	Challenged    uint64
-	Answered      uint64 // DNS questions
-	Suppressed    uint64 // of all: without a record of their own
-}
-
-// Requests returns how many requests that were.
-func (s *sums) Requests() uint64 {
-	return s.Opened + s.Refused + s.Challenged + s.Answered - s.RefusedOpen - s.ReportedAgain
+	counts   *tally.Counter
 }
 
 // New returns a Builder that has counted nothing.
@@ -130,68 +83,46 @@ func New(o Options) *Builder {
 	if o.MaxRows <= 0 {
 		o.MaxRows = defaultMaxRows
 	}
-	b := &Builder{
-		opt: o, verifier: evidence.NewVerifier(), seed: maphash.MakeSeed(),
-		groups: map[callerKey]*group{}, most: maxGroups, open: map[uint64]bool{}, manners: map[rowKind]*rowKind{}, distinct: map[uint64]struct{}{},
-		attempts: attempts{last: map[attempt]time.Time{}},
-		stream:   newLifecycle(),
-		hours:    map[int64]map[string]uint64{}, rules: map[string]*ruleUse{},
-	}
-	b.verifier.Records(b.add)
-	for _, name := range o.Sources {
-		b.sources = append(b.sources, source{name: name})
-	}
+	counted := tally.Options{From: o.From, To: o.To, Sources: o.Sources, MaxRows: o.MaxRows}
 	if o.Policy != nil {
+		counted.Policy = o.Policy.Hash
 		for _, r := range o.Policy.Rules {
-			b.rules[r.Path] = &ruleUse{}
+			counted.Rules = append(counted.Rules, r.Path)
 		}
 	}
+	b := &Builder{opt: o, verifier: evidence.NewVerifier(), counts: tally.New(counted)}
+	b.verifier.Records(b.counts.Add)
 	return b
 }
 
-// source returns what a name counts to; most lines are of the one before.
-func (b *Builder) source(name string) *source {
-	if b.reading >= len(b.sources) || b.sources[b.reading].name != name {
-		b.reading = len(b.sources) - 1
-		for b.reading >= 0 && b.sources[b.reading].name != name {
-			b.reading--
-		}
-		if b.reading < 0 {
-			b.reading = len(b.sources)
-			b.sources = append(b.sources, source{name: name})
-		}
-	}
-	return &b.sources[b.reading]
+// Add takes one line. Its error is always nil, so that it fits evidence.Read.
+func (b *Builder) Add(l evidence.Line) error {
+	b.verifier.Add(l)
+	return nil
 }
 
-// within reports whether an instant lies in the period.
-func (b *Builder) within(t time.Time) bool {
-	return (b.opt.From.IsZero() || !t.Before(b.opt.From)) && (b.opt.To.IsZero() || t.Before(b.opt.To))
+// Format is how a report is written. The zero Format is Markdown.
+type Format = doc.Format
+
+// The formats.
+const (
+	Markdown = doc.Markdown // tables of GitHub's dialect
+	CSV      = doc.CSV      // RFC 4180: one flat table, whose first column says which section a row is of
+	HTML     = doc.HTML     // one page without scripts and without anything from elsewhere
+)
+
+// ErrFormat is returned for a word or a Format that is not one of them.
+var ErrFormat = doc.ErrFormat
+
+// ParseFormat returns the format that a word of the command line names.
+func ParseFormat(s string) (Format, error) { return doc.ParseFormat(s) }
+
+// Report is what was counted, ready to be written in any format.
+type Report struct {
+	doc doc.Document
+	// Whole reports whether internal/evidence found nothing amiss.
+	Whole bool
 }
 
-// micros is an instant in microseconds since the beginning of year 1, which is a
-// third of a time.Time. The zero micros is none.
-type micros int64
-
-// yearOne is the Unix time of the beginning of year 1, in microseconds.
-const yearOne = -62135596800 * 1e6
-
-// time returns the instant, the zero Time for none.
-func (m micros) time() time.Time {
-	if m == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(int64(m) + yearOne)
-}
-
-// period widens the time between the first and the last record.
-func period(first, last *micros, t time.Time) {
-	m := micros(t.UnixMicro() - yearOne)
-	if *first == 0 || m < *first {
-		*first = m
-	}
-	*last = max(*last, m)
-}
-
-// address returns the source address of a caller without its port.
-func address(a netip.AddrPort) netip.Addr { return a.Addr().Unmap().WithZone("") }
+// Write writes the report.
+func (r *Report) Write(w io.Writer, f Format) error { return r.doc.Write(w, f) }

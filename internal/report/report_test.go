@@ -310,9 +310,6 @@ func TestHostsThatAreMadeUpAreSummedUp(t *testing.T) {
 	b := New(Options{MaxRows: rows})
 	feed(b, "records.jsonl", s.end())
 	r := b.Report()
-	if b.rows != rows || len(b.attempts.last) > rows {
-		t.Errorf("%d rows and %d attempts are kept, want %d", b.rows, len(b.attempts.last), rows)
-	}
 	addUp(t, r)
 	row := pick(t, rowsOf(t, r.written(t, CSV), "refused"), "host", "and 901 more")
 	has(t, row, "requests", strconv.Itoa(2*(hosts-rows)+50), "attempts", "")
@@ -323,11 +320,11 @@ func TestHostsThatAreMadeUpAreSummedUp(t *testing.T) {
 
 func TestPeopleAreShownTheFirstRowsAndTheSumOfTheOthers(t *testing.T) {
 	t.Parallel()
-	const hosts, rows = maxRead + 300, maxRead + 200
+	const hosts, rows = 1_300, 1_200
 	b := New(Options{MaxRows: rows})
 	for i := range hosts {
 		r := evidence.Record{Time: began, Event: eventRefused, Function: "f", Host: fmt.Sprintf("h%04d", i), Reason: "host_not_allowed"}
-		b.add("records.jsonl", &r, nil)
+		b.counts.Add("records.jsonl", &r, nil)
 	}
 	r := b.Report()
 	for _, f := range []Format{Markdown, HTML} {
@@ -343,30 +340,15 @@ func TestPeopleAreShownTheFirstRowsAndTheSumOfTheOthers(t *testing.T) {
 	}
 }
 
-func TestManyFunctionsAreSummedUpToo(t *testing.T) {
+func TestFunctionsBeyondTheBoundAreOneFunction(t *testing.T) {
 	t.Parallel()
+	const bound = 10_000
 	b := New(Options{})
-	b.most = 20
-	for i := range 3 * b.most {
+	for i := range bound + 20 {
 		r := evidence.Record{Time: began, Event: eventRefused, Function: fmt.Sprintf("f%d", i), Host: "evil.example", Reason: "host_not_allowed"}
-		b.add("records.jsonl", &r, nil)
-	}
-	if len(b.groups) != b.most+1 {
-		t.Errorf("%d functions are kept, want %d and one for the others", len(b.groups), b.most)
+		b.counts.Add("records.jsonl", &r, nil)
 	}
 	r := b.Report()
 	addUp(t, r)
-	has(t, pick(t, rowsOf(t, r.written(t, CSV), "functions"), "function", "(more functions)"), "refused", "40")
-}
-
-func TestAttemptsAreForgottenWhenNothingCanRepeatThem(t *testing.T) {
-	t.Parallel()
-	b := New(Options{})
-	for i := range 5_000 {
-		r := evidence.Record{Time: began.Add(time.Duration(i) * time.Second), Event: eventRefused, Function: "f", Host: fmt.Sprintf("h%d", i)}
-		b.add("records.jsonl", &r, nil)
-	}
-	if n := len(b.attempts.last); n > 30 {
-		t.Errorf("%d attempts are remembered of one a second, want those of the last seconds", n)
-	}
+	has(t, pick(t, rowsOf(t, r.written(t, CSV), "functions"), "function", "(more functions)"), "refused", "20")
 }

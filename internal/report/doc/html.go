@@ -1,4 +1,4 @@
-package report
+package doc
 
 import (
 	"bufio"
@@ -15,7 +15,7 @@ var page string
 // html writes the document as one page. html/template escapes every value for
 // the place where it stands; the page itself forbids whatever might get past
 // that: no scripts, no frames, nothing from elsewhere.
-func (d *document) html(out io.Writer) error {
+func (d *Document) html(out io.Writer) error {
 	t, err := template.New("page").Parse(page)
 	if err != nil {
 		return err
@@ -32,29 +32,29 @@ func (d *document) html(out io.Writer) error {
 type cellView struct{ Text, Class string }
 
 // Of returns whom a section is about.
-func (s *section) Of() string { return visible(s.of.text) }
+func (s *Section) Of() string { return Visible(s.About.text) }
 
 // Head returns the headings of the columns.
-func (g *grid) Head() (head []cellView) {
-	for i, c := range g.columns {
+func (g *Grid) Head() (head []cellView) {
+	for i, c := range g.Columns {
 		class := ""
 		if g.numbers(i) {
 			class = "n"
 		}
-		if !c.flat {
-			head = append(head, cellView{c.title, class})
+		if !c.Flat {
+			head = append(head, cellView{c.Title, class})
 		}
 	}
 	return head
 }
 
-// Rows gives the rows that people are shown, and then sets the Note.
-func (g *grid) Rows() iter.Seq[[]cellView] {
+// View gives the rows that people are shown, and then sets the Note.
+func (g *Grid) View() iter.Seq[[]cellView] {
 	return func(yield func([]cellView) bool) {
 		for row := range g.read() {
 			cells := make([]cellView, 0, len(row))
-			for i, c := range g.columns {
-				if !c.flat {
+			for i, c := range g.Columns {
+				if !c.Flat {
 					cells = append(cells, row[i].View())
 				}
 			}
@@ -66,12 +66,12 @@ func (g *grid) Rows() iter.Seq[[]cellView] {
 }
 
 // View returns the cell as the page has it.
-func (c cell) View() cellView {
+func (c Cell) View() cellView {
 	switch {
 	case c.text == "":
 		return cellView{"–", ""}
 	case c.kind == foreign:
-		return cellView{visible(c.text), "f"}
+		return cellView{Visible(c.text), "f"}
 	case c.kind == number:
 		return cellView{grouped(c.text), "n"}
 	case c.kind == instant:

@@ -12,16 +12,16 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
-// world makes random policies and requests that overlap a great deal.
-type world struct {
+// generator makes random policies and requests that overlap a great deal.
+type generator struct {
 	rng    *rand.Rand
 	labels int // how many different labels there are
 	short  int // the fewest labels of a name, less one
 }
 
-// newWorld returns the world of a seed, with a vocabulary that fits n rules.
-func newWorld(seed uint64, n int) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 7)), labels: 3}
+// newGenerator returns the generator of a seed, with a vocabulary that fits n rules.
+func newGenerator(seed uint64, n int) *generator {
+	w := &generator{rng: rand.New(rand.NewPCG(seed, 7)), labels: 3}
 	for w.labels*w.labels < n {
 		w.labels++
 	}
@@ -32,7 +32,7 @@ func newWorld(seed uint64, n int) *world {
 }
 
 // name is a random name of one to five labels.
-func (w *world) name() string {
+func (w *generator) name() string {
 	parts := []string{[]string{"test", "example", "xn--p1ai"}[w.rng.IntN(3)]}
 	for range w.short + w.rng.IntN(5-w.short) {
 		parts = append(parts, fmt.Sprintf("l%d", w.rng.IntN(w.labels)))
@@ -42,7 +42,7 @@ func (w *world) name() string {
 }
 
 // pattern is a random pattern, a wildcard one time in three.
-func (w *world) pattern() hostname.Pattern {
+func (w *generator) pattern() hostname.Pattern {
 	if w.rng.IntN(3) == 0 {
 		return mustPattern("*." + w.name())
 	}
@@ -50,7 +50,7 @@ func (w *world) pattern() hostname.Pattern {
 }
 
 // patterns are up to n random patterns.
-func (w *world) patterns(n int) []hostname.Pattern {
+func (w *generator) patterns(n int) []hostname.Pattern {
 	var all []hostname.Pattern
 	for range w.rng.IntN(n + 1) {
 		all = append(all, w.pattern())
@@ -59,11 +59,11 @@ func (w *world) patterns(n int) []hostname.Pattern {
 }
 
 // port is one of few ports.
-func (w *world) port() uint16 { return []uint16{443, 443, 443, 80, 22}[w.rng.IntN(5)] }
+func (w *generator) port() uint16 { return []uint16{443, 443, 443, 80, 22}[w.rng.IntN(5)] }
 
 // conditions are random conditions: some without a port, some expired, some that
 // expire at this very instant.
-func (w *world) conditions() *policy.Conditions {
+func (w *generator) conditions() *policy.Conditions {
 	if w.rng.IntN(40) == 0 {
 		return nil
 	}
@@ -83,7 +83,7 @@ func (w *world) conditions() *policy.Conditions {
 }
 
 // addr is a random address out of few.
-func (w *world) addr() netip.Addr {
+func (w *generator) addr() netip.Addr {
 	if w.rng.IntN(2) == 0 {
 		return netip.AddrFrom4([4]byte{10, byte(w.rng.IntN(2)), byte(w.rng.IntN(2)), byte(w.rng.IntN(4))})
 	}
@@ -91,7 +91,7 @@ func (w *world) addr() netip.Addr {
 }
 
 // spec is a random policy whose function "f" has n rules.
-func (w *world) spec(n int) policy.Spec {
+func (w *generator) spec(n int) policy.Spec {
 	s := policy.Spec{Sets: [][]hostname.Pattern{w.patterns(4), w.patterns(40), w.patterns(n/10 + 4)}}
 	for range w.rng.IntN(min(n/20, 300) + 2) {
 		s.Deny = append(s.Deny, policy.DenySpec{Pattern: w.pattern(), Line: len(s.Deny) + 2})
@@ -118,7 +118,7 @@ func (w *world) spec(n int) policy.Spec {
 }
 
 // host is a random request's host, near to some rule of the spec.
-func (w *world) host(s policy.Spec) string {
+func (w *generator) host(s policy.Spec) string {
 	rules := s.Functions[0].Rules
 	name := w.name()
 	switch k := w.rng.IntN(8); {
@@ -142,7 +142,7 @@ func (w *world) host(s policy.Spec) string {
 }
 
 // respell is the same host in random case, with a trailing dot now and then.
-func (w *world) respell(host string) string {
+func (w *generator) respell(host string) string {
 	if strings.HasPrefix(host, "[") || host[0] <= '9' {
 		return host
 	}

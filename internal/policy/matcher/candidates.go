@@ -1,4 +1,4 @@
-package policy
+package matcher
 
 import (
 	"hash/maphash"
@@ -7,65 +7,26 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
-// group is lists that are asked together, in their order.
-type group struct {
-	seed  maphash.Seed
-	lists []*list
-	shape shape // what the lists have between them
-}
-
-// newGroup returns the group of those lists, built with that seed, that have
-// a pattern.
-func newGroup(seed maphash.Seed, lists ...*list) group {
-	g := group{seed: seed}
-	for _, l := range lists {
-		if l.count > 0 {
-			g.lists = append(g.lists, l)
-			g.shape.addAll(&l.shape)
-		}
-	}
-	return g
-}
-
-// first returns the entry of the pattern that covers name: the exact one, else
-// the longest wildcard.
-func (g *group) first(name string) (entry, bool) {
-	if len(g.lists) == 0 {
-		return entry{}, false
-	}
-	var c candidates
-	var at cursor
-	for c.begin(g, name); c.next(); {
-		for _, l := range g.lists {
-			c.in(l, &at)
-			if e, ok := at.next(); ok {
-				return e, true
-			}
-		}
-	}
-	return entry{}, false
-}
-
 // batch is how many texts are looked for at once.
 const batch = 8
 
-// candidates walks the texts that patterns for a name can have, the name itself
+// Candidates walks the texts that patterns for a name can have, the name itself
 // and then its suffixes, longest first, and leaves out those that no list of a
 // group has. What it leaves in must be looked up: it may be there or not.
 //
-//	var c candidates
-//	for c.begin(g, name); c.next(); { … c.in(g.lists[i], &at) … }
+//	var c Candidates
+//	for c.Begin(g, name); c.Next(); { … c.In(g.lists[i], &at) … }
 //
 // A list of a million patterns is in memory, not in a cache, and each text has
 // another place in it. So a batch of texts is hashed before any of them is looked
 // for, and all are looked for before anything depends on what was found: then
 // the processor waits for all these places at once, not for one after the other.
-type candidates struct {
+type Candidates struct {
 	text string // the candidate: the name, or what stands behind "*." in a wildcard
 	hash uint64
 	wild bool
 
-	g      *group
+	g      *Group
 	name   string
 	starts [hostname.MaxName/2 + 1]uint8 // where the texts begin that are still to be looked for, the longest last
 	left   int                           // of starts
@@ -74,11 +35,11 @@ type candidates struct {
 	maybe  uint8 // the texts of this batch that may be there
 }
 
-// begin prepares the walk. Texts of a length, or wildcards of a number of
+// Begin prepares the walk. Texts of a length, or wildcards of a number of
 // labels, that no pattern has are left out here. It counts labels from the right
 // and only as far as the deepest wildcard has them, so that a name of 127 labels
 // costs no more than another.
-func (c *candidates) begin(g *group, name string) {
+func (c *Candidates) Begin(g *Group, name string) {
 	c.g, c.name = g, name
 	labels := 0
 	for i := len(name) - 1; i >= 0 && labels < g.shape.most; i-- {
@@ -97,8 +58,8 @@ func (c *candidates) begin(g *group, name string) {
 	}
 }
 
-// next goes to the next candidate, and returns false behind the last one.
-func (c *candidates) next() bool {
+// Next goes to the next candidate, and returns false behind the last one.
+func (c *Candidates) Next() bool {
 	for c.maybe == 0 {
 		if c.left == 0 {
 			return false
@@ -112,12 +73,12 @@ func (c *candidates) next() bool {
 	return true
 }
 
-// in points a cursor at the entries that a list has for the candidate.
-func (c *candidates) in(l *list, at *cursor) { at.find(l.table(c.wild), c.hash, c.text) }
+// In points a Cursor at the entries that a list has for the candidate.
+func (c *Candidates) In(l *List, at *Cursor) { at.find(l.table(c.wild), c.hash, c.text) }
 
-// suffix returns what stands behind the "*." where the candidate is a wildcard,
+// Suffix returns what stands behind the "*." where the candidate is a wildcard,
 // otherwise "".
-func (c *candidates) suffix() string {
+func (c *Candidates) Suffix() string {
 	if c.wild {
 		return c.text
 	}
@@ -125,7 +86,7 @@ func (c *candidates) suffix() string {
 }
 
 // look looks for the next batch of texts.
-func (c *candidates) look() {
+func (c *Candidates) look() {
 	n := min(c.left, batch)
 	c.last = c.left - 1
 	c.left -= n

@@ -1,4 +1,4 @@
-package report
+package doc
 
 import (
 	"fmt"
@@ -19,50 +19,50 @@ const (
 	instant
 )
 
-// cell is one value. The zero cell is empty.
-type cell struct {
+// Cell is one value. The zero cell is empty.
+type Cell struct {
 	text string
 	kind kind
 }
 
-// text makes a cell of foreign text.
-func text(s string) cell { return cell{text: s} }
+// Text makes a cell of foreign text.
+func Text(s string) Cell { return Cell{text: s} }
 
-// word makes a cell of text that this package wrote.
-func word(s string) cell { return cell{s, plain} }
+// Word makes a cell of text that this package wrote.
+func Word(s string) Cell { return Cell{s, plain} }
 
-// num makes a cell of a count.
-func num[T int | int64 | uint16 | uint64](n T) cell {
+// Num makes a cell of a count.
+func Num[T int | int64 | uint16 | uint64](n T) Cell {
 	if n < 0 {
-		return cell{strconv.FormatInt(int64(n), 10), number}
+		return Cell{strconv.FormatInt(int64(n), 10), number}
 	}
-	return cell{strconv.FormatUint(uint64(n), 10), number}
+	return Cell{strconv.FormatUint(uint64(n), 10), number}
 }
 
-// some makes a cell of a number whose zero means that there is none.
-func some[T int | uint16](n T) cell {
+// Some makes a cell of a number whose zero means that there is none.
+func Some[T int | uint16](n T) Cell {
 	if n == 0 {
-		return cell{"", number}
+		return Cell{"", number}
 	}
-	return cell{strconv.Itoa(int(n)), plain}
+	return Cell{strconv.Itoa(int(n)), plain}
 }
 
-// at makes a cell of an instant, to the second; the zero time is empty.
-func at(t time.Time) cell {
+// At makes a cell of an instant, to the second; the zero time is empty.
+func At(t time.Time) Cell {
 	if t.IsZero() {
-		return cell{"", instant}
+		return Cell{"", instant}
 	}
-	return cell{t.UTC().Format(time.RFC3339), instant}
+	return Cell{t.UTC().Format(time.RFC3339), instant}
 }
 
 // maxShown is how many characters of foreign text are shown: records have 256
 // at most, so what is longer is not a record of the proxy's.
 const maxShown = 300
 
-// visible makes foreign text safe to print anywhere: what does not print, what
+// Visible makes foreign text safe to print anywhere: what does not print, what
 // changes the direction of text, and what is not UTF-8 is shown as \u{…}, and a
 // backslash as two, so that nothing can pass for what it is not.
-func visible(s string) string {
+func Visible(s string) string {
 	if len(s) <= maxShown && strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' || c == '\\' }) < 0 {
 		return s // nearly always
 	}
@@ -97,5 +97,16 @@ func grouped(digits string) string {
 	return digits
 }
 
-// count returns a number as text has it.
-func count[T int | uint64](n T) string { return grouped(fmt.Sprint(n)) }
+// Count returns a number as text has it.
+func Count[T int | uint64](n T) string { return grouped(fmt.Sprint(n)) }
+
+// Several returns a number of things, of which thing is one.
+func Several(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return Count(n) + " " + thing + "s"
+}
+
+// String returns the text of the cell as it was given, in no format.
+func (c Cell) String() string { return c.text }

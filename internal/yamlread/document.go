@@ -1,4 +1,4 @@
-package config
+package yamlread
 
 import (
 	"bytes"
@@ -19,37 +19,49 @@ import (
 // kilobyte of nested anchors is billions of them.
 const maxExpanded = 2_000_000
 
-// document parses the one YAML document of the file into its tree. It notes
-// what is wrong and returns nil where there is nothing to read.
-func (r *reader) document(data []byte) *yaml.Node {
-	if !r.plainText(0, "file", data) {
-		return nil
+// wholeFile is the key of a problem that is about no key.
+const wholeFile = "file"
+
+// Hints say what would be right where a whole file is wrong, which only whoever
+// knows its keys can say.
+type Hints struct {
+	Empty   string // "write …", for a file without any value
+	Anchors string // "write …", for a file whose anchors repeat too much
+}
+
+// Document parses data, which is the one YAML document of the file. It notes
+// what is wrong, and returns false where there is nothing to read.
+func (r *Reader) Document(data []byte, hints Hints) (Node, bool) {
+	name := r.files[0]
+	if !r.PlainText(name, wholeFile, data) {
+		return Node{}, false
 	}
 	root, err := decodeFirst(data)
 	switch {
 	case errors.Is(err, io.EOF) || err == nil && isNull(root):
-		r.failAt(0, 1, "file", "it is empty; write version: 1 and at least one function")
-		return nil
+		r.FailAt(Position{name, 1}, wholeFile, "it is empty; %s", hints.Empty)
+		return Node{}, false
 	case err != nil:
 		line, text := syntax(data, err)
-		r.failAt(0, line, "file", "%s", text)
-		return nil
+		r.FailAt(Position{name, line}, wholeFile, "%s", text)
+		return Node{}, false
 	}
 	sizes := expansion{sizes: map[*yaml.Node]int{}}
 	if sizes.of(root); sizes.tooLarge != nil {
-		r.failAt(0, sizes.tooLarge.Line, "file",
-			"its anchors expand to more than %d values; write shared lists under sets", maxExpanded)
-		return nil
+		r.FailAt(Position{name, sizes.tooLarge.Line}, wholeFile,
+			"its anchors expand to more than %d values; %s", maxExpanded, hints.Anchors)
+		return Node{}, false
 	}
-	return root
+	return Node{yaml: root, at: Position{name, max(root.Line, 1)}}, true
 }
 
-// plainText checks that a file is what it looks like in an editor: UTF-8
+// PlainText checks that a file is what it looks like in an editor: UTF-8
 // without a byte order mark, and without characters that end a line only for
-// some readers or turn the direction of text.
-func (r *reader) plainText(file int, key string, data []byte) bool {
+// some readers or turn the direction of text. The key is where a problem
+// is noted.
+func (r *Reader) PlainText(file, key string, data []byte) bool {
 	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
-		r.failAt(file, 1, key, "it begins with a byte order mark; save it as UTF-8 without one")
+		r.FailAt(Position{file, 1}, key, "it begins with a byte order mark; save it as UTF-8 without one")
 		return false
 	}
 	for i := 0; i < len(data); {
@@ -63,7 +75,7 @@ func (r *reader) plainText(file int, key string, data []byte) bool {
 		}
 		what := invalidRune(c, size, data[i+size:])
 		if what != "" {
-			r.failAt(file, 1+bytes.Count(data[:i], []byte("\n")), key, "it has %s; save it as plain UTF-8 text", what)
+			r.FailAt(Position{file, 1 + bytes.Count(data[:i], []byte("\n"))}, key, "it has %s; save it as plain UTF-8 text", what)
 			return false
 		}
 		i += size
@@ -94,7 +106,7 @@ func decodeFirst(data []byte) (root *yaml.Node, err error) {
 	// end the process for it.
 	defer func() {
 		if p := recover(); p != nil {
-			root, err = nil, fmt.Errorf("yaml: %v", p)
+			root, err = nil, fmt.Errorf("yaml: %n", p)
 		}
 	}()
 	lines := &lineReader{rest: data}
@@ -120,8 +132,8 @@ type secondDocumentError struct{ line int }
 
 func (e *secondDocumentError) Error() string { return "a second document" }
 
-// lineReader hands out a line for each Read and counts them, which tells how
-// far the parser had come when it failed: it gives the line where a block
+// lineReader returns a line from each Read and counts them, which shows how far
+// the parser had come when it failed: it gives the line where a block
 // begins for some errors, and none at all for others.
 type lineReader struct {
 	rest  []byte

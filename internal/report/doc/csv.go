@@ -1,4 +1,4 @@
-package report
+package doc
 
 import (
 	"encoding/csv"
@@ -10,16 +10,16 @@ import (
 
 // csv writes the document as one flat table. A row has the columns of its own
 // section; the others are empty. Every report has the columns of its tables.
-func (d *document) csv(out io.Writer) error {
+func (d *Document) csv(out io.Writer) error {
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
 	header := d.header()
 	if err := w.Write(header); err != nil {
 		return err
 	}
-	facts := grid{id: "report", columns: columns("name", "", "value", "")}
+	facts := Grid{ID: "report", Columns: Columns("name", "", "value", "")}
 	for _, f := range d.Facts {
-		facts.rows = append(facts.rows, []cell{word(f.key), f.Value})
+		facts.Rows = append(facts.Rows, []Cell{Word(f.Key), f.Value})
 	}
 	if err := facts.csv(w, header); err != nil {
 		return err
@@ -36,15 +36,15 @@ func (d *document) csv(out io.Writer) error {
 }
 
 // header returns the columns of all tables, in the order in which they are met.
-func (d *document) header() []string {
+func (d *Document) header() []string {
 	header := []string{"section", "name", "value"}
 	seen := map[string]bool{}
 	for _, s := range d.Sections {
 		for _, g := range s.Tables {
-			for _, c := range g.columns {
-				if !seen[c.key] {
-					seen[c.key] = true
-					header = append(header, c.key)
+			for _, c := range g.Columns {
+				if !seen[c.Key] {
+					seen[c.Key] = true
+					header = append(header, c.Key)
 				}
 			}
 		}
@@ -53,14 +53,14 @@ func (d *document) header() []string {
 }
 
 // csv writes the rows of one table.
-func (g *grid) csv(w *csv.Writer, header []string) error {
-	place := make([]int, len(g.columns))
-	for i, c := range g.columns {
-		place[i] = slices.Index(header, c.key)
+func (g *Grid) csv(w *csv.Writer, header []string) error {
+	place := make([]int, len(g.Columns))
+	for i, c := range g.Columns {
+		place[i] = slices.Index(header, c.Key)
 	}
 	line := make([]string, len(header))
 	for i := range g.Size() {
-		line[0] = g.id
+		line[0] = g.ID
 		for k, c := range g.row(i) {
 			line[place[k]] = inCSV(c)
 		}
@@ -78,11 +78,11 @@ var formula = regexp.MustCompile(`(^|[;,|"'])(\s*)([=+\-@＝＋－＠])`)
 
 // inCSV returns a cell as it stands in CSV. Before what would begin a formula in
 // foreign text there is an apostrophe, which makes it text.
-func inCSV(c cell) string {
+func inCSV(c Cell) string {
 	if c.kind != foreign {
 		return c.text
 	}
-	s := visible(c.text)
+	s := Visible(c.text)
 	if !strings.ContainsAny(s, `;,|"'`) && strings.IndexAny(strings.TrimLeft(s, " "), "=+-@＝＋－＠") != 0 {
 		return s // nearly always, and cheaper than the expression
 	}

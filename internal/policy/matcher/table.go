@@ -1,4 +1,4 @@
-package policy
+package matcher
 
 import (
 	"encoding/binary"
@@ -47,7 +47,7 @@ func (t *table) empty() bool { return len(t.buckets) == 0 }
 
 // insert adds an entry behind those of equal text. The table must have been
 // made with room for it.
-func (t *table) insert(h uint64, text string, e entry) {
+func (t *table) insert(h uint64, text string, e Entry) {
 	i := t.home(h)
 	for t.buckets[i].full() {
 		i = t.after(i)
@@ -58,9 +58,9 @@ func (t *table) insert(h uint64, text string, e entry) {
 		slot++
 	}
 	b.tags[slot], b.at[slot] = tagOf(h), uint32(len(t.arena))
-	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.index))
-	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.line))
-	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.conditions))
+	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.Index))
+	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.Line))
+	t.arena = binary.LittleEndian.AppendUint32(t.arena, uint32(e.Conditions))
 	t.arena = append(t.arena, byte(len(text)))
 	t.arena = append(t.arena, text...)
 }
@@ -117,8 +117,8 @@ func (t *table) mayHave(h uint64) bool {
 	return b.match(tagOf(h)) != 0 || b.full()
 }
 
-// cursor walks the entries of one table for one text.
-type cursor struct {
+// Cursor walks the entries of one table for one text.
+type Cursor struct {
 	t      *table
 	text   string
 	bucket int
@@ -126,19 +126,19 @@ type cursor struct {
 	tag    uint8
 }
 
-// find points the cursor at the entries that t has for text, whose hash is h.
-func (c *cursor) find(t *table, h uint64, text string) {
+// find points the Cursor at the entries that t has for text, whose hash is h.
+func (c *Cursor) find(t *table, h uint64, text string) {
 	c.t, c.text, c.bucket, c.tag, c.slots = t, text, t.home(h), tagOf(h), 0
 	if !t.empty() {
 		c.slots = t.buckets[c.bucket].match(c.tag)
 	}
 }
 
-// next returns the next entry, or false behind the last one. Of all slots about
+// Next returns the next entry, or false behind the last one. Of all slots about
 // half are empty, so the walk ends.
-func (c *cursor) next() (entry, bool) {
+func (c *Cursor) Next() (Entry, bool) {
 	if c.t.empty() {
-		return entry{}, false
+		return Entry{}, false
 	}
 	for {
 		b := &c.t.buckets[c.bucket]
@@ -150,7 +150,7 @@ func (c *cursor) next() (entry, bool) {
 			}
 		}
 		if !b.full() {
-			return entry{}, false
+			return Entry{}, false
 		}
 		c.bucket = c.t.after(c.bucket)
 		c.slots = c.t.buckets[c.bucket].match(c.tag)
@@ -158,15 +158,28 @@ func (c *cursor) next() (entry, bool) {
 }
 
 // read returns the entry that begins there if it is one for text.
-func (t *table) read(at uint32, text string) (entry, bool) {
+func (t *table) read(at uint32, text string) (Entry, bool) {
 	record := t.arena[at:]
 	size := int(record[headerSize-1])
 	if string(record[headerSize:headerSize+size]) != text {
-		return entry{}, false
+		return Entry{}, false
 	}
-	return entry{
-		index:      int32(binary.LittleEndian.Uint32(record)),
-		line:       int32(binary.LittleEndian.Uint32(record[4:])),
-		conditions: int32(binary.LittleEndian.Uint32(record[8:])),
+	return Entry{
+		Index:      int32(binary.LittleEndian.Uint32(record)),
+		Line:       int32(binary.LittleEndian.Uint32(record[4:])),
+		Conditions: int32(binary.LittleEndian.Uint32(record[8:])),
 	}, true
+}
+
+// each calls yield for every entry in the order in which they were added.
+func (t *table) each(yield func(text string, e Entry)) {
+	for rest := t.arena; len(rest) > 0; {
+		size := int(rest[headerSize-1])
+		yield(string(rest[headerSize:headerSize+size]), Entry{
+			Index:      int32(binary.LittleEndian.Uint32(rest)),
+			Line:       int32(binary.LittleEndian.Uint32(rest[4:])),
+			Conditions: int32(binary.LittleEndian.Uint32(rest[8:])),
+		})
+		rest = rest[headerSize+size:]
+	}
 }

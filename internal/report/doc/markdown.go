@@ -1,4 +1,4 @@
-package report
+package doc
 
 import (
 	"bufio"
@@ -8,11 +8,11 @@ import (
 )
 
 // markdown writes the document in GitHub's dialect.
-func (d *document) markdown(out io.Writer) error {
+func (d *Document) markdown(out io.Writer) error {
 	w := bufio.NewWriter(out)
 	fmt.Fprintf(w, "# %s\n\n", d.Title)
 	for _, f := range d.Facts {
-		fmt.Fprintf(w, "- %s: %s\n", f.Name, inMarkdown(f.Value))
+		fmt.Fprintf(w, "- %s: %s\n", f.Name, f.Value.Markdown())
 	}
 	for i := range d.Sections {
 		d.Sections[i].markdown(w)
@@ -22,14 +22,14 @@ func (d *document) markdown(out io.Writer) error {
 
 // markdown writes one section. The charts are left out: the tables have their
 // numbers.
-func (s *section) markdown(w *bufio.Writer) {
+func (s *Section) markdown(w *bufio.Writer) {
 	fmt.Fprintf(w, "\n## %s", s.Title)
-	if s.of.text != "" {
-		fmt.Fprintf(w, " %s", inMarkdown(s.of))
+	if s.About.text != "" {
+		fmt.Fprintf(w, " %s", s.About.Markdown())
 	}
 	w.WriteString("\n")
-	for _, note := range s.Notes {
-		fmt.Fprintf(w, "\n%s\n", note)
+	for _, text := range s.Notes {
+		fmt.Fprintf(w, "\n%s\n", text)
 	}
 	for i := range s.Tables {
 		s.Tables[i].markdown(w)
@@ -37,7 +37,7 @@ func (s *section) markdown(w *bufio.Writer) {
 }
 
 // markdown writes one table.
-func (g *grid) markdown(w *bufio.Writer) {
+func (g *Grid) markdown(w *bufio.Writer) {
 	w.WriteString("\n")
 	if g.Caption != "" {
 		fmt.Fprintf(w, "**%s**\n\n", g.Caption)
@@ -47,23 +47,23 @@ func (g *grid) markdown(w *bufio.Writer) {
 		return
 	}
 	rule := "|"
-	for i, c := range g.columns {
+	for i, c := range g.Columns {
 		switch {
-		case c.flat:
+		case c.Flat:
 			continue
 		case g.numbers(i):
 			rule += "---:|"
 		default:
 			rule += "---|"
 		}
-		w.WriteString("| " + c.title + " ")
+		w.WriteString("| " + c.Title + " ")
 	}
 	fmt.Fprintf(w, "|\n%s\n", rule)
 	for row := range g.read() {
-		for i, c := range g.columns {
-			if !c.flat {
+		for i, c := range g.Columns {
+			if !c.Flat {
 				w.WriteString("| ")
-				w.WriteString(inMarkdown(row[i]))
+				w.WriteString(row[i].Markdown())
 				w.WriteString(" ")
 			}
 		}
@@ -77,16 +77,16 @@ func (g *grid) markdown(w *bufio.Writer) {
 // inSpan shows what ends a code span or a column.
 var inSpan = strings.NewReplacer("`", `\u{60}`, "|", `\u{7c}`)
 
-// inMarkdown returns a cell as it stands in a table. Foreign text is a code span,
+// Markdown returns the cell as it stands in a table. Foreign text is a code span,
 // in which nothing has a meaning: no link, no HTML, no emphasis, no mention of a
-// person. What ends a span or a column is shown as \u{…}, as visible does, because
+// person. What ends a span or a column is shown as \u{…}, as Visible does, because
 // renderers do not agree on how it would be escaped.
-func inMarkdown(c cell) string {
+func (c Cell) Markdown() string {
 	switch {
 	case c.text == "":
 		return "–"
 	case c.kind == foreign:
-		return "`" + inSpan.Replace(visible(c.text)) + "`"
+		return "`" + inSpan.Replace(Visible(c.text)) + "`"
 	case c.kind == number:
 		return grouped(c.text)
 	default:

@@ -1,4 +1,4 @@
-package policy
+package matcher
 
 import (
 	"hash/maphash"
@@ -14,12 +14,12 @@ import (
 func TestEqualHashesAreNotEqualNames(t *testing.T) {
 	const h = 0x1234_5678_9abc_def0
 	tab := newTable(3, len("a.test")+len("b.test")+len("b.test"))
-	tab.insert(h, "a.test", entry{index: 1})
-	tab.insert(h, "b.test", entry{index: 2})
-	tab.insert(h, "b.test", entry{index: 3, line: 4, conditions: 5})
-	for text, want := range map[string][]entry{
-		"a.test": {{index: 1}},
-		"b.test": {{index: 2}, {index: 3, line: 4, conditions: 5}},
+	tab.insert(h, "a.test", Entry{Index: 1})
+	tab.insert(h, "b.test", Entry{Index: 2})
+	tab.insert(h, "b.test", Entry{Index: 3, Line: 4, Conditions: 5})
+	for text, want := range map[string][]Entry{
+		"a.test": {{Index: 1}},
+		"b.test": {{Index: 2}, {Index: 3, Line: 4, Conditions: 5}},
 		"c.test": nil,
 		"a.tes":  nil,
 		"":       nil,
@@ -31,13 +31,13 @@ func TestEqualHashesAreNotEqualNames(t *testing.T) {
 }
 
 // entriesFor returns what a table has for a text, and looks twice behind the end.
-func entriesFor(tab *table, h uint64, text string) (all []entry) {
-	var c cursor
+func entriesFor(tab *table, h uint64, text string) (all []Entry) {
+	var c Cursor
 	c.find(tab, h, text)
-	for e, ok := c.next(); ok; e, ok = c.next() {
+	for e, ok := c.Next(); ok; e, ok = c.Next() {
 		all = append(all, e)
 	}
-	if e, ok := c.next(); ok {
+	if e, ok := c.Next(); ok {
 		all = append(all, e)
 	}
 	return all
@@ -49,9 +49,9 @@ func TestFullBucketsPassEntriesOnInTheirOrder(t *testing.T) {
 	for _, home := range []uint64{0, 1<<32 - 1} {
 		const n = 100
 		tab := newTable(n, n*len("x.test"))
-		var want []entry
+		var want []Entry
 		for i := range n {
-			e := entry{index: int32(i)}
+			e := Entry{Index: int32(i)}
 			if i%3 == 0 {
 				tab.insert(home, "x.test", e)
 				want = append(want, e)
@@ -68,7 +68,7 @@ func TestFullBucketsPassEntriesOnInTheirOrder(t *testing.T) {
 	}
 }
 
-func TestTagIsSeenInItsLanesAndNowhereElse(t *testing.T) {
+func TestTagIsSeenInItsSlotsAndNowhereElse(t *testing.T) {
 	for slot := range slots {
 		for tag := 1; tag < 256; tag++ {
 			var b bucket
@@ -93,14 +93,14 @@ func TestTagIsSeenInItsLanesAndNowhereElse(t *testing.T) {
 }
 
 // candidatesFor returns the texts of a name that may be there.
-func candidatesFor(g *group, name string) (all []string) {
-	var c candidates
-	for c.begin(g, name); c.next(); {
+func candidatesFor(g *Group, name string) (all []string) {
+	var c Candidates
+	for c.Begin(g, name); c.Next(); {
 		text := c.text
 		if c.wild {
 			text = "*." + text
 		}
-		if want := strings.TrimPrefix(text, "*."); c.suffix() != "" && c.suffix() != want || c.hash != maphash.String(g.seed, want) {
+		if want := strings.TrimPrefix(text, "*."); c.Suffix() != "" && c.Suffix() != want || c.hash != maphash.String(g.seed, want) {
 			text += " with the hash or the suffix of another"
 		}
 		all = append(all, text)
@@ -109,21 +109,21 @@ func candidatesFor(g *group, name string) (all []string) {
 }
 
 // groupOf compiles patterns to a group of one list.
-func groupOf(t *testing.T, patterns ...string) group {
+func groupOf(t *testing.T, patterns ...string) Group {
 	t.Helper()
-	b := listBuilder{seed: maphash.MakeSeed()}
+	b := Builder{Seed: maphash.MakeSeed()}
 	for _, s := range patterns {
 		p, err := hostname.ParsePattern(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.add(textOf(p), entry{})
+		b.Add(p, Entry{})
 	}
-	l, err := b.build()
+	l, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newGroup(b.seed, l)
+	return NewGroup(b.Seed, l)
 }
 
 func TestCandidatesAreTheNameAndThenItsSuffixesLongestFirst(t *testing.T) {
@@ -137,7 +137,7 @@ func TestCandidatesAreTheNameAndThenItsSuffixesLongestFirst(t *testing.T) {
 	}
 	g := groupOf(t, want...)
 	if got := candidatesFor(&g, name); !slices.Equal(got, want) {
-		t.Errorf("got %d candidates, want %d: %q", len(got), len(want), got)
+		t.Errorf("got %d Candidates, want %d: %q", len(got), len(want), got)
 	}
 }
 
@@ -151,12 +151,12 @@ func TestTextsThatNoPatternCanHaveAreNotLookedFor(t *testing.T) {
 		"d":           0,
 		"":            0,
 	} {
-		var c candidates
-		if c.begin(&g, name); c.left != want {
+		var c Candidates
+		if c.Begin(&g, name); c.left != want {
 			t.Errorf("%s: %d texts are looked for, want %d", name, c.left, want)
 		}
 	}
-	var none group
+	var none Group
 	if got := candidatesFor(&none, "a.b.c.d"); got != nil {
 		t.Errorf("without a list: %q", got)
 	}

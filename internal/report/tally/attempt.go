@@ -1,4 +1,4 @@
-package report
+package tally
 
 import (
 	"net/netip"
@@ -18,23 +18,23 @@ const maxAttempts = 1 << 18
 // attempt is what a request and its repeats have in common. The row stands for
 // function, protocol, host, port, verdict and reason.
 type attempt struct {
-	row    *row
+	row    *Row
 	source netip.Addr
 	method string
 	host   string // and port: where the row does not tell them apart
 	port   uint16
 }
 
-// attempts tells repeats from new attempts.
+// attempts tell repeats from new attempts.
 type attempts struct {
 	last  map[attempt]time.Time
 	swept time.Time
 }
 
 // begins reports whether a record is the first of an attempt.
-func (a *attempts) begins(w *row, r *evidence.Record) bool {
+func (a *attempts) begins(w *Row, r *evidence.Record) bool {
 	at := attempt{row: w, source: address(r.Client), method: r.Method}
-	if w.table == tableCaller {
+	if w.Table == Caller {
 		at.host, at.port = r.Host, r.Port
 	}
 	before, known := a.last[at]
