@@ -96,7 +96,7 @@ func (x *exchange) identify(context.Context) verdict.Reason {
 		return verdict.ReasonIdentityRequired
 	case err != nil:
 		reason := x.server.failed.judge(x.conn.client.Addr(), x.start)
-		x.event.Share = reason == verdict.ReasonLimitFailures
+		x.event.Aggregate = reason == verdict.ReasonLimitFailures
 		return reason
 	}
 	x.function = x.policy.Function(id.Function)

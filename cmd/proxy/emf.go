@@ -45,7 +45,7 @@ func (p *program) newEMF(every time.Duration) (*emf, error) {
 			return nil, fmt.Errorf("--emf: %w", err)
 		}
 	}
-	return &emf{every: every, gather: p.reg, print: out.Foreign, log: p.log, told: map[string]float64{}}, nil
+	return &emf{every: every, gather: p.reg, print: out.WriteRaw, log: p.log, told: map[string]float64{}}, nil
 }
 
 // run prints until ctx ends, and once more then: what was counted since is not

@@ -35,7 +35,7 @@ func written(t testing.TB, name string) []string {
 	t.Helper()
 	var out bytes.Buffer
 	now := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
-	log := audit.New(&out, audit.Options{Boot: name, Version: "v1.2.3", Now: func() time.Time {
+	log := audit.New(&out, audit.Options{Process: name, Version: "v1.2.3", Now: func() time.Time {
 		now = now.Add(time.Second)
 		return now
 	}})

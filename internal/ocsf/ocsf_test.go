@@ -27,7 +27,7 @@ func records(t testing.TB, events ...audit.Event) []string {
 	t.Helper()
 	var out bytes.Buffer
 	log := audit.New(&out, audit.Options{
-		Boot: "b00700000000beef", Version: "v1.2.3",
+		Process: "b00700000000beef", Version: "v1.2.3",
 		Now: func() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC) },
 	})
 	for i := range events {

@@ -1,4 +1,4 @@
-package audit
+package sink
 
 import (
 	"bytes"
@@ -14,46 +14,19 @@ import (
 // blocking when poll(2) calls it writable (PIPE_BUF on Linux).
 const pipeBuf = 4096
 
-// sink is where lines go. write returns how many bytes the output took, fewer
-// than all only with an error, and does not wait beyond until; the zero time
-// is not to wait at all.
-type sink interface {
-	write(p []byte, until time.Time) (int, error)
-	close() error
-}
-
-var (
-	_ sink = writer{}
-	_ sink = (*file)(nil)
-)
-
-// writer is the sink over an io.Writer, which cannot be told how long to wait.
-type writer struct{ w io.Writer }
-
-func (w writer) write(p []byte, _ time.Time) (int, error) {
-	n, err := w.w.Write(p)
-	n = min(max(n, 0), len(p))
-	if n < len(p) && err == nil {
-		err = io.ErrShortWrite
-	}
-	return n, err
-}
-
-func (writer) close() error { return nil }
-
-// file is the sink over a file descriptor. It does not use os.File, whose
+// file is the Writer over a file descriptor. It does not use os.File, whose
 // Write cannot be bounded in time on a descriptor that is shared with others
 // and therefore must not be made non-blocking, and which ends the process on
 // EPIPE.
 type file struct {
 	fd       int
-	keep     bool // close leaves it open
+	keep     bool // Close leaves it open
 	regular  bool // never polled: poll(2) always calls it writable
 	dev, ino uint64
 	poll     [1]unix.PollFd
 }
 
-// standardOutput returns the sink over descriptor 1.
+// standardOutput returns the file over descriptor 1.
 func standardOutput() (*file, error) {
 	f, _, err := newFile(1)
 	if err != nil {
@@ -115,9 +88,9 @@ func (f *file) endsMidLine(path string, size int64) (bool, error) {
 	return n == 1 && last[0] != '\n', err
 }
 
-// write writes p. To a regular file it is one write(2), elsewhere pieces of
+// Write writes p. To a regular file it is one write(2), elsewhere pieces of
 // whole lines as poll(2) lets through.
-func (f *file) write(p []byte, until time.Time) (n int, err error) {
+func (f *file) Write(p []byte, until time.Time) (n int, err error) {
 	for n < len(p) {
 		chunk := p[n:]
 		if !f.regular {
@@ -132,7 +105,7 @@ func (f *file) write(p []byte, until time.Time) (n int, err error) {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN && time.Now().Before(until):
 		case err == unix.EAGAIN:
-			return n, errTimeout
+			return n, ErrTimeout
 		case err != nil:
 			return n, fmt.Errorf("writing records: %w", err)
 		case m <= 0:
@@ -156,14 +129,14 @@ func (f *file) ready(until time.Time) error {
 		case n > 0:
 			return nil
 		case wait == 0:
-			return errTimeout
+			return ErrTimeout
 		}
 	}
 }
 
 // wholeLines returns the longest beginning of p of at most limit bytes that
 // ends with a line, or limit bytes where the first line is longer. Whole lines
-// are not torn by another process that writes to the same pipe.
+// are not split by another process that writes to the same pipe.
 func wholeLines(p []byte, limit int) []byte {
 	if len(p) <= limit {
 		return p
@@ -202,7 +175,8 @@ func (f *file) at(path string) bool {
 	}
 }
 
-func (f *file) close() error {
+// Close closes the descriptor, but for standard output.
+func (f *file) Close() error {
 	if f.keep {
 		return nil
 	}
