@@ -36,37 +36,40 @@ const (
 // of ours, and everything else may import them but wordless.
 var words = []string{"internal/hostname", "internal/ipclass", "internal/verdict"}
 
-// wordless shares no code with the writer of what it reads.
+// wordless, with what is below it, shares no code with the writer of what it reads.
 const wordless = "internal/evidence"
 
 // mayImport is the house: which packages of ours each package may import beside
 // words. Nobody imports a package that is neither there nor among the values.
 var mayImport = map[string][]string{
-	"internal/hostname":     {},
-	"internal/ipclass":      {},
-	"internal/verdict":      {},
-	"internal/policy":       {},
-	"internal/identity":     {},
-	"internal/resolve":      {},
-	"internal/hello":        {},
-	"internal/reactor":      {},
-	"internal/tunnel":       {"internal/reactor"},
-	"internal/source":       {},
-	"internal/audit":        {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
-	"internal/audit/flood":  {"internal/audit/record"},
-	"internal/audit/record": {"internal/policy"},
-	"internal/audit/sink":   {},
-	"internal/evidence":     {},
-	"internal/report":       {"internal/evidence"},
-	"internal/torture":      {},
-	"internal/ocsf":         {"internal/evidence"},
-	"config":                {"internal/policy", "internal/identity"},
-	"proxy":                 {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
-	"dnsfilter":             {"internal/policy", "internal/identity", "internal/audit"},
-	"cmd/proxy":             everything,
-	"benchmarks/compare":    everything,
-	"deploy":                {},
-	"docs/hello":            {},
+	"internal/hostname":          {},
+	"internal/ipclass":           {},
+	"internal/verdict":           {},
+	"internal/policy":            {},
+	"internal/identity":          {},
+	"internal/resolve":           {},
+	"internal/hello":             {},
+	"internal/reactor":           {},
+	"internal/tunnel":            {"internal/reactor"},
+	"internal/source":            {},
+	"internal/audit":             {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
+	"internal/audit/flood":       {"internal/audit/record"},
+	"internal/audit/record":      {"internal/policy"},
+	"internal/audit/sink":        {},
+	"internal/evidence":          {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
+	"internal/evidence/envelope": {"internal/evidence/jsonscan"},
+	"internal/evidence/jsonscan": {},
+	"internal/evidence/record":   {"internal/evidence/jsonscan"},
+	"internal/report":            {"internal/evidence"},
+	"internal/torture":           {},
+	"internal/ocsf":              {"internal/evidence"},
+	"config":                     {"internal/policy", "internal/identity"},
+	"proxy":                      {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
+	"dnsfilter":                  {"internal/policy", "internal/identity", "internal/audit"},
+	"cmd/proxy":                  everything,
+	"benchmarks/compare":         everything,
+	"deploy":                     {},
+	"docs/hello":                 {},
 }
 
 var everything = []string{
@@ -121,7 +124,7 @@ func TestPackagesImportOnlyWhatTheHouseAllows(t *testing.T) {
 		}
 		for _, imp := range p.Imports {
 			of, ok := strings.CutPrefix(imp, module+"/")
-			speaks := slices.Contains(words, of) && !slices.Contains(words, name) && name != wordless
+			speaks := slices.Contains(words, of) && !slices.Contains(words, name) && name != wordless && !strings.HasPrefix(name, wordless+"/")
 			if ok && !speaks && !slices.Contains(allowed, of) {
 				t.Errorf("%s imports %s, which it may not", name, of)
 			}

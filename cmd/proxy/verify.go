@@ -66,12 +66,12 @@ func printJSON(out io.Writer, res *evidence.Result) error {
 // printVerification prints a block for each boot and, last, whether all is whole.
 func printVerification(out io.Writer, res *evidence.Result) error {
 	var b strings.Builder
-	for i := range res.Boots {
-		printBoot(&b, &res.Boots[i])
+	for i := range res.Processes {
+		printBoot(&b, &res.Processes[i])
 	}
 	for _, f := range res.Files {
-		if f.Foreign > 0 {
-			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", shown(f.Name), f.Foreign)
+		if f.OtherJSON > 0 {
+			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", shown(f.Name), f.OtherJSON)
 		}
 		if f.Unreadable > 0 {
 			fmt.Fprintf(&b, "%s: %d lines cannot be read, the first is line %d\n", shown(f.Name), f.Unreadable, f.FirstUnreadable)
@@ -86,12 +86,12 @@ func printVerification(out io.Writer, res *evidence.Result) error {
 }
 
 // printBoot prints the block of one boot.
-func printBoot(b *strings.Builder, boot *evidence.Boot) {
+func printBoot(b *strings.Builder, boot *evidence.Process) {
 	word := "whole"
 	if len(boot.Findings) > 0 {
 		word = "NOT whole"
 	}
-	fmt.Fprintf(b, "boot %s: %s\n", shown(boot.Boot), word)
+	fmt.Fprintf(b, "boot %s: %s\n", shown(boot.Name), word)
 	if boot.Records > 0 {
 		fmt.Fprintf(b, "  %s to %s\n", instant(boot.From), instant(boot.To))
 		fmt.Fprintf(b, "  %d records, seq %d to %d, totals compared %d times\n", boot.Records, boot.First, boot.Last, boot.Totals)
@@ -103,7 +103,7 @@ func printBoot(b *strings.Builder, boot *evidence.Boot) {
 	if t := boot.Tail; t == nil {
 		fmt.Fprintln(b, "  ended: it stopped orderly")
 	} else {
-		fmt.Fprintf(b, "  no record of its end: what a SIGKILL may have cut is after seq %d (torn lines: %d)\n", t.After, t.Torn)
+		fmt.Fprintf(b, "  no record of its end: what a SIGKILL may have cut is after seq %d (torn lines: %d)\n", t.After, t.Partial)
 	}
 	for _, f := range boot.Findings {
 		printFinding(b, f)
@@ -137,11 +137,11 @@ func printFinding(b *strings.Builder, f evidence.Finding) {
 // conclusion is the last line.
 func conclusion(res *evidence.Result) string {
 	if res.Whole {
-		return fmt.Sprintf("whole: %d records of %d boots", res.Records, len(res.Boots))
+		return fmt.Sprintf("whole: %d records of %d boots", res.Records, len(res.Processes))
 	}
 	findings, bad, open := uint64(len(res.Findings)), 0, 0
-	for i := range res.Boots {
-		boot := &res.Boots[i]
+	for i := range res.Processes {
+		boot := &res.Processes[i]
 		findings += uint64(len(boot.Findings)) + boot.More
 		if len(boot.Findings) > 0 {
 			bad++
@@ -151,7 +151,7 @@ func conclusion(res *evidence.Result) string {
 		}
 	}
 	return fmt.Sprintf("NOT whole: %d records of %d boots; %d findings, %d boots with some, %d boots without an end, %d lines that cannot be read",
-		res.Records, len(res.Boots), findings, bad, open, res.Unreadable)
+		res.Records, len(res.Processes), findings, bad, open, res.Unreadable)
 }
 
 // instant prints a time; one that is not known is a dash.

@@ -103,7 +103,7 @@ func verifiedLines(lines ...string) evidence.Result {
 // findings returns the findings of a result in short: "gap 3-4", "changed 3 @3".
 func findings(res evidence.Result) (all []string) {
 	list := slices.Clone(res.Findings)
-	for _, b := range res.Boots {
+	for _, b := range res.Processes {
 		list = append(list, b.Findings...)
 	}
 	for _, f := range list {

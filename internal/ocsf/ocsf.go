@@ -47,9 +47,9 @@ type Counts struct {
 	DNS  uint64 // DNS Activity events written
 	// Skipped is how many records that are about no request there were, by
 	// event; "other" are events that this version does not know.
-	Skipped map[string]uint64
-	Foreign uint64 // lines of JSON that are not records: metrics
-	Broken  uint64 // lines that are neither: torn ones
+	Skipped   map[string]uint64
+	OtherJSON uint64 // lines of JSON that are not records: metrics
+	Broken    uint64 // lines that are neither: torn ones
 }
 
 // Records returns how many records there were, exported or not.
@@ -89,8 +89,8 @@ func (e *Exporter) Flush() error {
 func (e *Exporter) Add(raw []byte) error {
 	r, err := evidence.Parse(raw)
 	switch {
-	case errors.Is(err, evidence.ErrForeign):
-		e.counts.Foreign++
+	case errors.Is(err, evidence.ErrOtherJSON):
+		e.counts.OtherJSON++
 		return nil
 	case err != nil:
 		e.counts.Broken++

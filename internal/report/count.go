@@ -110,7 +110,7 @@ func (b *Builder) add(file string, r *evidence.Record, err error) {
 	s := b.source(file)
 	s.lines++
 	switch {
-	case errors.Is(err, evidence.ErrForeign):
+	case errors.Is(err, evidence.ErrOtherJSON):
 		s.other++
 		return
 	case err != nil:

@@ -85,13 +85,13 @@ func isRequest(event string) bool {
 
 // boot follows the life of the process that wrote a record.
 func (c *lifecycle) boot(r *evidence.Record) {
-	b := c.boots[r.Boot]
+	b := c.boots[r.Process]
 	if b == nil {
 		if len(c.boots) >= maxBoots {
 			return
 		}
 		b = &boot{version: r.Version}
-		c.boots[r.Boot] = b
+		c.boots[r.Process] = b
 	}
 	b.suppressed += r.Suppressed
 	b.started = b.started || r.Event == eventStarted
@@ -122,7 +122,7 @@ func (s *span) add(r *evidence.Record, counts bool) {
 // changeOf copies what a report keeps of a record.
 func changeOf(r *evidence.Record) change {
 	c := change{
-		time: r.Time, boot: r.Boot, event: r.Event, policy: r.Policy,
+		time: r.Time, boot: r.Process, event: r.Event, policy: r.Policy,
 		version: r.Version, functions: r.Functions, rules: r.Rules,
 		function: r.Function, detail: r.Detail,
 	}

@@ -24,9 +24,9 @@ func (b *Builder) verification() verification {
 	if res.Whole {
 		v.verdict = "whole"
 	}
-	v.verdict += ": " + several(res.Records, "record") + " of " + several(uint64(len(res.Boots)), "boot")
+	v.verdict += ": " + several(res.Records, "record") + " of " + several(uint64(len(res.Processes)), "boot")
 	open := 0
-	for _, boot := range res.Boots {
+	for _, boot := range res.Processes {
 		if boot.Tail != nil {
 			open++
 		}
@@ -45,10 +45,10 @@ func (b *Builder) verification() verification {
 			})
 		}
 	}
-	for _, boot := range res.Boots {
-		add(boot.Boot, boot.Findings)
+	for _, boot := range res.Processes {
+		add(boot.Name, boot.Findings)
 		if boot.More > 0 {
-			found.rows = append(found.rows, []cell{text(boot.Boot), word("more"), {}, {}, {}, {}, word("and " + count(boot.More) + " more findings")})
+			found.rows = append(found.rows, []cell{text(boot.Name), word("more"), {}, {}, {}, {}, word("and " + count(boot.More) + " more findings")})
 		}
 	}
 	add("", res.Findings)
@@ -80,11 +80,11 @@ func seq(n uint64) cell {
 }
 
 // bootsSection is the lives of the processes.
-func (b *Builder) bootsSection(all []evidence.Boot) section {
+func (b *Builder) bootsSection(all []evidence.Process) section {
 	g := grid{id: "boots", Empty: "There are no records.", columns: columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
 		"start", "Start", "end", "End", "records", "Records", "lost", "Lost", "suppressed", "Suppressed", "last_hash", "Last hash")}
 	for _, v := range all {
-		known := b.stream.boots[v.Boot]
+		known := b.stream.boots[v.Name]
 		if known == nil {
 			known = &boot{}
 		}
@@ -93,7 +93,7 @@ func (b *Builder) bootsSection(all []evidence.Boot) section {
 			start = "started"
 		}
 		g.rows = append(g.rows, []cell{
-			text(v.Boot), text(known.version), at(v.From), at(v.To), word(start), word(ending(v)), num(v.Records), num(v.Lost),
+			text(v.Name), text(known.version), at(v.From), at(v.To), word(start), word(ending(v)), num(v.Records), num(v.Lost),
 			num(known.suppressed), text(v.LastHash),
 		})
 	}
@@ -104,11 +104,11 @@ func (b *Builder) bootsSection(all []evidence.Boot) section {
 }
 
 // ending says how a boot ended.
-func ending(v evidence.Boot) string {
+func ending(v evidence.Process) string {
 	switch {
 	case v.Tail == nil:
 		return "stopped"
-	case v.Tail.Torn > 0:
+	case v.Tail.Partial > 0:
 		return "killed, or still running: after seq " + strconv.FormatUint(v.Tail.After, 10) + " a line is torn, and more may be missing"
 	default:
 		return "killed, or still running: what is behind seq " + strconv.FormatUint(v.Tail.After, 10) + " may be missing"
