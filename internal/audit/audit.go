@@ -29,10 +29,10 @@
 //
 // # Floods
 //
-// Who is refused more often than Options.RefusalRecords fills no disk: refusals
-// beyond it wait for each other and share records, which say how many they
-// stand for, so that totals still add up; see Record. That it begins and ends
-// is a record of its own kind, Flood.
+// A caller that is refused more often than Options.RefusalRecords cannot fill the
+// disk: refusals beyond that number wait for each other and share records, which
+// say how many they stand for, so that totals still add up; see Record. The
+// beginning and the end of a flood each have a record, of the kind Flood.
 //
 // # SIGPIPE
 //
@@ -239,11 +239,11 @@ func (l *Log) Healthy() bool {
 	return !l.failing
 }
 
-// Record writes one record and returns once write(2) has returned for it, or
-// the error that says that it did not: ErrKind, or one that wraps
-// ErrUnavailable, which Options.OnFailure can turn into a count. It returns
-// within about twice Options.Timeout, unless its own write hangs in the kernel.
-// While the output fails it does not wait for it at all. It does not retain e.
+// Record writes one record and returns once write(2) has returned for it. The
+// error is ErrKind, or wraps ErrUnavailable, which Options.OnFailure can turn into
+// a count. It returns within about twice Options.Timeout, unless its own write
+// hangs in the kernel. While the output fails it does not wait for it at all. It
+// does not retain e.
 //
 // A refusal beyond Options.RefusalRecords waits first, for a second and a
 // challenge for a tenth of one, and shares a record with those that are like it
@@ -265,17 +265,17 @@ func (l *Log) Record(e *Event) error {
 // Flush ends the wait of the refusals that share records now.
 func (l *Log) Flush() { l.limiter.Flush() }
 
-// RecordAll writes the records of events, in their order and with nothing of
-// others between them, by one write(2) and with one time; otherwise it is as
-// Record for each of them. It returns how many records, of the first events, are
-// known to be on the output: with an error the others are not, and what waits for
-// them may not happen. An event of no valid Kind is ErrKind for all, and then
-// nothing is written. It is for some tens of events. No events are not an error, and
-// no write. It does not retain them.
+// RecordAll writes the records of events, in their order and with no other record
+// between them, by one write(2) and with one time; otherwise it is Record for each
+// of them. It returns how many records, counted from the first event, are known to
+// be on the output: on an error the rest are not, and what depends on them must not
+// happen. If one event has no valid Kind, nothing is written and the error is
+// ErrKind. It is for some tens of events; without events it does nothing. It does
+// not retain them.
 //
-// It never waits for company: refusals beyond Options.RefusalRecords share a
-// record with those of the same call that are like them, where the first of
-// them stands, and get its ID; they do not count as records of their own.
+// It does not wait for other callers: refusals beyond Options.RefusalRecords share
+// a record with those of the same call that are like them, in the place of the
+// first of them, and get its ID; they do not count as records of their own.
 func (l *Log) RecordAll(events []*Event) (written int, err error) {
 	own := l.limiter.AggregateAll(events)
 	written, err = l.record(own...)
@@ -285,7 +285,8 @@ func (l *Log) RecordAll(events []*Event) (written int, err error) {
 	return written, err
 }
 
-// maskIfCounting makes nil of the errors that Options.OnFailure turns into a count.
+// maskIfCounting returns nil for the errors that Options.OnFailure turns into a
+// count.
 func (l *Log) maskIfCounting(err error) error {
 	if l.onFailure == Count && errors.Is(err, ErrUnavailable) {
 		return nil
@@ -294,9 +295,9 @@ func (l *Log) maskIfCounting(err error) error {
 }
 
 // Post gives one record to the log without waiting for it: it goes out with
-// the next Record, or within postDelay. It is for what has happened already and
-// what nothing waits for, such as the end of a tunnel; what fails is counted as lost.
-// Order, seq and chain are as if it had been recorded. It does not retain e.
+// the next Record, or within postDelay. It is for what has already happened and no
+// caller depends on, such as the end of a tunnel; a record that fails is counted as
+// lost. Order, seq and chain are those of Record. It does not retain e.
 func (l *Log) Post(e *Event) {
 	if e == nil || !e.Kind.Valid() {
 		return
@@ -315,7 +316,7 @@ func (l *Log) Post(e *Event) {
 	}
 }
 
-// flushPosted writes what was posted and no Record has taken along.
+// flushPosted writes the posted records that no Record has written.
 func (l *Log) flushPosted() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

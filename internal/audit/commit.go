@@ -24,7 +24,7 @@ const (
 	pendingLimit = 4 << 20
 	// keepLimit is the largest buffer that is kept after a burst.
 	keepLimit = 1 << 20
-	// postDelay is how long a posted line waits for company.
+	// postDelay is how long a posted line waits for others to share its write.
 	postDelay = 50 * time.Millisecond
 	// stallSlack is how much longer than Options.Timeout a write may last
 	// before its followers are released: those outputs that can be polled
@@ -114,8 +114,8 @@ func (l *Log) append(b *batch, e *Event, now time.Time) {
 	l.policy = e.Policy
 }
 
-// await waits for the outcome of n lines of b, from line first on,
-// and leads where nobody else does. It returns how many of them are on the output.
+// await waits for the outcome of n lines of b, from line first on, and writes the
+// batch where no other caller does. It returns how many of them are on the output.
 func (l *Log) await(b *batch, first, n int) (written int, err error) {
 	for !b.done && !b.abandoned {
 		if l.busy || l.wanted > 0 {
@@ -140,7 +140,7 @@ func (l *Log) await(b *batch, first, n int) (written int, err error) {
 	return written, err
 }
 
-// lead writes the open batch. It gives mu back meanwhile.
+// lead writes the open batch. It releases mu for the time of the write.
 func (l *Log) lead() {
 	b := l.open
 	l.inflight = b
@@ -177,7 +177,7 @@ func (l *Log) begin() (until time.Time) {
 	return l.since.Add(l.timeout)
 }
 
-// end is the end of what begin began. It wakes one caller of the open batch to
+// end undoes begin. It wakes one caller of the open batch to
 // lead it.
 func (l *Log) end() {
 	l.watchdog.Stop()
@@ -186,7 +186,8 @@ func (l *Log) end() {
 	l.open.cond.Signal()
 }
 
-// acquire is begin for others than leaders; nobody leads while one waits.
+// acquire is begin for callers that write no batch; while one waits, no batch is
+// begun.
 func (l *Log) acquire() error {
 	l.wanted++
 	defer func() { l.wanted-- }()
@@ -200,9 +201,9 @@ func (l *Log) acquire() error {
 	return nil
 }
 
-// commitBatch takes over that the output took n bytes of b: a line that was begun
-// will be completed, those behind it are taken back. It reports whether the
-// output begins or ceases to fail.
+// commitBatch decides about the lines of b after the output took n bytes of it: a line
+// that was begun will be completed, those behind it are taken back. It reports
+// whether the output begins or ceases to fail.
 func (l *Log) commitBatch(b *batch, n int, err error) (changed bool) {
 	changed = l.failing != (err != nil)
 	l.failing = err != nil
@@ -214,13 +215,13 @@ func (l *Log) commitBatch(b *batch, n int, err error) (changed bool) {
 	b.out = start
 	if err != nil {
 		b.err = unavailable(err)
-		kept := whole
+		stays := whole
 		if n > start {
 			l.partial = b.lines[whole].entry
-			kept++
+			stays++
 		}
 		l.dropOpen(b.err)
-		l.takeBack(b, kept)
+		l.takeBack(b, stays)
 	}
 	b.done = true
 	b.cond.Broadcast()
@@ -265,9 +266,8 @@ func (l *Log) countLost(e record.Entry) {
 	l.metrics.lost.Add(float64(e.Weight))
 }
 
-// stall runs when someone has been busy for too long: the kernel does not come
-// back from a write. All who wait are released; new ones are turned away until
-// it does.
+// stall runs when a write has lasted too long: the kernel does not return from it.
+// All callers that wait get an error, and so do new ones until it returns.
 func (l *Log) stall() {
 	l.mu.Lock()
 	if !l.busy || l.stalled || time.Since(l.since) < l.timeout {

@@ -3,7 +3,7 @@ package audit
 import "time"
 
 // Reopen opens the file anew, after logrotate moved the old one away. The
-// chain and seq go on, and no record is split over two files: a line of which
+// chain and seq continue, and no record is split over two files: a line of which
 // the old file has a part is completed there, or where that fails cut off
 // there and written to the new file. On an error the old file stays in use.
 // On standard output it does nothing.

@@ -14,11 +14,10 @@ var ErrLine = errors.New("a raw line is empty or has a newline in it")
 
 // WriteRaw writes a line that is not a record between the records, verbatim, and
 // returns once write(2) has returned for it or has failed. The chain, seq and
-// the totals go on as if it were not there: who verifies a stream skips the
-// lines that name no process. A line of which the output took a part is completed
-// before anything else is written, so that no record is ever split by it, nor
-// it by a record; it then counts as not written, and a caller who tries again
-// writes it twice. The newline is added. It does not retain line.
+// the totals continue as if it were not there: a reader skips the lines that name
+// no process. A line of which the output took a part is completed before anything
+// else is written, so that it splits no record and no record splits it; the call
+// then returns an error, and a caller who tries again writes it twice. The newline is added. It does not retain line.
 func (l *Log) WriteRaw(line []byte) error {
 	if len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 {
 		return ErrLine

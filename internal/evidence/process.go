@@ -42,8 +42,8 @@ type segment struct {
 	totalsAt  place  // of the first of them
 	totalsSeq uint64
 	claimed   sums // what that one says
-	base      sums // what it thereby says of what was before the segment
-	lastBase  sums // what the last one says so
+	base      sums // claimed, less the records of the segment: what was before it
+	lastBase  sums // the same of the last one
 	lost      uint64
 	policies  []policyChange
 	stopped   uint64 // seq of the record stopped; 0: none

@@ -147,9 +147,9 @@ func (v *Verifier) process(name string) *process {
 	return p
 }
 
-// addPart takes in a part of a record: of the process that it names, else of the one
-// whose record stands before it in the file. A part that belongs to no process that is
-// known is counted as unreadable and no more: what is missing shows without it.
+// addPart takes in a part of a record. It belongs to the process that it names, else
+// to that of the record before it in the file. If there is none, the part is only
+// counted as unreadable: that a record is missing shows without it.
 func (v *Verifier) addPart(f *lineFacts) {
 	p := v.near[f.at.file]
 	if len(f.Process) > 0 {

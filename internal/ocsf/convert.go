@@ -231,7 +231,7 @@ func answer(a netip.Addr) dnsAnswer {
 // rest returns what the schema has no place for.
 func rest(r *evidence.Record) unmapped {
 	u := unmapped{
-		Boot: r.Process, Seq: r.Seq, Prev: r.Prev, Event: r.Event, Protocol: r.Protocol, Verdict: r.Verdict, Policy: r.Policy,
+		Process: r.Process, Seq: r.Seq, Prev: r.Prev, Event: r.Event, Protocol: r.Protocol, Verdict: r.Verdict, Policy: r.Policy,
 		Rule: r.Rule, Line: r.Line, Ticket: r.Ticket, Via: r.Via, SNI: r.SNI, Suppressed: r.Suppressed,
 	}
 	for _, a := range r.Addresses {

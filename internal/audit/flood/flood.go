@@ -138,11 +138,11 @@ func (l *Limiter) windowOf(e *record.Event) *window {
 	w := l.windows[key]
 	if w == nil {
 		w = &window{key: key, event: first(e, key), done: make(chan struct{})}
-		wait := RefusalWait
+		delay := RefusalWait
 		if e.Kind == record.Challenged {
-			wait = challengeWait
+			delay = challengeWait
 		}
-		w.timer = time.AfterFunc(wait, func() { l.end(w) })
+		w.timer = time.AfterFunc(delay, func() { l.end(w) })
 		l.windows[key] = w
 	}
 	w.count++

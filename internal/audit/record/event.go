@@ -71,8 +71,7 @@ func (id ID) AppendTo(dst []byte) []byte {
 	return strconv.AppendUint(append(dst, '-'), uint64(id), 16)
 }
 
-// Event is what one record says. Text is capped and escaped by the encoder,
-// whoever made it. A zero field of a request is printed as null, but for
+// Event is what one record says. The encoder caps and escapes every text. A zero field of a request is printed as null, but for
 // Verdict and the counts.
 type Event struct {
 	Kind   Kind

@@ -20,7 +20,7 @@ const pipeBuf = 4096
 // EPIPE.
 type file struct {
 	fd       int
-	keep     bool // Close leaves it open
+	stdout   bool // Close leaves it open
 	regular  bool // never polled: poll(2) always calls it writable
 	dev, ino uint64
 	poll     [1]unix.PollFd
@@ -32,7 +32,7 @@ func standardOutput() (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using standard output for records: %w", err)
 	}
-	f.keep = true
+	f.stdout = true
 	return f, nil
 }
 
@@ -119,16 +119,16 @@ func (f *file) Write(p []byte, until time.Time) (n int, err error) {
 // write(2) to return.
 func (f *file) ready(until time.Time) error {
 	for {
-		wait := max(0, time.Until(until))
+		left := max(0, time.Until(until))
 		f.poll[0] = unix.PollFd{Fd: int32(f.fd), Events: unix.POLLOUT}
-		n, err := unix.Poll(f.poll[:], int((wait+time.Millisecond-1)/time.Millisecond))
+		n, err := unix.Poll(f.poll[:], int((left+time.Millisecond-1)/time.Millisecond))
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
 			return fmt.Errorf("polling the output: %w", err)
 		case n > 0:
 			return nil
-		case wait == 0:
+		case left == 0:
 			return ErrTimeout
 		}
 	}
@@ -147,10 +147,10 @@ func wholeLines(p []byte, limit int) []byte {
 	return p[:limit]
 }
 
-// cut takes the last n bytes of a regular file away if they are this
-// descriptor's last write, and nobody's are behind them. That it cannot is no
-// error: the whole line is then written elsewhere.
-func (f *file) cut(n int) {
+// truncateTail removes the last n bytes of a regular file, if they are from this
+// descriptor's last write and nobody has written after them. If it cannot, that is
+// not an error: the whole line is then in the next file, and its beginning here.
+func (f *file) truncateTail(n int) {
 	var st unix.Stat_t
 	if !f.regular || n == 0 || unix.Fstat(f.fd, &st) != nil {
 		return
@@ -177,7 +177,7 @@ func (f *file) at(path string) bool {
 
 // Close closes the descriptor, but for standard output.
 func (f *file) Close() error {
-	if f.keep {
+	if f.stdout {
 		return nil
 	}
 	if err := unix.Close(f.fd); err != nil {

@@ -168,7 +168,7 @@ func (o *Output) Reopen(until time.Time) (*Output, error) {
 		return next, nil
 	}
 	if old != nil {
-		old.cut(o.begun())
+		old.truncateTail(o.begun())
 	}
 	next.rest = nil
 	if midLine {

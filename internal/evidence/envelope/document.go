@@ -157,8 +157,8 @@ func (r *reader) text(limit int) (quoted []byte, long bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		if room := limit - len(b); len(chunk) > room {
-			chunk, long = chunk[:max(room, 0)], true
+		if left := limit - len(b); len(chunk) > left {
+			chunk, long = chunk[:max(left, 0)], true
 		}
 		b = append(b, chunk...)
 		if end {

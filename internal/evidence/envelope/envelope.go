@@ -5,8 +5,8 @@
 // What it does: Read gives the lines of files one by one, as they were written.
 // It keeps one line at a time, however long the file is.
 //
-// What it does not do: it does not know what a record is, but for telling one from
-// an envelope, and it checks nothing of it.
+// What it does not do: it checks no record. It knows of one only that it is not an
+// envelope.
 //
 //	err := envelope.Read(files, os.Stdin, func(l envelope.Line) error {
 //		_, err := os.Stdout.Write(append(l.Raw, '\n'))
@@ -36,8 +36,8 @@ const (
 	maxLayers = 2
 )
 
-// tooLong stands behind the beginning of a line that is too long, and makes of
-// it what is not JSON.
+// tooLong follows the first bytes of a line that is too long, so that they are not
+// JSON.
 const tooLong = "… (a line of more than 1 MiB)"
 
 // Line is one line of a stream of records.
@@ -72,8 +72,8 @@ type Line struct {
 // What is in none of these is given as it is. A log router that parses the line
 // and writes its members anew leaves no bytes that a hash would fit.
 //
-// A line of more than 1 MiB is given as its beginning with a remark behind it,
-// which makes of it what is not JSON.
+// A line of more than 1 MiB is given as its first bytes with a remark after them,
+// which is not JSON.
 func Read(files []string, stdin io.Reader, each func(Line) error) error {
 	for _, name := range files {
 		if err := readFile(name, stdin, each); err != nil {
@@ -205,7 +205,7 @@ func (r *reader) next() (raw []byte, long bool, err error) {
 	return bytes.TrimSuffix(r.long, []byte("\n")), false, err
 }
 
-// beginning makes of a line that is too long what is not JSON.
+// beginning returns the first bytes of a line that is too long, and the remark.
 func beginning(line []byte) []byte {
 	return append(line[:min(headLong, len(line))], tooLong...)
 }

@@ -17,7 +17,7 @@ const (
 	Unreadable Class = iota
 	// OtherJSON is a line that is JSON and no record.
 	OtherJSON
-	// Partial is a line that begins as a record does and is none.
+	// Partial is the beginning of a record without its end.
 	Partial
 	// Whole is a line that is a record.
 	Whole
@@ -42,8 +42,8 @@ const needed = required | 1<<memberAWS | 1<<memberTime | 1<<memberPolicy | 1<<me
 
 // Read sets the facts of a line, gives the members to p as well, unless it is nil,
 // and reports whether the line is an object. They have no member that a
-// verification does not need: a client address that is none is for Parse to
-// refuse, and the hash shows that it stayed as it was written.
+// verification does not need: Parse refuses a client address that is not one, and
+// the hash shows that it is as it was written.
 func (f *Facts) Read(raw []byte, p *Parser) (object bool) {
 	f.Weight = 1
 	var seen uint64

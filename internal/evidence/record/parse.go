@@ -67,8 +67,8 @@ func (n *Interned) of(text []byte) string {
 	return s
 }
 
-// set sets one member. One that stands twice could be read in two ways, and
-// no record has one.
+// set sets one member. One that is there twice could be read in two ways, and no
+// record has one.
 func (p *Parser) set(m member, value []byte) {
 	if m == memberOther {
 		return
