@@ -48,14 +48,21 @@ var mayImport = map[string][]string{
 	"internal/policy":            {},
 	"internal/identity":          {},
 	"internal/resolve":           {},
+	"internal/admission":         {},
+	"internal/egress":            {"internal/reactor"},
 	"internal/hello":             {},
+	"internal/httphead":          {},
 	"internal/reactor":           {},
 	"internal/tunnel":            {"internal/reactor"},
 	"internal/source":            {},
+	"internal/suggest":           {},
 	"internal/audit":             {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
 	"internal/audit/flood":       {"internal/audit/record"},
 	"internal/audit/record":      {"internal/policy"},
 	"internal/audit/sink":        {},
+	"internal/emf":               {},
+	"internal/memory":            {},
+	"internal/daemon":            everything,
 	"internal/evidence":          {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
 	"internal/evidence/envelope": {"internal/evidence/jsonscan"},
 	"internal/evidence/jsonscan": {},
@@ -63,8 +70,9 @@ var mayImport = map[string][]string{
 	"internal/report":            {"internal/evidence"},
 	"internal/torture":           {},
 	"internal/ocsf":              {"internal/evidence"},
-	"config":                     {"internal/policy", "internal/identity"},
-	"proxy":                      {"internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
+	"internal/policytool":        {"config", "internal/identity", "internal/suggest"},
+	"config":                     {"internal/policy", "internal/identity", "internal/suggest"},
+	"proxy":                      {"internal/admission", "internal/egress", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":                  {"internal/policy", "internal/identity", "internal/audit"},
 	"cmd/proxy":                  everything,
 	"benchmarks/compare":         everything,
@@ -73,8 +81,9 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "proxy", "internal/audit", "internal/evidence", "internal/hello", "internal/identity", "internal/ocsf",
-	"internal/policy", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/tunnel",
+	"config", "dnsfilter", "proxy", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
+	"internal/hello", "internal/httphead", "internal/identity",
+	"internal/memory", "internal/ocsf", "internal/policy", "internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/suggest", "internal/tunnel",
 }
 
 // importedByMany are the third-party modules that more than two packages may

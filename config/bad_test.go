@@ -130,19 +130,3 @@ func TestLoadOfAMissingFileSaysSo(t *testing.T) {
 		t.Errorf("Load = %v, %v; want os.ErrNotExist with the path", cfg, err)
 	}
 }
-
-func TestSuggest(t *testing.T) {
-	words := []string{"allow", "identify", "mode"}
-	for word, want := range map[string]string{
-		"alow":     `did you mean "allow"?`,
-		"Allow":    `did you mean "allow"?`,
-		"identfiy": `did you mean "identify"?`,
-		"mod":      `did you mean "mode"?`,
-		"zzz":      "write one of allow, identify, mode",
-		"":         "write one of allow, identify, mode",
-	} {
-		if got := suggest(word, words); got != want {
-			t.Errorf("suggest(%q) = %q, want %q", word, got, want)
-		}
-	}
-}

@@ -131,6 +131,10 @@ type Limits struct {
 	// RefusalRecords is how many refusals of one function, or of one source that
 	// is no function's, get a record of their own in a minute; default 6,000.
 	RefusalRecords int
+
+	// Whether the file itself has tunnels and unidentified. The program cuts both
+	// to the descriptors of the process, and warns where it was asked for more.
+	HasTunnels, HasUnidentified bool
 }
 
 // Audit says where records go.

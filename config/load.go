@@ -38,9 +38,12 @@ func LoadWatched(path string, reading func(path string)) (*Config, error) {
 	}
 	return Parse(path, data, func(path string) ([]byte, error) {
 		reading(path)
-		return readFile(path, maxList)
+		return ReadFile(path)
 	})
 }
+
+// ReadFile reads a file that a configuration names, for Parse.
+func ReadFile(path string) ([]byte, error) { return readFile(path, maxList) }
 
 // readFile reads a file, at most one byte beyond most: whoever gets it checks
 // the length, so that the message has a line. It makes room once: a buffer that

@@ -12,6 +12,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
 // ruleBuilder is a rule that is being read.
@@ -104,7 +105,7 @@ func (r *reader) setRef(v value, d *ruleBuilder) {
 	if d.set = r.sets[name]; d.set == nil {
 		hint := "write it under sets"
 		if len(r.sets) > 0 {
-			hint = suggest(name, r.setNames())
+			hint = suggest.For(name, r.setNames())
 		}
 		r.fail(v, "there is no set %s; %s", quote(name), hint)
 		return

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
 // maxFreeText bounds the owner and the ticket, which every record carries.
@@ -30,7 +32,7 @@ func (r *reader) word(v value, words ...string) int {
 	}
 	i := slices.Index(words, s)
 	if i < 0 {
-		r.fail(v, "%s is not known; %s", quote(s), suggest(s, words))
+		r.fail(v, "%s is not known; %s", quote(s), suggest.For(s, words))
 	}
 	return max(i, 0)
 }

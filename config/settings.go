@@ -124,6 +124,8 @@ func (r *reader) limits(v value) {
 		{"drain", duration(&l.Drain)},
 		{"refusal_records", count(&l.RefusalRecords)},
 	})
+	_, l.HasTunnels = found["tunnels"]
+	_, l.HasUnidentified = found["unidentified"]
 	if l.TunnelsPerFunction <= l.Tunnels {
 		return
 	}

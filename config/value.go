@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
 // value is one value of the configuration file and its place.
@@ -81,7 +83,7 @@ func (r *reader) object(v value, fields []field) map[string]value {
 		for i, f := range fields {
 			keys[i] = f.key
 		}
-		r.fail(member, "no such key; %s", suggest(key, keys))
+		r.fail(member, "no such key; %s", suggest.For(key, keys))
 	})
 	for _, f := range fields {
 		if member, ok := found[f.key]; ok {

@@ -37,7 +37,7 @@ func (c *conn) readProxyHeader() error {
 	}
 	rest, _ := br.Peek(br.Buffered())
 	c.unread(rest)
-	return c.introduce(h)
+	return c.applyProxyHeader(h)
 }
 
 // cutProxyHeader is readProxyHeader for a header that has been read into the
@@ -47,7 +47,7 @@ func (c *conn) cutProxyHeader() error {
 	br := bufio.NewReaderSize(rest, proxyHeaderRoom)
 	h, err := proxyproto.Read(br)
 	if err == nil {
-		err = c.introduce(h)
+		err = c.applyProxyHeader(h)
 	}
 	if err == nil {
 		c.consume(len(c.buffered()) - rest.Len() - br.Buffered())
@@ -58,9 +58,9 @@ func (c *conn) cutProxyHeader() error {
 // proxyHeaderRoom is the buffer for a PROXY header; more of it is read on.
 const proxyHeaderRoom = 512
 
-// introduce takes the client's address from a PROXY header. A LOCAL one, of a
+// applyProxyHeader takes the client's address from a PROXY header. A LOCAL one, of a
 // health check, leaves the peer's own.
-func (c *conn) introduce(h *proxyproto.Header) error {
+func (c *conn) applyProxyHeader(h *proxyproto.Header) error {
 	if !h.Command.IsLocal() {
 		source, _, ok := h.TCPAddrs()
 		if !ok {

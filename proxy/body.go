@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 )
 
 // errStopped ends the reading of a body that nobody needs any more.
@@ -36,7 +38,7 @@ func newRequestBody(x *exchange, p *plainRequest, w *response) *requestBody {
 	b := &requestBody{
 		src: p.request.Body, response: w, conn: x.conn, length: p.request.ContentLength,
 		idle:    x.server.opt.Limits.IdleTimeout,
-		expects: len(x.head.expect) > 0 && x.head.minor == 1,
+		expects: len(x.head.Expect) > 0 && x.head.Minor == 1,
 	}
 	if b.length < 0 {
 		b.src = &chunkedBody{reader: p.reader, chunks: httputil.NewChunkedReader(p.reader)}
@@ -151,7 +153,7 @@ func (b *chunkedBody) skipTrailers() error {
 		switch {
 		case ok && field == "":
 			return io.EOF
-		case !ok || new(head).field(field) != nil:
+		case !ok || httphead.CheckField(field) != nil:
 			return errBadTrailers
 		}
 	}

@@ -11,7 +11,9 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -28,21 +30,21 @@ const (
 type conn struct {
 	net.Conn // what requests are read from: TCP, or TLS over it
 
-	raw          net.Conn // as it was accepted; the one field that others than its goroutine use
-	server       *Server
-	client       netip.AddrPort // as the PROXY header says, else the peer
-	certificate  []string       // names of the verified client certificate; nil: none
-	buf          *[]byte        // pooled; what has been read and not been consumed; nil: nothing
-	unidentified bool           // holds a place in server.waiting
-	place        place          // among those of its source
-	joined       bool           // has one, or had it until it was put out
-	balanced     bool           // its PROXY header has been read
-	onLane       *setup         // began on a lane; nil: by a goroutine
-	kept         bool           // holds one of server.kept
-	reused       bool           // a request has been served on it
-	current      *exchange      // the request that is being served; nil: none yet
-	own          *ownOrigins    // connections to origins that are this one's alone; nil: none
-	taken        bool           // a tunnel owns the connection now
+	raw         net.Conn // as it was accepted; the one field that others than its goroutine use
+	server      *Server
+	client      netip.AddrPort // as the PROXY header says, else the peer
+	certificate []string       // names of the verified client certificate; nil: none
+	buf         *[]byte        // pooled; what has been read and not been consumed; nil: nothing
+	preAuth     bool           // its caller is not known, and it holds a place for that
+	entry       admission.PreAuthEntry
+	listed      bool        // has an entry among those of its source, or had one until it was evicted
+	balanced    bool        // its PROXY header has been read
+	onLoop      *connectOp  // began on an event loop; nil: by a goroutine
+	idle        bool        // holds one of server.keepAlive
+	reused      bool        // a request has been served on it
+	current     *exchange   // the request that is being served; nil: none yet
+	own         *ownOrigins // connections to origins that are this one's alone; nil: none
+	taken       bool        // a tunnel owns the connection now
 }
 
 // Read reads what was buffered first, then from the connection.
@@ -89,12 +91,12 @@ func (c *conn) free() {
 	c.buf = nil
 }
 
-// identified gives the place among the unidentified back.
+// identified gives back the place that a connection has until its caller is known.
 func (c *conn) identified() {
-	if c.unidentified {
-		c.unidentified = false
-		c.leaveCrowd()
-		<-c.server.waiting
+	if c.preAuth {
+		c.preAuth = false
+		c.unlist()
+		c.server.conns.ReleasePreAuth()
 	}
 }
 
@@ -108,7 +110,7 @@ func (s *Server) serveConn(c *conn, tlsConfig *tls.Config) {
 
 // serveRequests serves what comes on a connection, from its first byte.
 func (c *conn) serveRequests(tlsConfig *tls.Config) {
-	if !c.meet(tlsConfig) {
+	if !c.readPreamble(tlsConfig) {
 		return
 	}
 	for c.serveRequest() {
@@ -127,23 +129,23 @@ func (c *conn) served() {
 	c.own.close()
 	if !c.taken {
 		_ = c.Close()
-		<-c.server.seats
+		c.server.conns.Release()
 	}
-	c.unkeep()
+	c.releaseKeepAlive()
 	c.server.forget(c)
 	c.server.serving.Done()
 }
 
 // panicked keeps a bug in serving one connection from ending all others.
 func (c *conn) panicked(p any) {
-	c.tellBug(p)
+	c.reportPanic(p)
 	if c.current != nil && !c.taken {
-		c.current.settle()
+		c.current.release()
 	}
 }
 
-// tellBug counts and logs a panic.
-func (c *conn) tellBug(p any) {
+// reportPanic counts and logs a panic.
+func (c *conn) reportPanic(p any) {
 	c.server.metrics.panics.Inc()
 	c.server.log.Error("serving a connection panicked; it is closed", "panic", p, "stack", string(debug.Stack()))
 }
@@ -161,24 +163,24 @@ func growStack() {
 // stackRoom is what serving a CONNECT takes of the stack, roughly.
 const stackRoom = 6 << 10
 
-// meet does what comes before the first request: it reads the PROXY header of
-// a load balancer and shakes hands where the door is TLS.
-func (c *conn) meet(tlsConfig *tls.Config) bool {
-	// A lane has told who it is, and others may look at that by now.
-	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok && c.onLane == nil {
+// readPreamble does what comes before the first request: it reads the PROXY header of
+// a load balancer and shakes hands where the listener is TLS.
+func (c *conn) readPreamble(tlsConfig *tls.Config) bool {
+	// A loop has told who it is, and others may look at that by now.
+	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok && c.onLoop == nil {
 		ap := peer.AddrPort()
 		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	if !c.balanced && c.server.fromBalancer(c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
 			if !errors.Is(err, errSilent) {
-				c.refuseUnheard(verdict.ReasonBadRequest)
+				c.recordSilentRefusal(verdict.ReasonBadRequest)
 			}
 			return false
 		}
 	}
-	if !c.joined {
-		c.joinCrowd()
+	if !c.listed {
+		c.list()
 	}
 	return tlsConfig == nil || c.handshake(tlsConfig)
 }
@@ -198,7 +200,7 @@ func (c *conn) handshake(config *tls.Config) bool {
 	if err := tc.HandshakeContext(c.server.base); err != nil {
 		var unverified *tls.CertificateVerificationError
 		if errors.As(err, &unverified) {
-			c.refuseUnheard(verdict.ReasonIdentityRejected)
+			c.recordSilentRefusal(verdict.ReasonIdentityRejected)
 		}
 		return false
 	}
@@ -238,13 +240,13 @@ func (r *replayConn) CloseWrite() error {
 	return nil
 }
 
-// refuseUnheard records a connection that is closed without an answer because
+// recordSilentRefusal records a connection that is closed without an answer because
 // its PROXY header is missing or wrong, or its certificate does not hold.
-func (c *conn) refuseUnheard(r verdict.Reason) {
-	if !c.leaveCrowd() {
+func (c *conn) recordSilentRefusal(r verdict.Reason) {
+	if !c.unlist() {
 		return
 	}
-	x := c.newExchange(&head{})
+	x := c.newExchange(&httphead.Head{})
 	// The connection ends in any case; finish counts what it cannot record.
 	_ = x.finish(audit.Refused, verdict.Deny, r)
 }
@@ -252,23 +254,23 @@ func (c *conn) refuseUnheard(r verdict.Reason) {
 // serveRequest serves one request. It returns whether another may follow.
 func (c *conn) serveRequest() (again bool) {
 	raw, err := c.readHead()
-	if !c.leaveCrowd() {
+	if !c.unlist() {
 		return false
 	}
 	if err != nil {
-		if errors.Is(err, errBigHead) || errors.Is(err, errBadHead) {
-			c.newExchange(&head{}).refuse(verdict.ReasonBadRequest, err)
+		if errors.Is(err, httphead.ErrTooLarge) || errors.Is(err, httphead.ErrMalformed) {
+			c.newExchange(&httphead.Head{}).refuse(verdict.ReasonBadRequest, err)
 		}
 		return false
 	}
-	h, err := parseHead(raw)
+	h, err := httphead.Parse(raw)
 	x := c.newExchange(h)
 	c.current = x
 	switch {
 	case err != nil:
 		x.refuse(verdict.ReasonBadRequest, err)
 		return false
-	case h.method == http.MethodConnect:
+	case h.Method == http.MethodConnect:
 		x.serveConnect()
 		return false
 	default:
@@ -285,19 +287,19 @@ func (c *conn) readHead() (string, error) {
 	seen := 0
 	for {
 		b := *c.buf
-		if n := endOfHead(b, seen); n > 0 {
+		if n := httphead.End(b, seen); n > 0 {
 			raw := string(b[:n])
 			c.consume(n)
 			if n > c.server.opt.Limits.HeaderBytes {
-				return "", errBigHead
+				return "", httphead.ErrTooLarge
 			}
 			return raw, nil
 		}
 		if len(b) >= c.server.opt.Limits.HeaderBytes {
-			return "", errBigHead
+			return "", httphead.ErrTooLarge
 		}
-		if hopeless(b, seen) {
-			return "", errBadHead
+		if httphead.CannotBeHTTP(b, seen) {
+			return "", httphead.ErrMalformed
 		}
 		seen = len(b)
 		if len(b) == cap(b) {
@@ -316,13 +318,13 @@ func (c *conn) readHead() (string, error) {
 // headStatus maps what is wrong with a head to a status.
 func headStatus(err error) (int, bool) {
 	switch {
-	case errors.Is(err, errBigHead), errors.Is(err, errManyFields):
+	case errors.Is(err, httphead.ErrTooLarge), errors.Is(err, httphead.ErrTooManyFields):
 		return http.StatusRequestHeaderFieldsTooLarge, true
-	case errors.Is(err, errBadVersion):
+	case errors.Is(err, httphead.ErrVersion):
 		return http.StatusHTTPVersionNotSupported, true
-	case errors.Is(err, errBadCoding):
+	case errors.Is(err, httphead.ErrCoding):
 		return http.StatusNotImplemented, true
-	case errors.Is(err, errExpectation):
+	case errors.Is(err, httphead.ErrExpectation):
 		return http.StatusExpectationFailed, true
 	default:
 		return 0, false

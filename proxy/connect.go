@@ -5,10 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -34,11 +34,11 @@ func (x *exchange) connect() {
 	x.event.Protocol = protocolConnect
 	ctx, cancel := x.setUp()
 	defer cancel()
-	reason := x.aimConnect()
+	reason := x.parseConnect()
 	if reason == verdict.ReasonNone {
 		reason = x.judge(ctx)
 	}
-	x.reach(ctx, reason, nil)
+	x.dialAndOpen(ctx, reason, nil)
 }
 
 // setUp bounds lookup and dial together, from the beginning of the exchange.
@@ -46,9 +46,9 @@ func (x *exchange) setUp() (context.Context, context.CancelFunc) {
 	return context.WithDeadline(x.server.base, x.start.Add(x.server.opt.Limits.DialTimeout))
 }
 
-// reach dials what has been judged, unless there is a reason to refuse it, and
+// dialAndOpen dials what has been judged, unless there is a reason to refuse it, and
 // goes on to the tunnel. An attempt that is under way already may be nil.
-func (x *exchange) reach(ctx context.Context, reason verdict.Reason, under *underway) {
+func (x *exchange) dialAndOpen(ctx context.Context, reason verdict.Reason, under *egress.Inflight) {
 	var origin net.Conn
 	if reason == verdict.ReasonNone {
 		origin, reason = x.dial(ctx, under)
@@ -65,34 +65,22 @@ func (x *exchange) reach(ctx context.Context, reason verdict.Reason, under *unde
 	x.tunnel(origin)
 }
 
-// aimConnect reads the target of a CONNECT. Only the request-target counts:
+// parseConnect reads the target of a CONNECT. Only the request-target counts:
 // Host may be absent or differ, and a Connection field changes nothing. Content
 // would be tunnel bytes to one reader and a body to another, so it is refused.
-func (x *exchange) aimConnect() verdict.Reason {
-	t, err := hostname.ParseTarget(x.head.target)
+func (x *exchange) parseConnect() verdict.Reason {
+	t, err := hostname.ParseTarget(x.head.Target)
 	if err != nil {
 		return verdict.ReasonBadTarget
 	}
-	x.aim(t)
-	if x.head.hasBody() {
+	x.setTarget(t)
+	if x.head.HasContent() {
 		return verdict.ReasonBadRequest
 	}
-	if x.loops() {
+	if x.head.PassedBy(pseudonym) {
 		return verdict.ReasonLoop
 	}
 	return verdict.ReasonNone
-}
-
-// loops reports whether the request carries our own Via (RFC 9110, section 7.6.3).
-func (x *exchange) loops() bool {
-	for _, v := range x.head.via {
-		for hop := range strings.SplitSeq(v, ",") {
-			if f := strings.Fields(hop); len(f) > 1 && strings.EqualFold(f[1], pseudonym) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // tunnel answers 200, checks the ClientHello where the rule wants it, and
@@ -123,7 +111,7 @@ func (x *exchange) inspect(origin net.Conn, until time.Time) {
 		x.abandon(origin, tunnel.Error, sent)
 		return
 	}
-	x.hand(origin, sent)
+	x.startTunnel(origin, sent)
 }
 
 // wantsHello reports whether the tunnel must begin with a ClientHello for the
@@ -142,7 +130,7 @@ func (x *exchange) checkHello(origin net.Conn) bool {
 	if c.buf == nil {
 		c.buf = c.server.buffers.Get().(*[]byte)
 	}
-	first, h, err := hello.Read(&frugalReader{c: c}, *c.buf)
+	first, h, err := hello.Read(&memGuardReader{c: c}, *c.buf)
 	if cap(first) != cap(*c.buf) {
 		c.free()
 		c.buf = &first
@@ -172,7 +160,7 @@ func (x *exchange) checkHello(origin net.Conn) bool {
 	// The tunnel is open, so there is no reply to write: the record is the
 	// answer, and the connection ends.
 	_ = x.finish(audit.Refused, verdict.Deny, reason)
-	x.settle()
+	x.release()
 	return false
 }
 
@@ -217,17 +205,17 @@ func (x *exchange) abandon(origin net.Conn, why tunnel.Cause, sent int64) {
 	x.ended(tunnel.Result{Up: sent, Ended: why})
 }
 
-// hand gives both connections to the tunnel.
-func (x *exchange) hand(origin net.Conn, sent int64) {
+// startTunnel gives both connections to the tunnel.
+func (x *exchange) startTunnel(origin net.Conn, sent int64) {
 	client := x.conn.Conn
-	x.handed(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
+	x.startedTunnel(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
 		return x.server.tunnels.Start(tunnel.Params{Client: client, Origin: origin, Value: x, Done: done})
 	})
 }
 
-// handed starts a tunnel and lets go of all that only the set-up needed,
+// startedTunnel starts a tunnel and lets go of all that only the set-up needed,
 // because a tunnel may stay for hours. sent is what the origin has had already.
-func (x *exchange) handed(sent int64, start func(done func(tunnel.Result)) *tunnel.Tunnel) {
+func (x *exchange) startedTunnel(sent int64, start func(done func(tunnel.Result)) *tunnel.Tunnel) {
 	c := x.conn
 	c.taken = true
 	c.free()
@@ -235,11 +223,11 @@ func (x *exchange) handed(sent int64, start func(done func(tunnel.Result)) *tunn
 	judgedBy := x.policy
 	x.head, x.conn, x.addresses = nil, nil, nil
 	x.policy, x.identities, x.function, x.decision = nil, nil, nil, policy.Decision{}
-	x.account.tunnels.Inc()
+	x.series().tunnels.Inc()
 	t := start(func(r tunnel.Result) {
 		r.Up += sent
-		x.account.tunnels.Dec()
-		<-x.server.seats
+		x.series().tunnels.Dec()
+		x.server.conns.Release()
 		x.ended(r)
 	})
 	// A reload between the snapshot and the start has not seen this tunnel.
@@ -256,13 +244,13 @@ func (x *exchange) ended(r tunnel.Result) {
 	x.event.Duration = time.Since(x.start)
 	// Nothing waits for this record; one that cannot be written is counted.
 	x.server.opt.Audit.Post(&x.event)
-	x.account.moved(r)
-	x.settle()
+	x.series().moved(r)
+	x.release()
 }
 
-// holds reports whether the policy now in force would still permit the tunnel:
+// stillAllowed reports whether the policy now in force would still permit the tunnel:
 // the same caller, the same target, the names and the address that led to.
-func (x *exchange) holds() bool {
+func (x *exchange) stillAllowed() bool {
 	p, identities := x.server.opt.Policy()
 	id, err := identities.Identify(x.caller)
 	if err != nil || id.Function != x.event.Function {

@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -19,14 +21,14 @@ import (
 type exchange struct {
 	server *Server
 	conn   *conn
-	head   *head
+	head   *httphead.Head
 	start  time.Time
 
 	policy     *policy.Policy
 	identities *identity.Table
 	caller     identity.Caller
 	function   *policy.Function
-	account    *account // nil until admitted
+	usage      *admission.Usage // nil until admitted
 	target     hostname.Target
 	decision   policy.Decision
 	addresses  []netip.Addr
@@ -39,26 +41,17 @@ type exchange struct {
 }
 
 // newExchange begins an exchange: the snapshot is taken here, once.
-func (c *conn) newExchange(h *head) *exchange {
+func (c *conn) newExchange(h *httphead.Head) *exchange {
 	x := &exchange{server: c.server, conn: c, head: h, start: time.Now()}
 	x.policy, x.identities = c.server.opt.Policy()
 	x.event = audit.Event{
 		ID:       c.server.opt.Audit.NextID(),
 		Policy:   x.policy.Hash(),
 		Client:   c.client,
-		Method:   recordable(h.method),
+		Method:   h.Word(),
 		Protocol: protocolHTTP,
 	}
 	return x
-}
-
-// recordable returns a method as records may show it: what does not look like
-// one may be anything, a secret included.
-func recordable(method string) string {
-	if len(method) > 16 || !allBytes(method, func(c byte) bool { return 'A' <= c && c <= 'Z' }) {
-		return ""
-	}
-	return method
 }
 
 // judge walks the steps between a parsed target and a dial, in the order of
@@ -75,8 +68,8 @@ func (x *exchange) judge(ctx context.Context) verdict.Reason {
 	return verdict.ReasonNone
 }
 
-// aim sets the target that the request line names.
-func (x *exchange) aim(t hostname.Target) {
+// setTarget sets the target that the request line names.
+func (x *exchange) setTarget(t hostname.Target) {
 	x.target = t
 	x.event.Host = t.Host.String()
 	x.event.Port = t.Port
@@ -85,7 +78,7 @@ func (x *exchange) aim(t hostname.Target) {
 // identify finds out who calls, by everything that the caller shows.
 func (x *exchange) identify(context.Context) verdict.Reason {
 	x.caller = identity.Caller{Certificate: x.conn.certificate, Source: x.conn.client.Addr()}
-	if shown := x.head.authorization; len(shown) > 0 {
+	if shown := x.head.Authorization; len(shown) > 0 {
 		credential, err := identity.ParseAuthorization(shown[0])
 		x.caller.Credential = credential
 		x.caller.BadCredential = err != nil || len(shown) > 1
@@ -95,7 +88,7 @@ func (x *exchange) identify(context.Context) verdict.Reason {
 	case errors.Is(err, identity.ErrRequired):
 		return verdict.ReasonIdentityRequired
 	case err != nil:
-		reason := x.server.failed.judge(x.conn.client.Addr(), x.start)
+		reason := x.server.failures.Judge(x.conn.client.Addr(), x.start)
 		x.event.Aggregate = reason == verdict.ReasonLimitFailures
 		return reason
 	}
@@ -107,10 +100,10 @@ func (x *exchange) identify(context.Context) verdict.Reason {
 	return verdict.ReasonNone
 }
 
-// admit takes a place among the tunnels; settle gives it back.
+// admit takes a place among the tunnels; release gives it back.
 func (x *exchange) admit(context.Context) verdict.Reason {
-	account, reason := x.server.slots.take(x.event.Function)
-	x.account = account
+	usage, reason := x.server.slots.Acquire(x.event.Function)
+	x.usage = usage
 	// Looked at after the take: Drain sets it before it looks at what is taken,
 	// so one of the two sees the other.
 	if x.server.draining.Load() {
@@ -119,11 +112,19 @@ func (x *exchange) admit(context.Context) verdict.Reason {
 	return reason
 }
 
-// settle gives the place among the tunnels back.
-func (x *exchange) settle() {
-	if x.account != nil {
-		x.server.slots.giveBack(x.account)
-		x.account = nil
+// series returns the metrics of the function that is admitted; nil: none is.
+func (x *exchange) series() *series {
+	if x.usage == nil {
+		return nil
+	}
+	return x.usage.Data.(*series)
+}
+
+// release gives the place among the tunnels back.
+func (x *exchange) release() {
+	if x.usage != nil {
+		x.server.slots.Release(x.usage)
+		x.usage = nil
 	}
 }
 
@@ -258,7 +259,7 @@ func (x *exchange) recorded(err error) {
 	if err != nil {
 		x.event.Verdict, x.event.Reason = verdict.Deny, verdict.ReasonAuditUnavailable
 	}
-	x.server.metrics.decided(x.account, &x.event)
+	x.server.metrics.decided(x.series(), &x.event)
 }
 
 // permit records that the request may pass; after it the first byte may flow.
@@ -275,7 +276,7 @@ func (x *exchange) permit() verdict.Reason {
 // behind the request is read as a request (RFC 9931). The record may take a second
 // and the client its time to close, so what it has sent is let go before either.
 func (x *exchange) refuse(r verdict.Reason, cause error) {
-	x.settle()
+	x.release()
 	x.head = nil
 	x.conn.free()
 	if x.server.base.Err() != nil && r.Row().Fault == verdict.FaultOutside {
@@ -299,6 +300,6 @@ func (x *exchange) refuse(r verdict.Reason, cause error) {
 	reply := appendRefusal(nil, &x.event, x.server.opt.Audit.FormatID(x.event.ID), status)
 	_ = x.conn.SetWriteDeadline(time.Now().Add(lingerTime))
 	if _, err := x.conn.Write(reply); err == nil {
-		x.conn.closeAfterReply()
+		x.conn.lingeringClose()
 	}
 }

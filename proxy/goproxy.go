@@ -60,8 +60,8 @@ func (s *Server) newGoproxy() *goproxy.ProxyHttpServer {
 // serveConnect takes the exchange through goproxy's CONNECT hook.
 func (x *exchange) serveConnect() {
 	r := &http.Request{
-		Method: http.MethodConnect, URL: &url.URL{Host: x.head.target}, Host: x.head.target,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: x.head.minor,
+		Method: http.MethodConnect, URL: &url.URL{Host: x.head.Target}, Host: x.head.Target,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: x.head.Minor,
 	}
 	x.server.goproxy.ServeHTTP(connectWriter{x}, r)
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/elazarl/goproxy"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 )
 
 // canaryServer counts the connections that it gets.
@@ -163,10 +165,10 @@ func TestRoundTripWithoutAnExchangeDialsNothing(t *testing.T) {
 	addr, seen := canaryServer(t)
 	s := New(Options{})
 	r := &http.Request{Method: "GET", URL: &url.URL{Scheme: "http", Host: addr}, Header: http.Header{}}
-	if _, err := s.roundTrip(r); !errors.Is(err, errNotPermitted) {
+	if _, err := s.roundTrip(r); !errors.Is(err, egress.ErrNotPermitted) {
 		t.Errorf("roundTrip returned %v", err)
 	}
-	if _, err := s.transport.RoundTrip(r); !errors.Is(err, errNotPermitted) {
+	if _, err := s.transport.RoundTrip(r); !errors.Is(err, egress.ErrNotPermitted) {
 		t.Errorf("the transport returned %v", err)
 	}
 	if n := seen(); n != 0 {

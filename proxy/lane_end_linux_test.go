@@ -148,7 +148,7 @@ func TestPermitsThatTheDiskTookBeforeItWasFullAreTunnels(t *testing.T) {
 	}
 }
 
-// What a lane was dialing when Close came is refused on the record, as it is where
+// What an event loop was dialing when Close came is refused on the record, as it is where
 // a goroutine dials.
 func TestCloseDuringALanesDialIsRecorded(t *testing.T) {
 	port, _ := deafListener(t)

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -65,13 +66,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// The values of the label cause: what there was too little of.
+// Further values of the label cause, beside those of package admission: what there
+// was too little of.
 const (
-	shedTunnels  = "tunnels"  // limits.tunnels, or what of it fits the descriptors
-	shedFunction = "function" // limits.tunnels_per_function
-	shedMemory   = "memory"
-	shedDials    = "dials"  // of one function, one target, or all that are under way
-	shedSystem   = "system" // descriptors, ports or memory of the kernel, at the dial
+	shedDials  = "dials"  // of one function, one target, or all that are under way
+	shedSystem = "system" // descriptors, ports or memory of the kernel, at the dial
 )
 
 // newSheds makes the metrics of what is turned away for want of room.
@@ -80,7 +79,7 @@ func (m *metrics) newSheds(f promauto.Factory) {
 		Name: "egress_shed_total",
 		Help: "Requests refused as limit_total or limit_function, by what there was too little of.",
 	}, []string{"cause"})
-	for _, cause := range [...]string{shedTunnels, shedFunction, shedMemory, shedDials, shedSystem} {
+	for _, cause := range [...]string{admission.ShedTunnels, admission.ShedFunction, admission.ShedMemory, shedDials, shedSystem} {
 		m.shed.WithLabelValues(cause)
 	}
 	m.evicted = f.NewCounter(prometheus.CounterOpts{
@@ -99,16 +98,16 @@ func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_unidentified",
 		Help: "Connections that have not shown who they are; at limits.unidentified new ones wait in the listen queue.",
-	}, func() float64 { return float64(len(s.waiting)) })
+	}, func() float64 { return float64(s.conns.PreAuth()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_dials",
 		Help: "Dials under way.",
-	}, func() float64 { return float64(s.dialing.total.Load()) })
+	}, func() float64 { return float64(s.dials.UnderWay()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_memory_short",
 		Help: "1 while new requests are refused because memory runs short, else 0.",
 	}, func() float64 {
-		if s.memory.high.Load() {
+		if s.memory.High() {
 			return 1
 		}
 		return 0
@@ -128,7 +127,7 @@ func (m *metrics) notDialed(r verdict.Reason, begun bool) verdict.Reason {
 }
 
 // decided counts a decision. a may be nil.
-func (m *metrics) decided(a *account, e *audit.Event) {
+func (m *metrics) decided(a *series, e *audit.Event) {
 	if a != nil && e.Verdict == verdict.Allow && e.Reason == verdict.ReasonNone && e.Protocol == protocolConnect {
 		a.allowed.Inc()
 		return
@@ -150,10 +149,17 @@ func (m *metrics) dialed(dial, total time.Duration) {
 	m.total.Observe(total.Seconds())
 }
 
-// newAccount makes the account of a function, with the series that its open
-// tunnels touch: looking one up by its labels costs more than counting.
-func (m *metrics) newAccount(function string) *account {
-	return &account{
+// series are the metrics that a function's open tunnels touch: looking one up by its
+// labels costs more than counting.
+type series struct {
+	allowed  prometheus.Counter // CONNECTs that were let through
+	tunnels  prometheus.Gauge
+	up, down prometheus.Counter // bytes
+}
+
+// newSeries makes the series of a function.
+func (m *metrics) newSeries(function string) *series {
+	return &series{
 		allowed: m.decisions.WithLabelValues(function, verdict.Allow.String(), "", protocolConnect),
 		tunnels: m.open.WithLabelValues(function),
 		up:      m.bytes.WithLabelValues(function, "up"),
@@ -162,7 +168,7 @@ func (m *metrics) newAccount(function string) *account {
 }
 
 // moved counts the bytes of what has ended.
-func (a *account) moved(r tunnel.Result) {
+func (a *series) moved(r tunnel.Result) {
 	a.up.Add(float64(r.Up))
 	a.down.Add(float64(r.Down))
 }

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -22,13 +22,10 @@ var forwardable = []string{
 	http.MethodPatch, http.MethodDelete, http.MethodOptions,
 }
 
-// errExpectation is an Expect other than 100-continue (RFC 9110, section 10.1.1).
-var errExpectation = errors.New("expectation is not 100-continue")
-
 // servePlain walks a plain HTTP request from the target to the last byte of
 // the response. It returns whether the connection can take another.
 func (x *exchange) servePlain() (again bool) {
-	p, reason, cause := x.aimPlain()
+	p, reason, cause := x.parsePlain()
 	if reason == verdict.ReasonNone {
 		reason = x.judge(x.server.base)
 	}
@@ -52,25 +49,25 @@ type plainRequest struct {
 	url     *url.URL      // the target, with the host in canonical form
 }
 
-// aimPlain reads a plain HTTP request. The fields Host and Expect must be
+// parsePlain reads a plain HTTP request. The fields Host and Expect must be
 // well-formed, but the target is what the request line says.
-func (x *exchange) aimPlain() (*plainRequest, verdict.Reason, error) {
-	if !slices.Contains(forwardable, x.head.method) {
+func (x *exchange) parsePlain() (*plainRequest, verdict.Reason, error) {
+	if !slices.Contains(forwardable, x.head.Method) {
 		return nil, verdict.ReasonMethodNotAllowed, nil
 	}
-	t, rest, reason := parseAbsolute(x.head.target)
-	x.aim(t)
+	t, rest, reason := httphead.ParseAbsolute(x.head.Target)
+	x.setTarget(t)
 	if reason != verdict.ReasonNone {
 		return nil, reason, nil
 	}
-	if err := x.checkFields(); err != nil {
+	if err := x.head.CheckForward(); err != nil {
 		return nil, verdict.ReasonBadRequest, err
 	}
-	if x.loops() {
+	if x.head.PassedBy(pseudonym) {
 		return nil, verdict.ReasonLoop, nil
 	}
 	switch {
-	case rest == "" && x.head.method == http.MethodOptions:
+	case rest == "" && x.head.Method == http.MethodOptions:
 		rest = "*" // the server as a whole (RFC 9112, section 3.2.4)
 	case !strings.HasPrefix(rest, "/"):
 		rest = "/" + rest
@@ -80,13 +77,13 @@ func (x *exchange) aimPlain() (*plainRequest, verdict.Reason, error) {
 		return nil, verdict.ReasonBadTarget, nil
 	}
 	u.Scheme, u.Host = "http", hostField(t)
-	if !x.head.hasBody() {
-		return &plainRequest{request: x.head.request(), url: u}, verdict.ReasonNone, nil
+	if !x.head.HasContent() {
+		return &plainRequest{request: x.head.Request(), url: u}, verdict.ReasonNone, nil
 	}
 	r, br, err := x.readRequest()
 	if err != nil {
 		// Our own grammar is the stricter one; this is for what it may not know.
-		return nil, verdict.ReasonBadRequest, errBadHead
+		return nil, verdict.ReasonBadRequest, httphead.ErrMalformed
 	}
 	return &plainRequest{request: r, reader: br, url: u}, verdict.ReasonNone, nil
 }
@@ -94,7 +91,7 @@ func (x *exchange) aimPlain() (*plainRequest, verdict.Reason, error) {
 // readRequest makes net/http's request of a head with content behind it. The
 // reader stands behind the head and belongs to the content.
 func (x *exchange) readRequest() (*http.Request, *bufio.Reader, error) {
-	br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.raw), x.conn))
+	br := bufio.NewReader(io.MultiReader(strings.NewReader(x.head.Raw), x.conn))
 	r, err := http.ReadRequest(br)
 	return r, br, err
 }
@@ -108,70 +105,12 @@ func hostField(t hostname.Target) string {
 	return strings.TrimSuffix(t.String(), ":80")
 }
 
-// parseAbsolute parses an absolute-form target (RFC 9112, section 3.2.2) and
-// returns what follows the authority. Of an https target the host is returned
-// too, for the record; its path is not looked at.
-func parseAbsolute(s string) (t hostname.Target, rest string, reason verdict.Reason) {
-	if s[0] == '/' && !strings.HasPrefix(s, "//") || s == "*" {
-		return t, "", verdict.ReasonBadRequest // a request for an origin server
-	}
-	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok || scheme == "" || !allBytes(scheme, isScheme) {
-		return t, "", verdict.ReasonBadTarget
-	}
-	authority, rest := rest, ""
-	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
-		authority, rest = authority[:i], authority[i:]
-	}
-	switch strings.ToLower(scheme) {
-	case "http":
-	case "https":
-		t, _ = hostname.ParseAuthority(authority, 443)
-		return t, "", verdict.ReasonHTTPSNotTunneled
-	default:
-		return t, "", verdict.ReasonSchemeNotSupported
-	}
-	t, err := hostname.ParseAuthority(authority, 80)
-	if err != nil || !allBytes(rest, isTargetByte) {
-		return hostname.Target{}, "", verdict.ReasonBadTarget
-	}
-	return t, rest, verdict.ReasonNone
-}
-
-// isScheme reports whether c may stand in a URI scheme (RFC 3986, section 3.1).
-func isScheme(c byte) bool { return isToken(c) && strings.IndexByte("!#$%&'*^_`|~", c) < 0 }
-
-// isTargetByte reports whether c may stand in path and query: visible ASCII but
-// for the fragment's mark and the backslash that some parsers take for a slash.
-func isTargetByte(c byte) bool { return c > 0x20 && c < 0x7f && c != '#' && c != '\\' }
-
-// checkFields checks the fields that the head's own grammar does not: one Host
-// that is an authority, unless the client speaks HTTP/1.0, and no expectation
-// but 100-continue.
-func (x *exchange) checkFields() error {
-	h := x.head
-	if len(h.hosts) > 1 || len(h.hosts) == 0 && h.minor == 1 {
-		return errBadHead
-	}
-	if len(h.hosts) == 1 {
-		if _, err := hostname.ParseAuthority(h.hosts[0], 80); err != nil {
-			return errBadHead
-		}
-	}
-	for _, e := range h.expect {
-		if !strings.EqualFold(e, "100-continue") {
-			return errExpectation
-		}
-	}
-	return nil
-}
-
 // forward sends the request on through goproxy and returns whether the
 // connection can take another request.
 func (x *exchange) forward(p *plainRequest) (again bool) {
 	w := &response{
 		exchange: x, conn: x.conn, head: p.request.Method == http.MethodHead,
-		chunkable: x.head.minor == 1, persist: x.head.persistent(),
+		chunkable: x.head.Minor == 1, persist: x.head.Persistent(),
 	}
 	body := newRequestBody(x, p, w)
 	ctx, cancel := context.WithTimeout(context.WithValue(x.server.plain, exchangeKey{}, x), x.server.opt.Limits.Lifetime)
@@ -207,7 +146,7 @@ func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
 		return false
 	}
 	if !w.persist {
-		x.conn.closeAfterReply()
+		x.conn.lingeringClose()
 		return false
 	}
 	return true
@@ -217,7 +156,7 @@ func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
 // Host from the request line, hop-by-hop fields gone, Via added.
 func (x *exchange) outbound(r *http.Request, u *url.URL, body *requestBody) *http.Request {
 	version := "1.1 "
-	if x.head.minor == 0 {
+	if x.head.Minor == 0 {
 		version = "1.0 "
 	}
 	r.URL, r.Host = u, u.Host

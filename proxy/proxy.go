@@ -12,10 +12,10 @@
 // rewrites no content, reads no files, and does not decide: package policy
 // does. Resolving is a func that the caller gives.
 //
-// The way of one CONNECT: on Linux lane_linux.go accepts, and setup_linux.go takes
-// it as far as it goes without waiting or refusing. What leaves the lane, and
+// The way of one CONNECT: on Linux loop_linux.go accepts, and connectop_linux.go takes
+// it as far as it goes without waiting or refusing. What leaves the loop, and
 // everything elsewhere, goes on with a goroutine: serve.go accepts, conn.go reads
-// the head (head.go), goproxy.go takes it through goproxy's hook to connect.go,
+// the head (package httphead), goproxy.go takes it through goproxy's hook to connect.go,
 // which dials through dial.go and hands over to the tunnel, or refuses through
 // refuse.go. Both walk the steps of exchange.go. Plain HTTP takes them in plain.go
 // and goes out through roundtrip.go.
@@ -39,7 +39,9 @@ import (
 	"github.com/elazarl/goproxy"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -103,9 +105,9 @@ type Resolved struct {
 // Limits bound what clients can make the server hold. A field that is zero or
 // less has its default.
 type Limits struct {
-	Tunnels            int           // open tunnels and plain requests in all; default 20,000
+	Tunnels            int           // open tunnels and plain requests in all; default 20,000, or what the process has descriptors for
 	TunnelsPerFunction int           // of one function; default 5,000
-	Unidentified       int           // connections that have not shown who they are; default 4,096
+	Unidentified       int           // connections that have not shown who they are; default 4,096, or what there are descriptors and memory for
 	HeaderTimeout      time.Duration // from accept to the end of the request head; default 10 s
 	HeaderBytes        int           // of a request head; default 16 KiB
 	DialTimeout        time.Duration // for lookup and dial together; default 5 s
@@ -142,16 +144,16 @@ type Server struct {
 	goproxy   *goproxy.ProxyHttpServer
 	transport *http.Transport // the way out for plain HTTP
 	tunnels   *tunnel.Group
-	slots     slots
-	dialing   dialing
-	beside    budget // attempts to dial beside a host's first
-	kept      budget // connections that wait for their next plain request
-	memory    memory
-	seats     chan struct{} // one token for each client connection, tunnels included
-	waiting   chan struct{} // one token for each connection that has not shown who it is
-	crowd     crowd         // the same ones, by source
-	failed    failures
-	lingering lingering
+	slots     admission.Slots
+	dials     admission.DialLimiter
+	dialer    egress.Dialer
+	extra     admission.Budget // attempts to dial beside a host's first
+	keepAlive admission.Budget // connections that wait for their next plain request
+	memory    admission.Memory
+	conns     *admission.Connections
+	preAuth   admission.PreAuthLimiter // those whose caller is not known, by source
+	failures  admission.Failures
+	lingering admission.Lingering
 	owners    atomic.Uint64 // how many ownOrigins there have been
 	buffers   sync.Pool     // *[]byte for heads and hellos
 	writers   sync.Pool     // *bufio.Writer for responses
@@ -167,40 +169,46 @@ type Server struct {
 
 	mu        sync.Mutex
 	closed    bool
-	conns     map[*conn]struct{} // not yet tunnels
+	open      map[*conn]struct{} // not yet tunnels
 	listeners map[net.Listener]struct{}
 	serving   sync.WaitGroup
-	running   []*lane // made by the first Serve that can use them
+	running   []*eventLoop // made by the first Serve that can use them
 }
 
 // New returns a server that serves nothing yet.
 func New(o Options) *Server {
-	o.Limits = o.Limits.withDefaults()
-	room := o.room()
+	asked := o.Limits
+	o.Limits = asked.withDefaults()
+	resources := o.resources()
 	s := &Server{
 		opt:     o,
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
-		seats:   make(chan struct{}, room.seats),
-		waiting: make(chan struct{}, room.unidentified),
+		conns:   admission.NewConnections(resources.Connections, resources.PreAuth),
 		tunnels: tunnel.New(tunnel.Options{
-			Idle: o.Limits.IdleTimeout, Lifetime: o.Limits.Lifetime, KeepAlive: keepAliveProbes, Pipes: room.pipes,
+			Idle: o.Limits.IdleTimeout, Lifetime: o.Limits.Lifetime, KeepAlive: keepAliveProbes, Pipes: resources.Pipes,
 		}),
-		conns:     map[*conn]struct{}{},
+		open:      map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
 		ran:       make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.memory.measure = o.Memory
-	s.slots.init(room.tunnels, o.Limits.TunnelsPerFunction, s.memory.short, s.metrics)
-	s.dialing.init(room.tunnels)
-	s.beside.max, s.kept.max = int64(room.beside), int64(room.kept)
-	s.crowd.init(room.unidentified)
-	s.lingering.init(room.seats)
+	s.memory.Measure = o.Memory
+	s.slots.Init(admission.SlotsOptions{
+		Total: resources.Tunnels, PerFunction: o.Limits.TunnelsPerFunction, Short: s.memory.Short,
+		NewData: func(function string) any { return s.metrics.newSeries(function) },
+		Shed:    func(cause string) { s.metrics.shed.WithLabelValues(cause).Inc() },
+	})
+	s.dials.Init(resources.Tunnels)
+	s.extra.Init(resources.ExtraDials)
+	s.dialer = egress.Dialer{TakeExtra: s.extra.Take, GiveExtra: s.extra.Give}
+	s.keepAlive.Init(resources.KeepAlive)
+	s.preAuth.Init(resources.PreAuth)
+	s.lingering.Init(resources.Connections)
 	s.metrics.newGauges(o.Registerer, s)
-	room.tell(o.Limits, s.log)
+	resources.WarnIfCut(asked.wanted(), o.Limits.wanted(), s.log)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	s.writers.New = func() any { return bufio.NewWriter(nil) }
 	s.copies.New = func() any { return new([copyBuffer]byte) }
@@ -208,8 +216,25 @@ func New(o Options) *Server {
 	s.plain = traced(s.base)
 	s.over = endedContext()
 	s.goproxy = s.newGoproxy()
-	s.transport = s.newTransport(room.pooled)
+	s.transport = s.newTransport(resources.Pooled)
 	return s
+}
+
+// wanted are the limits that descriptors and memory may cut.
+func (l Limits) wanted() admission.Wanted {
+	return admission.Wanted{Tunnels: l.Tunnels, PreAuth: l.Unidentified}
+}
+
+// resources returns the limits as the process can have them.
+func (o *Options) resources() admission.ResourceLimits {
+	if o.Files == 0 {
+		o.Files = admission.Files()
+	}
+	var memory uint64
+	if o.Memory != nil {
+		_, memory = o.Memory()
+	}
+	return admission.Fit(o.Limits.wanted(), o.Files, memory)
 }
 
 // endedContext returns a context that has ended.

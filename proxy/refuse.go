@@ -64,7 +64,7 @@ func appendRefusal(b []byte, e *audit.Event, id string, status int) []byte {
 	if body != "" {
 		b = append(b, "\r\nContent-Type: text/plain; charset=utf-8"...)
 	}
-	b = append(b, headEnd...)
+	b = append(b, "\r\n\r\n"...)
 	if e.Method == http.MethodHead {
 		return b
 	}

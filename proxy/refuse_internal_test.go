@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -83,7 +84,7 @@ func refusedWith(t *testing.T, s *Server, r verdict.Reason) string {
 	client, server := net.Pipe()
 	go func() {
 		defer server.Close()
-		(&conn{Conn: server, server: s}).newExchange(&head{}).refuse(r, nil)
+		(&conn{Conn: server, server: s}).newExchange(&httphead.Head{}).refuse(r, nil)
 	}()
 	reply, err := io.ReadAll(client)
 	if err != nil {

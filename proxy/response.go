@@ -83,7 +83,7 @@ func (w *response) WriteHeader(status int) {
 	if err := w.Header().Write(w.buf); err != nil {
 		w.err = err
 	}
-	_, _ = w.buf.Write(crlf)
+	_, _ = w.buf.WriteString("\r\n")
 	if w.err == nil && w.bodied && w.length < 0 {
 		// A stream of events may have its first one much later.
 		w.err = w.buf.Flush()
@@ -120,7 +120,7 @@ func (w *response) frame(status int) {
 // frameConnection sets the fields that say whether the connection goes on.
 func (w *response) frameConnection() {
 	h := w.Header()
-	if !w.body.whole() || w.exchange.server.draining.Load() || !w.conn.keep() {
+	if !w.body.whole() || w.exchange.server.draining.Load() || !w.conn.takeKeepAlive() {
 		// Where the answer comes before the end of the request it is not known
 		// where the next one begins; a server that drains takes no next one, and one that
 		// is full keeps no connection waiting for it.
@@ -212,7 +212,7 @@ func (w *response) finish() error {
 		if err := w.chunks.Close(); err != nil {
 			return err
 		}
-		_, _ = w.buf.Write(crlf)
+		_, _ = w.buf.WriteString("\r\n")
 	}
 	err := w.buf.Flush()
 	if err == nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -25,8 +27,8 @@ type (
 type attempt struct {
 	exchange *exchange
 	to       netip.AddrPort
-	own      *ownOrigins // whose the connection is to be; nil: its function's
-	dial     dialKey     // of its own: the exchange may be over before a dial is
+	own      *ownOrigins       // whose the connection is to be; nil: its function's
+	dial     admission.DialKey // of its own: the exchange may be over before a dial is
 	dialBy   time.Time
 }
 
@@ -58,16 +60,16 @@ func (e *dialError) Unwrap() error { return e.error }
 func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	at, ok := ctx.Value(attemptKey{}).(attempt)
 	if !ok {
-		return nil, &dialError{errNotPermitted}
+		return nil, &dialError{egress.ErrNotPermitted}
 	}
-	if reason := s.dialing.begin(at.dial); reason != verdict.ReasonNone {
+	if reason := s.dials.Begin(at.dial); reason != verdict.ReasonNone {
 		s.metrics.notDialed(reason, false)
-		return nil, &dialError{&limitError{reason}}
+		return nil, &dialError{&admission.LimitError{Reason: reason}}
 	}
-	defer s.dialing.end(at.dial)
+	defer s.dials.End(at.dial)
 	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
 	defer cancel()
-	c, err := dialOne(ctx, at.to, at.exchange.permits)
+	c, err := egress.Dial(ctx, at.to, at.exchange.permits)
 	if err != nil {
 		s.metrics.notDialed(dialReason(err), true)
 		return nil, &dialError{err}
@@ -98,7 +100,7 @@ var errOrigin = errors.New("origin's response is not usable")
 func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
-		return nil, errNotPermitted
+		return nil, egress.ErrNotPermitted
 	}
 	resp, err := s.tryAddresses(x, r)
 	if err == nil && !passable(resp.StatusCode) {
@@ -134,19 +136,19 @@ func passable(status int) bool {
 // tryAddresses sends the request to the first address that can be dialed. Each
 // has its share of what is left of the time to dial.
 func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response, err error) {
-	err = errNotPermitted
-	all := spread(x.addresses, x.target.Port)
+	err = egress.ErrNotPermitted
+	all := egress.Interleave(x.addresses, x.target.Port)
 	pool, own := x.poolOf(r.Header)
 	end := x.start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
 	for i, a := range all {
 		share := time.Until(end) / time.Duration(len(all)-i)
 		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{
-			exchange: x, to: a, own: own, dial: dialKey{x.account, x.target}, dialBy: time.Now().Add(share),
+			exchange: x, to: a, own: own, dial: x.dialKey(), dialBy: time.Now().Add(share),
 		})
 		out, target := r.WithContext(ctx), *r.URL
 		target.Host = pool + "@" + a.String()
 		out.URL = &target
-		out.Close = x.head.hasBody() && !hasContentByCustom(x.head.method)
+		out.Close = x.head.HasContent() && !hasContentByCustom(x.head.Method)
 		if body, ok := r.Body.(*requestBody); ok {
 			out.Body = body.attempt()
 		}
@@ -175,7 +177,7 @@ func hasContentByCustom(method string) bool {
 // roundTripReason maps the error of a round trip to a reason.
 func roundTripReason(err error) verdict.Reason {
 	var dial *dialError
-	if errors.As(err, &dial) || errors.Is(err, errNotPermitted) {
+	if errors.As(err, &dial) || errors.Is(err, egress.ErrNotPermitted) {
 		return dialReason(err)
 	}
 	return verdict.ReasonOriginFailed

@@ -20,18 +20,18 @@ func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 	if !s.listen(ln) {
 		return nil
 	}
-	if s.serveLanes(ln, tlsConfig) {
+	if s.serveLoops(ln, tlsConfig) {
 		return nil
 	}
 	for {
 		// A connection takes its places before it is accepted: beyond the limits
 		// new ones wait in the kernel's listen queue and cost nothing here.
-		if !s.sit() {
+		if !s.conns.Acquire(s.base.Done()) {
 			return nil
 		}
 		raw, err := s.accept(ln)
 		if err != nil {
-			s.rise()
+			s.giveUp()
 			if errors.Is(err, net.ErrClosed) {
 				return nil
 			}
@@ -39,61 +39,18 @@ func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 		}
 		c := s.newConn(raw)
 		if c == nil {
-			s.rise()
+			s.giveUp()
 			return nil
 		}
 		go s.serveConn(c, tlsConfig)
 	}
 }
 
-// sit waits for a seat and for a place among the unidentified; false: the
-// server is closed.
-func (s *Server) sit() bool {
-	if !s.enter(s.seats) {
-		return false
-	}
-	if !s.enter(s.waiting) {
-		<-s.seats
-		return false
-	}
-	return true
-}
-
-// trySit is sit that does not wait; false: there is no room now.
-func (s *Server) trySit() bool {
-	select {
-	case s.seats <- struct{}{}:
-	default:
-		return false
-	}
-	select {
-	case s.waiting <- struct{}{}:
-		return true
-	default:
-		<-s.seats
-		return false
-	}
-}
-
-// enter puts a token into room, when there is room; false: the server is closed.
-func (s *Server) enter(room chan struct{}) bool {
-	select {
-	case room <- struct{}{}: // the common case, for less than what waiting costs
-		return true
-	default:
-	}
-	select {
-	case room <- struct{}{}:
-		return true
-	case <-s.base.Done():
-		return false
-	}
-}
-
-// rise gives back what sit took, where no connection came of it.
-func (s *Server) rise() {
-	<-s.waiting
-	<-s.seats
+// giveUp gives back what a connection takes before it is accepted, where none came
+// of it.
+func (s *Server) giveUp() {
+	s.conns.ReleasePreAuth()
+	s.conns.Release()
 }
 
 // listen takes a listener into the set that Close closes; false: Close has
@@ -133,24 +90,24 @@ func (s *Server) accept(ln net.Listener) (net.Conn, error) {
 // newConn takes a connection into the set that Close closes. Where Close has
 // been called it closes the connection and returns nil.
 func (s *Server) newConn(raw net.Conn) *conn {
-	c := &conn{Conn: raw, raw: raw, server: s, unidentified: true}
+	c := &conn{Conn: raw, raw: raw, server: s, preAuth: true}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		_ = raw.Close()
 		return nil
 	}
-	s.conns[c] = struct{}{}
+	s.open[c] = struct{}{}
 	s.serving.Add(1)
 	return c
 }
 
-// keep takes a connection that has been counted already into the set that
+// track takes a connection that has been counted already into the set that
 // Close closes; false: Close has been called.
-func (s *Server) keep(c *conn) bool {
+func (s *Server) track(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[c] = struct{}{}
+	s.open[c] = struct{}{}
 	return !s.closed
 }
 
@@ -159,7 +116,7 @@ func (s *Server) keep(c *conn) bool {
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
+	delete(s.open, c)
 }
 
 // Drain makes the server refuse new requests with 503 and waits until the
@@ -168,7 +125,7 @@ func (s *Server) forget(c *conn) {
 // is told to try again instead of being reset.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
-	return s.slots.wait(ctx)
+	return s.slots.Wait(ctx)
 }
 
 // Close closes the listeners and every connection that is not yet a tunnel,
@@ -183,12 +140,12 @@ func (s *Server) Close() {
 	for l := range s.listeners {
 		_ = l.Close()
 	}
-	for c := range s.conns {
+	for c := range s.open {
 		// A deadline would not do: whoever serves the connection sets its own.
 		_ = c.raw.Close()
 	}
 	s.mu.Unlock()
-	s.closeLanes()
+	s.closeLoops()
 	s.serving.Wait()
 	s.transport.CloseIdleConnections()
 	select {
@@ -203,7 +160,7 @@ func (s *Server) Close() {
 // that could need a loop.
 func (s *Server) ends() {
 	if s.ended.Add(1) == 2 {
-		s.stopLanes()
+		s.stopLoops()
 	}
 }
 
@@ -216,7 +173,7 @@ func (s *Server) Rejudge() {
 
 // rejudge ends one tunnel that the policy now in force would refuse.
 func (s *Server) rejudge(t *tunnel.Tunnel) {
-	if x, ok := t.Value().(*exchange); ok && !x.holds() {
+	if x, ok := t.Value().(*exchange); ok && !x.stillAllowed() {
 		t.End(tunnel.Revoked)
 	}
 }

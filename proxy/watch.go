@@ -4,14 +4,16 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 )
 
-// crowdedEvery is how often the log says that unidentified connections are put
-// out; the metric has every one.
-const crowdedEvery = time.Minute
+// evictionsEvery is how often the log says that unidentified connections are
+// evicted; the metric has every one.
+const evictionsEvery = time.Minute
 
 // watch does what is done by the clock: it ends the windows of failed
-// credentials, looks at the memory, and tells of crowds, until ctx ends.
+// credentials, looks at the memory, and logs evictions, until ctx ends.
 func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
 	ticker := time.NewTicker(time.Second)
@@ -20,22 +22,22 @@ func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 	for {
 		select {
 		case now := <-ticker.C:
-			s.failed.sweep(now.Add(-failureWindow))
-			s.memory.look()
-			s.sweepLanes()
-			if now.Sub(told) >= crowdedEvery && s.tellCrowd() {
+			s.failures.Sweep(now.Add(-admission.FailureWindow))
+			s.memory.Look()
+			s.sweepLoops()
+			if now.Sub(told) >= evictionsEvery && s.logEvictions() {
 				told = now
 			}
 		case <-ctx.Done():
-			s.tellCrowd()
+			s.logEvictions()
 			return
 		}
 	}
 }
 
-// tellCrowd logs how many connections have been put out since the last time.
-func (s *Server) tellCrowd() bool {
-	n, from := s.crowd.tally()
+// logEvictions logs how many connections have been evicted since the last time.
+func (s *Server) logEvictions() bool {
+	n, from := s.preAuth.Evictions()
 	if n == 0 {
 		return false
 	}

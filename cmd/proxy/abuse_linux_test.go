@@ -160,7 +160,7 @@ func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
 	p := w.startUnder(t, "ulimit -n 256", abusePolicy)
-	if !p.logged("the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits") {
+	if !p.logged("the default limits are cut to the descriptors and the memory of the process") {
 		t.Error("nothing says that the limits do not fit")
 	}
 	goroutines, files := p.holds(target)

@@ -199,7 +199,7 @@ func TestReportModeIsSaidAtTheStartAndInTheMetrics(t *testing.T) {
 			said = append(said, line["function"].(string)+" until "+until)
 		}
 	}
-	if len(said) != 1 || said[0] != "nightly until 3000-01-01" {
+	if len(said) != 1 || said[0] != "nightly until 2999-12-31" {
 		t.Errorf("the log warns of %q", said)
 	}
 	if p.metric(`egress_report_mode_days_left{function="nightly"}`) == "" {

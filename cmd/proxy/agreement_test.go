@@ -174,7 +174,7 @@ func explained(t *testing.T, config, function, target string) (d decided) {
 	case code == exitRefused && word == "refused":
 		d.outcome = rest
 	case code == exitOK && word == "let through":
-		_, reason, _ := strings.Cut(rest, "it would be refused: ")
+		_, reason, _ := strings.Cut(rest, "by the list alone: ")
 		d.outcome = "report " + reason
 	case code == exitOK && word == "allowed":
 		d.outcome = "allow"

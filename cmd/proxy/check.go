@@ -1,23 +1,38 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 )
+
+// mostStdin is how much of a policy on standard input is read: package config
+// refuses what is larger than it allows, by its own words.
+const mostStdin = 1 << 28
 
 // newCheck returns the command that reads files as run would.
 func newCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Say every error of policy files, each with its line and its cure",
-		Args:  cobra.MinimumNArgs(1),
+		Long: `check reads policies as run would, and says every error of each, with its line and
+its cure. A FILE is a path, s3://bucket/key, https://host/path, or "-", which is
+standard input; files that it names are then relative to the current folder.
+
+Exit code 0: all are good; 1: one is not, or cannot be read.`,
+		Example: `  proxy check egress.yaml
+  git show HEAD:egress.yaml | proxy check -
+  proxy check s3://policies/egress.yaml`,
+		Args: someArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			bad := false
 			for _, file := range files {
-				line, err := check(file)
+				line, err := check(cmd.Context(), file, cmd.InOrStdin())
 				if err != nil {
 					bad = true
 					line = err.Error()
@@ -36,8 +51,8 @@ func newCheck() *cobra.Command {
 }
 
 // check loads and compiles one file, and says what it holds.
-func check(file string) (string, error) {
-	cfg, err := config.Load(file)
+func check(ctx context.Context, file string, stdin io.Reader) (string, error) {
+	cfg, err := loadPolicy(ctx, file, stdin)
 	if err != nil {
 		return "", err
 	}
@@ -46,4 +61,16 @@ func check(file string) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules()), nil
+}
+
+// loadPolicy reads a policy, "-" from standard input.
+func loadPolicy(ctx context.Context, file string, stdin io.Reader) (*config.Config, error) {
+	if file != "-" {
+		return daemon.LoadConfig(ctx, file)
+	}
+	data, err := io.ReadAll(io.LimitReader(stdin, mostStdin))
+	if err != nil {
+		return nil, fmt.Errorf("reading standard input: %w", err)
+	}
+	return config.Parse("stdin", data, config.ReadFile)
 }

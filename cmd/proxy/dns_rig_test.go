@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 )
 
 // dnsHead begins the policies of tests of the DNS filter. KEYS is where further
@@ -131,13 +133,13 @@ func (p *running) reloadWith(policy string) {
 	p.t.Helper()
 	copied := filepath.Join(p.t.TempDir(), "egress.yaml")
 	p.world.write(copied, policy)
-	s, err := (&policyFile{path: copied}).read(p.t.Context())
+	cfg, err := config.Load(copied)
 	p.world.must(err)
 	p.world.write(p.config, policy)
 	p.signal(syscall.SIGHUP)
 	p.world.eventually("the file is loaded", func() bool {
 		all := p.of("reloaded")
-		return len(all) > 0 && all[len(all)-1].Policy == s.policy.Hash()
+		return len(all) > 0 && all[len(all)-1].Policy == cfg.Hash()
 	})
 }
 

@@ -1,15 +1,11 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,9 +16,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // namesPolicy lets a function of each kind look a few names up.
@@ -350,31 +343,4 @@ func (p *running) answered() map[account]int {
 		all[account{m[1], m[3], m[2], "dns"}] += n
 	}
 	return all
-}
-
-// A name about which the upstream keeps quiet is dns_timeout, not dns_failed,
-// for both servers.
-func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
-	t.Parallel()
-	z := newZone(t)
-	z.set("quiet.test", silence)
-	r, err := newResolver(&config.Config{DNS: config.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(z.addr)}}}, nil, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	name, err := hostname.ParseName("quiet.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, byProxy := lookupWith(r)(ctx, name)
-	_, byFilter := exchangeWith(r.Exchange)(ctx, dns.Question{Name: "quiet.test.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, false)
-	for server, err := range map[string]error{"the proxy": byProxy, "the filter": byFilter} {
-		var timeout interface{ Timeout() bool }
-		if !errors.As(err, &timeout) || !timeout.Timeout() {
-			t.Errorf("for %s it is %v", server, err)
-		}
-	}
 }

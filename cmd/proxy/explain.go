@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -22,31 +25,42 @@ import (
 type explainFlags struct {
 	config, function, source string
 	offline                  bool
+	clear                    bool // no flag: the target is a URL of plain HTTP
 }
 
 // newExplain returns the command that decides one target and says why.
 func newExplain() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain --config FILE --function NAME [--source IP] HOST:PORT",
+		Use:   "explain --config FILE --function NAME [--source IP] HOST:PORT|URL",
 		Short: "Decide one target as the running proxy would, and say why",
 		Long: `explain decides one target as the running proxy would, step by step: the source
 address, the deny list, the function's rules, and the addresses that the name
 resolves to from where explain runs. A name that is refused is not looked up.
+Of a URL the host and the port count, and that http:// is not TLS; nothing else of
+it is read or printed.
 
 Exit code 0: allowed (or let through by report mode); 3: refused.`,
-		Args: cobra.ExactArgs(1),
+		Example: `  proxy explain --config egress.yaml --function billing-webhook api.stripe.com:443
+  proxy explain --config egress.yaml --function billing-webhook https://api.stripe.com/v1/charges
+  proxy explain --config egress.yaml --function nightly-report --source 10.0.40.7 --offline example.org:443`,
+		Args: oneArgument("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return explain(cmd.Context(), cmd.OutOrStdout(), f, args[0])
+			cfg, err := loadPolicy(cmd.Context(), f.config, cmd.InOrStdin())
+			if err != nil {
+				return failed(err)
+			}
+			return explain(cmd.Context(), cmd.OutOrStdout(), cfg, f, args[0])
 		},
 	}
-	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE`")
-	cmd.Flags().StringVar(&f.function, "function", "", "the function that asks")
+	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path; - is standard input")
+	cmd.Flags().StringVar(&f.function, "function", "", "`NAME` of the function that asks")
 	cmd.Flags().StringVar(&f.source, "source", "", "the `IP` that it calls from")
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "do not look the name up; decide by the policy alone")
 	for _, name := range []string{"config", "function"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
+	_ = cmd.RegisterFlagCompletionFunc("function", functionsOf("config"))
 	return cmd
 }
 
@@ -57,19 +71,16 @@ func refused(out io.Writer, r verdict.Reason) error {
 }
 
 // explain writes the trail and the decision.
-func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) error {
-	cfg, err := config.Load(f.config)
-	if err != nil {
-		return failed(err)
-	}
+func explain(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, arg string) error {
 	p, _, err := cfg.Compile()
 	if err != nil {
 		return failed(err)
 	}
-	if p.Function(f.function) == nil {
-		return failed(fmt.Errorf("%s has no function %q", f.config, f.function))
+	if _, err := policytool.Find(f.config, cfg, f.function); err != nil {
+		return failed(err)
 	}
-	target, err := hostname.ParseTarget(arg)
+	f.clear = strings.HasPrefix(strings.ToLower(arg), "http://")
+	target, err := parseTarget(arg)
 	if err != nil {
 		fmt.Fprintln(out, err)
 		return refused(out, verdict.ReasonBadTarget)
@@ -87,12 +98,34 @@ func explain(ctx context.Context, out io.Writer, f explainFlags, arg string) err
 	return explainTarget(ctx, out, cfg, f, p, target)
 }
 
+// defaultPorts are those of the schemes whose URLs explain takes.
+var defaultPorts = map[string]uint16{"http": 80, "https": 443}
+
+// parseTarget parses a host and a port, or a URL, of which nothing else counts.
+func parseTarget(arg string) (hostname.Target, error) {
+	scheme, rest, _ := strings.Cut(arg, "://")
+	port, known := defaultPorts[strings.ToLower(scheme)]
+	if !known || rest == "" {
+		return hostname.ParseTarget(arg)
+	}
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return hostname.ParseAuthority(rest, port)
+}
+
 // explainTarget walks the policy and the addresses for a caller that is known.
 func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags, p *policy.Policy, target hostname.Target) error {
 	function := p.Function(f.function)
 	d, steps := p.Explain(function, target, time.Now())
 	for _, s := range steps {
 		fmt.Fprintln(out, s.Text)
+	}
+	if f.clear && target.Port != 80 && d.Verdict == verdict.Allow && d.Rule.TLS() == policy.TLSVerify {
+		fmt.Fprintln(out, "the rule wants TLS, and plain HTTP goes to port 80 alone")
+		if d.Verdict, d.Reason = verdict.Deny, verdict.ReasonNotTLS; function.Reports(time.Now()) {
+			d.Verdict = verdict.Report
+		}
 	}
 	if d.Verdict == verdict.Deny {
 		return refused(out, d.Reason)
@@ -101,7 +134,7 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 		return refused(out, reason)
 	}
 	if d.Verdict == verdict.Report {
-		fmt.Fprintf(out, "let through: report mode until %s; it would be refused: %s\n", function.ReportUntil().Format(time.DateOnly), d.Reason)
+		fmt.Fprintf(out, "let through: report mode until %s; by the list alone: %s\n", function.LastReportDay().Format(time.DateOnly), d.Reason)
 		return nil
 	}
 	fmt.Fprintf(out, "allowed: %s, tls: %s\n", d.Rule, d.Rule.TLS())
@@ -113,7 +146,7 @@ func explainTarget(ctx context.Context, out io.Writer, cfg *config.Config, f exp
 func explainSource(out io.Writer, cfg *config.Config, f explainFlags) (verdict.Reason, error) {
 	source, err := netip.ParseAddr(f.source)
 	if err != nil {
-		return verdict.ReasonNone, fmt.Errorf("--source: %q is no IP address", f.source)
+		return verdict.ReasonNone, fmt.Errorf("--source: %q is not an IP address; write one such as 10.0.12.7", f.source)
 	}
 	source = source.Unmap()
 	entry := entryOf(cfg, f.function)
@@ -170,7 +203,7 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 			fmt.Fprintln(out, "addresses: not looked up")
 			return verdict.ReasonNone
 		}
-		found, reason := lookupOnce(ctx, cfg, name)
+		found, reason := daemon.LookupOnce(ctx, cfg, name)
 		if reason != verdict.ReasonNone {
 			fmt.Fprintf(out, "addresses: looking %s up failed\n", name)
 			return reason
@@ -183,10 +216,10 @@ func explainAddresses(ctx context.Context, out io.Writer, cfg *config.Config, f 
 			}
 		}
 	}
-	self := newListening(cfg)
+	self := daemon.NewOwnAddrs(cfg)
 	for _, a := range addrs {
 		switch {
-		case self.has(netip.AddrPortFrom(a, t.Port)):
+		case self.Has(netip.AddrPortFrom(a, t.Port)):
 			fmt.Fprintf(out, "addresses: %s is the proxy itself\n", a)
 		case ipclass.AlwaysBlocked(a):
 			fmt.Fprintf(out, "addresses: %s can be opened by no rule\n", a)

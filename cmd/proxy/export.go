@@ -35,10 +35,12 @@ export does not look at the chain: run verify on the same files.
 
 Exit code 1: a file cannot be read, the output cannot be written, or there was no
 record at all.`,
-		Args: cobra.MinimumNArgs(1),
+		Example: `  proxy export --format ocsf records.jsonl > events.jsonl
+  proxy export --format ocsf --output events.jsonl records-*.gz`,
+		Args: someArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if f.format != "ocsf" {
-				return fmt.Errorf("--format: %q is none; the only one is ocsf", f.format)
+				return fmt.Errorf("--format: %q is not a schema; write ocsf", f.format)
 			}
 			if f.output == "" {
 				return failed(export(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), files))
@@ -46,7 +48,7 @@ record at all.`,
 			return failed(exportTo(cmd, f.output, files))
 		},
 	}
-	cmd.Flags().StringVar(&f.format, "format", "", "schema of the events: ocsf")
+	cmd.Flags().StringVar(&f.format, "format", "", "`SCHEMA` of the events: ocsf")
 	cmd.Flags().StringVar(&f.output, "output", "", "write to `FILE` instead of standard output")
 	_ = cmd.MarkFlagRequired("format")
 	return cmd
@@ -90,7 +92,7 @@ func export(ctx context.Context, in io.Reader, out, told io.Writer, files []stri
 
 // exported says in one line what became of the lines.
 func exported(c *ocsf.Counts) string {
-	said := fmt.Sprintf("exported: HTTP Activity %d, DNS Activity %d", c.HTTP, c.DNS)
+	text := fmt.Sprintf("exported: HTTP Activity %d, DNS Activity %d", c.HTTP, c.DNS)
 	var not []string
 	for _, event := range slices.Sorted(maps.Keys(c.Skipped)) {
 		not = append(not, fmt.Sprintf("%s %d", event, c.Skipped[event]))
@@ -102,7 +104,7 @@ func exported(c *ocsf.Counts) string {
 		not = append(not, fmt.Sprintf("broken lines %d", c.Broken))
 	}
 	if len(not) > 0 {
-		said += "; not exported: " + strings.Join(not, ", ")
+		text += "; not exported: " + strings.Join(not, ", ")
 	}
-	return said
+	return text
 }

@@ -19,7 +19,9 @@ func newHealthcheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask a running proxy whether it is ready",
-		Args:  cobra.NoArgs,
+		Example: `  proxy healthcheck
+  proxy healthcheck --admin 127.0.0.1:9191`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return failed(healthcheck(cmd.Context(), admin, cmd.OutOrStdout()))
 		},

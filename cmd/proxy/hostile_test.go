@@ -204,7 +204,7 @@ func TestComplaintOfALibraryIsALineOfTheLogWithoutTheOriginsBytes(t *testing.T) 
 		if err != nil || r.StatusCode != http.StatusOK {
 			t.Fatalf("%v, %v", r.Response, err)
 		}
-		return p.logged("a library complains")
+		return p.logged("message from a library")
 	})
 	for line := range strings.Lines(p.read(p.stderr)) {
 		if !json.Valid([]byte(line)) || strings.Contains(line, "hush") || strings.Contains(line, "200 OK") {

@@ -2,10 +2,11 @@
 // functions that a policy file knows by name, answers their DNS questions where
 // the file says so, and refuses everything else.
 //
-// What it does: it wires the packages of the project to the command line, the
-// environment, signals and files; it is the only place that knows everything.
+// What it does: it reads the command line and its flags' variables in the
+// environment, and hands them to the packages that do the work: internal/daemon
+// serves, the other commands read files and print.
 //
-// What it does not do: it decides, tunnels and records nothing by itself.
+// What it does not do: it decides, serves and records nothing by itself.
 //
 //	proxy run --config egress.yaml
 //	proxy check egress.yaml
@@ -20,7 +21,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
 // The exit codes of the program.
@@ -41,7 +43,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var exit *exitError
 	switch {
 	case err == nil:
@@ -52,8 +54,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return exit.code
 	default:
-		// What cobra itself finds wrong is how the command was called.
-		fmt.Fprintf(stderr, "proxy: %v\nRun \"proxy --help\" for how to call it.\n", err)
+		// What is wrong is how the command was called.
+		fmt.Fprintf(stderr, "%s: %v\n", cmd.CommandPath(), err)
 		return exitUsage
 	}
 }
@@ -76,53 +78,44 @@ func failed(err error) error {
 	return &exitError{code: exitFailed, err: err}
 }
 
+// exitCodes is the sentence about them in help and manual.
+const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain)."
+
 const longHelp = `proxy is an egress gate for functions in a VPC. Each function reaches the
 hostnames on its own list and nothing else, and every refusal is recorded before
 the function sees it.
 
-Try it:
-
-  proxy run
-  curl -x http://demo:demo@127.0.0.1:3128 https://evil.example/
-
 Every flag can also be set in the environment: --config is EGRESS_CONFIG.
 HTTPS_PROXY and its kin in the proxy's own environment are ignored.
 
-Exit codes: 0 ok, 1 failed, 2 called wrongly, 3 refused (explain).`
+Exit codes: ` + exitCodes
 
 // newRoot returns the command tree.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "proxy",
-		Short:             "An egress gate for functions in a VPC",
-		Long:              longHelp,
+		Use:   "proxy",
+		Short: "An egress gate for functions in a VPC",
+		Long:  longHelp,
+		Example: `  proxy run
+  curl -x http://demo:demo@127.0.0.1:3128 https://evil.example/`,
+		Version:           build().String(),
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
-		// Without a subcommand there is nothing to do but to say what there is.
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("which command? run, check, explain, token, verify, report, export, healthcheck or version")
-		},
-		Args: cobra.NoArgs,
+		PersistentPreRunE: allFlags,
+		Args:              isCommand,
 	}
-	root.AddCommand(newRun(), newCheck(), newExplain(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(), newVersion())
+	// Without a command there is nothing to do but to say what there is.
+	root.RunE = func(*cobra.Command, []string) error {
+		return fmt.Errorf("there is no command; %s", suggest.For("", commandNames(root)))
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelp())
+	root.AddCommand(newRun(), newCheck(), newExplain(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
+		newVersion(), newCompletion(), newMan())
+	for _, c := range root.Commands() {
+		c.DisableFlagsInUseLine = !c.HasFlags() || strings.Contains(c.Use, "--") // it names them
+	}
 	return root
-}
-
-// fromEnvironment sets the flags that the command line does not from
-// EGRESS_<FLAG>, with dashes as underscores.
-func fromEnvironment(flags *pflag.FlagSet) error {
-	var errs []error
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := "EGRESS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if f.Changed || !ok || f.Name == "help" {
-			return
-		}
-		if err := flags.Set(f.Name, value); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-	})
-	return errors.Join(errs...)
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"testing/fstest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -24,7 +27,8 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND...   runs a command that must end with exactly that code
 //	expand FILE             puts values for $NAME into a file
 //
-// and $DNS, the address of a name server that knows a few names.
+// $DNS is the address of a name server that knows a few names, and $HTTP a server
+// with two policies, a good one and an empty one.
 func TestScripts(t *testing.T) {
 	z := newZone(t)
 	z.set("loopback.test", "127.0.0.1")
@@ -32,12 +36,18 @@ func TestScripts(t *testing.T) {
 	z.set("public.test", "1.1.1.1")
 	z.set("mixed.test", "1.1.1.1", "10.1.2.3")
 	z.set("metadata.test", "169.254.169.254")
+	web := httptest.NewServer(http.FileServerFS(fstest.MapFS{
+		"good.yaml": {Data: []byte("version: 1\nfunctions: {idle: {identify: {sources: [10.0.1.0/24]}, allow: []}}\n")},
+		"bad.yaml":  {},
+	}))
+	t.Cleanup(web.Close)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DNS", z.addr)
+			env.Setenv("HTTP", web.URL)
 			env.Vars = append(env.Vars, exitAtOnce)
 			return nil
 		},

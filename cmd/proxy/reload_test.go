@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 )
 
 // only is a policy that lets "billing" reach one name and nothing else.
@@ -344,10 +346,9 @@ func (p *running) everyAnswerFits(answers []reply) {
 	for _, host := range []string{"before.test", "after.test"} {
 		path := filepath.Join(p.t.TempDir(), "egress.yaml")
 		p.world.write(path, only(host))
-		file := policyFile{path: path}
-		s, err := file.read(p.t.Context())
+		cfg, err := config.Load(path)
 		p.world.must(err)
-		allowed[s.policy.Hash()] = host
+		allowed[cfg.Hash()] = host
 	}
 	decided := map[string][]record{} // by the client's address, which can come again
 	for _, r := range p.records() {

@@ -34,13 +34,15 @@ records are whole, and what that shows of some well-known controls.
 TIME is a day, 2026-11-30, or an instant, 2026-11-30T12:00:00Z. --from begins
 there; --to ends behind that day, or before that instant. With --config the
 report lists the rules of that policy file that were never used.`,
-		Args: cobra.MinimumNArgs(1),
+		Example: `  proxy report --from 2026-11-01 --to 2026-11-30 --format html --output november.html records.jsonl
+  proxy report --config egress.yaml records-*.gz`,
+		Args: someArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			o, format, err := f.options()
 			if err != nil {
 				return err
 			}
-			return failed(f.run(cmd, o, format, files))
+			return failed(f.report(cmd, o, format, files))
 		},
 	}
 	cmd.Flags().StringVar(&f.from, "from", "", "count records from this `TIME`")
@@ -84,8 +86,8 @@ func parseTime(s string, days int) (time.Time, error) {
 	return t, nil
 }
 
-// run reads the files and writes the report.
-func (f *reportFlags) run(cmd *cobra.Command, o report.Options, format report.Format, files []string) error {
+// report reads the files and writes the report.
+func (f *reportFlags) report(cmd *cobra.Command, o report.Options, format report.Format, files []string) error {
 	if err := f.sparesInputs(files); err != nil {
 		return err
 	}
@@ -103,7 +105,7 @@ func (f *reportFlags) run(cmd *cobra.Command, o report.Options, format report.Fo
 	}
 	r := b.Report()
 	if !r.Whole {
-		fmt.Fprintln(cmd.ErrOrStderr(), "The records are not whole; the report says where.")
+		fmt.Fprintln(cmd.ErrOrStderr(), "the records are not whole; the report says where")
 	}
 	return f.write(cmd.OutOrStdout(), r, format)
 }

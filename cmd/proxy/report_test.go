@@ -244,7 +244,7 @@ func TestReportIsToldHowItIsCalled(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{}, exitUsage, "requires at least 1 arg"},
+		{[]string{}, exitUsage, "there is no FILE; call it as"},
 		{[]string{"--format", "pdf", "x"}, exitUsage, "there are markdown, csv and html"},
 		{[]string{"--from", "yesterday", "x"}, exitUsage, "--from: \"yesterday\" is neither a day"},
 		{[]string{"--to", "2026-11-31", "x"}, exitUsage, "--to: "},

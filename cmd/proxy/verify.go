@@ -31,7 +31,9 @@ what was removed behind the last one that is there, nor that someone has written
 a boot anew to its end: keep the last hashes elsewhere.
 
 Exit code 0: whole; 1: not whole, or a file cannot be read.`,
-		Args: cobra.MinimumNArgs(1),
+		Example: `  proxy verify records.jsonl
+  aws s3 cp s3://logs/records.gz - | proxy verify --strict -`,
+		Args: someArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			v := evidence.NewVerifier()
 			v.Expect(files)
@@ -67,14 +69,14 @@ func printJSON(out io.Writer, res *evidence.Result) error {
 func printVerification(out io.Writer, res *evidence.Result) error {
 	var b strings.Builder
 	for i := range res.Processes {
-		printBoot(&b, &res.Processes[i])
+		printProcess(&b, &res.Processes[i])
 	}
 	for _, f := range res.Files {
 		if f.OtherJSON > 0 {
-			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", shown(f.Name), f.OtherJSON)
+			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", printable(f.Name), f.OtherJSON)
 		}
 		if f.Unreadable > 0 {
-			fmt.Fprintf(&b, "%s: %d lines cannot be read, the first is line %d\n", shown(f.Name), f.Unreadable, f.FirstUnreadable)
+			fmt.Fprintf(&b, "%s: %d lines cannot be read, the first is line %d\n", printable(f.Name), f.Unreadable, f.FirstUnreadable)
 		}
 	}
 	for _, f := range res.Findings {
@@ -85,31 +87,31 @@ func printVerification(out io.Writer, res *evidence.Result) error {
 	return err
 }
 
-// printBoot prints the block of one boot.
-func printBoot(b *strings.Builder, boot *evidence.Process) {
+// printProcess prints the block of one process.
+func printProcess(b *strings.Builder, process *evidence.Process) {
 	word := "whole"
-	if len(boot.Findings) > 0 {
+	if len(process.Findings) > 0 {
 		word = "NOT whole"
 	}
-	fmt.Fprintf(b, "boot %s: %s\n", shown(boot.Name), word)
-	if boot.Records > 0 {
-		fmt.Fprintf(b, "  %s to %s\n", instant(boot.From), instant(boot.To))
-		fmt.Fprintf(b, "  %d records, seq %d to %d, totals compared %d times\n", boot.Records, boot.First, boot.Last, boot.Totals)
-		fmt.Fprintf(b, "  last hash %s\n", boot.LastHash)
+	fmt.Fprintf(b, "boot %s: %s\n", printable(process.Name), word)
+	if process.Records > 0 {
+		fmt.Fprintf(b, "  %s to %s\n", instant(process.From), instant(process.To))
+		fmt.Fprintf(b, "  %d records, seq %d to %d, totals compared %d times\n", process.Records, process.First, process.Last, process.Totals)
+		fmt.Fprintf(b, "  last hash %s\n", process.LastHash)
 	}
-	for _, p := range boot.Policies {
-		fmt.Fprintf(b, "  policy %s from %s to %s, since seq %d\n", shown(p.Policy), instant(p.From), instant(p.To), p.Seq)
+	for _, pol := range process.Policies {
+		fmt.Fprintf(b, "  policy %s from %s to %s, since seq %d\n", printable(pol.Policy), instant(pol.From), instant(pol.To), pol.Seq)
 	}
-	if t := boot.Tail; t == nil {
+	if t := process.Tail; t == nil {
 		fmt.Fprintln(b, "  ended: it stopped orderly")
 	} else {
 		fmt.Fprintf(b, "  no record of its end: what a SIGKILL may have cut is after seq %d (torn lines: %d)\n", t.After, t.Partial)
 	}
-	for _, f := range boot.Findings {
+	for _, f := range process.Findings {
 		printFinding(b, f)
 	}
-	if boot.More > 0 {
-		fmt.Fprintf(b, "  and %d findings more\n", boot.More)
+	if process.More > 0 {
+		fmt.Fprintf(b, "  and %d findings more\n", process.More)
 	}
 	b.WriteByte('\n')
 }
@@ -125,7 +127,7 @@ func printFinding(b *strings.Builder, f evidence.Finding) {
 		fmt.Fprintf(b, " seq %d to %d:", f.From, f.To)
 	}
 	if f.File != "" {
-		fmt.Fprintf(b, " %s", shown(f.File))
+		fmt.Fprintf(b, " %s", printable(f.File))
 		if f.Line > 0 {
 			fmt.Fprintf(b, ":%d", f.Line)
 		}
@@ -141,12 +143,12 @@ func conclusion(res *evidence.Result) string {
 	}
 	findings, bad, open := uint64(len(res.Findings)), 0, 0
 	for i := range res.Processes {
-		boot := &res.Processes[i]
-		findings += uint64(len(boot.Findings)) + boot.More
-		if len(boot.Findings) > 0 {
+		p := &res.Processes[i]
+		findings += uint64(len(p.Findings)) + p.More
+		if len(p.Findings) > 0 {
 			bad++
 		}
-		if boot.Tail != nil {
+		if p.Tail != nil {
 			open++
 		}
 	}
@@ -162,8 +164,8 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// shown returns text that comes from outside, in quotes unless it prints as it is.
-func shown(s string) string {
+// printable returns text that comes from outside, in quotes unless it prints as it is.
+func printable(s string) string {
 	if q := strconv.Quote(s); q[1:len(q)-1] != s || s == "" {
 		return q
 	}

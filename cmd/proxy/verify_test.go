@@ -129,7 +129,7 @@ func TestVerifyFailsOnWhatItCannotReadAndOnNothing(t *testing.T) {
 		code int
 		says string
 	}{
-		{"no file", nil, exitUsage, "requires at least 1 arg"},
+		{"no file", nil, exitUsage, "there is no FILE; call it as"},
 		{"an unknown flag", []string{"--soon", good}, exitUsage, "unknown flag"},
 		{"a missing file", []string{good, filepath.Join(dir, "missing")}, exitFailed, "missing: no such file or directory"},
 		{"an empty file beside a good one", []string{good, empty}, exitFailed, `empty\x1b[31m": a file without any record`},

@@ -69,7 +69,7 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 		d.Verdict = verdict.Allow
 	case w.now < f.reportUntil:
 		d.Verdict = verdict.Report
-		tr.note("the function is in report mode: let through and recorded")
+		tr.note("the function is in report mode: its list is recorded, not enforced")
 	}
 	return d
 }

@@ -283,6 +283,15 @@ func (f *Function) Reports(now time.Time) bool {
 	return f != nil && now.Unix() < f.reportUntil
 }
 
+// LastReportDay returns the last day of report mode, as report_until in the file
+// has it; zero: the function has no report mode.
+func (f *Function) LastReportDay() time.Time {
+	if until := f.ReportUntil(); !until.IsZero() {
+		return until.AddDate(0, 0, -1)
+	}
+	return time.Time{}
+}
+
 // ReportUntil returns the first instant at which the function enforces again;
 // zero: it has no report mode.
 func (f *Function) ReportUntil() time.Time {

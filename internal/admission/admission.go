@@ -1,0 +1,121 @@
+// Package admission bounds what callers can make the process hold: who may wait, and
+// how many of what at once.
+//
+// What it does: it counts connections before and after their caller is known, slots
+// for tunnels and plain requests, dials under way, refused connections that linger,
+// credentials that do not hold, and memory; it gives each caller a share where one
+// could take what all need, and says which bound is reached. [Fit] cuts the bounds to
+// the descriptors and the memory of the process.
+//
+// What it does not do: it opens and closes no connection (who has to go is told by a
+// method of its own), knows no policy, and makes nobody wait but in
+// [Connections.Acquire] and [Slots.Wait].
+package admission
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// Source is whom the bounds for callers that are not known count an address to: an
+// IPv6 caller has a whole /64.
+func Source(a netip.Addr) netip.Addr {
+	if a.Is6() {
+		p, _ := a.Prefix(64)
+		return p.Addr()
+	}
+	return a
+}
+
+// Budget is a number of things that may be had at the same time. The zero Budget has
+// none.
+type Budget struct {
+	max int64
+	n   atomic.Int64
+}
+
+// Init sets how many there are.
+func (b *Budget) Init(most int) { b.max = int64(most) }
+
+// Take takes one, if there is one.
+func (b *Budget) Take() bool {
+	if b.n.Add(1) > b.max {
+		b.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Give gives one back.
+func (b *Budget) Give() { b.n.Add(-1) }
+
+// Taken returns how many are taken.
+func (b *Budget) Taken() int64 { return b.n.Load() }
+
+// Connections are the places for client connections: one for each, tunnels included,
+// and one more for each whose caller has not been known yet. A connection takes both
+// before it is accepted, so that a flood waits in the kernel's listen queue.
+type Connections struct {
+	all, preAuth chan struct{}
+}
+
+// NewConnections returns places for that many connections, of which so many at a time
+// may be before their caller is known.
+func NewConnections(all, preAuth int) *Connections {
+	return &Connections{all: make(chan struct{}, all), preAuth: make(chan struct{}, preAuth)}
+}
+
+// Acquire waits for both places; false: done was closed first.
+func (c *Connections) Acquire(done <-chan struct{}) bool {
+	if !enter(c.all, done) {
+		return false
+	}
+	if !enter(c.preAuth, done) {
+		<-c.all
+		return false
+	}
+	return true
+}
+
+// enter puts a token into room when there is room.
+func enter(room chan struct{}, done <-chan struct{}) bool {
+	select {
+	case room <- struct{}{}: // the common case, for less than what waiting costs
+		return true
+	default:
+	}
+	select {
+	case room <- struct{}{}:
+		return true
+	case <-done:
+		return false
+	}
+}
+
+// TryAcquire is Acquire that does not wait; false: there is no room now.
+func (c *Connections) TryAcquire() bool {
+	select {
+	case c.all <- struct{}{}:
+	default:
+		return false
+	}
+	select {
+	case c.preAuth <- struct{}{}:
+		return true
+	default:
+		<-c.all
+		return false
+	}
+}
+
+// ReleasePreAuth gives back the place that a connection had until its caller was known.
+func (c *Connections) ReleasePreAuth() { <-c.preAuth }
+
+// Release gives back the place of a connection that has ended.
+func (c *Connections) Release() { <-c.all }
+
+// PreAuth returns how many connections there are whose caller is not known.
+func (c *Connections) PreAuth() int { return len(c.preAuth) }
+
+// Len returns how many connections there are.
+func (c *Connections) Len() int { return len(c.all) }

@@ -1,0 +1,63 @@
+package admission
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// Above shortAt per cent of the memory new requests are refused, until it is
+	// below enoughAt again. It is not nearer to the whole because the collector
+	// runs without a pause when what is live comes near its own limit, and because
+	// what has been let in can still grow.
+	shortAt  = 70
+	enoughAt = 65
+	// lookEvery is after how many requests the memory is looked at, beside once a
+	// second: in between as many can come as fit into what is left.
+	lookEvery = 64
+)
+
+// Memory says when there is too little left for another request. The kernel
+// kills without a word; a refusal can be tried again.
+type Memory struct {
+	Measure func() (used, limit uint64) // in bytes; a limit of 0 is none; nil: nobody looks
+	asked   atomic.Uint32
+	high    atomic.Bool
+	mu      sync.Mutex // of who looks
+}
+
+// Short reports whether there is too little memory for another request.
+func (m *Memory) Short() bool {
+	if m.Measure == nil {
+		return false
+	}
+	if m.asked.Add(1)%lookEvery == 0 {
+		m.Look()
+	}
+	return m.high.Load()
+}
+
+// ShortNow is Short by a look of its own, for what is rare and takes much.
+func (m *Memory) ShortNow() bool {
+	m.Look()
+	return m.high.Load()
+}
+
+// Look measures, unless someone does already.
+func (m *Memory) Look() {
+	if m.Measure == nil || !m.mu.TryLock() {
+		return
+	}
+	defer m.mu.Unlock()
+	used, limit := m.Measure()
+	switch {
+	case limit == 0:
+	case used >= limit/100*shortAt:
+		m.high.Store(true)
+	case used < limit/100*enoughAt:
+		m.high.Store(false)
+	}
+}
+
+// High returns what the last look has found.
+func (m *Memory) High() bool { return m.high.Load() }

@@ -1,0 +1,115 @@
+package admission
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// Slots counts open tunnels and plain requests, in all and by function. Init makes it
+// ready.
+type Slots struct {
+	opt    SlotsOptions
+	total  atomic.Int64
+	usages sync.Map // function name → *Usage; as many as files have named
+
+	mu   sync.Mutex
+	idle chan struct{} // closed when total falls to 0; nil while nobody waits
+}
+
+// SlotsOptions is what Slots are made of; all of it is required.
+type SlotsOptions struct {
+	Total, PerFunction int                       // how many slots there are
+	Short              func() bool               // whether there is too little memory for another
+	NewData            func(function string) any // makes the Data of a function's Usage
+	Shed               func(cause string)        // is told of each that was turned away
+}
+
+// What there was too little of, as Shed is told.
+const (
+	ShedTunnels  = "tunnels"  // slots in all
+	ShedFunction = "function" // slots of the function
+	ShedMemory   = "memory"
+)
+
+// Usage is what one function holds.
+type Usage struct {
+	Data    any          // what NewData has made
+	open    atomic.Int64 // slots
+	dialing atomic.Int64 // dials under way
+}
+
+// Init sets the bounds, and who is told.
+func (s *Slots) Init(o SlotsOptions) { s.opt = o }
+
+// Acquire takes a slot for the function, or says which limit is reached.
+func (s *Slots) Acquire(function string) (*Usage, verdict.Reason) {
+	cause := ""
+	switch {
+	case s.total.Add(1) > int64(s.opt.Total):
+		cause = ShedTunnels
+	case s.opt.Short():
+		cause = ShedMemory
+	}
+	if cause != "" {
+		s.releaseTotal()
+		s.opt.Shed(cause)
+		return nil, verdict.ReasonLimitTotal
+	}
+	v, ok := s.usages.Load(function)
+	if !ok {
+		v, _ = s.usages.LoadOrStore(function, &Usage{Data: s.opt.NewData(function)})
+	}
+	u := v.(*Usage)
+	if u.open.Add(1) > int64(s.opt.PerFunction) {
+		u.open.Add(-1)
+		s.releaseTotal()
+		s.opt.Shed(ShedFunction)
+		return nil, verdict.ReasonLimitFunction
+	}
+	return u, verdict.ReasonNone
+}
+
+// Release gives a slot back; once for each Acquire.
+func (s *Slots) Release(u *Usage) {
+	u.open.Add(-1)
+	s.releaseTotal()
+}
+
+// releaseTotal counts one down and wakes who waits for none.
+func (s *Slots) releaseTotal() {
+	if s.total.Add(-1) > 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle != nil && s.total.Load() == 0 {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+// Wait returns nil once nothing is open, or the error of ctx if that ends first.
+func (s *Slots) Wait(ctx context.Context) error {
+	s.mu.Lock()
+	if s.total.Load() == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Open returns how many slots are taken.
+func (s *Slots) Open() int64 { return s.total.Load() }

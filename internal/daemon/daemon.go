@@ -1,0 +1,209 @@
+// Package daemon is the running program: it loads the policy, builds the servers
+// from it, opens their listeners, and serves until it is told to stop.
+//
+// What it does: it wires the packages of the project to each other, to signals
+// and to files. It reloads the policy when it changes, drains what is open when
+// the program stops, and serves health and metrics on the admin listener.
+//
+// What it does not do: it decides, tunnels and records nothing by itself, knows
+// no command line, and reads no environment but what the AWS SDK and the Go
+// runtime have there.
+//
+//	err := daemon.Run(ctx, daemon.Options{Config: "egress.yaml", Log: os.Stderr})
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	stdlog "log"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
+)
+
+// Options says how the program runs. The zero Options serves the embedded
+// quick-start policy and logs nothing.
+type Options struct {
+	Config   string        // the policy: a file, s3://bucket/key or https://host/path; "": the embedded quick-start policy
+	Poll     time.Duration // between two looks at a policy that is not a file; 0: the default of package source
+	EMF      time.Duration // between two lots of CloudWatch metrics; 0: none
+	Profiles bool          // serve /debug/pprof on the admin listener, which must be on loopback
+	Version  string        // of the program, for records and metrics
+	Commit   string        // the same
+	Log      io.Writer     // takes the operational log, JSON lines; nil: nobody does
+}
+
+// program is everything that runs.
+type program struct {
+	log      *slog.Logger
+	file     *policyFile
+	cfg      *config.Config // of the start; what a reload does not change
+	audit    *audit.Log
+	resolver *resolve.Resolver
+	server   *proxy.Server
+	filter   *dnsfilter.Server // nil: the file asks for none
+	admin    *http.Server
+	emf      *emf.Printer // nil: no metrics beside the records
+	reg      *prometheus.Registry
+	self     *OwnAddrs // not changed once there are requests
+	stopping atomic.Bool
+}
+
+// Run serves until SIGTERM or SIGINT has been carried out. It takes over the
+// signals and the log of the standard library, so a process calls it once.
+func Run(ctx context.Context, o Options) error {
+	// Signals are caught before the first load, so that none of them kills a
+	// program that is about to be ready, and until the process ends, so that a
+	// second one cannot turn a clean end into a death by signal. SIGPIPE must not
+	// end it: a reader of stderr that is gone is no reason to stop serving.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGPIPE)
+
+	log := newLogger(o.Log)
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(libraryLog{log})
+	memory.SetLimit(log)
+	p, err := newProgram(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.serve(ctx, signals)
+}
+
+// newLogger returns the log of the program; nil: it goes nowhere.
+func newLogger(to io.Writer) *slog.Logger {
+	if to == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewJSONHandler(to, nil))
+}
+
+// libraryLog takes what libraries print, net/http above all, into the log of the
+// program, without the bytes of an origin that they quote.
+type libraryLog struct{ log *slog.Logger }
+
+// Write implements io.Writer for one message.
+func (l libraryLog) Write(p []byte) (int, error) {
+	text, _, _ := strings.Cut(strings.TrimSpace(string(p)), " starting with ")
+	l.log.Warn("message from a library", "text", text)
+	return len(p), nil
+}
+
+// newProgram loads the file and builds everything that does not listen yet.
+func newProgram(ctx context.Context, o Options, log *slog.Logger) (*program, error) {
+	p := &program{log: log, reg: prometheus.NewRegistry()}
+	p.file = &policyFile{path: o.Config, log: log, metrics: newMetrics(p.reg, o.Version, o.Commit)}
+	var err error
+	if p.file.remote, err = openRemote(ctx, o.Config, o.Poll, p.file.watcher.Reading); err != nil {
+		return nil, err
+	}
+	first, err := p.file.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.cfg, p.file.running = first.cfg, first.cfg
+	if o.Profiles && !p.cfg.Listen.Admin.Addr().IsLoopback() {
+		return nil, fmt.Errorf("--pprof: listen.admin is %s; profiles are served on loopback alone", p.cfg.Listen.Admin)
+	}
+	if p.audit, err = openAudit(p.cfg, o.Version, p.reg, log); err != nil {
+		return nil, err
+	}
+	if p.emf, err = p.newEMF(o.EMF); err != nil {
+		return nil, err
+	}
+	p.file.audit = p.audit
+	p.file.activate(first)
+	if p.resolver, err = newResolver(p.cfg, p.reg, log); err != nil {
+		return nil, err
+	}
+	p.self = NewOwnAddrs(p.cfg)
+	p.server = proxy.New(proxy.Options{
+		Policy:            p.file.Current,
+		Lookup:            lookupWith(p.resolver),
+		Audit:             p.audit,
+		Self:              p.self.Has,
+		ProxyProtocolFrom: p.cfg.Listen.ProxyProtocolFrom,
+		Limits:            proxyLimits(p.cfg.Limits),
+		Memory:            memory.NewGauge().Usage,
+		Registerer:        p.reg,
+		Logger:            log,
+	})
+	if p.filter, err = p.newFilter(); err != nil {
+		return nil, err
+	}
+	p.admin = newAdmin(p.reg, p.notReady, o.Profiles)
+	p.admin.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	return p, nil
+}
+
+// openAudit opens the stream of records.
+func openAudit(c *config.Config, version string, reg prometheus.Registerer, log *slog.Logger) (*audit.Log, error) {
+	o := audit.Options{Version: version, Registerer: reg, Logger: log, RefusalRecords: c.Limits.RefusalRecords}
+	if c.Audit.CountLoss {
+		o.OnFailure = audit.Count
+	}
+	output := c.Audit.Output
+	if output == "" {
+		output = "stdout"
+	}
+	l, err := audit.Open(output, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening audit.output: %w", err)
+	}
+	return l, nil
+}
+
+// proxyLimits maps the limits of the file to those of the server. A count that
+// the file does not have stays the server's default, whose cutting is no warning.
+func proxyLimits(l config.Limits) proxy.Limits {
+	if !l.HasTunnels {
+		l.Tunnels = 0
+	}
+	if !l.HasUnidentified {
+		l.Unidentified = 0
+	}
+	return proxy.Limits{
+		Tunnels: l.Tunnels, TunnelsPerFunction: l.TunnelsPerFunction, Unidentified: l.Unidentified,
+		HeaderTimeout: l.HeaderTimeout, HeaderBytes: l.HeaderBytes,
+		DialTimeout: l.DialTimeout, HelloTimeout: l.HelloTimeout,
+		IdleTimeout: l.IdleTimeout, Lifetime: l.Lifetime,
+	}
+}
+
+// notReady says why no balancer should send anything here, "" if it should.
+func (p *program) notReady() string {
+	switch {
+	case p.stopping.Load():
+		return "stopping"
+	case !p.audit.Healthy():
+		return "records cannot be written"
+	default:
+		return ""
+	}
+}
+
+// close frees what newProgram opened.
+func (p *program) close() {
+	p.resolver.Close()
+	if err := p.audit.Close(); err != nil {
+		p.log.Error("closing the records failed", "error", err)
+	}
+}

@@ -1,0 +1,46 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+)
+
+// A name about which the upstream keeps quiet is dns_timeout, not dns_failed,
+// for both servers.
+func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
+	t.Parallel()
+	quiet, err := net.ListenPacket("udp", "127.0.0.1:0") // reads nothing, so answers nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quiet.Close()
+	r, err := newResolver(&config.Config{DNS: config.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(quiet.LocalAddr().String())}}}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	name, err := hostname.ParseName("quiet.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, byProxy := lookupWith(r)(ctx, name)
+	_, byFilter := exchangeWith(r.Exchange)(ctx, dns.Question{Name: "quiet.test.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, false)
+	for server, err := range map[string]error{"the proxy": byProxy, "the filter": byFilter} {
+		var timeout interface{ Timeout() bool }
+		if !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("for %s it is %v", server, err)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
+)
+
+// families maps the words of the file to those of the resolver.
+var families = map[config.Families]resolve.Families{
+	config.FamiliesAuto: resolve.Auto,
+	config.FamiliesIP4:  resolve.IP4,
+	config.FamiliesIP6:  resolve.IP6,
+	config.FamiliesBoth: resolve.Both,
+}
+
+// newResolver makes the resolver that the file asks for.
+func newResolver(cfg *config.Config, reg prometheus.Registerer, log *slog.Logger) (*resolve.Resolver, error) {
+	r, err := resolve.New(resolve.Config{
+		Upstreams: cfg.DNS.Upstreams, Families: families[cfg.DNS.Families], Registerer: reg, Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the resolver: %w", err)
+	}
+	return r, nil
+}
+
+// errLookupTimeout has the Timeout method by which package proxy knows
+// dns_timeout.
+type errLookupTimeout struct{ error }
+
+func (errLookupTimeout) Timeout() bool   { return true }
+func (e errLookupTimeout) Unwrap() error { return e.error }
+
+// lookupWith makes the proxy's Lookup of a resolver.
+func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy.Resolved, error) {
+	return func(ctx context.Context, name hostname.Name) (proxy.Resolved, error) {
+		a, err := r.Lookup(ctx, name.String())
+		if errors.Is(err, resolve.ErrTimeout) {
+			return proxy.Resolved{}, errLookupTimeout{err}
+		}
+		return proxy.Resolved{Addresses: a.Addrs, Aliases: a.Chain}, err
+	}
+}
+
+// LookupOnce looks one name up as a running proxy would.
+func LookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) (found proxy.Resolved, reason verdict.Reason) {
+	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return found, verdict.ReasonDNSFailed
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
+	defer cancel()
+	found, err = lookupWith(r)(ctx, name)
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return found, verdict.ReasonDNSTimeout
+	case err != nil:
+		return found, verdict.ReasonDNSFailed
+	}
+	return found, verdict.ReasonNone
+}

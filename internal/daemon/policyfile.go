@@ -1,0 +1,187 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
+)
+
+// snapshot is one load of the file, whole and immutable.
+type snapshot struct {
+	cfg        *config.Config // without sets and functions
+	policy     *policy.Policy
+	identities *identity.Table
+	tls        *tls.Config // nil: no TLS listener
+}
+
+// policyFile is the file and what of it is in force.
+type policyFile struct {
+	path    string         // "": the embedded quick-start policy
+	remote  *source.Remote // nil: path is a file
+	watcher source.Watcher // of the files of this machine that the last load read
+	log     *slog.Logger
+	metrics *metrics
+	audit   *audit.Log     // nil during the first load
+	running *config.Config // of the start, without sets and functions: what only a restart changes
+	current atomic.Pointer[snapshot]
+
+	mu sync.Mutex // one load at a time
+}
+
+// read loads and compiles the file as check does, and puts nothing in force.
+func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
+	cfg, err := f.parse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, ids, err := cfg.Compile()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Sets, cfg.Functions = nil, nil // the policy has them in a fraction of the memory
+	return &snapshot{cfg: cfg, policy: p, identities: ids, tls: serverTLS(cfg.Listen.TLS)}, nil
+}
+
+// parse reads the file, or the embedded policy.
+func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
+	f.watcher.Begin()
+	if f.remote != nil {
+		return fetch(ctx, f.remote)
+	}
+	if f.path == "" {
+		return config.Parse("quickstart.yaml", config.Quickstart(), nil)
+	}
+	return config.LoadWatched(f.path, f.watcher.Reading)
+}
+
+// serverTLS makes the TLS configuration of the TLS listener. It offers http/1.1
+// alone: clients that are given h2 write an HTTP/1.1 CONNECT all the same. A
+// new one for each load also has new ticket keys, so that no session outlives
+// the CA that vouched for it.
+func serverTLS(t *config.TLS) *tls.Config {
+	if t == nil {
+		return nil
+	}
+	c := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		Certificates: []tls.Certificate{t.Certificate},
+		NextProtos:   []string{"http/1.1"},
+	}
+	if t.ClientCA != nil {
+		c.ClientCAs = t.ClientCA
+		c.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	return c
+}
+
+// Current returns the policy and the identities of one load.
+func (f *policyFile) Current() (*policy.Policy, *identity.Table) {
+	s := f.current.Load()
+	if s == nil {
+		return nil, nil
+	}
+	return s.policy, s.identities
+}
+
+// activate puts a snapshot in force.
+func (f *policyFile) activate(s *snapshot) {
+	f.current.Store(s)
+	f.metrics.loadedNow(s.policy, time.Now())
+	f.warnReportMode(s.policy)
+}
+
+// warnReportMode says which functions are in report mode, so that nobody forgets.
+func (f *policyFile) warnReportMode(p *policy.Policy) {
+	now := time.Now()
+	for _, name := range p.Functions() {
+		if fn := p.Function(name); fn.Reports(now) {
+			f.log.Warn("function is in report mode: what its list refuses is let through",
+				"function", name, "until", fn.LastReportDay().Format(time.DateOnly))
+		}
+	}
+}
+
+// reload loads the file again. A bad one leaves the old policy in force and
+// says every error of it, in the log and in a record. It returns whether a
+// policy was put in force.
+func (f *policyFile) reload(ctx context.Context) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.current.Load()
+	var s *snapshot
+	var err error
+	runLowPriority(func() { s, err = f.read(ctx) })
+	if ctx.Err() != nil {
+		return false // the program stops, which is not a fault of the file
+	}
+	if err != nil {
+		f.metrics.success.Set(0)
+		f.record(&audit.Event{Kind: audit.ReloadFailed, Policy: old.policy.Hash(), Functions: len(old.policy.Functions()), Rules: old.policy.Rules(), Detail: err.Error()})
+		for line := range strings.Lines(err.Error()) {
+			f.log.Error("reloading failed, the old policy stays", "error", strings.TrimSpace(line))
+		}
+		return false
+	}
+	f.activate(s)
+	f.record(&audit.Event{
+		Kind: audit.Reloaded, Policy: s.policy.Hash(), Functions: len(s.policy.Functions()), Rules: s.policy.Rules(),
+		Detail: "was " + old.policy.Hash(),
+	})
+	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules())
+	if keys := needRestart(f.running, s.cfg); len(keys) > 0 {
+		f.log.Warn("changes that take effect at the next start", "keys", keys)
+	}
+	return true
+}
+
+// record writes a record of the file's own; the log has the words too.
+func (f *policyFile) record(e *audit.Event) {
+	if err := f.audit.Record(e); err != nil {
+		f.log.Error("writing a record failed", "event", e.Kind.String(), "error", err)
+	}
+}
+
+// needRestart returns the keys in which a file differs from what runs and that a
+// reload does not change.
+func needRestart(a, b *config.Config) []string {
+	var keys []string
+	for key, same := range map[string]bool{
+		"listen": sameListen(a.Listen, b.Listen),
+		"dns":    reflect.DeepEqual(a.DNS, b.DNS),
+		"limits": sameLimits(a.Limits, b.Limits),
+		"audit":  a.Audit == b.Audit,
+	} {
+		if !same {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// sameLimits compares the limits, whether the file has them or the defaults do.
+func sameLimits(a, b config.Limits) bool {
+	a.HasTunnels, a.HasUnidentified = b.HasTunnels, b.HasUnidentified
+	return a == b
+}
+
+// sameListen compares all but the certificates, which a reload does change.
+func sameListen(a, b config.Listen) bool {
+	if (a.TLS == nil) != (b.TLS == nil) || a.TLS != nil && a.TLS.Address != b.TLS.Address {
+		return false
+	}
+	a.TLS, b.TLS = nil, nil
+	return reflect.DeepEqual(a, b)
+}

@@ -1,0 +1,392 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// connectOp is one CONNECT on its way through an event loop.
+type connectOp struct {
+	worker         *eventLoop
+	c              *conn
+	x              *exchange // nil until the head is read
+	client, origin int       // descriptors; -1: none
+	watched        bool      // client is
+	stage          stage
+	since          time.Time      // when it began to wait
+	dialed         netip.AddrPort // where origin goes
+	originReady    reactor.Events // told by the loop and left for the tunnel
+	clientReady    reactor.Events
+}
+
+// stage is what a set-up waits for.
+type stage uint8
+
+const (
+	stageHead      stage = iota // for the head of the request
+	stageDialing                // for connect(2)
+	stageRecording              // for its record
+	stageHello                  // for the ClientHello
+	stageGone                   // for nothing: it has left the loop, or ended
+)
+
+// begin takes a connection as far as it goes without waiting.
+func (l *eventLoop) begin(c *conn, fd int) {
+	s := &connectOp{worker: l, c: c, client: fd, origin: -1, since: time.Now()}
+	c.onLoop = s
+	l.ops[s] = struct{}{}
+	s.withRecover(s.head)
+}
+
+// withRecover keeps a bug in one set-up from ending all others.
+func (s *connectOp) withRecover(step func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.c.reportPanic(p)
+			s.drop(tunnel.Error)
+		}
+	}()
+	step()
+}
+
+// Ready implements reactor.Handler.
+func (s *connectOp) Ready(fd int, e reactor.Events) {
+	s.withRecover(func() {
+		switch {
+		case fd == s.origin && s.stage == stageDialing:
+			s.dialEnded(e)
+		case fd == s.origin:
+			s.originReady |= e & (reactor.Readable | reactor.HangUp)
+		case s.stage == stageHead:
+			s.clientReady = e & reactor.HangUp
+			s.head()
+		case s.stage == stageHello:
+			s.helloCame(e)
+		default:
+			s.clientReady |= e
+		}
+	})
+}
+
+// fill reads once from the client into its buffer. It returns false if nothing
+// came, and then whether more can come. A full buffer is left as it is.
+func (s *connectOp) fill() (got, open bool) {
+	c := s.c
+	if c.buf == nil {
+		c.buf = c.server.buffers.Get().(*[]byte)
+	}
+	b := *c.buf
+	if len(b) == cap(b) {
+		return true, true
+	}
+	n, err := reactor.Read(s.client, b[len(b):cap(b)])
+	if n > 0 {
+		*c.buf = b[:len(b)+n]
+		return true, true
+	}
+	return false, errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
+}
+
+// head reads the head of the request, and judges it if it is a CONNECT.
+func (s *connectOp) head() {
+	c := s.c
+	got, open := s.fill()
+	full := got && len(*c.buf) == cap(*c.buf)
+	switch {
+	case !got && !open:
+		s.drop(tunnel.Client)
+		return
+	case !got:
+		s.awaitHead()
+		return
+	case !c.balanced && c.server.fromBalancer(c.client.Addr()) && c.cutProxyHeader() != nil:
+		s.handOffUnread() // it may go on
+		return
+	}
+	if full {
+		s.clientReady |= reactor.Readable // there may be more, and nobody will say so
+	}
+	s.headRead()
+}
+
+// headRead judges the request when all of its head is there.
+func (s *connectOp) headRead() {
+	c := s.c
+	b := *c.buf
+	n := httphead.End(b, 0)
+	if n == 0 && s.clientReady == 0 && !httphead.CannotBeHTTP(b, 0) {
+		s.awaitHead()
+		return
+	}
+	if n == 0 || n > c.server.opt.Limits.HeaderBytes {
+		s.handOffUnread()
+		return
+	}
+	h, err := httphead.Parse(string(b[:n]))
+	if err != nil || h.Method != http.MethodConnect {
+		s.handOffUnread()
+		return
+	}
+	c.consume(n)
+	c.unlist() // a loop alone evicts what is on it, so it has not been
+	s.x = c.newExchange(h)
+	c.current = s.x
+	s.judge()
+}
+
+// awaitHead waits for the rest of the head; until it is there the connection
+// counts to those of its source that have not shown who they are.
+func (s *connectOp) awaitHead() {
+	c := s.c
+	// A head can come in many pieces; it counts once.
+	if s.await(); s.stage == stageHead && !c.listed && (c.balanced || !c.server.fromBalancer(c.client.Addr())) {
+		c.list()
+	}
+}
+
+// evict ends a set-up, or the connection that it has become, because newer
+// ones of its source need the place. A head that has come meanwhile is answered.
+func (s *connectOp) evict() {
+	s.worker.loop.Post(func() {
+		switch {
+		case s.stage == stageHead:
+			s.withRecover(s.evictUnlessReady)
+		case s.stage == stageGone && s.c.raw != nil:
+			s.c.evictUnlessHeard()
+		}
+	})
+}
+
+// evictUnlessReady takes a set-up that has lost its place to its answer if its head is
+// there, and ends it if not.
+func (s *connectOp) evictUnlessReady() {
+	c := s.c
+	s.fill()
+	if b := c.buffered(); httphead.End(b, 0) == 0 {
+		if c.server.preAuth.Evict(&c.entry, c.client.Addr()) {
+			c.server.metrics.evicted.Inc()
+		}
+		s.drop(tunnel.Client)
+		return
+	}
+	s.headRead()
+}
+
+// await waits for what the client sends next.
+func (s *connectOp) await() {
+	if !s.watched {
+		s.watched = s.worker.loop.Watch(s.client, reactor.Readable, s) == nil
+		if !s.watched {
+			s.drop(tunnel.Error)
+		}
+	}
+}
+
+// judge walks the steps of the decision. A lookup that would have to wait goes
+// on in a goroutine.
+func (s *connectOp) judge() {
+	x := s.x
+	x.event.Protocol = protocolConnect
+	reason := x.parseConnect()
+	for _, step := range [...]func(context.Context) verdict.Reason{x.identify, x.admit, x.decide} {
+		if reason == verdict.ReasonNone {
+			reason = step(s.c.server.base)
+		}
+	}
+	if reason != verdict.ReasonNone {
+		s.refuse(reason)
+		return
+	}
+	if !x.resolved() {
+		s.handOff(func() {
+			ctx, cancel := x.setUp()
+			defer cancel()
+			reason := x.resolve(ctx)
+			if reason == verdict.ReasonNone {
+				reason = x.auditable(ctx)
+			}
+			x.dialAndOpen(ctx, reason, nil)
+		})
+		return
+	}
+	if reason = x.checkResolved(); reason == verdict.ReasonNone {
+		reason = x.auditable(s.c.server.base)
+	}
+	if reason != verdict.ReasonNone {
+		s.refuse(reason)
+		return
+	}
+	s.dial()
+}
+
+// refuse has a goroutine refuse. The place is given back at once: many may be
+// refused before their goroutines have a turn.
+func (s *connectOp) refuse(r verdict.Reason) {
+	x := s.x
+	x.release()
+	s.handOff(func() { x.refuse(r, nil) })
+}
+
+// dial begins to connect to the first address.
+func (s *connectOp) dial() {
+	s.since = time.Now()
+	s.dialed = egress.Interleave(s.x.addresses, s.x.target.Port)[0]
+	if reason := s.c.server.dials.Begin(s.key()); reason != verdict.ReasonNone {
+		s.refuse(s.c.server.metrics.notDialed(reason, false))
+		return
+	}
+	s.stage = stageDialing
+	fd, err := egress.Start(s.dialed, s.x.permits)
+	if err == nil {
+		s.origin = fd
+		err = s.worker.loop.Watch(fd, reactor.Readable|reactor.Writable, s)
+	}
+	if err != nil {
+		s.dialFailed(err)
+	}
+}
+
+// key is by what the dial is counted among those under way, from dial to its
+// end, or until a goroutine goes on with it.
+func (s *connectOp) key() admission.DialKey { return s.x.dialKey() }
+
+// dialEnded goes on when connect(2) has.
+func (s *connectOp) dialEnded(e reactor.Events) {
+	switch {
+	case e&reactor.Failed != 0:
+		s.dialFailed(reactor.ConnectError(s.origin))
+		return
+	case e&reactor.Writable == 0:
+		return
+	}
+	s.originReady = e & (reactor.Readable | reactor.HangUp)
+	now := time.Now()
+	x := s.x
+	x.server.dials.End(s.key())
+	x.event.Dialed = s.dialed
+	x.server.metrics.dialed(now.Sub(s.since), now.Sub(x.start))
+	x.event.Kind, x.event.Verdict, x.event.Reason = audit.Opened, x.decision.Verdict, x.decision.Reason
+	s.stage = stageRecording
+	s.worker.connected = append(s.worker.connected, s)
+}
+
+// dialFailed has a goroutine try the other addresses.
+func (s *connectOp) dialFailed(err error) {
+	s.closeOrigin()
+	s.dialElsewhere(func(context.Context) (net.Conn, error) { return nil, err })
+}
+
+// dialElsewhere goes on in a goroutine with an attempt that has begun.
+func (s *connectOp) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
+	x, under := s.x, &egress.Inflight{Began: s.since, Wait: wait}
+	s.handOff(func() {
+		ctx, cancel := x.setUp()
+		defer cancel()
+		x.dialAndOpen(ctx, verdict.ReasonNone, under)
+	})
+}
+
+// permitted answers 200, or has a goroutine refuse what could not be recorded.
+func (s *connectOp) permitted(err error) {
+	x := s.x
+	switch {
+	case err != nil:
+		s.closeOrigin()
+		s.refuse(verdict.ReasonAuditUnavailable)
+		return
+	case s.worker.closing:
+		s.stage = stageHello // its record is written, so it has an end
+		s.drop(tunnel.Error)
+		return
+	}
+	s.stage, s.since = stageHello, time.Now()
+	if n, err := reactor.Write(s.client, []byte(established)); err != nil || n < len(established) {
+		s.drop(tunnel.Error)
+		return
+	}
+	if s.await(); s.stage == stageGone {
+		return
+	}
+	switch early := s.clientReady; {
+	case !x.wantsHello() || len(s.c.buffered()) > 0:
+		s.inspect()
+	case early != 0:
+		s.helloCame(early)
+	}
+}
+
+// helloCame reads what the client has sent.
+func (s *connectOp) helloCame(e reactor.Events) {
+	c := s.c
+	got, open := s.fill()
+	switch {
+	case !got && !open:
+		s.drop(tunnel.Client)
+		return
+	case !got:
+		return
+	}
+	s.clientReady = e & reactor.HangUp
+	if len(*c.buf) == cap(*c.buf) {
+		s.clientReady |= reactor.Readable
+	}
+	s.inspect()
+}
+
+// inspect checks the ClientHello where the rule wants it. What it does not
+// like, a goroutine reads again and judges.
+func (s *connectOp) inspect() {
+	x := s.x
+	if x.wantsHello() {
+		var p hello.Parser
+		h, err := p.Parse(s.c.buffered())
+		if errors.Is(err, hello.ErrIncomplete) && s.clientReady == 0 {
+			return
+		}
+		if err == nil {
+			err = h.Check(x.target.Host.String())
+		}
+		if err != nil {
+			s.handOffOpened()
+			return
+		}
+		x.event.SNI, x.event.HasSNI, x.verified = h.ServerName(), h.HasSNI, true
+	}
+	s.start()
+}
+
+// start forwards what the client has sent already, and starts the tunnel.
+func (s *connectOp) start() {
+	early := s.c.buffered()
+	if len(early) > 0 {
+		n, err := reactor.Write(s.origin, early)
+		if err != nil || n < len(early) {
+			s.drop(tunnel.Error) // a socket that has just connected takes more than this
+			return
+		}
+	}
+	s.finish()
+	sent := int64(len(early))
+	s.x.startedTunnel(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
+		return s.c.server.tunnels.StartOn(s.worker.loop, tunnel.Sockets{
+			Client: s.client, Origin: s.origin, ClientReady: s.clientReady, OriginReady: s.originReady,
+			Done: done, Value: s.x,
+		})
+	})
+	s.c.server.serving.Done()
+}

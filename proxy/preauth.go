@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+)
+
+// unlist ends the counting: the connection has said something, and gets its
+// answer, however long that takes. It returns false where the connection has
+// been evicted before, so that nothing is answered that nobody can read.
+func (c *conn) unlist() bool {
+	if !c.listed {
+		return true
+	}
+	c.listed = false
+	return c.server.preAuth.Remove(&c.entry)
+}
+
+// list counts the connection to its source. What has asked nothing gets no
+// record, so a connection that is evicted is counted, and the log names a source.
+func (c *conn) list() {
+	c.listed = true
+	if out := c.server.preAuth.Add(&c.entry, c, c.client.Addr()); out != nil {
+		out.Evict()
+	}
+}
+
+// Evict implements admission.Evictable.
+func (c *conn) Evict() {
+	if c.onLoop != nil {
+		c.onLoop.evict()
+		return
+	}
+	c.evictUnlessHeard()
+}
+
+// evictUnlessHeard closes a connection that a goroutine serves and that has lost its
+// place, unless it has spoken since.
+func (c *conn) evictUnlessHeard() {
+	if c.server.preAuth.Evict(&c.entry, c.client.Addr()) {
+		c.server.metrics.evicted.Inc()
+		_ = c.raw.Close()
+	}
+}
+
+// takeKeepAlive reports whether the connection may wait for its next request. One that
+// may goes on to count until it is closed.
+func (c *conn) takeKeepAlive() bool {
+	if !c.idle {
+		c.idle = c.server.keepAlive.Take()
+	}
+	return c.idle
+}
+
+// releaseKeepAlive gives back what takeKeepAlive took.
+func (c *conn) releaseKeepAlive() {
+	if c.idle {
+		c.idle = false
+		c.server.keepAlive.Give()
+	}
+}
+
+// errShortOfMemory ends what would take more memory while there is too little.
+var errShortOfMemory = errors.New("memory runs short")
+
+// memGuardReader reads a connection of which the beginning fits the buffer that
+// every connection has. It gives no more than that while memory runs short: many
+// can be let in while they hold little, and grow at the same time.
+type memGuardReader struct {
+	c    *conn
+	read int
+}
+
+// Read implements io.Reader.
+func (r *memGuardReader) Read(p []byte) (int, error) {
+	if r.read+len(r.c.buffered()) >= headBuffer && r.c.server.memory.ShortNow() {
+		r.c.server.metrics.shed.WithLabelValues(admission.ShedMemory).Inc()
+		return 0, errShortOfMemory
+	}
+	n, err := r.c.Conn.Read(p)
+	r.read += n
+	return n, err
+}
