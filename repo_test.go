@@ -36,7 +36,7 @@ const (
 // of ours, and everything else may import them but wordless.
 var words = []string{"internal/hostname", "internal/ipclass", "internal/verdict"}
 
-// wordless shares no code with the writer of what it reads.
+// wordless, with what is below it, shares no code with the writer of what it reads.
 const wordless = "internal/evidence"
 
 // mayImport is the house: which packages of ours each package may import beside
@@ -57,11 +57,11 @@ var mayImport = map[string][]string{
 	"internal/tunnel":             {"internal/reactor"},
 	"internal/source":             {},
 	"internal/suggest":            {},
-	"internal/audit":              {"internal/policy", "internal/identity"},
+	"internal/audit":              {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
 	"internal/emf":                {},
 	"internal/memory":             {},
 	"internal/daemon":             everything,
-	"internal/evidence":           {},
+	"internal/evidence":           {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
 	"internal/report":             {"internal/evidence", "internal/report/doc", "internal/report/tally"},
 	"internal/torture":            {},
 	"internal/ocsf":               {"internal/evidence"},
@@ -82,6 +82,12 @@ var mayImport = map[string][]string{
 	"internal/policy/matcher":     {},
 	"internal/report/doc":         {},
 	"internal/report/tally":       {"internal/evidence"},
+	"internal/audit/flood":        {"internal/audit/record"},
+	"internal/audit/record":       {"internal/policy"},
+	"internal/audit/sink":         {},
+	"internal/evidence/envelope":  {"internal/evidence/jsonscan"},
+	"internal/evidence/jsonscan":  {},
+	"internal/evidence/record":    {"internal/evidence/jsonscan"},
 }
 
 var everything = []string{
@@ -137,7 +143,7 @@ func TestPackagesImportOnlyWhatTheHouseAllows(t *testing.T) {
 		}
 		for _, imp := range p.Imports {
 			of, ok := strings.CutPrefix(imp, module+"/")
-			speaks := slices.Contains(words, of) && !slices.Contains(words, name) && name != wordless
+			speaks := slices.Contains(words, of) && !slices.Contains(words, name) && name != wordless && !strings.HasPrefix(name, wordless+"/")
 			if ok && !speaks && !slices.Contains(allowed, of) {
 				t.Errorf("%s imports %s, which it may not", name, of)
 			}

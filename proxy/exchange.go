@@ -50,7 +50,7 @@ func (x *exchange) next() gate.Need {
 		switch need := x.Next(); need {
 		case gate.Failure:
 			reason := x.server.failures.Judge(x.conn.client.Addr(), x.Start)
-			x.Event.Share = reason == verdict.ReasonLimitFailures
+			x.Event.Aggregate = reason == verdict.ReasonLimitFailures
 			x.Give(reason)
 		case gate.Slot:
 			x.conn.identified()

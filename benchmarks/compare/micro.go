@@ -19,6 +19,7 @@ var micro = []struct{ pkg, pattern string }{
 	{"./internal/identity", "."},
 	{"./internal/hello", "Parse|Read$"},
 	{"./internal/audit", "."},
+	{"./internal/audit/record", "."},
 	{"./internal/resolve", "Hit$"},
 	{"./dnsfilter", "."},
 }

@@ -180,13 +180,13 @@ func recordsOf(t *testing.T, path string) (all []record, parts int) {
 func (c *crashes) verifierAgrees(parts int) {
 	c.w.t.Helper()
 	r := c.w.verified(c.file)
-	if !r.Whole || len(r.Findings) != 0 || len(r.Boots) != len(c.cuts) {
-		c.w.t.Fatalf("whole: %v, %d boots of %d, findings %+v", r.Whole, len(r.Boots), len(c.cuts), r.Findings)
+	if !r.Whole || len(r.Findings) != 0 || len(r.Processes) != len(c.cuts) {
+		c.w.t.Fatalf("whole: %v, %d boots of %d, findings %+v", r.Whole, len(r.Processes), len(c.cuts), r.Findings)
 	}
-	said := map[string]evidence.Boot{}
+	said := map[string]evidence.Process{}
 	torn := 0
-	for _, b := range r.Boots {
-		said[b.Boot] = b
+	for _, b := range r.Processes {
+		said[b.Name] = b
 	}
 	for i, want := range c.cuts {
 		b := said[want.boot]
@@ -196,7 +196,7 @@ func (c *crashes) verifierAgrees(parts int) {
 			torn++
 		}
 		if b.First != 1 || b.Last != want.after || b.Records != want.after || len(b.Findings) != 0 ||
-			b.Tail == nil || b.Tail.After != want.after || b.Tail.Torn != lines {
+			b.Tail == nil || b.Tail.After != want.after || b.Tail.Partial != lines {
 			c.w.t.Errorf("kill %d left %+v, the verifier says %+v with tail %+v", i, want, b, b.Tail)
 		}
 	}
@@ -259,7 +259,7 @@ func TestPeersInTheMiddleOfAHandshakeAreClosedCleanlyByARestart(t *testing.T) {
 			if code := next.wait(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
-			if v := w.verified(p.recordFiles...); !v.Whole || len(v.Boots) != 2 || v.Boots[0].Tail != nil != (stop == syscall.SIGKILL) {
+			if v := w.verified(p.recordFiles...); !v.Whole || len(v.Processes) != 2 || v.Processes[0].Tail != nil != (stop == syscall.SIGKILL) {
 				t.Errorf("the records of both runs: %+v", v)
 			}
 		})

@@ -97,8 +97,8 @@ func exported(c *ocsf.Counts) string {
 	for _, event := range slices.Sorted(maps.Keys(c.Skipped)) {
 		not = append(not, fmt.Sprintf("%s %d", event, c.Skipped[event]))
 	}
-	if c.Foreign > 0 {
-		not = append(not, fmt.Sprintf("lines that are no records %d", c.Foreign))
+	if c.OtherJSON > 0 {
+		not = append(not, fmt.Sprintf("lines that are no records %d", c.OtherJSON))
 	}
 	if c.Broken > 0 {
 		not = append(not, fmt.Sprintf("broken lines %d", c.Broken))

@@ -26,7 +26,7 @@ func (w *world) verified(files ...string) evidence.Result {
 func (p *running) wholeAndStopped() {
 	p.t.Helper()
 	r := p.world.verified(p.recordFiles...)
-	if !r.Whole || len(r.Boots) != 1 || r.Boots[0].Tail != nil || r.Unreadable != 0 {
+	if !r.Whole || len(r.Processes) != 1 || r.Processes[0].Tail != nil || r.Unreadable != 0 {
 		p.t.Errorf("the records are not whole: %+v", r)
 	}
 }

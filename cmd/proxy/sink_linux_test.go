@@ -123,10 +123,10 @@ func (p *running) end(s *sink) {
 func (p *running) wholeButFor(lost int) {
 	p.t.Helper()
 	r := p.world.verified(p.recordFiles...)
-	if len(r.Boots) != 1 || len(r.Findings) != 0 || r.Unreadable != 0 || r.Boots[0].Tail != nil {
+	if len(r.Processes) != 1 || len(r.Findings) != 0 || r.Unreadable != 0 || r.Processes[0].Tail != nil {
 		p.t.Fatalf("the records: %+v", r)
 	}
-	b := r.Boots[0]
+	b := r.Processes[0]
 	for _, f := range b.Findings {
 		if f.Kind != evidence.KindLost {
 			p.t.Errorf("the records: %+v", f)

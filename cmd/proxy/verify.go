@@ -68,12 +68,12 @@ func printJSON(out io.Writer, res *evidence.Result) error {
 // printVerification prints a block for each boot and, last, whether all is whole.
 func printVerification(out io.Writer, res *evidence.Result) error {
 	var b strings.Builder
-	for i := range res.Boots {
-		printProcess(&b, &res.Boots[i])
+	for i := range res.Processes {
+		printProcess(&b, &res.Processes[i])
 	}
 	for _, f := range res.Files {
-		if f.Foreign > 0 {
-			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", printable(f.Name), f.Foreign)
+		if f.OtherJSON > 0 {
+			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", printable(f.Name), f.OtherJSON)
 		}
 		if f.Unreadable > 0 {
 			fmt.Fprintf(&b, "%s: %d lines cannot be read, the first is line %d\n", printable(f.Name), f.Unreadable, f.FirstUnreadable)
@@ -88,12 +88,12 @@ func printVerification(out io.Writer, res *evidence.Result) error {
 }
 
 // printProcess prints the block of one process.
-func printProcess(b *strings.Builder, process *evidence.Boot) {
+func printProcess(b *strings.Builder, process *evidence.Process) {
 	word := "whole"
 	if len(process.Findings) > 0 {
 		word = "NOT whole"
 	}
-	fmt.Fprintf(b, "boot %s: %s\n", printable(process.Boot), word)
+	fmt.Fprintf(b, "boot %s: %s\n", printable(process.Name), word)
 	if process.Records > 0 {
 		fmt.Fprintf(b, "  %s to %s\n", instant(process.From), instant(process.To))
 		fmt.Fprintf(b, "  %d records, seq %d to %d, totals compared %d times\n", process.Records, process.First, process.Last, process.Totals)
@@ -105,7 +105,7 @@ func printProcess(b *strings.Builder, process *evidence.Boot) {
 	if t := process.Tail; t == nil {
 		fmt.Fprintln(b, "  ended: it stopped orderly")
 	} else {
-		fmt.Fprintf(b, "  no record of its end: what a SIGKILL may have cut is after seq %d (torn lines: %d)\n", t.After, t.Torn)
+		fmt.Fprintf(b, "  no record of its end: what a SIGKILL may have cut is after seq %d (torn lines: %d)\n", t.After, t.Partial)
 	}
 	for _, f := range process.Findings {
 		printFinding(b, f)
@@ -139,11 +139,11 @@ func printFinding(b *strings.Builder, f evidence.Finding) {
 // conclusion is the last line.
 func conclusion(res *evidence.Result) string {
 	if res.Whole {
-		return fmt.Sprintf("whole: %d records of %d boots", res.Records, len(res.Boots))
+		return fmt.Sprintf("whole: %d records of %d boots", res.Records, len(res.Processes))
 	}
 	findings, bad, open := uint64(len(res.Findings)), 0, 0
-	for i := range res.Boots {
-		p := &res.Boots[i]
+	for i := range res.Processes {
+		p := &res.Processes[i]
 		findings += uint64(len(p.Findings)) + p.More
 		if len(p.Findings) > 0 {
 			bad++
@@ -153,7 +153,7 @@ func conclusion(res *evidence.Result) string {
 		}
 	}
 	return fmt.Sprintf("NOT whole: %d records of %d boots; %d findings, %d boots with some, %d boots without an end, %d lines that cannot be read",
-		res.Records, len(res.Boots), findings, bad, open, res.Unreadable)
+		res.Records, len(res.Processes), findings, bad, open, res.Unreadable)
 }
 
 // instant prints a time; one that is not known is a dash.

@@ -104,7 +104,7 @@ func TestVerifyPrintsOneDocument(t *testing.T) {
 		if err := dec.Decode(&res); err != nil || dec.More() {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if res.Whole != c.whole || (code == exitOK) != c.whole || len(res.Boots) != 2 || res.Boots[0].Tail == nil || res.Boots[1].Tail != nil {
+		if res.Whole != c.whole || (code == exitOK) != c.whole || len(res.Processes) != 2 || res.Processes[0].Tail == nil || res.Processes[1].Tail != nil {
 			t.Errorf("%v: exit %d: %s", c.args, code, out)
 		}
 	}

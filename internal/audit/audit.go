@@ -1,12 +1,13 @@
 // Package audit writes the records: one JSON object a line for every decision
 // of the proxy, and nothing else in that stream.
 //
-// What it does: it encodes an Event without allocating, chains every line to
-// the one before it by SHA-256, lets concurrent callers share a write(2), and
-// returns once that write has returned. When the output fails it leaves no
-// split line, no gap in seq and no break of the chain behind: a line of which
-// the output has a part is completed first, lines that were not begun are
-// taken back and their callers are told.
+// What it does: it chains every line to the one before it by SHA-256, lets
+// concurrent callers share a write(2), and returns once that write has returned.
+// When the output fails it leaves no split line, no gap in seq and no break of
+// the chain behind: a line of which the output has a part is completed first,
+// lines that were not begun are taken back and their callers get an error.
+// Packages below it make the line of an Event (record), limit floods (flood) and
+// write to files and pipes (sink); it is the only one that uses them.
 //
 // What it does not do: it decides nothing, it does not call fsync(2), it keeps
 // no copy of what it wrote, and it does not rotate files (Reopen follows who
@@ -21,17 +22,17 @@
 // # The chain
 //
 // A record has prev, the lower-case hex SHA-256 of the line before it in the
-// same boot, without its newline. The first record of a boot has the SHA-256
-// of the boot string. Together with seq it shows a line that was changed,
-// removed, repeated or moved, except at the very end of the last boot, where
-// nothing follows that could show it.
+// same process, without its newline. The first record of a process has the
+// SHA-256 of what names it, the field boot. Together with seq it shows a line
+// that was changed, removed, repeated or moved, except at the very end of the last
+// process, where nothing follows that could show it.
 //
 // # Floods
 //
-// Who is refused more often than Options.RefusalRecords fills no disk: refusals
-// beyond it wait for each other and share records, which say how many they
-// stand for, so that totals still add up; see Record. That it begins and ends
-// is a record of its own kind, Flood.
+// A caller that is refused more often than Options.RefusalRecords cannot fill the
+// disk: refusals beyond that number wait for each other and share records, which
+// say how many they stand for, so that totals still add up; see Record. The
+// beginning and the end of a flood each have a record, of the kind Flood.
 //
 // # SIGPIPE
 //
@@ -53,6 +54,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/flood"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/record"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/sink"
 )
 
 // ErrUnavailable is wrapped by the errors of records that could not be
@@ -65,9 +70,8 @@ var ErrUnavailable = errors.New("the audit output is unavailable")
 var ErrKind = errors.New("an audit event has no valid kind")
 
 var (
-	errTimeout = errors.New("the output took no bytes in time")
-	errClosed  = errors.New("the log is closed")
-	errFull    = errors.New("too many records wait for the output")
+	errClosed = errors.New("the log is closed")
+	errFull   = errors.New("too many records wait for the output")
 )
 
 // Failure says what Record answers when the output fails.
@@ -77,8 +81,8 @@ const (
 	// Refuse makes Record return an error that wraps ErrUnavailable, and
 	// Healthy return false. It is the zero value; unknown values are Refuse.
 	Refuse Failure = iota
-	// Count makes Record return nil. The loss is counted and told by the next
-	// heartbeat.
+	// Count makes Record return nil. The loss is counted, and the next heartbeat
+	// has the count.
 	Count
 )
 
@@ -100,9 +104,9 @@ type Options struct {
 	Version    string                // the program's version, copied into every record
 	Registerer prometheus.Registerer // nil: metrics are kept but not registered
 	Now        func() time.Time      // the clock of records; nil: time.Now
-	Logger     *slog.Logger          // told when the output fails and recovers; nil: discard
+	Logger     *slog.Logger          // logs when the output fails and recovers; nil: discard
 	Timeout    time.Duration         // how long one write may block; zero or less: 5 s
-	Boot       string                // names this process in records; "": 16 random hex digits
+	Process    string                // names this process in records, as boot; "": 16 random hex digits
 	// RefusalRecords is how many refusals and challenges of one function, or of
 	// one source that is not a function's, get a record of their own in a minute.
 	// Those beyond it share records; see Record. Zero or less: no limit.
@@ -117,74 +121,67 @@ type Log struct {
 	now       func() time.Time
 	logger    *slog.Logger
 	metrics   *metrics
-	boot      string
-	path      string // "": the output cannot be reopened
+	process   string
 	lastID    atomic.Uint64
-	budgets   *budgets // nil: every refusal has a record of its own
+	limiter   *flood.Limiter
 
-	mu      sync.Mutex
-	turn    sync.Cond // someone waits for room in open, or for busy to end
-	enc     encoder
-	seq     uint64            // of the last line of open, or of what went before it
-	prev    [sha256.Size]byte // hash of that line
-	tally   tally             // of the lines up to there
-	policy  string            // of the last record
-	open    *batch            // lines that no write has taken yet
-	flight  *batch            // lines of the write under way; nil: none
-	free    []*batch          // batches to use again
-	since   time.Time         // when busy began
-	watch   *time.Timer       // calls stall when busy lasts too long
-	post    *time.Timer       // calls flushPosted
-	posted  bool              // post is set
-	wanted  int               // how many wait in acquire; nobody else leads meanwhile
-	busy    bool              // someone uses out and torn without holding mu
-	stalled bool              // busy lasts longer than a write may block
-	failing bool              // the last write failed
-	closed  bool
+	mu       sync.Mutex
+	cond     sync.Cond // someone waits for room in open, or for busy to end
+	enc      record.Encoder
+	seq      uint64            // of the last line of open, or of what went before it
+	prev     [sha256.Size]byte // hash of that line
+	tally    *record.Tally     // of the lines up to there
+	policy   string            // of the last record
+	open     *batch            // lines that no write has taken yet
+	inflight *batch            // lines of the write under way; nil: none
+	free     []*batch          // batches to use again
+	since    time.Time         // when busy began
+	watchdog *time.Timer       // calls stall when busy lasts too long
+	post     *time.Timer       // calls flushPosted
+	posted   bool              // post is set
+	wanted   int               // how many wait in acquire; nobody else leads meanwhile
+	busy     bool              // someone uses out and partial without holding mu
+	stalled  bool              // busy lasts longer than a write may block
+	failing  bool              // the last write failed
+	closed   bool
 
-	out  sink // of whoever set busy
-	torn torn // of whoever set busy
+	out     *sink.Output // of whoever set busy
+	partial record.Entry // of whoever set busy: of the line that out completes, if there is one
 }
 
 // New returns a Log over w. A Write that blocks is not interrupted: callers
 // that wait behind it are released after Options.Timeout, the one that called
 // it is not. Close does not close w.
-func New(w io.Writer, o Options) *Log { return newLog(writer{w}, o) }
+func New(w io.Writer, o Options) *Log { return newLog(sink.New(sink.Plain(w)), o) }
 
 // Open returns a Log over standard output ("stdout") or over a file, which is
 // created with mode 0640 and appended to. A file that ends in the middle of a
 // line, left by a process that was killed, gets a newline before the first
 // record. A FIFO that nobody reads is an error.
 func Open(output string, o Options) (*Log, error) {
+	var out *sink.Output
+	var err error
 	if output == "stdout" {
-		out, err := standardOutput()
-		if err != nil {
-			return nil, err
-		}
-		return newLog(out, o), nil
+		out, err = sink.Stdout()
+	} else {
+		out, err = sink.Open(output)
 	}
-	out, midLine, err := openFile(output)
 	if err != nil {
 		return nil, err
 	}
-	l := newLog(out, o)
-	l.path = output
-	if midLine {
-		l.torn = torn{rest: []byte{'\n'}}
-	}
-	return l, nil
+	return newLog(out, o), nil
 }
 
 // newLog returns a Log that writes to out.
-func newLog(out sink, o Options) *Log {
+func newLog(out *sink.Output, o Options) *Log {
 	l := &Log{
 		onFailure: o.OnFailure,
 		timeout:   o.Timeout,
 		now:       o.Now,
 		logger:    o.Logger,
 		metrics:   newMetrics(o.Registerer),
-		boot:      o.Boot,
-		tally:     tally{counts: map[tallyKey]uint64{}},
+		process:   o.Process,
+		tally:     record.NewTally(),
 		out:       out,
 	}
 	if l.timeout <= 0 {
@@ -196,35 +193,38 @@ func newLog(out sink, o Options) *Log {
 	if l.logger == nil {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
-	if l.boot == "" {
+	if l.process == "" {
 		var b [8]byte
 		rand.Read(b[:]) // never fails, see crypto/rand
-		l.boot = hex.EncodeToString(b[:])
+		l.process = hex.EncodeToString(b[:])
 	}
-	l.turn.L = &l.mu
-	l.enc = newEncoder(l.boot, o.Version)
-	l.prev = sha256.Sum256([]byte(l.boot))
-	l.open = l.fresh()
-	l.watch = time.AfterFunc(l.timeout, l.stall)
-	l.watch.Stop()
+	l.cond.L = &l.mu
+	l.enc = record.NewEncoder(l.process, o.Version)
+	l.prev = sha256.Sum256([]byte(l.process))
+	l.open = l.newBatch()
+	l.watchdog = time.AfterFunc(l.timeout, l.stall)
+	l.watchdog.Stop()
 	l.post = time.AfterFunc(postDelay, l.flushPosted)
 	l.post.Stop()
-	l.budgets = newBudgets(l, o.RefusalRecords)
+	l.limiter = flood.NewLimiter(o.RefusalRecords, l.Post, func(e *Event) error {
+		_, err := l.record(e)
+		return err
+	})
 	return l
 }
 
-// Boot returns what names this process in every record.
-func (l *Log) Boot() string { return l.boot }
+// Process returns what names this process in every record, as boot.
+func (l *Log) Process() string { return l.process }
 
 // NextID returns an ID that no other request of this process has.
 func (l *Log) NextID() ID { return ID(l.lastID.Add(1)) }
 
-// FormatID returns the ID as records carry it, "<boot>-<hex>"; "" for 0.
+// FormatID returns the ID as records carry it, "<process>-<hex>"; "" for 0.
 func (l *Log) FormatID(id ID) string {
 	if id == 0 {
 		return ""
 	}
-	return string(appendID([]byte(l.boot), id))
+	return string(id.AppendTo([]byte(l.process)))
 }
 
 // Healthy reports whether records can be written as far as is known: false
@@ -239,11 +239,11 @@ func (l *Log) Healthy() bool {
 	return !l.failing
 }
 
-// Record writes one record and returns once write(2) has returned for it, or
-// the error that says that it did not: ErrKind, or one that wraps
-// ErrUnavailable, which Options.OnFailure can turn into a count. It returns
-// within about twice Options.Timeout, unless its own write hangs in the kernel.
-// While the output fails it does not wait for it at all. It does not retain e.
+// Record writes one record and returns once write(2) has returned for it. The
+// error is ErrKind, or wraps ErrUnavailable, which Options.OnFailure can turn into
+// a count. It returns within about twice Options.Timeout, unless its own write
+// hangs in the kernel. While the output fails it does not wait for it at all. It
+// does not retain e.
 //
 // A refusal beyond Options.RefusalRecords waits first, for a second and a
 // challenge for a tenth of one, and shares a record with those that are like it
@@ -253,40 +253,41 @@ func (l *Log) Healthy() bool {
 // returns what became of it.
 func (l *Log) Record(e *Event) error {
 	if e != nil && e.Kind == Stopped {
-		l.budgets.finish()
+		l.limiter.Finish()
 	}
-	if w := l.budgets.join(e); w != nil {
-		return l.forgive(w.wait(e))
+	shared, err := l.limiter.Aggregate(e)
+	if !shared {
+		_, err = l.record(e)
 	}
-	_, err := l.record(e)
-	return l.forgive(err)
+	return l.maskIfCounting(err)
 }
 
 // Flush ends the wait of the refusals that share records now.
-func (l *Log) Flush() { l.budgets.flush() }
+func (l *Log) Flush() { l.limiter.Flush() }
 
-// RecordAll writes the records of events, in their order and with nothing of
-// others between them, by one write(2) and with one time; otherwise it is as
-// Record for each of them. It returns how many records, of the first events, are
-// known to be on the output: with an error the others are not, and what waits for
-// them may not happen. An event of no valid Kind is ErrKind for all, and then
-// nothing is written. It is for some tens of events. No events are not an error, and
-// no write. It does not retain them.
+// RecordAll writes the records of events, in their order and with no other record
+// between them, by one write(2) and with one time; otherwise it is Record for each
+// of them. It returns how many records, counted from the first event, are known to
+// be on the output: on an error the rest are not, and what depends on them must not
+// happen. If one event has no valid Kind, nothing is written and the error is
+// ErrKind. It is for some tens of events; without events it does nothing. It does
+// not retain them.
 //
-// It never waits for company: refusals beyond Options.RefusalRecords share a
-// record with those of the same call that are like them, where the first of
-// them stands, and get its ID; they do not count as records of their own.
+// It does not wait for other callers: refusals beyond Options.RefusalRecords share
+// a record with those of the same call that are like them, in the place of the
+// first of them, and get its ID; they do not count as records of their own.
 func (l *Log) RecordAll(events []*Event) (written int, err error) {
-	own := l.budgets.merge(events)
+	own := l.limiter.AggregateAll(events)
 	written, err = l.record(own...)
-	if err = l.forgive(err); err == nil {
+	if err = l.maskIfCounting(err); err == nil {
 		written = len(own)
 	}
 	return written, err
 }
 
-// forgive makes nil of the errors that Options.OnFailure turns into a count.
-func (l *Log) forgive(err error) error {
+// maskIfCounting returns nil for the errors that Options.OnFailure turns into a
+// count.
+func (l *Log) maskIfCounting(err error) error {
 	if l.onFailure == Count && errors.Is(err, ErrUnavailable) {
 		return nil
 	}
@@ -294,17 +295,17 @@ func (l *Log) forgive(err error) error {
 }
 
 // Post gives one record to the log without waiting for it: it goes out with
-// the next Record, or within postDelay. It is for what has happened already and
-// nothing waits for, such as the end of a tunnel; what fails is counted as lost.
-// Order, seq and chain are as if it had been recorded. It does not retain e.
+// the next Record, or within postDelay. It is for what has already happened and no
+// caller depends on, such as the end of a tunnel; a record that fails is counted as
+// lost. Order, seq and chain are those of Record. It does not retain e.
 func (l *Log) Post(e *Event) {
-	if e == nil || !e.Kind.valid() {
+	if e == nil || !e.Kind.Valid() {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.stalled || len(l.open.buf) >= pendingLimit {
-		l.lose(newMark(e))
+		l.countLost(record.EntryOf(e))
 		return
 	}
 	l.append(l.open, e, l.now())
@@ -315,13 +316,13 @@ func (l *Log) Post(e *Event) {
 	}
 }
 
-// flushPosted writes what was posted and no Record has taken along.
+// flushPosted writes the posted records that no Record has written.
 func (l *Log) flushPosted() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posted = false
 	switch {
-	case len(l.open.marks) == 0 || l.closed:
+	case len(l.open.lines) == 0 || l.closed:
 	case l.busy || l.wanted > 0:
 		l.posted = true
 		l.post.Reset(postDelay)
@@ -331,14 +332,14 @@ func (l *Log) flushPosted() {
 }
 
 // Heartbeat writes a heartbeat record: the totals of the request records that
-// stand before it in this boot, and how many records were lost.
+// stand before it in this process, and how many records were lost.
 func (l *Log) Heartbeat(policyHash string) error {
 	return l.Record(&Event{Kind: Heartbeat, Policy: policyHash})
 }
 
 // Probe looks after the output; call it each second or so. Where the path no
 // longer names the open file it reopens it. Where the last write failed it
-// tries a heartbeat, so that recovery is noticed and the loss is told without
+// tries a heartbeat, so that recovery is noticed and the loss recorded without
 // a request. It returns what still fails, also under Count.
 func (l *Log) Probe() error {
 	if l.moved() {

@@ -155,7 +155,7 @@ func TestRecordsOfHundredGoroutinesHaveNoGapAndChain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := len(hosts(verify(t, out.Bytes(), l.Boot()))); got != 2000 {
+	if got := len(hosts(verify(t, out.Bytes(), l.Process()))); got != 2000 {
 		t.Errorf("%d of 2000 records are in the stream", got)
 	}
 }
@@ -164,7 +164,7 @@ func TestAnEventWithoutAKindIsRefused(t *testing.T) {
 	for _, mode := range []Failure{Refuse, Count} {
 		var out output
 		l := New(&out, Options{OnFailure: mode})
-		for _, e := range []*Event{nil, {}, {Kind: kindCount}, {Kind: 255}} {
+		for _, e := range []*Event{nil, {}, {Kind: Flood + 1}, {Kind: 255}} {
 			if err := l.Record(e); !errors.Is(err, ErrKind) {
 				t.Errorf("%v, %+v: %v", mode, e, err)
 			}
@@ -187,7 +187,7 @@ func TestTheZeroFailureRefuses(t *testing.T) {
 }
 
 func TestBootsDifferAndHave16HexDigits(t *testing.T) {
-	a, b := New(&output{}, Options{}).Boot(), New(&output{}, Options{}).Boot()
+	a, b := New(&output{}, Options{}).Process(), New(&output{}, Options{}).Process()
 	if _, err := hex.DecodeString(a); err != nil || len(a) != 16 || a == b {
 		t.Errorf("boots %q and %q", a, b)
 	}
@@ -195,7 +195,7 @@ func TestBootsDifferAndHave16HexDigits(t *testing.T) {
 
 func TestIDsAreUniqueAndPrintedAsInTheRecord(t *testing.T) {
 	var out output
-	l := New(&out, Options{Boot: "b007"})
+	l := New(&out, Options{Process: "b007"})
 	first, second := l.NextID(), l.NextID()
 	if first == 0 || first == second || l.FormatID(0) != "" {
 		t.Fatalf("ids %d and %d, %q for none", first, second, l.FormatID(0))
@@ -229,7 +229,7 @@ func TestCountModeLosesNothingUncounted(t *testing.T) {
 	if got := counter(t, reg, "egress_audit_lost_total"); got != 30 || l.Lost() != 30 {
 		t.Errorf("lost: metric %v, Lost %d, want ten records that stand for three events each", got, l.Lost())
 	}
-	if rows := verify(t, w.Bytes(), l.Boot()); len(rows) != 20 {
+	if rows := verify(t, w.Bytes(), l.Process()); len(rows) != 20 {
 		t.Errorf("%d records, want 20", len(rows))
 	}
 }
@@ -259,14 +259,14 @@ func TestAHeartbeatHasTheTotalsOfTheRecordsBeforeIt(t *testing.T) {
 	if err := l.Heartbeat("p"); err != nil {
 		t.Fatal(err)
 	}
-	rows := verify(t, w.Bytes(), l.Boot())
+	rows := verify(t, w.Bytes(), l.Process())
 	last := rows[len(rows)-1]
 	want := `map[opened:map[host_not_allowed:1 none:1] refused:map[dns_failed:1 host_not_allowed:43]]`
 	if got := fmt.Sprint(last.Totals); got != want || last.Lost != 1 || last.Event != "heartbeat" {
 		t.Errorf("%s with %s, %d lost\nwant %s, 1 lost", last.Event, got, last.Lost, want)
 	}
 	totals := l.Totals()
-	if len(totals) != 4 || totals[0] != (Total{Refused, verdict.Deny, verdict.ReasonHostNotAllowed, 43}) {
+	if len(totals) != 4 || totals[0] != (Total{Kind: Refused, Verdict: verdict.Deny, Reason: verdict.ReasonHostNotAllowed, Count: 43}) {
 		t.Errorf("Totals: %+v", totals)
 	}
 }
@@ -290,7 +290,7 @@ func TestProbeNoticesRecoveryWithoutARequest(t *testing.T) {
 		if err := l.Probe(); err != nil || !l.Healthy() {
 			t.Errorf("%v: after recovery: %v", mode, err)
 		}
-		rows := verify(t, w.Bytes(), l.Boot())
+		rows := verify(t, w.Bytes(), l.Process())
 		if len(rows) != 1 || rows[0].Lost != 1 || !strings.Contains(w.String(), `"policy":"0123456789ab"`) {
 			t.Errorf("%v: %s", mode, &w.output)
 		}

@@ -1,13 +1,15 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/record"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/sink"
 )
 
 // Group commit: there is one batch of lines that no write has taken, open. The
@@ -22,7 +24,7 @@ const (
 	pendingLimit = 4 << 20
 	// keepLimit is the largest buffer that is kept after a burst.
 	keepLimit = 1 << 20
-	// postDelay is how long a posted line waits for company.
+	// postDelay is how long a posted line waits for others to share its write.
 	postDelay = 50 * time.Millisecond
 	// stallSlack is how much longer than Options.Timeout a write may last
 	// before its followers are released: those outputs that can be polled
@@ -33,7 +35,7 @@ const (
 // batch is lines that go to the output together.
 type batch struct {
 	buf       []byte
-	marks     []mark
+	lines     []lineMeta
 	first     uint64            // seq of its first line
 	prev      [sha256.Size]byte // hash of the line before that
 	cond      sync.Cond         // its callers wait for done or abandoned, or to lead
@@ -44,20 +46,16 @@ type batch struct {
 	abandoned bool // the write stalls; its outcome comes, but nobody waits for it
 }
 
-// torn is what the output has a part of. The zero torn is nothing.
-type torn struct {
-	rest []byte // what is missing of it; empty: nothing
-	line []byte // the whole line; nil: not one of ours
-	mark mark
+// lineMeta is what must be known of a line to take it back.
+type lineMeta struct {
+	end   int // where the line ends in its batch, newline included
+	entry record.Entry
 }
-
-// begun returns how many bytes of the line the output has.
-func (t *torn) begun() int { return max(0, len(t.line)-len(t.rest)) }
 
 // record is RecordAll, whatever OnFailure says.
 func (l *Log) record(events ...*Event) (written int, err error) {
 	for _, e := range events {
-		if e == nil || !e.Kind.valid() {
+		if e == nil || !e.Kind.Valid() {
 			return 0, ErrKind
 		}
 	}
@@ -68,12 +66,12 @@ func (l *Log) record(events ...*Event) (written int, err error) {
 	defer l.mu.Unlock()
 	if err := l.admit(); err != nil {
 		for _, e := range events {
-			l.lose(newMark(e))
+			l.countLost(record.EntryOf(e))
 		}
 		return 0, unavailable(err)
 	}
 	b, now := l.open, l.now()
-	first := len(b.marks)
+	first := len(b.lines)
 	for _, e := range events {
 		l.append(b, e, now)
 	}
@@ -86,12 +84,12 @@ func unavailable(cause error) error { return fmt.Errorf("%w: %w", ErrUnavailable
 
 // admit waits until the open batch has room.
 func (l *Log) admit() error {
-	for began := (time.Time{}); ; l.turn.Wait() {
+	for began := (time.Time{}); ; l.cond.Wait() {
 		switch {
 		case l.closed:
 			return errClosed
 		case l.stalled:
-			return errTimeout
+			return sink.ErrTimeout
 		case len(l.open.buf) < pendingLimit:
 			return nil
 		case began.IsZero():
@@ -105,23 +103,19 @@ func (l *Log) admit() error {
 // append appends the line of e to b.
 func (l *Log) append(b *batch, e *Event, now time.Time) {
 	start := len(b.buf)
-	at := place{now: now, seq: l.seq + 1, prev: l.prev}
-	b.buf = l.enc.line(b.buf, e, &at, &l.tally)
-	m := newMark(e)
-	m.end = len(b.buf)
-	b.marks = append(b.marks, m)
+	at := record.Place{Now: now, Seq: l.seq + 1, Prev: l.prev}
+	b.buf = l.enc.AppendLine(b.buf, e, &at, l.tally)
+	entry := record.EntryOf(e)
+	b.lines = append(b.lines, lineMeta{len(b.buf), entry})
 	b.refs++
-	l.tally.add(m)
+	l.tally.Add(entry)
 	l.seq++
-	l.prev = hashLine(b.buf[start:])
+	l.prev = record.HashLine(b.buf[start:])
 	l.policy = e.Policy
 }
 
-// hashLine hashes a line without its newline.
-func hashLine(line []byte) [sha256.Size]byte { return sha256.Sum256(line[:len(line)-1]) }
-
-// await waits for the outcome of n lines of b, from the one of the mark first on,
-// and leads where nobody else does. It returns how many of them are on the output.
+// await waits for the outcome of n lines of b, from line first on, and writes the
+// batch where no other caller does. It returns how many of them are on the output.
 func (l *Log) await(b *batch, first, n int) (written int, err error) {
 	for !b.done && !b.abandoned {
 		if l.busy || l.wanted > 0 {
@@ -131,14 +125,14 @@ func (l *Log) await(b *batch, first, n int) (written int, err error) {
 		l.lead() // what is not done and not under way is in open
 	}
 	b.refs--
-	for _, m := range b.marks[first : first+n] {
+	for _, m := range b.lines[first : first+n] {
 		if b.done && m.end <= b.out {
 			written++
 		}
 	}
 	switch {
 	case !b.done:
-		err = unavailable(errTimeout)
+		err = unavailable(sink.ErrTimeout)
 	case written < n:
 		err = b.err
 	}
@@ -146,107 +140,88 @@ func (l *Log) await(b *batch, first, n int) (written int, err error) {
 	return written, err
 }
 
-// lead writes the open batch. It gives mu back meanwhile.
+// lead writes the open batch. It releases mu for the time of the write.
 func (l *Log) lead() {
 	b := l.open
-	l.flight = b
-	l.open = l.fresh()
+	l.inflight = b
+	l.open = l.newBatch()
 	until := l.begin()
-	l.turn.Broadcast() // there is room
+	l.cond.Broadcast() // there is room
 	l.mu.Unlock()
 
 	start := time.Now()
-	n := 0
-	err := l.mend(until)
-	if err == nil {
-		n, err = l.out.write(b.buf, until)
-	}
+	n, err := l.out.Write(b.buf, until)
 	l.metrics.write.Observe(time.Since(start).Seconds())
 
 	l.mu.Lock()
-	changed := l.settle(b, n, err)
+	changed := l.commitBatch(b, n, err)
 	l.end()
 	l.recycle(b)
 	if changed {
 		l.mu.Unlock() // the logger may block
-		l.tell(err)
+		l.logFailing(err)
 		l.mu.Lock()
 	}
 }
 
-// begin makes the caller the only one that uses out and torn. It returns when
+// begin makes the caller the only one that uses out and partial. It returns when
 // its write has to end: at once while the output fails, so that a dead output
 // delays nobody.
 func (l *Log) begin() (until time.Time) {
 	l.busy = true
 	l.since = time.Now()
-	l.watch.Reset(l.timeout + stallSlack)
+	l.watchdog.Reset(l.timeout + stallSlack)
 	if l.failing {
 		return time.Time{}
 	}
 	return l.since.Add(l.timeout)
 }
 
-// end is the end of what begin began. It wakes one caller of the open batch to
+// end undoes begin. It wakes one caller of the open batch to
 // lead it.
 func (l *Log) end() {
-	l.watch.Stop()
-	l.busy, l.stalled, l.flight = false, false, nil
-	l.turn.Broadcast()
+	l.watchdog.Stop()
+	l.busy, l.stalled, l.inflight = false, false, nil
+	l.cond.Broadcast()
 	l.open.cond.Signal()
 }
 
-// acquire is begin for others than leaders; nobody leads while one waits.
+// acquire is begin for callers that write no batch; while one waits, no batch is
+// begun.
 func (l *Log) acquire() error {
 	l.wanted++
 	defer func() { l.wanted-- }()
 	for l.busy {
 		if l.stalled {
-			return unavailable(errTimeout)
+			return unavailable(sink.ErrTimeout)
 		}
-		l.turn.Wait()
+		l.cond.Wait()
 	}
 	l.begin()
 	return nil
 }
 
-// mend completes what the output has a part of.
-func (l *Log) mend(until time.Time) error {
-	if len(l.torn.rest) == 0 {
-		return nil
-	}
-	n, err := l.out.write(l.torn.rest, until)
-	l.torn.rest = l.torn.rest[n:]
-	if len(l.torn.rest) > 0 {
-		return err
-	}
-	l.torn = torn{}
-	return nil
-}
-
-// settle takes over that the output took n bytes of b: a line that was begun
-// will be completed, those behind it are taken back. It reports whether the
-// output begins or ceases to fail.
-func (l *Log) settle(b *batch, n int, err error) (changed bool) {
+// commitBatch decides about the lines of b after the output took n bytes of it: a line
+// that was begun will be completed, those behind it are taken back. It reports
+// whether the output begins or ceases to fail.
+func (l *Log) commitBatch(b *batch, n int, err error) (changed bool) {
 	changed = l.failing != (err != nil)
 	l.failing = err != nil
 	whole, start := 0, 0
-	for whole < len(b.marks) && b.marks[whole].end <= n {
-		start = b.marks[whole].end
+	for whole < len(b.lines) && b.lines[whole].end <= n {
+		start = b.lines[whole].end
 		whole++
 	}
 	b.out = start
 	if err != nil {
 		b.err = unavailable(err)
-		kept := whole
+		stays := whole
 		if n > start {
-			m := b.marks[whole]
-			line := bytes.Clone(b.buf[start:m.end])
-			l.torn = torn{rest: line[n-start:], line: line, mark: m}
-			kept++
+			l.partial = b.lines[whole].entry
+			stays++
 		}
 		l.dropOpen(b.err)
-		l.takeBack(b, kept)
+		l.takeBack(b, stays)
 	}
 	b.done = true
 	b.cond.Broadcast()
@@ -256,44 +231,43 @@ func (l *Log) settle(b *batch, n int, err error) (changed bool) {
 // dropOpen fails all lines that no write has taken.
 func (l *Log) dropOpen(err error) {
 	b := l.open
-	if len(b.marks) == 0 {
+	if len(b.lines) == 0 {
 		return
 	}
 	l.takeBack(b, 0)
 	b.err, b.done = err, true
 	b.cond.Broadcast()
-	l.open = l.fresh()
+	l.open = l.newBatch()
 }
 
 // takeBack takes the lines of b from the given one on out of the stream, so
 // that the next line follows the one before it. Nothing may stand behind them.
 func (l *Log) takeBack(b *batch, from int) {
-	for _, m := range b.marks[from:] {
-		l.tally.remove(m)
-		l.metrics.lost.Add(float64(m.weight))
+	for _, m := range b.lines[from:] {
+		l.tally.Remove(m.entry)
+		l.metrics.lost.Add(float64(m.entry.Weight))
 	}
 	l.seq, l.prev = b.first+uint64(from)-1, b.prev
 	if from > 0 {
 		start := 0
 		if from > 1 {
-			start = b.marks[from-2].end
+			start = b.lines[from-2].end
 		}
-		l.prev = hashLine(b.buf[start:b.marks[from-1].end])
+		l.prev = record.HashLine(b.buf[start:b.lines[from-1].end])
 	}
 	if b != l.open {
 		l.open.first, l.open.prev = l.seq+1, l.prev
 	}
 }
 
-// lose counts a line that was never part of the stream.
-func (l *Log) lose(m mark) {
-	l.tally.lost += m.weight
-	l.metrics.lost.Add(float64(m.weight))
+// countLost counts a line that was never part of the stream.
+func (l *Log) countLost(e record.Entry) {
+	l.tally.Lose(e)
+	l.metrics.lost.Add(float64(e.Weight))
 }
 
-// stall runs when someone has been busy for too long: the kernel does not come
-// back from a write. All who wait are released; new ones are turned away until
-// it does.
+// stall runs when a write has lasted too long: the kernel does not return from it.
+// All callers that wait get an error, and so do new ones until it returns.
 func (l *Log) stall() {
 	l.mu.Lock()
 	if !l.busy || l.stalled || time.Since(l.since) < l.timeout {
@@ -302,20 +276,20 @@ func (l *Log) stall() {
 	}
 	changed := !l.failing
 	l.stalled, l.failing = true, true
-	if l.flight != nil {
-		l.flight.abandoned = true
-		l.flight.cond.Broadcast()
+	if l.inflight != nil {
+		l.inflight.abandoned = true
+		l.inflight.cond.Broadcast()
 	}
-	l.dropOpen(unavailable(errTimeout))
-	l.turn.Broadcast()
+	l.dropOpen(unavailable(sink.ErrTimeout))
+	l.cond.Broadcast()
 	l.mu.Unlock()
 	if changed {
-		l.tell(errTimeout)
+		l.logFailing(sink.ErrTimeout)
 	}
 }
 
-// tell logs that the output begins or ceases to fail.
-func (l *Log) tell(err error) {
+// logFailing logs that the output begins or ceases to fail.
+func (l *Log) logFailing(err error) {
 	if err == nil {
 		l.logger.LogAttrs(context.Background(), slog.LevelInfo, "audit output works again", slog.Uint64("lost", l.Lost()))
 		return
@@ -324,8 +298,8 @@ func (l *Log) tell(err error) {
 		slog.String("error", err.Error()), slog.String("on_failure", l.onFailure.String()))
 }
 
-// fresh returns an empty batch that continues the stream.
-func (l *Log) fresh() *batch {
+// newBatch returns an empty batch that continues the stream.
+func (l *Log) newBatch() *batch {
 	var b *batch
 	if n := len(l.free); n > 0 {
 		b, l.free = l.free[n-1], l.free[:n-1]
@@ -342,9 +316,9 @@ func (l *Log) recycle(b *batch) {
 	if b.refs > 0 || !b.done || b == l.open {
 		return
 	}
-	b.buf, b.marks = b.buf[:0], b.marks[:0]
+	b.buf, b.lines = b.buf[:0], b.lines[:0]
 	if cap(b.buf) > keepLimit {
-		b.buf, b.marks = nil, nil
+		b.buf, b.lines = nil, nil
 	}
 	b.out, b.err, b.done, b.abandoned = 0, nil, false, false
 	l.free = append(l.free, b)

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/record"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/sink"
 )
 
 // gateWriter lets one Write through for each value sent on open, and takes as
@@ -62,7 +65,7 @@ func TestRecordsThatComeDuringAWriteShareTheNextOne(t *testing.T) {
 		if got := w.writes.Load(); got != 2 {
 			t.Errorf("%d writes for 100 records, want 2", got)
 		}
-		if got := len(verify(t, w.Bytes(), l.Boot())); got != 100 {
+		if got := len(verify(t, w.Bytes(), l.Process())); got != 100 {
 			t.Errorf("%d records", got)
 		}
 	})
@@ -107,7 +110,7 @@ func TestAWriteThatStopsAnywhereLeavesTheStreamWhole(t *testing.T) {
 // singleLine returns the line of a record as stopAt makes it.
 func singleLine(t *testing.T) []byte {
 	var out output
-	l := New(&out, Options{Boot: "b"})
+	l := New(&out, Options{Process: "b"})
 	if err := l.Record(refusal("a0.example")); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +119,7 @@ func singleLine(t *testing.T) []byte {
 
 func stopAt(t *testing.T, taken, length int) {
 	w := &gateWriter{open: make(chan int)}
-	l := New(w, Options{Boot: "b"})
+	l := New(w, Options{Process: "b"})
 	var wg sync.WaitGroup
 	before := recordAll(l, &wg, "before", 1)
 	synctest.Wait()
@@ -194,10 +197,10 @@ func TestUnderRandomFailuresWhatWasConfirmedIsInTheStream(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		for l.Probe() != nil || len(l.torn.rest) > 0 {
+		for l.Probe() != nil || l.out.HasPartial() {
 			_ = l.Record(&Event{Kind: Heartbeat})
 		}
-		stream := verify(t, w.Bytes(), l.Boot())
+		stream := verify(t, w.Bytes(), l.Process())
 		in := hosts(stream)
 		for g := range callers {
 			for i, ok := range confirmed[g] {
@@ -236,7 +239,7 @@ func TestWhatWaitsForTheOutputIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &gateWriter{open: make(chan int)}
 		l := New(w, Options{})
-		long := refusal(strings.Repeat("\x01", maxText))
+		long := refusal(strings.Repeat("\x01", 256))
 		var wg sync.WaitGroup
 		const callers = 3000 // of 2 KiB each
 		var failed atomic.Int64
@@ -249,7 +252,7 @@ func TestWhatWaitsForTheOutputIsBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		l.mu.Lock()
-		if n := len(l.open.buf); n > pendingLimit+maxLine {
+		if n := len(l.open.buf); n > pendingLimit+record.MaxLine {
 			t.Errorf("%d bytes wait", n)
 		}
 		l.mu.Unlock()
@@ -272,7 +275,7 @@ func TestWhatWaitsForTheOutputIsBounded(t *testing.T) {
 		if failed.Load() != 0 {
 			t.Errorf("%d failed though the output took all in time", failed.Load())
 		}
-		if got := len(verify(t, w.Bytes(), l.Boot())); got != callers {
+		if got := len(verify(t, w.Bytes(), l.Process())); got != callers {
 			t.Errorf("%d records", got)
 		}
 	})
@@ -290,13 +293,13 @@ func TestALoneRecordDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// clockSink tells how long each write was allowed to wait.
+// clockSink keeps for each write whether it was allowed to wait.
 type clockSink struct {
 	err   error
 	waits []bool
 }
 
-func (s *clockSink) write(p []byte, until time.Time) (int, error) {
+func (s *clockSink) Write(p []byte, until time.Time) (int, error) {
 	s.waits = append(s.waits, !until.IsZero())
 	if s.err != nil {
 		return 0, s.err
@@ -304,11 +307,11 @@ func (s *clockSink) write(p []byte, until time.Time) (int, error) {
 	return len(p), nil
 }
 
-func (*clockSink) close() error { return nil }
+func (*clockSink) Close() error { return nil }
 
 func TestADeadOutputDelaysNobodyTwice(t *testing.T) {
 	s := &clockSink{}
-	l := newLog(s, Options{OnFailure: Count})
+	l := newLog(sink.New(s), Options{OnFailure: Count})
 	for _, s.err = range []error{nil, io.ErrNoProgress, io.ErrNoProgress, nil, nil} {
 		if err := l.Record(refusal("a.example")); err != nil {
 			t.Fatal(err)

@@ -1,117 +1,47 @@
 package audit
 
-import (
-	"net/netip"
-	"strconv"
-	"time"
+import "github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/record"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
-)
+// Event is what one record says.
+type Event = record.Event
 
 // Kind says what a record is about. The zero Kind is none: Record refuses it.
-type Kind uint8
+type Kind = record.Kind
 
+// ID names a request within one process. The zero ID is none.
+type ID = record.ID
+
+// Total is how many events of one kind had one outcome since the start.
+type Total = record.Total
+
+// The kinds; package record says what each is about.
 const (
-	kindNone Kind = iota
-	// Started is the first record of a boot.
-	Started
-	// Reloaded says that a new policy is in force.
-	Reloaded
-	// ReloadFailed says that a new file was bad and the old policy stays.
-	ReloadFailed
-	// Heartbeat carries the totals; see Log.Heartbeat.
-	Heartbeat
-	// Challenged is a request without a credential that was asked for one.
-	Challenged
-	// Refused is a request that was not let through.
-	Refused
-	// Opened is a request that was let through.
-	Opened
-	// Closed is the end of what Opened began.
-	Closed
-	// Answered is a DNS question.
-	Answered
-	// Stopped is the last record of a boot; it carries the totals.
-	Stopped
-	// Flood says that a function, or a source without one, is refused more often
-	// than Options.RefusalRecords, and later that this has ended and how many
-	// refusals shared a record. The Log writes it by itself.
-	Flood
-	kindCount
+	Started      = record.Started
+	Reloaded     = record.Reloaded
+	ReloadFailed = record.ReloadFailed
+	Heartbeat    = record.Heartbeat
+	Challenged   = record.Challenged
+	Refused      = record.Refused
+	Opened       = record.Opened
+	Closed       = record.Closed
+	Answered     = record.Answered
+	Stopped      = record.Stopped
+	Flood        = record.Flood
 )
 
-// kindNames are the words of the event field.
-var kindNames = [kindCount]string{
-	kindNone: "unknown", Started: "started", Reloaded: "reloaded", ReloadFailed: "reload_failed",
-	Heartbeat: "heartbeat", Challenged: "challenged", Refused: "refused", Opened: "opened",
-	Closed: "closed", Answered: "answered", Stopped: "stopped",
-	Flood: "flood",
+// Totals returns the totals of the requests recorded so far, sorted by kind,
+// verdict and reason. Records of the write under way are in it.
+func (l *Log) Totals() []Total {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tally.Totals()
 }
 
-// String returns the word of the event field, "unknown" for what is not a Kind.
-func (k Kind) String() string {
-	if k < kindCount {
-		return kindNames[k]
-	}
-	return kindNames[kindNone]
-}
-
-// valid reports whether k is one of the constants.
-func (k Kind) valid() bool { return k > kindNone && k < kindCount }
-
-// request reports whether records of k are about a request.
-func (k Kind) request() bool { return k >= Challenged && k <= Answered }
-
-// ID names a request within one boot. The zero ID is none.
-type ID uint64
-
-// appendID appends what follows the boot in the id field.
-func appendID(dst []byte, id ID) []byte {
-	return strconv.AppendUint(append(dst, '-'), uint64(id), 16)
-}
-
-// Event is what one record says. Text is capped and escaped by the encoder,
-// whoever made it. A zero field of a request is printed as null, but for
-// Verdict and the counts.
-type Event struct {
-	Kind   Kind
-	Policy string // the policy's hash, 12 hex digits; "": none is loaded yet
-
-	// The fields below are of requests.
-
-	ID         ID
-	Protocol   string         // connect, http or dns
-	Client     netip.AddrPort // printed unmapped and without a zone
-	Function   string
-	Owner      string
-	Via        string // how the caller was identified: certificate, token or source
-	Method     string // as the client sent it
-	Host       string // canonical; where parsing failed, what the client sent
-	Port       uint16
-	Verdict    verdict.Verdict // the zero value is deny
-	Reason     verdict.Reason
-	Rule       policy.Rule    // gives rule, line and ticket
-	Addresses  []netip.Addr   // what the host resolved to; the first 32 are printed
-	Dialed     netip.AddrPort // where the connection went
-	SNI        string
-	HasSNI     bool   // a ClientHello with a server name was seen; tells "" from null
-	Share      bool   // a refusal that waits for others like it, as one beyond Options.RefusalRecords does
-	Suppressed uint64 // further events like this one that get no record of their own; printed when > 0
-
-	// The fields below are of Closed.
-
-	BytesUp   int64 // from the client to the origin
-	BytesDown int64
-	Duration  time.Duration // printed in milliseconds with three decimals
-	Ended     string        // client, origin, idle, lifetime, revoked, shutdown or error
-
-	QType string // of Answered: the type that was asked for
-
-	// The fields below are of Started, Reloaded and ReloadFailed; Flood has
-	// Detail, Function and Owner, or the source as Client.
-
-	Functions int
-	Rules     int
-	Detail    string // what happened, for people; "": null
+// Lost returns how many events have no record because the output failed: the
+// value of egress_audit_lost_total. A heartbeat that could not be written is
+// not among them, the next one says all that it said.
+func (l *Log) Lost() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tally.Lost()
 }

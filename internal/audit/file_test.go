@@ -75,7 +75,7 @@ func TestAFileIsCreatedForItsGroupAndAppendedTo(t *testing.T) {
 		if !bytes.HasPrefix(got, want) {
 			t.Errorf("it was not appended to: %s", got)
 		}
-		verify(t, got[len(want):], l.Boot())
+		verify(t, got[len(want):], l.Process())
 		want = got
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&^0o640 != 0 {
@@ -97,7 +97,7 @@ func TestALineThatADeadProcessLeftIsEndedFirst(t *testing.T) {
 	if !ok {
 		t.Fatalf("the first record does not begin a line: %s", read(t, path))
 	}
-	if len(verify(t, rest, l.Boot())) != 1 {
+	if len(verify(t, rest, l.Process())) != 1 {
 		t.Errorf("records: %s", rest)
 	}
 }
@@ -143,11 +143,32 @@ func pipeLog(t *testing.T, o Options) (*Log, *os.File) {
 	}
 	t.Cleanup(func() { _ = r.Close() })
 	l := mustOpen(t, path, o)
-	// As standard output is: shared with others and therefore blocking.
-	if err := unix.SetNonblock(l.out.(*file).fd, false); err != nil {
+	makeBlocking(t, path)
+	return l, r
+}
+
+// makeBlocking makes this process's descriptor that writes to path block, as
+// standard output does, which is shared with others.
+func makeBlocking(t *testing.T, path string) {
+	t.Helper()
+	var want, got unix.Stat_t
+	if err := unix.Stat(path, &want); err != nil {
 		t.Fatal(err)
 	}
-	return l, r
+	for fd := range 4096 {
+		if unix.Fstat(fd, &got) != nil || got.Dev != want.Dev || got.Ino != want.Ino {
+			continue
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_ACCMODE != unix.O_WRONLY {
+			continue
+		}
+		if err := unix.SetNonblock(fd, false); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("no descriptor writes to %s", path)
 }
 
 func TestAPipeThatNobodyReadsRefusesInTimeAndRecovers(t *testing.T) {
@@ -177,31 +198,13 @@ func TestAPipeThatNobodyReadsRefusesInTimeAndRecovers(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
-		rows := verify(t, <-stream, l.Boot())
+		rows := verify(t, <-stream, l.Process())
 		if mode == Count {
 			recorded -= l.Lost()
 		}
 		if last := rows[len(rows)-1]; uint64(len(rows)) != recorded+1 || last.Event != "heartbeat" || last.Lost != l.Lost() {
 			t.Errorf("%v: %d records, want %d; the last is %+v", mode, len(rows), recorded+1, last)
 		}
-	}
-}
-
-func TestAPipeIsGivenWholeLinesAndNoMoreThanItTakes(t *testing.T) {
-	l, r := pipeLog(t, Options{})
-	p := bytes.Repeat([]byte("a line of eighteen\n"), 100_000)
-	// The pipe's first page is begun: a piece of its whole size does not fit,
-	// and a write that blocks for ever is the failure of this test.
-	if _, err := l.out.write(p[:19], time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	n, err := l.out.write(p, time.Now().Add(10*time.Millisecond))
-	if !errors.Is(err, errTimeout) || n == 0 || n == len(p) || p[n-1] != '\n' {
-		t.Errorf("%d of %d bytes: %v", n, len(p), err)
-	}
-	got := make([]byte, len(p))
-	if m, err := r.Read(got); err != nil || m != n+19 {
-		t.Errorf("the reader got %d of %d bytes: %v", m, n, err)
 	}
 }
 
@@ -236,15 +239,5 @@ func TestReopenOfStandardOutputDoesNothing(t *testing.T) {
 	}
 	if _, err := unix.FcntlInt(1, unix.F_GETFD, 0); err != nil {
 		t.Errorf("standard output was closed: %v", err)
-	}
-}
-
-func TestPiecesForAPipeAreWholeLines(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"", ""}, {"ab\n", "ab\n"}, {"ab\ncdef\n", "ab\n"}, {"a\nb\nc\nd\n", "a\nb\n"}, {"abcdefgh\n", "abcde"},
-	} {
-		if got := string(wholeLines([]byte(c.in), 5)); got != c.want {
-			t.Errorf("of %q: %q, want %q", c.in, got, c.want)
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/flood"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -81,14 +82,6 @@ func together(l *Log, wg *sync.WaitGroup, n int) (events []*Event, errs []error)
 	return events, errs
 }
 
-// known returns how many parties have a budget and how many are counted as
-// sources.
-func known(l *Log) (parties, sources int) {
-	l.budgets.mu.Lock()
-	defer l.budgets.mu.Unlock()
-	return len(l.budgets.parties), l.budgets.sources
-}
-
 func TestRefusalsWithinTheBudgetAreRecordedOneByOneAndAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out output
@@ -97,7 +90,7 @@ func TestRefusalsWithinTheBudgetAreRecordedOneByOneAndAtOnce(t *testing.T) {
 		if waited := time.Since(began); waited != 0 {
 			t.Errorf("they waited %v", waited)
 		}
-		all := entries(t, out.Bytes(), l.Boot())
+		all := entries(t, out.Bytes(), l.Process())
 		if n, of := weight(all); n != 100 || of["refused"] != 100 || len(all) != 100 {
 			t.Errorf("%d requests in %v", n, of)
 		}
@@ -112,14 +105,14 @@ func TestRefusalsBeyondTheBudgetWaitAndShareTheRecordThatTheirAnswersName(t *tes
 		began := time.Now()
 		events, errs := together(l, &wg, 20)
 		synctest.Wait()
-		if n, of := weight(entries(t, out.Bytes(), l.Boot())); n != 6 {
+		if n, of := weight(entries(t, out.Bytes(), l.Process())); n != 6 {
 			t.Errorf("before the window ends: %d requests in %v", n, of)
 		}
 		wg.Wait()
-		if waited := time.Since(began); waited != refusalWait {
+		if waited := time.Since(began); waited != flood.RefusalWait {
 			t.Errorf("they waited %v", waited)
 		}
-		all := entries(t, out.Bytes(), l.Boot())
+		all := entries(t, out.Bytes(), l.Process())
 		last := all[len(all)-1]
 		if last.Event != "refused" || last.Suppressed != 19 || all[6].Event != "flood" || len(all) != 8 {
 			t.Fatalf("%+v", all)
@@ -139,28 +132,28 @@ func TestRefusalsThatShareARecordReturnNotBeforeItIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &gateWriter{open: make(chan int)}
 		l := New(w, Options{RefusalRecords: 1})
-		var wg, flood sync.WaitGroup
+		var wg, refused sync.WaitGroup
 		wg.Go(func() { _ = l.Record(denial(l, "f")) })
 		w.open <- everything
 		wg.Wait()
 		var returned atomic.Int64
 		for range 5 {
-			flood.Go(func() {
+			refused.Go(func() {
 				if err := l.Record(denial(l, "f")); err != nil {
 					t.Error(err)
 				}
 				returned.Add(1)
 			})
 		}
-		time.Sleep(refusalWait / 2) // of the bubble's clock
-		w.open <- everything        // the flood record, which nobody waits for
-		time.Sleep(refusalWait)
+		time.Sleep(flood.RefusalWait / 2) // of the bubble's clock
+		w.open <- everything              // the flood record, which nobody waits for
+		time.Sleep(flood.RefusalWait)
 		synctest.Wait()
 		if n := returned.Load(); n != 0 {
 			t.Errorf("%d returned before the write did", n)
 		}
 		w.open <- everything
-		flood.Wait()
+		refused.Wait()
 	})
 }
 
@@ -171,7 +164,7 @@ func TestARecordThatCannotBeWrittenFailsForAllThatShareIt(t *testing.T) {
 			l := spent(t, w, Options{RefusalRecords: 3, OnFailure: mode})
 			var wg sync.WaitGroup
 			_, errs := together(l, &wg, 10)
-			time.Sleep(refusalWait / 2) // the flood record is out
+			time.Sleep(flood.RefusalWait / 2) // the flood record is out
 			w.fail(errors.New("EIO"))
 			wg.Wait()
 			for i, err := range errs {
@@ -182,7 +175,7 @@ func TestARecordThatCannotBeWrittenFailsForAllThatShareIt(t *testing.T) {
 			if got := l.Lost(); got != 10 {
 				t.Errorf("%v: %d lost, want one for each caller", mode, got)
 			}
-			if n, _ := weight(entries(t, w.Bytes(), l.Boot())); n != 3 || l.Totals()[0].Count != 3 {
+			if n, _ := weight(entries(t, w.Bytes(), l.Process())); n != 3 || l.Totals()[0].Count != 3 {
 				t.Errorf("%v: %d requests recorded, totals %v", mode, n, l.Totals())
 			}
 		})
@@ -212,7 +205,7 @@ func TestOnlyRefusalsThatAreAlikeShareARecord(t *testing.T) {
 			}
 		}
 		wg.Wait()
-		all := entries(t, out.Bytes(), l.Boot())
+		all := entries(t, out.Bytes(), l.Process())
 		if n, of := weight(all); n != 17 || of["refused"] != 6 || of["answered"] != 1 || of["flood"] != 1 {
 			t.Errorf("%d requests in %v", n, of)
 		}
@@ -278,11 +271,11 @@ func TestAFloodIsToldWhenItBeginsAndWhenItIsOverWithItsCount(t *testing.T) {
 				together(l, &wg, 3)
 				wg.Wait()
 			}
-			time.Sleep(3 * budgetSpan)
+			time.Sleep(3 * flood.Span)
 		}
 		synctest.Wait()
 		var told []string
-		for _, e := range entries(t, out.Bytes(), l.Boot()) {
+		for _, e := range entries(t, out.Bytes(), l.Process()) {
 			if e.Event == "flood" {
 				told = append(told, e.Detail)
 			}
@@ -314,7 +307,7 @@ func TestNobodyWaitsOnceTheLogIsFlushedOrClosed(t *testing.T) {
 			if waited := time.Since(began); waited != 0 || errors.Join(errs...) != nil {
 				t.Errorf("%s: they waited %v: %v", name, waited, errors.Join(errs...))
 			}
-			if n, of := weight(entries(t, out.Bytes(), l.Boot())); n != 11 || of["refused"] != 3 {
+			if n, of := weight(entries(t, out.Bytes(), l.Process())); n != 11 || of["refused"] != 3 {
 				t.Errorf("%s: %d requests in %v", name, n, of)
 			}
 			if name == "close" {
@@ -337,7 +330,7 @@ func TestTheLastRecordComesBehindAllOfAFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 		wg.Wait()
-		rows := verify(t, out.Bytes(), l.Boot())
+		rows := verify(t, out.Bytes(), l.Process())
 		last := rows[len(rows)-1]
 		if last.Event != "stopped" || last.Totals["refused"]["host_not_allowed"] != 11 || rows[len(rows)-2].Event != "flood" {
 			t.Errorf("%+v", rows[len(rows)-2:])

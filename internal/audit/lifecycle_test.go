@@ -58,7 +58,7 @@ func TestALineThatAFullDiskCutIsCompletedWhenThereIsSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The line that was cut, and the heartbeat.
-	if rows := verify(t, read(t, path), l.Boot()); len(rows) != recorded+2 || hosts(rows)["lost.example"] {
+	if rows := verify(t, read(t, path), l.Process()); len(rows) != recorded+2 || hosts(rows)["lost.example"] {
 		t.Errorf("%d records, want %d", len(rows), recorded+2)
 	}
 }
@@ -79,10 +79,10 @@ func TestALineThatAFullDiskCutGoesWholeToTheNextFile(t *testing.T) {
 	if err := l.Record(refusal("after.example")); err != nil {
 		t.Fatal(err)
 	}
-	if rows := verify(t, read(t, old), l.Boot()); len(rows) != recorded {
+	if rows := verify(t, read(t, old), l.Process()); len(rows) != recorded {
 		t.Errorf("%d records in the old file, want %d", len(rows), recorded)
 	}
-	verify(t, append(read(t, old), read(t, path)...), l.Boot())
+	verify(t, append(read(t, old), read(t, path)...), l.Process())
 	if n := bytes.Count(read(t, path), []byte("\n")); n != 2 {
 		t.Errorf("%d records in the new file, want 2", n)
 	}
@@ -102,7 +102,7 @@ func TestARecordDoesNotContinueALineOfTheNextFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	rest, ok := bytes.CutPrefix(read(t, path), []byte("left\n"))
-	if !ok || len(verify(t, rest, l.Boot())) != 1 {
+	if !ok || len(verify(t, rest, l.Process())) != 1 {
 		t.Errorf("the file: %s", read(t, path))
 	}
 }
@@ -119,7 +119,7 @@ func TestReopeningTheSameFileCompletesTheLine(t *testing.T) {
 	if err := l.Record(refusal("after.example")); err != nil {
 		t.Fatal(err)
 	}
-	if rows := verify(t, read(t, path), l.Boot()); len(rows) != recorded+2 {
+	if rows := verify(t, read(t, path), l.Process()); len(rows) != recorded+2 {
 		t.Errorf("%d records, want %d", len(rows), recorded+2)
 	}
 }
@@ -159,7 +159,7 @@ func TestRotationWhileWritingLosesAndSplitsNothing(t *testing.T) {
 		}
 		stream = append(stream, b...)
 	}
-	if got := len(hosts(verify(t, stream, l.Boot()))); got != callers*each {
+	if got := len(hosts(verify(t, stream, l.Process()))); got != callers*each {
 		t.Errorf("%d records, want %d", got, callers*each)
 	}
 }
@@ -203,7 +203,7 @@ func TestReopenThatFailsKeepsTheOldFile(t *testing.T) {
 	if err := l.Record(refusal("a.example")); err != nil {
 		t.Fatal(err)
 	}
-	if rows := verify(t, read(t, filepath.Join(moved, "records")), l.Boot()); len(rows) != 1 {
+	if rows := verify(t, read(t, filepath.Join(moved, "records")), l.Process()); len(rows) != 1 {
 		t.Errorf("%d records in the old file", len(rows))
 	}
 }
@@ -221,7 +221,7 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 			if err := l.Close(); err != nil {
 				t.Error(err)
 			}
-			if got := len(verify(t, w.Bytes(), l.Boot())); got != 11 {
+			if got := len(verify(t, w.Bytes(), l.Process())); got != 11 {
 				t.Errorf("%d records when Close returned", got)
 			}
 		})

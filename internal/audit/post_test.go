@@ -30,7 +30,7 @@ func ending(host string) *Event { return &Event{Kind: Closed, Host: host} }
 
 func TestPostedRecordGoesOutWithTheNextOneInOneWrite(t *testing.T) {
 	w := &countingWriter{}
-	l := New(w, Options{Boot: "b"})
+	l := New(w, Options{Process: "b"})
 	l.Post(ending("one.test"))
 	l.Post(ending("two.test"))
 	if w.writes.Load() != 0 {
@@ -47,7 +47,7 @@ func TestPostedRecordGoesOutWithTheNextOneInOneWrite(t *testing.T) {
 func TestPostedRecordGoesOutByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &countingWriter{}
-		l := New(w, Options{Boot: "b"})
+		l := New(w, Options{Process: "b"})
 		l.Post(ending("one.test"))
 		time.Sleep(2 * postDelay)
 		synctest.Wait()
@@ -65,7 +65,7 @@ func TestPostedRecordGoesOutByItself(t *testing.T) {
 
 func TestCloseWritesWhatWasPosted(t *testing.T) {
 	w := &countingWriter{}
-	l := New(w, Options{Boot: "b"})
+	l := New(w, Options{Process: "b"})
 	l.Post(ending("one.test"))
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestCloseWritesWhatWasPosted(t *testing.T) {
 func TestPostedRecordThatFailsIsCountedLostAndLeavesNoGap(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	w := &countingWriter{err: errors.New("full")}
-	l := New(w, Options{Boot: "b", Registerer: reg})
+	l := New(w, Options{Process: "b", Registerer: reg})
 	l.Post(ending("one.test"))
 	if err := l.Record(refusal("two.test")); !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("Record returned %v", err)

@@ -39,7 +39,7 @@ func inOrder(t *testing.T, rows []row, prefix string, n int) {
 
 func TestAGroupOfRecordsIsOneWriteInItsOrder(t *testing.T) {
 	w := &countingWriter{}
-	l := New(w, Options{Boot: "b"})
+	l := New(w, Options{Process: "b"})
 	if n, err := l.RecordAll(refusals("a", 32)); err != nil || n != 32 {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestNoEventsAreNoWriteAndNoError(t *testing.T) {
 }
 
 func TestAGroupWithAnEventWithoutAKindIsRefusedWhole(t *testing.T) {
-	for _, bad := range []*Event{nil, {}, {Kind: kindCount}} {
+	for _, bad := range []*Event{nil, {}, {Kind: Flood + 1}} {
 		var out output
 		l := New(&out, Options{OnFailure: Count})
 		if _, err := l.RecordAll(append(refusals("a", 2), bad)); !errors.Is(err, ErrKind) || out.Len() != 0 {
@@ -82,7 +82,7 @@ func TestGroupsOfManyCallersStayTogetherAndChain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	rows := verify(t, out.Bytes(), l.Boot())
+	rows := verify(t, out.Bytes(), l.Process())
 	if len(rows) != 1600 {
 		t.Fatalf("%d of 1600 records are in the stream", len(rows))
 	}
@@ -127,7 +127,7 @@ func TestAGroupThatStopsAnywhereIsAPrefixAndAnError(t *testing.T) {
 	for taken := 0; taken < 3*length; taken++ {
 		synctest.Test(t, func(t *testing.T) {
 			w := &gateWriter{open: make(chan int)}
-			l := New(w, Options{Boot: "b"})
+			l := New(w, Options{Process: "b"})
 			go func() { w.open <- taken }()
 			n, err := l.RecordAll(refusals("a", 3))
 			if !errors.Is(err, ErrUnavailable) || l.Healthy() || n != taken/length {

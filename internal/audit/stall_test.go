@@ -37,7 +37,7 @@ func TestAWriteThatHangsHoldsNobodyButItsCaller(t *testing.T) {
 			if first[0] != nil || !l.Healthy() {
 				t.Errorf("%v: the write came back: %v, healthy: %v", mode, first[0], l.Healthy())
 			}
-			if rows := verify(t, w.Bytes(), l.Boot()); len(rows) != 1 {
+			if rows := verify(t, w.Bytes(), l.Process()); len(rows) != 1 {
 				t.Errorf("%v: %d records", mode, len(rows))
 			}
 		})
@@ -68,7 +68,7 @@ func TestThoseWhoShareAWriteThatHangsAreReleased(t *testing.T) {
 		first.Wait()
 		shared.Wait()
 		// Their lines reached the output after all: nothing is lost.
-		if got := len(verify(t, w.Bytes(), l.Boot())); got != 6 || l.Lost() != 0 {
+		if got := len(verify(t, w.Bytes(), l.Process())); got != 6 || l.Lost() != 0 {
 			t.Errorf("%d records, %d lost", got, l.Lost())
 		}
 	})
@@ -93,7 +93,7 @@ func TestRecoveryFromAHangContinuesTheChain(t *testing.T) {
 		if err := l.Record(refusal("after.example")); err != nil {
 			t.Fatal(err)
 		}
-		rows := verify(t, w.Bytes(), l.Boot())
+		rows := verify(t, w.Bytes(), l.Process())
 		if len(rows) != 3 || rows[2].Host != "after.example" {
 			t.Errorf("%+v", rows)
 		}

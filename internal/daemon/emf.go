@@ -21,5 +21,5 @@ func (p *program) newEMF(every time.Duration) (*emf.Printer, error) {
 			return nil, fmt.Errorf("--emf: %w", err)
 		}
 	}
-	return emf.New(emf.Options{Every: every, Gatherer: p.reg, Print: out.Foreign, Log: p.log}), nil
+	return emf.New(emf.Options{Every: every, Gatherer: p.reg, Print: out.WriteRaw, Log: p.log}), nil
 }

@@ -8,7 +8,7 @@
 // What it does not do: it counts nothing, opens no output, and prints no word of
 // a client's.
 //
-//	p := emf.New(emf.Options{Every: time.Minute, Gatherer: reg, Print: log.Foreign})
+//	p := emf.New(emf.Options{Every: time.Minute, Gatherer: reg, Print: log.WriteRaw})
 //	p.Run(ctx)
 package emf
 

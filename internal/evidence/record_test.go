@@ -17,7 +17,7 @@ func TestRecordIsReadAsWritten(t *testing.T) {
 	sni := "evil.example"
 	got, err := evidence.Parse([]byte(lines[seqClosed-1]))
 	want := evidence.Record{
-		Time: time.Date(2026, 11, 22, 4, 0, seqClosed, 0, time.UTC), Event: "closed", Boot: "b1", Seq: seqClosed, Prev: got.Prev,
+		Time: time.Date(2026, 11, 22, 4, 0, seqClosed, 0, time.UTC), Event: "closed", Process: "b1", Seq: seqClosed, Prev: got.Prev,
 		Policy: "one", Version: "v1.2.3", Protocol: "connect", ID: "b1-4", Client: netip.MustParseAddrPort("10.0.3.4:40112"),
 		Function: "billing", Owner: "payments", Via: "token", Method: "CONNECT", Host: "evil.example", Port: 443, Verdict: "allow",
 		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Dialed: netip.MustParseAddrPort("192.0.2.1:443"), SNI: &sni,
@@ -74,11 +74,11 @@ func TestWhatIsNoRecordIsToldApart(t *testing.T) {
 		{strings.Replace(good, `"time":"2026-11`, `"time":"2026-13`, 1), evidence.ErrNoRecord},
 		{strings.Replace(good, `"bytes_up":517`, `"bytes_up":5.17`, 1), evidence.ErrNoRecord},
 		{strings.Replace(good, `"duration_ms":1.500`, `"duration_ms":-1`, 1), evidence.ErrNoRecord},
-		{strings.Replace(good, `"time"`, `"_aws":{},"time"`, 1), evidence.ErrForeign},
-		{`{"time":"2026-11-22T04:00:00Z","level":"INFO","msg":"serving"}`, evidence.ErrForeign},
-		{"7", evidence.ErrForeign},
-		{`["boot"]`, evidence.ErrForeign},
-		{"null", evidence.ErrForeign},
+		{strings.Replace(good, `"time"`, `"_aws":{},"time"`, 1), evidence.ErrOtherJSON},
+		{`{"time":"2026-11-22T04:00:00Z","level":"INFO","msg":"serving"}`, evidence.ErrOtherJSON},
+		{"7", evidence.ErrOtherJSON},
+		{`["boot"]`, evidence.ErrOtherJSON},
+		{"null", evidence.ErrOtherJSON},
 		{strings.Repeat("[", 1000) + strings.Repeat("]", 1000), evidence.ErrNoRecord},
 	} {
 		if r, err := evidence.Parse([]byte(c.line)); !errors.Is(err, c.want) || !reflect.DeepEqual(r, evidence.Record{}) {
@@ -112,7 +112,7 @@ func FuzzParse(f *testing.F) {
 		if err := json.Unmarshal(line, &want); err != nil {
 			t.Fatal(err)
 		}
-		for key, got := range map[string]string{"event": r.Event, "boot": r.Boot, "prev": r.Prev, "host": r.Host, "function": r.Function} {
+		for key, got := range map[string]string{"event": r.Event, "boot": r.Process, "prev": r.Prev, "host": r.Host, "function": r.Function} {
 			if text, _ := want[key].(string); text != string([]rune(got)) { // each byte that is not UTF-8 is U+FFFD
 				t.Errorf("%s is %q, encoding/json reads %q", key, got, text)
 			}

@@ -68,7 +68,7 @@ func TestEveryByteOfATextIsLookedAt(t *testing.T) {
 			line := []byte(`"` + strings.Repeat("a", long) + `"`)
 			line[1+at] = byte(c)
 			_, err := evidence.Parse(line)
-			if good := json.Valid(line); errors.Is(err, evidence.ErrForeign) != good {
+			if good := json.Valid(line); errors.Is(err, evidence.ErrOtherJSON) != good {
 				t.Fatalf("%q: %v; that it is JSON is %t", line, err, good)
 			}
 		}

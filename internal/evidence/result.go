@@ -5,23 +5,23 @@ import "time"
 // Result is what a Verifier found.
 type Result struct {
 	// Whole is false where anything of the records is missing or not as it was
-	// written, and where there are none. The tail of a boot that was killed
-	// does not make it false: see Boot.Tail.
+	// written, and where there are none. The tail of a process that was killed
+	// does not make it false: see Process.Tail.
 	Whole bool `json:"whole"`
 	// Complete reports whether it is whole and nothing was cut off either: every
-	// boot has its last record, stopped, and every line could be read.
+	// process has its last record, stopped, and every line could be read.
 	Complete bool `json:"complete"`
-	// Records counts the records of all boots, a repeated one once.
+	// Records counts the records of all processes, a repeated one once.
 	Records uint64 `json:"records"`
-	// Foreign counts the lines that are JSON and no records.
-	Foreign uint64 `json:"foreign"`
+	// OtherJSON counts the lines that are JSON and no records.
+	OtherJSON uint64 `json:"foreign"`
 	// Unreadable counts the lines that are neither.
 	Unreadable uint64 `json:"unreadable"`
 	// Files are the files as they came.
 	Files []File `json:"files"`
-	// Boots are the boots by the time of their first record.
-	Boots []Boot `json:"boots"`
-	// Findings are what belongs to no boot; any makes the result not whole.
+	// Processes are the processes by the time of their first record.
+	Processes []Process `json:"boots"`
+	// Findings are what belongs to no process; any makes the result not whole.
 	Findings []Finding `json:"findings"`
 }
 
@@ -29,7 +29,7 @@ type Result struct {
 type File struct {
 	Name       string `json:"name"` // "-" is standard input
 	Records    uint64 `json:"records"`
-	Foreign    uint64 `json:"foreign"`    // JSON and no record
+	OtherJSON  uint64 `json:"foreign"`    // JSON and no record
 	Unreadable uint64 `json:"unreadable"` // neither, or a part of a record
 	// FirstUnreadable is the number of the first such line; 0: there is none.
 	FirstUnreadable int `json:"first_unreadable"`
@@ -42,9 +42,9 @@ func (f *File) unreadable(line int) {
 	}
 }
 
-// Boot is what was found of one run of the proxy.
-type Boot struct {
-	Boot string `json:"boot"`
+// Process is what was found of one process of the proxy.
+type Process struct {
+	Name string `json:"boot"`
 	// From and To are the times of its first and its last record.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
@@ -64,24 +64,24 @@ type Boot struct {
 	Lost uint64 `json:"lost"`
 	// Policies are the policies in force, in order.
 	Policies []Span `json:"policies"`
-	// Findings are what makes the boot not whole; none: it is whole.
+	// Findings are what makes the process not whole; none: it is whole.
 	Findings []Finding `json:"findings"`
 	// More counts the findings beyond those that are listed.
 	More uint64 `json:"more"`
 }
 
-// Tail is the end of a boot that has no record of its end: it was killed, it
+// Tail is the end of a process that has no record of its end: it was killed, it
 // still runs, or its last records were removed. The records alone cannot tell.
 type Tail struct {
-	After uint64 `json:"after"` // the last seq that is there
-	Torn  uint64 `json:"torn"`  // lines of which a part is there
+	After   uint64 `json:"after"` // the last seq that is there
+	Partial uint64 `json:"torn"`  // lines of which a part is there
 }
 
 // Span is how long a policy was in force.
 type Span struct {
 	Policy string    `json:"policy"` // the hash in the records
 	From   time.Time `json:"from"`
-	To     time.Time `json:"to"`  // the next policy's From, or the boot's To
+	To     time.Time `json:"to"`  // the next policy's From, or the process's To
 	Seq    uint64    `json:"seq"` // of the record that says so
 }
 
@@ -102,7 +102,7 @@ type Finding struct {
 type Kind string
 
 const (
-	// KindBeginning is a boot whose first records are not there.
+	// KindBeginning is a process whose first records are not there.
 	KindBeginning Kind = "beginning"
 	// KindGap is records that are not there.
 	KindGap Kind = "gap"
@@ -115,14 +115,14 @@ const (
 	KindDuplicated Kind = "duplicated"
 	// KindForked is other records with numbers that were there before.
 	KindForked Kind = "forked"
-	// KindTorn is a part of a record where no kill explains it.
-	KindTorn Kind = "torn"
+	// KindPartial is a part of a record where no kill explains it.
+	KindPartial Kind = "torn"
 	// KindTotals is a heartbeat, or stopped, whose totals are not those of the
 	// records before it.
 	KindTotals Kind = "totals"
 	// KindLost is events that have no record because the output failed.
 	KindLost Kind = "lost"
-	// KindStopped is records behind the last one of a boot.
+	// KindStopped is records behind the last one of a process.
 	KindStopped Kind = "stopped"
 	// KindEmpty is a file without any record.
 	KindEmpty Kind = "empty"

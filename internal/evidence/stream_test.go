@@ -35,7 +35,7 @@ func written(t testing.TB, name string) []string {
 	t.Helper()
 	var out bytes.Buffer
 	now := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
-	log := audit.New(&out, audit.Options{Boot: name, Version: "v1.2.3", Now: func() time.Time {
+	log := audit.New(&out, audit.Options{Process: name, Version: "v1.2.3", Now: func() time.Time {
 		now = now.Add(time.Second)
 		return now
 	}})
@@ -103,7 +103,7 @@ func verifiedLines(lines ...string) evidence.Result {
 // findings returns the findings of a result in short: "gap 3-4", "changed 3 @3".
 func findings(res evidence.Result) (all []string) {
 	list := slices.Clone(res.Findings)
-	for _, b := range res.Boots {
+	for _, b := range res.Processes {
 		list = append(list, b.Findings...)
 	}
 	for _, f := range list {

@@ -3,9 +3,12 @@ package evidence
 import (
 	"fmt"
 	"strings"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence/jsonscan"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence/record"
 )
 
-// maxKeys is how many pairs of event and reason are told apart. The proxy has
+// maxKeys is how many pairs of event and reason have a number of their own. The proxy has
 // some tens; beyond that all count as one.
 const maxKeys = 4096
 
@@ -68,10 +71,10 @@ func (s sums) plus(t sums, sign int) sums {
 // claimed reads what a record says in totals.
 func (k *keys) claimed(totals []byte) (claimed sums, ok bool) {
 	good := true
-	ok = members(totals, func(event, reasons []byte) {
-		good = members(reasons, func(reason, value []byte) {
+	ok = jsonscan.Members(totals, func(event, reasons []byte) {
+		good = jsonscan.Members(reasons, func(reason, value []byte) {
 			var n uint64
-			good = unsigned(&n, value) && good
+			good = record.Unsigned(&n, value) && good
 			claimed.add(k.of(event, reason), n)
 		}) && good
 	})
@@ -79,17 +82,17 @@ func (k *keys) claimed(totals []byte) (claimed sums, ok bool) {
 }
 
 // difference says where two sums differ: "refused/not_listed 5 for 4".
-func (k *keys) difference(said, found sums) string {
+func (k *keys) difference(claimed, found sums) string {
 	const most = 8
 	var parts []string
-	for i := range max(len(said), len(found)) {
-		if said.at(i) == found.at(i) {
+	for i := range max(len(claimed), len(found)) {
+		if claimed.at(i) == found.at(i) {
 			continue
 		}
 		if len(parts) == most {
 			return strings.Join(append(parts, "…"), ", ")
 		}
-		parts = append(parts, fmt.Sprintf("%s %d for %d", quoteKey(k.names[i]), said.at(i), found.at(i)))
+		parts = append(parts, fmt.Sprintf("%s %d for %d", quoteKey(k.names[i]), claimed.at(i), found.at(i)))
 	}
 	return strings.Join(parts, ", ")
 }

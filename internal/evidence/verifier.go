@@ -1,39 +1,40 @@
 package evidence
 
 import (
-	"hash/maphash"
 	"runtime"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence/record"
 )
 
-// Verifier follows the records of all boots. Make one with NewVerifier. It is
+// Verifier follows the records of all processes. Make one with NewVerifier. It is
 // not safe for concurrent use.
 //
-// Of each boot it keeps the runs of records that follow on each other without a
-// break, and joins them in the end: files may come in any order, and the records
-// of a boot may stand in several. Its memory grows with the runs, not with the
-// lines. Lines are hashed and read by other goroutines, which Result waits for.
+// Of each process it keeps the segments of records that follow on each other
+// without a break, and puts them together in the end: files may come in any order,
+// and the records of a process may stand in several. Its memory grows with the
+// segments, not with the lines. Lines are hashed and read by other goroutines, which Result waits for.
 type Verifier struct {
-	open    *batch
-	flight  []*batch // under way, the oldest first
-	free    []*batch
-	files   []*File
-	byName  map[string]int
-	boots   map[string]*boot
-	order   []*boot // as they came
-	recent  *boot   // of the last record
-	near    []*boot // by file: whose record stood there last
-	keys    keys
-	runs    int  // of all boots
-	room    int  // for runs
-	crowded bool // there was no room for a run
+	open        *batch
+	inflight    []*batch // under way, the oldest first
+	free        []*batch
+	files       []*File
+	byName      map[string]int
+	processes   map[string]*process
+	order       []*process // as they came
+	recent      *process   // of the last record
+	near        []*process // by file: whose record stood there last
+	keys        keys
+	segments    int  // of all processes
+	maxSegments int  // how many may be kept
+	overflowed  bool // there was one more
 
 	each  func(file string, r *Record, err error) // nil: no records are wanted
-	words *words                                  // of the records
+	texts *record.Interned                        // of the records
 }
 
 // NewVerifier returns a Verifier that has seen nothing.
 func NewVerifier() *Verifier {
-	return &Verifier{byName: map[string]int{}, boots: map[string]*boot{}, keys: newKeys(), room: maxRuns}
+	return &Verifier{byName: map[string]int{}, processes: map[string]*process{}, keys: newKeys(), maxSegments: maxSegments}
 }
 
 // Expect names files that must have a record; one without is a finding. Files
@@ -49,7 +50,7 @@ func (v *Verifier) Expect(files []string) {
 // may keep what it is given but for r itself. It is cheaper than to parse beside,
 // also because Prev, Addresses and SNI are checked and left out.
 func (v *Verifier) Records(each func(file string, r *Record, err error)) {
-	v.each, v.words = each, &words{seed: maphash.MakeSeed()}
+	v.each, v.texts = each, record.NewInterned()
 }
 
 // file returns the index of a file.
@@ -83,7 +84,7 @@ func (v *Verifier) fresh() *batch {
 	}
 	b.done = make(chan struct{})
 	if v.each != nil && b.parser == nil {
-		b.parser = newParser(v.words)
+		b.parser = record.NewParser(v.texts)
 	}
 	return b
 }
@@ -92,70 +93,70 @@ func (v *Verifier) fresh() *batch {
 // are under way.
 func (v *Verifier) send() {
 	go v.open.digest()
-	v.flight = append(v.flight, v.open)
+	v.inflight = append(v.inflight, v.open)
 	v.open = nil
-	if len(v.flight) > runtime.GOMAXPROCS(0)+1 {
+	if len(v.inflight) > runtime.GOMAXPROCS(0)+1 {
 		v.receive()
 	}
 }
 
 // receive waits for the oldest batch and follows its lines.
 func (v *Verifier) receive() {
-	b := v.flight[0]
-	v.flight = append(v.flight[:0], v.flight[1:]...)
+	b := v.inflight[0]
+	v.inflight = append(v.inflight[:0], v.inflight[1:]...)
 	<-b.done
-	for i := range b.facts {
-		v.follow(&b.facts[i])
+	for i := range b.lines {
+		v.addLine(&b.lines[i])
 	}
 	for i := range b.records {
-		v.each(v.files[b.facts[i].at.file].Name, &b.records[i].record, b.records[i].err)
+		v.each(v.files[b.lines[i].at.file].Name, &b.records[i].record, b.records[i].err)
 	}
 	b.reset()
 	v.free = append(v.free, b)
 }
 
-// follow takes in one line.
-func (v *Verifier) follow(f *fact) {
+// addLine takes in one line.
+func (v *Verifier) addLine(f *lineFacts) {
 	file := v.files[f.at.file]
-	switch f.class {
-	case classForeign:
-		file.Foreign++
-	case classTorn:
+	switch f.Class {
+	case record.OtherJSON:
+		file.OtherJSON++
+	case record.Partial:
 		file.unreadable(f.at.line)
-		v.torn(f)
-	case classRecord:
+		v.addPart(f)
+	case record.Whole:
 		file.Records++
-		if v.recent == nil || v.recent.name != string(f.boot) {
-			v.recent = v.boot(string(f.boot))
+		if v.recent == nil || v.recent.name != string(f.Process) {
+			v.recent = v.process(string(f.Process))
 		}
 		v.near[f.at.file] = v.recent
-		v.recent.follow(v, f)
+		v.recent.add(v, f)
 	default:
 		file.unreadable(f.at.line)
 	}
 }
 
-// boot returns the state of a boot.
-func (v *Verifier) boot(name string) *boot {
-	b := v.boots[name]
-	if b == nil {
-		b = newBoot(name)
-		v.boots[name] = b
-		v.order = append(v.order, b)
+// process returns the state of a process.
+func (v *Verifier) process(name string) *process {
+	p := v.processes[name]
+	if p == nil {
+		p = newProcess(name)
+		v.processes[name] = p
+		v.order = append(v.order, p)
 	}
-	return b
+	return p
 }
 
-// torn notes a part of a record: of the boot that it names, else of the one
-// whose record stands before it in the file. A part that can be given to no boot
-// is counted as unreadable and no more: what is missing shows without it.
-func (v *Verifier) torn(f *fact) {
-	b := v.near[f.at.file]
-	if len(f.boot) > 0 {
-		b = v.boot(string(f.boot))
+// addPart takes in a part of a record. It belongs to the process that it names, else
+// to that of the record before it in the file. If there is none, the part is only
+// counted as unreadable: that a record is missing shows without it.
+func (v *Verifier) addPart(f *lineFacts) {
+	p := v.near[f.at.file]
+	if len(f.Process) > 0 {
+		p = v.process(string(f.Process))
 	}
-	if b != nil && len(b.parts) < maxFindings {
-		b.parts = append(b.parts, part{at: f.at, seq: f.seq})
+	if p != nil && len(p.parts) < maxFindings {
+		p.parts = append(p.parts, part{at: f.at, seq: f.Seq})
 	}
 }
 

@@ -17,10 +17,10 @@ func TestWhatTheProxyWritesIsWhole(t *testing.T) {
 	lines := written(t, "b1")
 	res := verified(t, file(t, "f", lines...))
 	check(t, res)
-	if !res.Complete || res.Records != seqStopped || len(res.Boots) != 1 {
+	if !res.Complete || res.Records != seqStopped || len(res.Processes) != 1 {
 		t.Fatalf("%+v", res)
 	}
-	b := res.Boots[0]
+	b := res.Processes[0]
 	last := sha256.Sum256([]byte(lines[seqStopped-1]))
 	if b.First != 1 || b.Last != seqStopped || b.Totals != 3 || b.Tail != nil || b.LastHash != hex.EncodeToString(last[:]) {
 		t.Errorf("%+v", b)
@@ -110,7 +110,7 @@ func TestEveryByteOfALineIsProtected(t *testing.T) {
 func TestTotalsNameWhatAGapHid(t *testing.T) {
 	res := verifiedLines(without(written(t, "b1"), 3, 4)...)
 	check(t, res, "gap 3-4")
-	if text := res.Boots[0].Findings[0].Text; !strings.Contains(text, "5 of refused/host_not_allowed") || !strings.Contains(text, "1 of closed/none") {
+	if text := res.Processes[0].Findings[0].Text; !strings.Contains(text, "5 of refused/host_not_allowed") || !strings.Contains(text, "1 of closed/none") {
 		t.Errorf("the text of the gap: %s", text)
 	}
 }
@@ -118,7 +118,7 @@ func TestTotalsNameWhatAGapHid(t *testing.T) {
 func TestIdenticalAndOtherRepetitionsAreToldApart(t *testing.T) {
 	lines := written(t, "b1")
 	res := verifiedLines(append(slices.Clone(lines), lines[4:9]...)...)
-	if text := res.Boots[0].Findings[0].Text; !strings.Contains(text, "byte by byte") {
+	if text := res.Processes[0].Findings[0].Text; !strings.Contains(text, "byte by byte") {
 		t.Errorf("the text of a repetition: %s", text)
 	}
 }
@@ -131,7 +131,7 @@ func TestWhatWasWrittenAnewToTheEndShowsByTheLastHashAlone(t *testing.T) {
 	forged = rechained("b1", replaced(t, forged, 19, `"host_not_allowed":18`, `"host_not_allowed":17`))
 	a, b := verifiedLines(lines...), verifiedLines(forged...)
 	check(t, b)
-	if a.Boots[0].LastHash == b.Boots[0].LastHash {
+	if a.Processes[0].LastHash == b.Processes[0].LastHash {
 		t.Error("the last hashes are the same")
 	}
 }
@@ -144,17 +144,17 @@ func TestTailOfABootIsDeclared(t *testing.T) {
 		tail  evidence.Tail
 	}{
 		{"the end is missing", lines[:15], evidence.Tail{After: 15}},
-		{"the last line is torn", append(slices.Clone(lines[:15]), lines[15][:90]), evidence.Tail{After: 15, Torn: 1}},
-		{"the last line has hardly begun", append(slices.Clone(lines[:15]), `{"ti`), evidence.Tail{After: 15, Torn: 1}},
-		{"another boot follows", append(append(slices.Clone(lines[:15]), lines[15][:90]), written(t, "b2")...), evidence.Tail{After: 15, Torn: 1}},
-		{"no line is whole", []string{lines[0][:150]}, evidence.Tail{Torn: 1}},
+		{"the last line is torn", append(slices.Clone(lines[:15]), lines[15][:90]), evidence.Tail{After: 15, Partial: 1}},
+		{"the last line has hardly begun", append(slices.Clone(lines[:15]), `{"ti`), evidence.Tail{After: 15, Partial: 1}},
+		{"another boot follows", append(append(slices.Clone(lines[:15]), lines[15][:90]), written(t, "b2")...), evidence.Tail{After: 15, Partial: 1}},
+		{"no line is whole", []string{lines[0][:150]}, evidence.Tail{Partial: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res := verifiedLines(append(written(t, "b0"), c.lines...)...)
 			check(t, res)
-			i := slices.IndexFunc(res.Boots, func(b evidence.Boot) bool { return b.Boot == "b1" })
-			if res.Complete || res.Boots[i].Tail == nil || *res.Boots[i].Tail != c.tail {
-				t.Errorf("tail %+v, want %+v; complete %t", res.Boots[i].Tail, c.tail, res.Complete)
+			i := slices.IndexFunc(res.Processes, func(b evidence.Process) bool { return b.Name == "b1" })
+			if res.Complete || res.Processes[i].Tail == nil || *res.Processes[i].Tail != c.tail {
+				t.Errorf("tail %+v, want %+v; complete %t", res.Processes[i].Tail, c.tail, res.Complete)
 			}
 		})
 	}
@@ -192,7 +192,7 @@ func TestFilesMayComeInAnyOrder(t *testing.T) {
 		if !res.Complete || res.Records != 2*seqStopped {
 			t.Fatalf("%v: %+v", parts, res)
 		}
-		for _, b := range res.Boots {
+		for _, b := range res.Processes {
 			if len(b.Policies) != 2 || b.Totals != 3 {
 				t.Errorf("%v: %+v", parts, b)
 			}
@@ -228,7 +228,7 @@ func TestLinesOfOthersAreCountedAndSkipped(t *testing.T) {
 	mixed = append(append(mixed, lines...), "panic: no", "", `[1,2]`)
 	res := verified(t, file(t, "f", mixed...))
 	check(t, res)
-	if res.Foreign != 3 || res.Unreadable != 1 || res.Complete || res.Files[0].FirstUnreadable != 23 {
+	if res.OtherJSON != 3 || res.Unreadable != 1 || res.Complete || res.Files[0].FirstUnreadable != 23 {
 		t.Errorf("%+v", res)
 	}
 }
@@ -237,8 +237,8 @@ func TestLostEventsAreAFinding(t *testing.T) {
 	lines := written(t, "b1")
 	res := verifiedLines(replaced(t, lines, seqStopped, `"lost":0`, `"lost":3`)...)
 	check(t, res, "lost")
-	if res.Boots[0].Lost != 3 {
-		t.Errorf("%+v", res.Boots[0])
+	if res.Processes[0].Lost != 3 {
+		t.Errorf("%+v", res.Processes[0])
 	}
 }
 

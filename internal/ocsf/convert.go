@@ -96,7 +96,7 @@ func about(r *evidence.Record, profiles []string) metadata {
 	return metadata{
 		Version: Version, Profiles: profiles,
 		Product: product{Name: "Lambda egress proxy", VendorName: "lambda-egress-proxy", Version: r.Version},
-		UID:     r.Boot + ":" + strconv.FormatUint(r.Seq, 10), Sequence: r.Seq,
+		UID:     r.Process + ":" + strconv.FormatUint(r.Seq, 10), Sequence: r.Seq,
 		EventCode: r.Event, LogName: "records", LogProvider: proxyName,
 		OriginalTime: r.Time.UTC().Format(time.RFC3339Nano), CorrelationUID: r.ID,
 	}
@@ -231,7 +231,7 @@ func answer(a netip.Addr) dnsAnswer {
 // rest returns what the schema has no place for.
 func rest(r *evidence.Record) unmapped {
 	u := unmapped{
-		Boot: r.Boot, Seq: r.Seq, Prev: r.Prev, Event: r.Event, Protocol: r.Protocol, Verdict: r.Verdict, Policy: r.Policy,
+		Process: r.Process, Seq: r.Seq, Prev: r.Prev, Event: r.Event, Protocol: r.Protocol, Verdict: r.Verdict, Policy: r.Policy,
 		Rule: r.Rule, Line: r.Line, Ticket: r.Ticket, Via: r.Via, SNI: r.SNI, Suppressed: r.Suppressed,
 	}
 	for _, a := range r.Addresses {

@@ -63,8 +63,8 @@ type metadata struct {
 	Version        string   `json:"version"`
 	Profiles       []string `json:"profiles"`
 	Product        product  `json:"product"`
-	UID            string   `json:"uid"`      // boot and seq: one record, anywhere
-	Sequence       uint64   `json:"sequence"` // within the boot
+	UID            string   `json:"uid"`      // boot and seq: names one record among all
+	Sequence       uint64   `json:"sequence"` // within the process
 	EventCode      string   `json:"event_code"`
 	LogName        string   `json:"log_name"`
 	LogProvider    string   `json:"log_provider"`
@@ -156,7 +156,7 @@ type dnsAnswer struct {
 
 // unmapped are the keys of the record that have no attribute of their own.
 type unmapped struct {
-	Boot       string   `json:"boot"`
+	Process    string   `json:"boot"`
 	Seq        uint64   `json:"seq"`
 	Prev       string   `json:"prev"`
 	Event      string   `json:"event"`

@@ -77,7 +77,7 @@ func FuzzAdd(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		events, counts := export(t, string(raw))
-		if n := counts.Records() + counts.Foreign + counts.Broken; n != 1 || uint64(len(events)) != counts.HTTP+counts.DNS {
+		if n := counts.Records() + counts.OtherJSON + counts.Broken; n != 1 || uint64(len(events)) != counts.HTTP+counts.DNS {
 			t.Fatalf("%q: %d events, counted %+v", raw, len(events), counts)
 		}
 		for _, event := range events {

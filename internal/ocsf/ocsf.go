@@ -4,11 +4,11 @@
 // What it does: a record of a request becomes one HTTP Activity (class 4002),
 // a record of a lookup one DNS Activity (4003), each a line of JSON. Both have
 // src_endpoint and dst_endpoint, the first http_request and http_response,
-// whatever the record lacks.
+// even where the record has nothing for them.
 //
-// What it does not do: it invents nothing. Where the schema demands what no
-// record has, the value says so: the status that an origin gave to a plain
-// request is 0, an endpoint that nobody could name is called "unknown". It does
+// What it does not do: it invents nothing. Where the schema requires a value that
+// no record has, the value says so: the status that an origin gave to a plain
+// request is 0, and an endpoint without a name is "unknown". It does
 // not check the chain of the records, and records that are about the proxy
 // itself (started, heartbeat, …) have no class here: they are counted.
 //
@@ -25,7 +25,7 @@
 // metadata.uid (boot and seq), raw_data_hash is the SHA-256 that the chain has
 // of it, and count has those that a summary stands for. What the schema has no
 // place for is in unmapped, under the record's own keys; the server name is
-// there too, because a tls object would need a version that nobody has seen.
+// there too, because a tls object requires a TLS version, which no record has.
 package ocsf
 
 import (
@@ -47,9 +47,9 @@ type Counts struct {
 	DNS  uint64 // DNS Activity events written
 	// Skipped is how many records that are about no request there were, by
 	// event; "other" are events that this version does not know.
-	Skipped map[string]uint64
-	Foreign uint64 // lines of JSON that are not records: metrics
-	Broken  uint64 // lines that are neither: torn ones
+	Skipped   map[string]uint64
+	OtherJSON uint64 // lines of JSON that are not records: metrics
+	Broken    uint64 // lines that are neither: parts of records
 }
 
 // Records returns how many records there were, exported or not.
@@ -89,8 +89,8 @@ func (e *Exporter) Flush() error {
 func (e *Exporter) Add(raw []byte) error {
 	r, err := evidence.Parse(raw)
 	switch {
-	case errors.Is(err, evidence.ErrForeign):
-		e.counts.Foreign++
+	case errors.Is(err, evidence.ErrOtherJSON):
+		e.counts.OtherJSON++
 		return nil
 	case err != nil:
 		e.counts.Broken++

@@ -54,7 +54,7 @@ var wordAllow, wordReport = verdict.Allow.String(), verdict.Report.String()
 // know.
 const unknownCode = 0
 
-// outcome is what became of a request.
+// outcome is how a request ended for the client.
 type outcome struct {
 	code        int // status that the client got
 	disposition int
@@ -63,8 +63,8 @@ type outcome struct {
 }
 
 // refusalOutcome is the outcome of a refusal. The code of bad_request is that of
-// most malformed requests: the record does not tell it from 417, 431, 501 and
-// 505.
+// most malformed requests: the record does not distinguish it from 417, 431, 501
+// and 505.
 func refusalOutcome(reason, protocol string) outcome {
 	r, known := verdict.ParseReason(reason)
 	if !known {
@@ -86,7 +86,7 @@ func refusalOutcome(reason, protocol string) outcome {
 	return o
 }
 
-// outcomeOf returns what became of a request.
+// outcomeOf returns the outcome of a request.
 func outcomeOf(r *evidence.Record) outcome {
 	if r.Event == "refused" || r.Event == "challenged" || r.Verdict != wordAllow && r.Verdict != wordReport {
 		return refusalOutcome(r.Reason, r.Protocol)

@@ -142,7 +142,7 @@ var naiveColumns = map[string][]string{
 func anyRecord(random *rand.Rand, now time.Time) evidence.Record {
 	one := func(all ...string) string { return all[random.IntN(len(all))] }
 	r := evidence.Record{
-		Time: now, Event: one(eventOpened, eventClosed, eventRefused, eventChallenged, eventAnswered), Boot: "b", Policy: one("one", "two", "three", "four"),
+		Time: now, Event: one(eventOpened, eventClosed, eventRefused, eventChallenged, eventAnswered), Process: "b", Policy: one("one", "two", "three", "four"),
 		ID: fmt.Sprint("b", random.IntN(300)), Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(4))}), uint16(random.IntN(9))),
 		Protocol: one("connect", "http"), Function: one("f", "g", "h"), Owner: one("", "team"), Method: one("GET", "CONNECT"),
 		Host: one("a.example", "b.example", "c.example"), Port: uint16(random.IntN(2) * 443), Verdict: one(verdictAllow, verdictReport, "deny"),

@@ -40,7 +40,7 @@ func hostile(texts []string) *Report {
 			for _, verdict := range []string{verdictAllow, verdictReport} {
 				for _, function := range []string{"", s} {
 					r := evidence.Record{
-						Time: began, Event: event, Boot: s, Policy: s, Version: s, Protocol: s, ID: s, Function: function, Owner: s,
+						Time: began, Event: event, Process: s, Policy: s, Version: s, Protocol: s, ID: s, Function: function, Owner: s,
 						Via: s, Method: s, Host: s, Verdict: verdict, Reason: s, Rule: s, Ticket: s, Type: s, Detail: s,
 					}
 					b.counts.Add(s, &r, nil)

@@ -26,9 +26,9 @@ func (b *Builder) verification() verification {
 	if res.Whole {
 		v.verdict = "whole"
 	}
-	v.verdict += ": " + doc.Several(res.Records, "record") + " of " + doc.Several(uint64(len(res.Boots)), "boot")
+	v.verdict += ": " + doc.Several(res.Records, "record") + " of " + doc.Several(uint64(len(res.Processes)), "boot")
 	open := 0
-	for _, process := range res.Boots {
+	for _, process := range res.Processes {
 		if process.Tail != nil {
 			open++
 		}
@@ -47,10 +47,10 @@ func (b *Builder) verification() verification {
 			})
 		}
 	}
-	for _, process := range res.Boots {
-		add(process.Boot, process.Findings)
+	for _, process := range res.Processes {
+		add(process.Name, process.Findings)
 		if process.More > 0 {
-			found.Rows = append(found.Rows, []doc.Cell{doc.Text(process.Boot), doc.Word("more"), {}, {}, {}, {}, doc.Word("and " + doc.Count(process.More) + " more findings")})
+			found.Rows = append(found.Rows, []doc.Cell{doc.Text(process.Name), doc.Word("more"), {}, {}, {}, {}, doc.Word("and " + doc.Count(process.More) + " more findings")})
 		}
 	}
 	add("", res.Findings)
@@ -74,17 +74,17 @@ func seq(n uint64) doc.Cell {
 }
 
 // bootsSection is the lives of the processes.
-func (b *Builder) bootsSection(all []evidence.Boot) doc.Section {
+func (b *Builder) bootsSection(all []evidence.Process) doc.Section {
 	g := doc.Grid{ID: "boots", Empty: "There are no records.", Columns: doc.Columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
 		"start", "Start", "end", "End", "records", "Records", "lost", "Lost", "suppressed", "Suppressed", "last_hash", "Last hash")}
 	for _, v := range all {
-		known := b.counts.Lifecycle().Process(v.Boot)
+		known := b.counts.Lifecycle().Process(v.Name)
 		start := "not there"
 		if known.Started {
 			start = "started"
 		}
 		g.Rows = append(g.Rows, []doc.Cell{
-			doc.Text(v.Boot), doc.Text(known.Version), doc.At(v.From), doc.At(v.To), doc.Word(start), doc.Word(ending(v)), doc.Num(v.Records), doc.Num(v.Lost),
+			doc.Text(v.Name), doc.Text(known.Version), doc.At(v.From), doc.At(v.To), doc.Word(start), doc.Word(ending(v)), doc.Num(v.Records), doc.Num(v.Lost),
 			doc.Num(known.Suppressed), doc.Text(v.LastHash),
 		})
 	}
@@ -95,11 +95,11 @@ func (b *Builder) bootsSection(all []evidence.Boot) doc.Section {
 }
 
 // ending says how a boot ended.
-func ending(v evidence.Boot) string {
+func ending(v evidence.Process) string {
 	switch {
 	case v.Tail == nil:
 		return "stopped"
-	case v.Tail.Torn > 0:
+	case v.Tail.Partial > 0:
 		return "killed, or still running: after seq " + strconv.FormatUint(v.Tail.After, 10) + " a line is torn, and more may be missing"
 	default:
 		return "killed, or still running: what is behind seq " + strconv.FormatUint(v.Tail.After, 10) + " may be missing"

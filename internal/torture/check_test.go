@@ -107,7 +107,7 @@ func (c *checker) about(o *operation) string {
 		o.transfer.line(), o.hello, o.early, o.abort, o.qtype, o.proto)
 	for _, e := range c.j.byHost[o.host] {
 		if o.own() {
-			fmt.Fprintf(&b, "\n    record %d of %s at %s: %s %s %s policy %s dialed %s up %d down %d ended %s", e.Seq, e.Boot, e.Time.Format("15:04:05.000000"),
+			fmt.Fprintf(&b, "\n    record %d of %s at %s: %s %s %s policy %s dialed %s up %d down %d ended %s", e.Seq, e.Process, e.Time.Format("15:04:05.000000"),
 				e.Event, e.Verdict, e.Reason, e.Policy, e.Dialed, e.BytesUp, e.BytesDown, e.Ended)
 		}
 	}

@@ -93,20 +93,20 @@ func (j *journal) read(t *tally, gen int, name string) error {
 
 // add takes a record in and checks its place in the chain.
 func (j *journal) add(t *tally, e *entry, line []byte, where string) {
-	b := j.boots[e.Boot]
+	b := j.boots[e.Process]
 	if b == nil {
-		b = &bootRecords{name: e.Boot, prev: hash([]byte(e.Boot)), from: e.Time, sums: map[string]map[string]uint64{}, first: e}
-		j.boots[e.Boot] = b
-		j.order = append(j.order, e.Boot)
+		b = &bootRecords{name: e.Process, prev: hash([]byte(e.Process)), from: e.Time, sums: map[string]map[string]uint64{}, first: e}
+		j.boots[e.Process] = b
+		j.order = append(j.order, e.Process)
 	}
 	if e.Seq != b.seq+1 {
 		t.violation("%s: seq %d behind %d", where, e.Seq, b.seq)
 	}
 	if e.Prev != b.prev {
-		t.violation("%s: record %d of boot %s is not chained to the one before it", where, e.Seq, e.Boot)
+		t.violation("%s: record %d of boot %s is not chained to the one before it", where, e.Seq, e.Process)
 	}
 	if b.stopped {
-		t.violation("%s: a record behind the last one of boot %s", where, e.Boot)
+		t.violation("%s: a record behind the last one of boot %s", where, e.Process)
 	}
 	b.seq, b.prev, b.to, b.last = e.Seq, hash(line), e.Time, e
 	j.entries = append(j.entries, e)
@@ -197,7 +197,7 @@ func (rd *round) verify(t *tally) {
 	}
 	res := v.Result()
 	all := res.Findings
-	for _, b := range res.Boots {
+	for _, b := range res.Processes {
 		all = append(all, b.Findings...)
 	}
 	sink := len(rd.world.timeline.faults[faultSink]) > 0

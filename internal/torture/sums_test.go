@@ -34,14 +34,14 @@ func (c *checker) permitted(e *entry, o *operation) {
 	if v := c.variants[e.Policy]; v != nil {
 		x := c.world.expect(o, v)
 		if !x.pass || e.Dialed.IsValid() && !slices.Contains(x.reach, e.Dialed.Addr()) {
-			c.t.violation("record %d of %s lets %s pass to %s, policy %s expects %s: %s", e.Seq, e.Boot, e.Host, e.Dialed, e.Policy, x, c.about(o))
+			c.t.violation("record %d of %s lets %s pass to %s, policy %s expects %s: %s", e.Seq, e.Process, e.Host, e.Dialed, e.Policy, x, c.about(o))
 		}
 		if wantReport := x.report && e.Reason != ""; (e.Verdict == "report") != wantReport {
-			c.t.violation("record %d of %s has verdict %s: %s", e.Seq, e.Boot, e.Verdict, c.about(o))
+			c.t.violation("record %d of %s has verdict %s: %s", e.Seq, e.Process, e.Verdict, c.about(o))
 		}
 		return
 	}
-	c.t.violation("record %d of %s is by policy %s, which no file was", e.Seq, e.Boot, e.Policy)
+	c.t.violation("record %d of %s is by policy %s, which no file was", e.Seq, e.Process, e.Policy)
 }
 
 // oneEnd checks the records of one request: what was opened ends once, unless
@@ -59,7 +59,7 @@ func (c *checker) oneEnd(id string, all []*entry) {
 			denied++
 		}
 	}
-	b := c.j.boots[first.Boot]
+	b := c.j.boots[first.Process]
 	certain := b.stopped && b.lost == 0
 	switch {
 	case closed+denied > 1, opened > 2, opened == 2 && !slices.ContainsFunc(all, func(e *entry) bool { return e.Event == "opened" && e.Verdict == "report" }):
@@ -67,7 +67,7 @@ func (c *checker) oneEnd(id string, all []*entry) {
 	case opened == 0 && closed > 0 && !c.plan.count:
 		c.t.violation("request %s of %s was closed and never opened", id, first.Host)
 	case certain && opened > 0 && closed+denied != 1:
-		c.t.violation("request %s of %s, opened in seq %d of boot %s, has no end", id, first.Host, first.Seq, first.Boot)
+		c.t.violation("request %s of %s, opened in seq %d of boot %s, has no end", id, first.Host, first.Seq, first.Process)
 	}
 	o := c.byOp[operationIn([]byte(first.Host))]
 	if o == nil || !o.own() || opened == 0 {
@@ -213,7 +213,7 @@ func (c *checker) revocations() {
 		}
 		opened := e.Time.Add(-e.Duration)
 		for _, f := range reloads {
-			if f.Boot != e.Boot || f.Time.Before(opened) || e.Time.Sub(f.Time) < graceOfRevocation {
+			if f.Process != e.Process || f.Time.Before(opened) || e.Time.Sub(f.Time) < graceOfRevocation {
 				continue
 			}
 			x := c.world.expect(o, c.variants[f.Policy])
@@ -235,7 +235,7 @@ func (c *checker) failedCredentials() {
 	seen, recorded := map[party]uint64{}, map[party]uint64{}
 	for _, e := range c.j.entries {
 		if e.Reason == "limit_failures" {
-			recorded[party{e.Boot, e.Client.Addr()}] += e.Count()
+			recorded[party{e.Process, e.Client.Addr()}] += e.Count()
 		}
 	}
 	for _, o := range c.operations {
@@ -282,7 +282,7 @@ func (c *checker) compareMetrics(b *bootRecords) {
 	var up, down int64
 	for _, e := range c.j.entries {
 		switch {
-		case e.Boot != b.name || e.Protocol == "":
+		case e.Process != b.name || e.Protocol == "":
 		case e.Event == "closed":
 			up, down = up+e.BytesUp, down+e.BytesDown
 		default:

@@ -36,7 +36,7 @@ func (c *Counter) Add(file string, r *evidence.Record, err error) {
 	s := c.source(file)
 	s.Lines++
 	switch {
-	case errors.Is(err, evidence.ErrForeign):
+	case errors.Is(err, evidence.ErrOtherJSON):
 		s.Other++
 		return
 	case err != nil:

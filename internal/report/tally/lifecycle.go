@@ -117,13 +117,13 @@ func isRequest(event string) bool {
 
 // addProcess notes what a record says of the process that wrote it.
 func (c *Lifecycle) addProcess(r *evidence.Record) {
-	b := c.processes[r.Boot]
+	b := c.processes[r.Process]
 	if b == nil {
 		if len(c.processes) >= maxProcesses {
 			return
 		}
 		b = &Process{Version: r.Version}
-		c.processes[r.Boot] = b
+		c.processes[r.Process] = b
 	}
 	b.Suppressed += r.Suppressed
 	b.Started = b.Started || r.Event == eventStarted
@@ -154,7 +154,7 @@ func (s *Span) add(r *evidence.Record, counts bool) {
 // changeOf copies what a report keeps of a record.
 func changeOf(r *evidence.Record) Change {
 	c := Change{
-		Time: r.Time, Process: r.Boot, Event: r.Event, Policy: r.Policy,
+		Time: r.Time, Process: r.Process, Event: r.Event, Policy: r.Policy,
 		Version: r.Version, Functions: r.Functions, Rules: r.Rules,
 		Function: r.Function, Detail: r.Detail,
 	}

@@ -1,4 +1,18 @@
-package evidence
+// Package envelope takes the lines of a log out of what they were packed in on
+// their way: compression, exports and subscriptions of CloudWatch Logs, and the
+// objects of log routers.
+//
+// What it does: Read gives the lines of files one by one, as they were written.
+// It keeps one line at a time, however long the file is.
+//
+// What it does not do: it checks no record. It knows of one only that it is not an
+// envelope.
+//
+//	err := envelope.Read(files, os.Stdin, func(l envelope.Line) error {
+//		_, err := os.Stdout.Write(append(l.Raw, '\n'))
+//		return err
+//	})
+package envelope
 
 import (
 	"bufio"
@@ -14,7 +28,7 @@ const (
 	// maxLine is how many bytes a line may have. The proxy's own are below
 	// 16 KiB; envelopes escape them.
 	maxLine = 1 << 20
-	// window is how much is looked at to tell an envelope.
+	// window is how much is looked at to recognize an envelope.
 	window = 256
 	// headLong is how much is kept of a line that is too long.
 	headLong = 256
@@ -22,9 +36,23 @@ const (
 	maxLayers = 2
 )
 
-// tooLong stands behind the beginning of a line that is too long, and makes of
-// it what is not JSON.
+// tooLong follows the first bytes of a line that is too long, so that they are not
+// JSON.
 const tooLong = "… (a line of more than 1 MiB)"
+
+// Line is one line of a stream of records.
+type Line struct {
+	File string // as it was given to Read; "-" is standard input
+	// Number counts the lines of the file from 1, or the log events where the
+	// file is a document of events.
+	Number int
+	// Raw is the record's own bytes as the proxy wrote them: the envelope is
+	// taken off, and there is no newline. It is valid until each returns.
+	Raw []byte
+
+	// Shuffled is set where the envelope promises no order of lines.
+	Shuffled bool
+}
 
 // Read gives every line of the files to each, in order, but for empty ones. "-"
 // is stdin. It stops at the first error, of a file or of each.
@@ -44,8 +72,8 @@ const tooLong = "… (a line of more than 1 MiB)"
 // What is in none of these is given as it is. A log router that parses the line
 // and writes its members anew leaves no bytes that a hash would fit.
 //
-// A line of more than 1 MiB is given as its beginning with a remark behind it,
-// for which Parse returns an error.
+// A line of more than 1 MiB is given as its first bytes with a remark after them,
+// which is not JSON.
 func Read(files []string, stdin io.Reader, each func(Line) error) error {
 	for _, name := range files {
 		if err := readFile(name, stdin, each); err != nil {
@@ -137,7 +165,7 @@ func (r *reader) line() error {
 	}
 	r.number++
 	if long {
-		return r.each(Line{File: r.file, Number: r.number, Raw: raw, long: true})
+		return r.each(Line{File: r.file, Number: r.number, Raw: raw})
 	}
 	raw, shuffled := cutTime(raw)
 	return r.give(raw, shuffled)
@@ -152,7 +180,7 @@ func (r *reader) give(raw []byte, shuffled bool) error {
 	if len(raw) == 0 {
 		return nil
 	}
-	return r.each(Line{File: r.file, Number: r.number, Raw: raw, shuffled: shuffled})
+	return r.each(Line{File: r.file, Number: r.number, Raw: raw, Shuffled: shuffled})
 }
 
 // next returns the next line without its newline, or the beginning of one that
@@ -177,7 +205,7 @@ func (r *reader) next() (raw []byte, long bool, err error) {
 	return bytes.TrimSuffix(r.long, []byte("\n")), false, err
 }
 
-// beginning makes of a line that is too long what Parse will not take.
+// beginning returns the first bytes of a line that is too long, and the remark.
 func beginning(line []byte) []byte {
 	return append(line[:min(headLong, len(line))], tooLong...)
 }

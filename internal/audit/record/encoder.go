@@ -1,4 +1,4 @@
-package audit
+package record
 
 import (
 	"crypto/sha256"
@@ -10,10 +10,12 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
+// MaxLine is what every line is shorter than: log drivers split longer ones.
+const MaxLine = 16 << 10
+
 // Caps, in bytes of text before escaping, which makes six of one at worst.
-// They keep every line under maxLine: log drivers split longer ones.
+// They keep every line under MaxLine.
 const (
-	maxLine      = 16 << 10
 	maxText      = 256  // host, method, sni, owner, ticket
 	maxWord      = 64   // what comes from a closed set
 	maxRule      = 128  // function and rule
@@ -24,21 +26,23 @@ const (
 // null is JSON's.
 const null = "null"
 
-// encoder makes lines. It is not safe for concurrent use.
-type encoder struct {
-	boot    []byte // from the end of the event's word to the number of seq
+// Encoder makes lines. Make one with NewEncoder. It is not safe for concurrent
+// use.
+type Encoder struct {
+	process []byte // from the end of the event's word to the number of seq
 	version []byte // the key and its value
-	id      []byte // from the key of id to the end of the boot in its value
+	id      []byte // from the key of id to the end of the process in its value
 	second  int64  // the Unix second that stamp shows
 	stamp   []byte // date and time to the second
 	scratch []byte
 }
 
-// newEncoder returns an encoder with the constant parts of a line made.
-func newEncoder(boot, version string) encoder {
-	quoted := appendText(nil, boot, maxWord)
-	e := encoder{
-		boot:    append(append([]byte(`","boot":`), quoted...), `,"seq":`...),
+// NewEncoder returns an Encoder for the records of a process, which are those of
+// a version of the program.
+func NewEncoder(process, version string) Encoder {
+	quoted := appendText(nil, process, maxWord)
+	e := Encoder{
+		process: append(append([]byte(`","boot":`), quoted...), `,"seq":`...),
 		version: appendText([]byte(`,"version":`), version, maxWord),
 		id:      append([]byte(`,"id":`), quoted[:len(quoted)-1]...),
 	}
@@ -46,24 +50,28 @@ func newEncoder(boot, version string) encoder {
 	return e
 }
 
-// place is where in the stream a line stands.
-type place struct {
-	now  time.Time
-	seq  uint64
-	prev [sha256.Size]byte
+// Place is where in the stream a line stands.
+type Place struct {
+	Now  time.Time
+	Seq  uint64            // from 1
+	Prev [sha256.Size]byte // hash of the line before it, or of the process
 }
 
-// line appends the line of e with its newline. t is the tally of the lines
-// before it.
-func (enc *encoder) line(dst []byte, e *Event, at *place, t *tally) []byte {
+// HashLine returns the hash of a line without its newline, which the next line
+// has as Place.Prev.
+func HashLine(line []byte) [sha256.Size]byte { return sha256.Sum256(line[:len(line)-1]) }
+
+// AppendLine appends the line of e with its newline. t is the tally of the lines
+// before it. It does not retain e.
+func (enc *Encoder) AppendLine(dst []byte, e *Event, at *Place, t *Tally) []byte {
 	dst = append(dst, `{"time":"`...)
-	dst = enc.time(dst, at.now)
+	dst = enc.time(dst, at.Now)
 	dst = append(dst, `","event":"`...)
 	dst = append(dst, e.Kind.String()...)
-	dst = append(dst, enc.boot...)
-	dst = strconv.AppendUint(dst, at.seq, 10)
+	dst = append(dst, enc.process...)
+	dst = strconv.AppendUint(dst, at.Seq, 10)
 	dst = append(dst, `,"prev":"`...)
-	dst = hex.AppendEncode(dst, at.prev[:])
+	dst = hex.AppendEncode(dst, at.Prev[:])
 	dst = append(dst, '"')
 	dst = text(dst, `,"policy":`, e.Policy, maxWord)
 	dst = append(dst, enc.version...)
@@ -88,12 +96,12 @@ func (enc *encoder) line(dst []byte, e *Event, at *place, t *tally) []byte {
 }
 
 // request appends the fields of a request.
-func (enc *encoder) request(dst []byte, e *Event) []byte {
+func (enc *Encoder) request(dst []byte, e *Event) []byte {
 	dst = text(dst, `,"protocol":`, e.Protocol, maxWord)
 	if e.ID == 0 {
 		dst = append(dst, `,"id":null`...)
 	} else {
-		dst = append(appendID(append(dst, enc.id...), e.ID), '"')
+		dst = append(e.ID.AppendTo(append(dst, enc.id...)), '"')
 	}
 	dst = addrPort(dst, `,"client":`, e.Client)
 	dst = text(dst, `,"function":`, e.Function, maxRule)
@@ -129,7 +137,7 @@ func (enc *encoder) request(dst []byte, e *Event) []byte {
 }
 
 // rule appends rule, line and ticket.
-func (enc *encoder) rule(dst []byte, r policy.Rule) []byte {
+func (enc *Encoder) rule(dst []byte, r policy.Rule) []byte {
 	if r.IsZero() {
 		return append(dst, `,"rule":null,"line":null,"ticket":null`...)
 	}
@@ -206,7 +214,7 @@ func number(dst []byte, key string, n int64) []byte {
 
 // time appends t as RFC 3339 in UTC with nine digits of the second. Date and
 // time of day are made once a second.
-func (enc *encoder) time(dst []byte, t time.Time) []byte {
+func (enc *Encoder) time(dst []byte, t time.Time) []byte {
 	if s := t.Unix(); s != enc.second {
 		enc.setSecond(s)
 	}
@@ -217,7 +225,7 @@ func (enc *encoder) time(dst []byte, t time.Time) []byte {
 }
 
 // setSecond makes stamp show a Unix second.
-func (enc *encoder) setSecond(s int64) {
+func (enc *Encoder) setSecond(s int64) {
 	enc.second = s
 	enc.stamp = time.Unix(s, 0).UTC().AppendFormat(enc.stamp[:0], "2006-01-02T15:04:05")
 }

@@ -1,10 +1,12 @@
-package evidence
+package envelope
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence/jsonscan"
 )
 
 // errDocument is an envelope that is not what its beginning promises.
@@ -82,11 +84,11 @@ func (r *reader) eventMember(key string) error {
 	}
 	r.number++
 	if long {
-		return r.each(Line{File: r.file, Number: r.number, Raw: beginning(quoted), long: true})
+		return r.each(Line{File: r.file, Number: r.number, Raw: beginning(quoted)})
 	}
-	r.message = appendUnquoted(r.message[:0], quoted)
+	r.message = jsonscan.AppendUnquoted(r.message[:0], quoted)
 	if len(r.message) > maxLine {
-		return r.each(Line{File: r.file, Number: r.number, Raw: beginning(r.message), long: true})
+		return r.each(Line{File: r.file, Number: r.number, Raw: beginning(r.message)})
 	}
 	return r.give(bytes.TrimSuffix(r.message, []byte("\n")), true)
 }
@@ -95,7 +97,7 @@ func (r *reader) eventMember(key string) error {
 func (r *reader) byte() (byte, error) {
 	for {
 		c, err := r.in.ReadByte()
-		if err != nil || !isSpace(c) {
+		if err != nil || !jsonscan.IsSpace(c) {
 			return c, err
 		}
 	}
@@ -133,7 +135,7 @@ func (r *reader) object(member func(key string) error) error {
 		if err != nil {
 			return err
 		}
-		name := string(unquote(key))
+		name := string(jsonscan.Unquote(key))
 		if err := r.expect(':'); err != nil {
 			return err
 		}
@@ -155,8 +157,8 @@ func (r *reader) text(limit int) (quoted []byte, long bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		if room := limit - len(b); len(chunk) > room {
-			chunk, long = chunk[:max(room, 0)], true
+		if left := limit - len(b); len(chunk) > left {
+			chunk, long = chunk[:max(left, 0)], true
 		}
 		b = append(b, chunk...)
 		if end {
@@ -167,7 +169,7 @@ func (r *reader) text(limit int) (quoted []byte, long bool, err error) {
 	if long {
 		return append(b[:min(len(b), headLong)], '"'), true, nil
 	}
-	if s := (scanner{b: b}); !s.text() || s.i < len(b) {
+	if !jsonscan.IsText(b) {
 		return nil, false, r.damaged()
 	}
 	return b, false, nil
@@ -231,7 +233,7 @@ func (r *reader) literal() error {
 		if err != nil {
 			return err
 		}
-		if isSpace(c) || bytes.IndexByte([]byte(`,:"{}[]`), c) >= 0 {
+		if jsonscan.IsSpace(c) || bytes.IndexByte([]byte(`,:"{}[]`), c) >= 0 {
 			return r.in.UnreadByte()
 		}
 	}

@@ -1,6 +1,10 @@
-package evidence
+package envelope
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence/jsonscan"
+)
 
 // documentKeys are the first keys of documents of log events: of a CloudWatch
 // Logs subscription, and of what aws logs prints.
@@ -24,7 +28,7 @@ func isDocument(start []byte) bool {
 }
 
 // cutTime takes the time off that an export of CloudWatch Logs puts before
-// a line, and the stream that aws logs tail puts behind that. It tells
+// a line, and the stream that aws logs tail puts behind that. It reports
 // whether there was a time; the order of such lines is not the writer's.
 func cutTime(line []byte) (rest []byte, found bool) {
 	const shortest = len("2006-01-02T15:04:05")
@@ -52,7 +56,7 @@ func cutLog(dst, line []byte) ([]byte, bool) {
 	}
 	var log []byte
 	found, record := 0, false
-	ok := members(line, func(key, value []byte) {
+	ok := jsonscan.Members(line, func(key, value []byte) {
 		switch string(key) {
 		case "log":
 			log = value
@@ -64,5 +68,5 @@ func cutLog(dst, line []byte) ([]byte, bool) {
 	if !ok || record || found != 1 || log[0] != '"' {
 		return nil, false
 	}
-	return appendUnquoted(dst, log), true
+	return jsonscan.AppendUnquoted(dst, log), true
 }

@@ -1,4 +1,4 @@
-package audit
+package record
 
 import (
 	"cmp"
@@ -16,75 +16,68 @@ type Total struct {
 	Count   uint64 // records, and the events that they stand for as suppressed
 }
 
-// Totals returns the totals of the requests recorded so far, sorted by kind,
-// verdict and reason. Records of the write under way are in it.
-func (l *Log) Totals() []Total {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.tally.sorted()
-}
-
-// Lost returns how many events have no record because the output failed: the
-// value of egress_audit_lost_total. A heartbeat that could not be written is
-// not among them, the next one says all that it said.
-func (l *Log) Lost() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.tally.lost
-}
-
-// tally is what the lines of the stream add up to.
-type tally struct {
+// Tally is what the lines of a stream add up to. Make one with NewTally. It is
+// not safe for concurrent use.
+type Tally struct {
 	counts map[tallyKey]uint64
 	lost   uint64
 }
 
-// tallyKey is what a tally tells apart.
+// NewTally returns a Tally of no lines.
+func NewTally() *Tally { return &Tally{counts: map[tallyKey]uint64{}} }
+
+// tallyKey is what has a count of its own.
 type tallyKey struct {
 	kind    Kind
 	verdict verdict.Verdict
 	reason  verdict.Reason
 }
 
-// mark is what must be known of a line to take it back.
-type mark struct {
-	end    int      // where the line ends in its batch, newline included
+// Entry is what a Tally counts of one line.
+type Entry struct {
 	key    tallyKey // the zero key: not a request
-	weight uint64   // how many events are lost with the line
+	Weight uint64   // how many events are lost with the line
 }
 
-// newMark returns the mark of an event; its end is not set.
-func newMark(e *Event) mark {
-	m := mark{}
+// EntryOf returns the entry of the line of an event. A heartbeat that is lost is
+// no loss: the next one has all that it had.
+func EntryOf(e *Event) Entry {
+	var one Entry
 	if e.Kind != Heartbeat {
-		m.weight = 1 + e.Suppressed
+		one.Weight = 1 + e.Suppressed
 	}
-	if e.Kind.request() {
-		m.key = tallyKey{e.Kind, e.Verdict, e.Reason}
+	if e.Kind.IsRequest() {
+		one.key = tallyKey{e.Kind, e.Verdict, e.Reason}
 	}
-	return m
+	return one
 }
 
-// add counts a line.
-func (t *tally) add(m mark) {
-	if m.key != (tallyKey{}) {
-		t.counts[m.key] += m.weight
+// Add counts a line.
+func (t *Tally) Add(e Entry) {
+	if e.key != (tallyKey{}) {
+		t.counts[e.key] += e.Weight
 	}
 }
 
-// remove counts a line as lost that was added.
-func (t *tally) remove(m mark) {
-	t.lost += m.weight
-	if m.key == (tallyKey{}) {
+// Remove counts a line that was added as lost.
+func (t *Tally) Remove(e Entry) {
+	t.Lose(e)
+	if e.key == (tallyKey{}) {
 		return
 	}
-	if t.counts[m.key] -= m.weight; t.counts[m.key] == 0 {
-		delete(t.counts, m.key)
+	if t.counts[e.key] -= e.Weight; t.counts[e.key] == 0 {
+		delete(t.counts, e.key)
 	}
 }
 
-// sorted returns the counts in a fixed order.
-func (t *tally) sorted() []Total {
+// Lose counts a line as lost that was not added.
+func (t *Tally) Lose(e Entry) { t.lost += e.Weight }
+
+// Lost returns how many events are lost.
+func (t *Tally) Lost() uint64 { return t.lost }
+
+// Totals returns the counts sorted by kind, verdict and reason.
+func (t *Tally) Totals() []Total {
 	all := make([]Total, 0, len(t.counts))
 	for k, n := range t.counts {
 		all = append(all, Total{k.kind, k.verdict, k.reason, n})
@@ -97,14 +90,14 @@ func (t *tally) sorted() []Total {
 
 // append appends totals, an object of event, then reason ("none" where the
 // record has null), and lost.
-func (t *tally) append(dst []byte) []byte {
+func (t *Tally) append(dst []byte) []byte {
 	type key struct {
 		kind   Kind
 		reason verdict.Reason
 	}
 	sums := map[key]uint64{}
 	var keys []key
-	for _, one := range t.sorted() {
+	for _, one := range t.Totals() {
 		k := key{one.Kind, one.Reason}
 		if _, seen := sums[k]; !seen {
 			keys = append(keys, k)

@@ -41,40 +41,6 @@ func TestCallersWithoutAFunctionAreToldApartBySource(t *testing.T) {
 	}
 }
 
-func TestSourcesBeyondTheTableShareOneBudgetAndNoAddressIsBlamed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out output
-		l := New(&out, Options{RefusalRecords: 1})
-		from := netip.MustParseAddr("10.0.0.0")
-		record := func() {
-			e := denial(l, "")
-			e.Client = netip.AddrPortFrom(from, 1)
-			from = from.Next()
-			if err := l.Record(e); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range maxSources + 1 {
-			record()
-		}
-		if n, _ := known(l); n != maxSources+1 {
-			t.Fatalf("%d parties", n)
-		}
-		out.Reset()
-		record()
-		record()
-		text := out.String()
-		if n, _ := known(l); n != maxSources+1 || strings.Contains(text, "10.0.") ||
-			!strings.Contains(text, "all sources beyond 4096 together") {
-			t.Errorf("%d parties, %s", n, text)
-		}
-		time.Sleep(5 * budgetSpan)
-		if n, sources := known(l); n != 0 || sources != 0 {
-			t.Errorf("after minutes of silence: %d parties, %d sources", n, sources)
-		}
-	})
-}
-
 func TestAGroupBeyondTheBudgetSharesRecordsWithoutWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out output
@@ -94,7 +60,7 @@ func TestAGroupBeyondTheBudgetSharesRecordsWithoutWaiting(t *testing.T) {
 		}
 		l.Flush() // the flood records are posted
 		var got []string
-		for _, e := range entries(t, out.Bytes(), l.Boot())[2:] {
+		for _, e := range entries(t, out.Bytes(), l.Process())[2:] {
 			got = append(got, fmt.Sprint(e.Event, " ", e.Function, " ", e.Reason, " ", e.Suppressed))
 		}
 		want := "flood f  0|flood g  0|answered f host_not_allowed 6|answered g host_not_allowed 0|answered g host_not_allowed 0|" +
@@ -136,7 +102,7 @@ func TestHundredThousandsOfRefusalsAddUp(t *testing.T) {
 		if err := l.Record(&Event{Kind: Stopped}); err != nil {
 			t.Fatal(err)
 		}
-		all := entries(t, out.Bytes(), l.Boot())
+		all := entries(t, out.Bytes(), l.Process())
 		n, of := weight(all)
 		if n != uint64(callers*each) || l.Totals()[0].Count != n || len(all) > 20_000 {
 			t.Errorf("%d of %d refusals in %d records (%v), totals %v", n, callers*each, len(all), of, l.Totals())

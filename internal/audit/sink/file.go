@@ -1,4 +1,4 @@
-package audit
+package sink
 
 import (
 	"bytes"
@@ -14,52 +14,25 @@ import (
 // blocking when poll(2) calls it writable (PIPE_BUF on Linux).
 const pipeBuf = 4096
 
-// sink is where lines go. write returns how many bytes the output took, fewer
-// than all only with an error, and does not wait beyond until; the zero time
-// is not to wait at all.
-type sink interface {
-	write(p []byte, until time.Time) (int, error)
-	close() error
-}
-
-var (
-	_ sink = writer{}
-	_ sink = (*file)(nil)
-)
-
-// writer is the sink over an io.Writer, which cannot be told how long to wait.
-type writer struct{ w io.Writer }
-
-func (w writer) write(p []byte, _ time.Time) (int, error) {
-	n, err := w.w.Write(p)
-	n = min(max(n, 0), len(p))
-	if n < len(p) && err == nil {
-		err = io.ErrShortWrite
-	}
-	return n, err
-}
-
-func (writer) close() error { return nil }
-
-// file is the sink over a file descriptor. It does not use os.File, whose
+// file is the Writer over a file descriptor. It does not use os.File, whose
 // Write cannot be bounded in time on a descriptor that is shared with others
 // and therefore must not be made non-blocking, and which ends the process on
 // EPIPE.
 type file struct {
 	fd       int
-	keep     bool // close leaves it open
+	stdout   bool // Close leaves it open
 	regular  bool // never polled: poll(2) always calls it writable
 	dev, ino uint64
 	poll     [1]unix.PollFd
 }
 
-// standardOutput returns the sink over descriptor 1.
+// standardOutput returns the file over descriptor 1.
 func standardOutput() (*file, error) {
 	f, _, err := newFile(1)
 	if err != nil {
 		return nil, fmt.Errorf("using standard output for records: %w", err)
 	}
-	f.keep = true
+	f.stdout = true
 	return f, nil
 }
 
@@ -115,9 +88,9 @@ func (f *file) endsMidLine(path string, size int64) (bool, error) {
 	return n == 1 && last[0] != '\n', err
 }
 
-// write writes p. To a regular file it is one write(2), elsewhere pieces of
+// Write writes p. To a regular file it is one write(2), elsewhere pieces of
 // whole lines as poll(2) lets through.
-func (f *file) write(p []byte, until time.Time) (n int, err error) {
+func (f *file) Write(p []byte, until time.Time) (n int, err error) {
 	for n < len(p) {
 		chunk := p[n:]
 		if !f.regular {
@@ -132,7 +105,7 @@ func (f *file) write(p []byte, until time.Time) (n int, err error) {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN && time.Now().Before(until):
 		case err == unix.EAGAIN:
-			return n, errTimeout
+			return n, ErrTimeout
 		case err != nil:
 			return n, fmt.Errorf("writing records: %w", err)
 		case m <= 0:
@@ -146,24 +119,24 @@ func (f *file) write(p []byte, until time.Time) (n int, err error) {
 // write(2) to return.
 func (f *file) ready(until time.Time) error {
 	for {
-		wait := max(0, time.Until(until))
+		left := max(0, time.Until(until))
 		f.poll[0] = unix.PollFd{Fd: int32(f.fd), Events: unix.POLLOUT}
-		n, err := unix.Poll(f.poll[:], int((wait+time.Millisecond-1)/time.Millisecond))
+		n, err := unix.Poll(f.poll[:], int((left+time.Millisecond-1)/time.Millisecond))
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
 			return fmt.Errorf("polling the output: %w", err)
 		case n > 0:
 			return nil
-		case wait == 0:
-			return errTimeout
+		case left == 0:
+			return ErrTimeout
 		}
 	}
 }
 
 // wholeLines returns the longest beginning of p of at most limit bytes that
 // ends with a line, or limit bytes where the first line is longer. Whole lines
-// are not torn by another process that writes to the same pipe.
+// are not split by another process that writes to the same pipe.
 func wholeLines(p []byte, limit int) []byte {
 	if len(p) <= limit {
 		return p
@@ -174,10 +147,10 @@ func wholeLines(p []byte, limit int) []byte {
 	return p[:limit]
 }
 
-// cut takes the last n bytes of a regular file away if they are this
-// descriptor's last write, and nobody's are behind them. That it cannot is no
-// error: the whole line is then written elsewhere.
-func (f *file) cut(n int) {
+// truncateTail removes the last n bytes of a regular file, if they are from this
+// descriptor's last write and nobody has written after them. If it cannot, that is
+// not an error: the whole line is then in the next file, and its beginning here.
+func (f *file) truncateTail(n int) {
 	var st unix.Stat_t
 	if !f.regular || n == 0 || unix.Fstat(f.fd, &st) != nil {
 		return
@@ -202,8 +175,9 @@ func (f *file) at(path string) bool {
 	}
 }
 
-func (f *file) close() error {
-	if f.keep {
+// Close closes the descriptor, but for standard output.
+func (f *file) Close() error {
+	if f.stdout {
 		return nil
 	}
 	if err := unix.Close(f.fd); err != nil {

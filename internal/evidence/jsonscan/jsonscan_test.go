@@ -1,8 +1,7 @@
-package evidence
+package jsonscan
 
 import (
 	"encoding/json"
-	"fmt"
 	"testing"
 )
 
@@ -16,7 +15,7 @@ func FuzzScanner(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, want := valid(b), json.Valid(b)
+		got, want := Valid(b), json.Valid(b)
 		if got != want && !tooDeep(b) {
 			t.Fatalf("valid is %t for %q, want %t", got, b, want)
 		}
@@ -24,27 +23,10 @@ func FuzzScanner(f *testing.F) {
 		if len(b) == 0 || b[0] != '"' || b[len(b)-1] != '"' || !got || json.Unmarshal(b, &text) != nil {
 			return
 		}
-		if s := string([]rune(string(unquote(b)))); s != text {
+		if s := string([]rune(string(Unquote(b)))); s != text {
 			t.Errorf("%q reads %q, want %q", b, s, text)
 		}
 	})
-}
-
-// Each record has the number after the next, so that nothing follows on anything.
-func TestBreaksBeyondTheRoomAreNotWhole(t *testing.T) {
-	v := NewVerifier()
-	v.room = 2 * maxFindings
-	for i := range 3 * maxFindings {
-		line := fmt.Appendf(nil, `{"event":"refused","boot":"b1","seq":%d,"prev":"%064d"}`, 1+2*i, 0)
-		v.Add(Line{File: "f", Number: 1 + i, Raw: line})
-	}
-	res := v.Result()
-	if res.Whole || len(res.Findings) != 1 || res.Findings[0].Kind != KindDisorder || v.runs != v.room {
-		t.Errorf("%d runs, %+v", v.runs, res.Findings)
-	}
-	if b := res.Boots[0]; len(b.Findings) != maxFindings || b.More != uint64(v.room)-maxFindings {
-		t.Errorf("%d findings and %d more", len(b.Findings), b.More)
-	}
 }
 
 // tooDeep reports whether the value may be nested deeper than the scanner goes.
@@ -55,5 +37,5 @@ func tooDeep(b []byte) bool {
 			n++
 		}
 	}
-	return n >= maxDepth
+	return n >= MaxDepth
 }

@@ -1,4 +1,22 @@
-package evidence
+// Package jsonscan walks JSON (RFC 8259) without building anything.
+//
+// What it does: it gives the members of an object and the elements of an array as
+// the bytes that they are, in order, duplicates included, and says whether a text
+// is one JSON value. What it takes is what encoding/json calls valid, up to
+// MaxDepth.
+//
+// What it does not do: it converts no numbers, and it keeps nothing: what it gives
+// are parts of what it was given, but for texts with an escape.
+//
+//	ok := jsonscan.Members(line, func(key, value []byte) {
+//		if string(key) == "host" {
+//			host = string(jsonscan.Unquote(value))
+//		}
+//	})
+//
+// encoding/json/jsontext does the same; with Go 1.26 it cannot be imported without
+// GOEXPERIMENT=jsonv2.
+package jsonscan
 
 import (
 	"bytes"
@@ -8,53 +26,66 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how deep values may be nested. A record needs three.
-const maxDepth = 64
+// MaxDepth is how deep values may be nested. A record needs three.
+const MaxDepth = 64
 
-// scanner walks JSON (RFC 8259) without building anything. What it takes is
-// what encoding/json calls valid, up to maxDepth. encoding/json/jsontext does the
-// same; with Go 1.26 it cannot be imported without GOEXPERIMENT=jsonv2.
+// scanner is a place in a text.
 type scanner struct {
 	b       []byte
-	i       int
+	i       int  // where the scanner stands
 	escaped bool // there was an escape
 }
 
-// members gives each member of the object that b is, in order: the key as
+// Members gives each member of the object that b is, in order: the key as
 // it stands between its quotes, unescaped, and the bytes of the value. It
 // returns false for what is not one JSON object, perhaps after some members.
-func members(b []byte, each func(key, value []byte)) bool {
+func Members(b []byte, each func(key, value []byte)) bool {
 	s := scanner{b: b}
 	s.space()
-	if !s.object(each, maxDepth) {
+	if !s.object(each, MaxDepth) {
 		return false
 	}
 	s.space()
 	return s.i == len(s.b)
 }
 
-// valid reports whether b is one JSON value.
-func valid(b []byte) bool {
+// Elements gives each element of the array that b begins with, in order. It
+// returns false for what is not an array, perhaps after some elements.
+func Elements(b []byte, each func(value []byte)) bool {
+	s := scanner{b: b}
+	return s.array(each, MaxDepth)
+}
+
+// Valid reports whether b is one JSON value.
+func Valid(b []byte) bool {
 	s := scanner{b: b}
 	s.space()
-	if !s.value(maxDepth) {
+	if !s.skip(MaxDepth) {
 		return false
 	}
 	s.space()
 	return s.i == len(s.b)
+}
+
+// IsText reports whether b is one JSON string, with its quotes and nothing around
+// them.
+func IsText(b []byte) bool {
+	s := scanner{b: b}
+	return s.text() && s.i == len(b)
 }
 
 // space skips white space.
 func (s *scanner) space() {
-	for s.i < len(s.b) && isSpace(s.b[s.i]) {
+	for s.i < len(s.b) && IsSpace(s.b[s.i]) {
 		s.i++
 	}
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
+// IsSpace reports whether c is white space of JSON.
+func IsSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-// take skips one given byte.
-func (s *scanner) take(c byte) bool {
+// accept skips one given byte, if it is next.
+func (s *scanner) accept(c byte) bool {
 	if s.i < len(s.b) && s.b[s.i] == c {
 		s.i++
 		return true
@@ -62,8 +93,8 @@ func (s *scanner) take(c byte) bool {
 	return false
 }
 
-// value skips one value.
-func (s *scanner) value(depth int) bool {
+// skip skips one value.
+func (s *scanner) skip(depth int) bool {
 	if s.i >= len(s.b) || depth == 0 {
 		return false
 	}
@@ -85,12 +116,12 @@ func (s *scanner) value(depth int) bool {
 	}
 }
 
-// object skips an object; a nil each is told nothing.
+// object skips an object; a nil each is not called.
 func (s *scanner) object(each func(key, value []byte), depth int) bool {
-	if !s.take('{') {
+	if !s.accept('{') {
 		return false
 	}
-	if s.space(); s.take('}') {
+	if s.space(); s.accept('}') {
 		return true
 	}
 	for {
@@ -102,53 +133,53 @@ func (s *scanner) object(each func(key, value []byte), depth int) bool {
 		}
 		key := s.b[from+1 : s.i-1]
 		if s.escaped {
-			key = unquote(s.b[from:s.i])
+			key = Unquote(s.b[from:s.i])
 		}
-		if s.space(); !s.take(':') {
+		if s.space(); !s.accept(':') {
 			return false
 		}
 		s.space()
 		from = s.i
-		if !s.value(depth - 1) {
+		if !s.skip(depth - 1) {
 			return false
 		}
 		if each != nil {
 			each(key, s.b[from:s.i])
 		}
 		s.space()
-		if !s.take(',') {
-			return s.take('}')
+		if !s.accept(',') {
+			return s.accept('}')
 		}
 	}
 }
 
-// array skips an array; a nil each is told nothing.
+// array skips an array; a nil each is not called.
 func (s *scanner) array(each func(value []byte), depth int) bool {
-	if !s.take('[') {
+	if !s.accept('[') {
 		return false
 	}
-	if s.space(); s.take(']') {
+	if s.space(); s.accept(']') {
 		return true
 	}
 	for {
 		s.space()
 		from := s.i
-		if !s.value(depth - 1) {
+		if !s.skip(depth - 1) {
 			return false
 		}
 		if each != nil {
 			each(s.b[from:s.i])
 		}
 		s.space()
-		if !s.take(',') {
-			return s.take(']')
+		if !s.accept(',') {
+			return s.accept(']')
 		}
 	}
 }
 
 // text skips a string with its quotes.
 func (s *scanner) text() bool {
-	if !s.take('"') {
+	if !s.accept('"') {
 		return false
 	}
 	for s.plain(); s.i < len(s.b); s.plain() {
@@ -210,16 +241,16 @@ func (s *scanner) word(w string) bool {
 
 // number skips a number.
 func (s *scanner) number() bool {
-	s.take('-')
-	if !s.take('0') && !s.digits() {
+	s.accept('-')
+	if !s.accept('0') && !s.digits() {
 		return false
 	}
-	if s.take('.') && !s.digits() {
+	if s.accept('.') && !s.digits() {
 		return false
 	}
-	if s.take('e') || s.take('E') {
-		if !s.take('+') {
-			s.take('-')
+	if s.accept('e') || s.accept('E') {
+		if !s.accept('+') {
+			s.accept('-')
 		}
 		return s.digits()
 	}
@@ -254,17 +285,17 @@ func unit(b []byte) (r rune, ok bool) {
 	return r, true
 }
 
-// unquote returns the text of a string that text has taken, quotes included.
-// Where there is no escape it is a part of quoted.
-func unquote(quoted []byte) []byte {
+// Unquote returns the text of a valid string, which has its quotes. Where there is
+// no escape it is a part of quoted.
+func Unquote(quoted []byte) []byte {
 	if b := quoted[1 : len(quoted)-1]; bytes.IndexByte(b, '\\') < 0 {
 		return b
 	}
-	return appendUnquoted(nil, quoted)
+	return AppendUnquoted(nil, quoted)
 }
 
-// appendUnquoted appends the text of a string that text has taken.
-func appendUnquoted(dst, quoted []byte) []byte {
+// AppendUnquoted appends the text of a valid string, which has its quotes.
+func AppendUnquoted(dst, quoted []byte) []byte {
 	b := quoted[1 : len(quoted)-1]
 	for {
 		at := bytes.IndexByte(b, '\\')

@@ -1,4 +1,4 @@
-package audit
+package record
 
 import (
 	"bytes"
@@ -18,10 +18,43 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// encode returns the line of e as the first of boot "b".
+// at is the instant of records whose text is compared.
+var at = time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC)
+
+// request is an event with every field of a request set.
+func request(tb testing.TB) *Event {
+	tb.Helper()
+	name, err := hostname.ParseName("api.stripe.com")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pattern, err := hostname.ParsePattern("api.stripe.com")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
+		Name:  "billing-webhook",
+		Rules: []policy.RuleSpec{{Line: 41, Pattern: pattern, Conditions: &policy.Conditions{Ports: []uint16{443}, Ticket: "SEC-1234"}}},
+	}}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	d := p.Decide(p.Function("billing-webhook"), hostname.Target{Host: hostname.NameHost(name), Port: 443}, at)
+	return &Event{
+		Kind: Closed, Policy: "0123456789ab", ID: 0xbeef, Protocol: "connect",
+		Client:   netip.MustParseAddrPort("[::ffff:10.0.12.7]:40123"),
+		Function: "billing-webhook", Owner: "payments-team", Via: "token", Method: "CONNECT",
+		Host: "api.stripe.com", Port: 443, Verdict: d.Verdict, Reason: d.Reason, Rule: d.Rule,
+		Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")},
+		Dialed:    netip.MustParseAddrPort("203.0.113.7:443"), SNI: "api.stripe.com", HasSNI: true,
+		BytesUp: 1234, BytesDown: 56789, Duration: 61*time.Second + 4567*time.Microsecond, Ended: "client",
+	}
+}
+
+// encode returns the line of e as the first of process "b".
 func encode(e *Event) []byte {
-	enc := newEncoder("b", "v1")
-	return enc.line(nil, e, &place{now: at, seq: 1, prev: sha256.Sum256([]byte("b"))}, &tally{})
+	enc := NewEncoder("b", "v1")
+	return enc.AppendLine(nil, e, &Place{Now: at, Seq: 1, Prev: sha256.Sum256([]byte("b"))}, NewTally())
 }
 
 // head is what every line of encode begins with; the hash is that of "b".
@@ -132,18 +165,18 @@ func TestTheLongestLineIsUnder16KiB(t *testing.T) {
 	for kind := kindNone + 1; kind < kindCount; kind++ {
 		e := worst(kind, hostile)
 		e.Rule = hostileRule(t, hostile)
-		if line := encode(e); len(line) >= maxLine || !json.Valid(line) {
+		if line := encode(e); len(line) >= MaxLine || !json.Valid(line) {
 			t.Errorf("%v: %d bytes, JSON: %v", kind, len(line), json.Valid(line))
 		}
 	}
-	sum := &tally{counts: map[tallyKey]uint64{}, lost: 1<<64 - 1}
+	sum := &Tally{counts: map[tallyKey]uint64{}, lost: 1<<64 - 1}
 	for kind := kindNone + 1; kind < kindCount; kind++ {
 		for _, r := range append(verdict.Reasons(), verdict.ReasonNone) {
 			sum.counts[tallyKey{kind, verdict.Deny, r}] = 1<<64 - 1
 		}
 	}
-	enc := newEncoder(hostile, hostile)
-	if line := enc.line(nil, worst(Heartbeat, hostile), &place{now: at}, sum); len(line) >= maxLine || !json.Valid(line) {
+	enc := NewEncoder(hostile, hostile)
+	if line := enc.AppendLine(nil, worst(Heartbeat, hostile), &Place{Now: at}, sum); len(line) >= MaxLine || !json.Valid(line) {
 		t.Errorf("a heartbeat with all totals: %d bytes, JSON: %v", len(line), json.Valid(line))
 	}
 }
@@ -167,7 +200,7 @@ func TestAddressesBeyond32AreCounted(t *testing.T) {
 }
 
 func TestTimeIsThatOfTheClock(t *testing.T) {
-	enc := newEncoder("b", "v")
+	enc := NewEncoder("b", "v")
 	zone := time.FixedZone("", -7*3600)
 	for _, when := range []time.Time{
 		at, at.Add(999999910 * time.Nanosecond), at.Add(time.Second), at, time.Unix(0, 0), time.Unix(-1, 5),
@@ -192,15 +225,15 @@ func TestKindsHaveTheirWords(t *testing.T) {
 }
 
 func TestEncodingDoesNotAllocate(t *testing.T) {
-	enc := newEncoder("0123456789abcdef", "v1.2.3")
+	enc := NewEncoder("0123456789abcdef", "v1.2.3")
 	e := request(t)
 	e.Host = "b\u00fccher\x00\xff\u202e.example" // the slow way through appendText
-	buf := make([]byte, 0, maxLine)
-	p := place{now: at}
+	buf := make([]byte, 0, MaxLine)
+	p := Place{Now: at}
 	if n := testing.AllocsPerRun(100, func() {
-		buf = enc.line(buf[:0], e, &p, nil)
-		p.prev = hashLine(buf)
-		p.now = p.now.Add(time.Second)
+		buf = enc.AppendLine(buf[:0], e, &p, nil)
+		p.Prev = HashLine(buf)
+		p.Now = p.Now.Add(time.Second)
 	}); n != 0 {
 		t.Errorf("%v allocations a line", n)
 	}
@@ -232,7 +265,7 @@ func FuzzEncoder(f *testing.F) {
 		e := worst(Kind(kind), s)
 		e.Rule = hostileRule(t, s)
 		line := encode(e)
-		if len(line) >= maxLine || bytes.IndexByte(line, '\n') != len(line)-1 || !utf8.Valid(line) {
+		if len(line) >= MaxLine || bytes.IndexByte(line, '\n') != len(line)-1 || !utf8.Valid(line) {
 			t.Fatalf("not one line of UTF-8 under 16 KiB: %d bytes: %q", len(line), line)
 		}
 		for _, r := range string(line[:len(line)-1]) {
@@ -244,7 +277,7 @@ func FuzzEncoder(f *testing.F) {
 		if err := json.Unmarshal(line, &got); err != nil {
 			t.Fatalf("%v: %q", err, line)
 		}
-		if e.Kind.request() && s != "" {
+		if e.Kind.IsRequest() && s != "" {
 			for key, limit := range map[string]int{
 				"host": maxText, "sni": maxText, "method": maxText, "owner": maxText, "ticket": maxText,
 				"function": maxRule, "via": maxWord, "policy": maxWord, "protocol": maxWord,
@@ -264,15 +297,15 @@ func FuzzEncoder(f *testing.F) {
 // BenchmarkEncode measures one line of a closed tunnel with all fields and its
 // hash for the chain. It leaves out the lock, the clock and the write.
 func BenchmarkEncode(b *testing.B) {
-	enc := newEncoder("0123456789abcdef", "v1.2.3")
+	enc := NewEncoder("0123456789abcdef", "v1.2.3")
 	e := request(b)
-	buf := make([]byte, 0, maxLine)
-	p := place{now: at}
+	buf := make([]byte, 0, MaxLine)
+	p := Place{Now: at}
 	b.ReportAllocs()
 	for b.Loop() {
-		p.seq++
-		buf = enc.line(buf[:0], e, &p, nil)
-		p.prev = hashLine(buf)
+		p.Seq++
+		buf = enc.AppendLine(buf[:0], e, &p, nil)
+		p.Prev = HashLine(buf)
 	}
 	b.SetBytes(int64(len(buf)))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,18 +14,18 @@ import (
 	"testing/synctest"
 )
 
-// foreign is a line that is not a record.
-const foreign = `{"_aws":{},"Decisions":1}`
+// rawLine is a line that is not a record.
+const rawLine = `{"_aws":{},"Decisions":1}`
 
-// split takes the foreign lines out of a stream and returns the records alone,
-// and how many foreign lines there were. Every line must be whole.
+// split takes the raw lines out of a stream and returns the records alone,
+// and how many raw lines there were. Every line must be whole.
 func split(t *testing.T, stream []byte) (records []byte, others int) {
 	t.Helper()
 	for line := range bytes.Lines(stream) {
 		if !bytes.HasSuffix(line, []byte("\n")) || !json.Valid(line) {
-			t.Fatalf("a line is torn: %q", line)
+			t.Fatalf("a line is not whole: %q", line)
 		}
-		if string(line) == foreign+"\n" {
+		if string(line) == rawLine+"\n" {
 			others++
 			continue
 		}
@@ -33,7 +34,7 @@ func split(t *testing.T, stream []byte) (records []byte, others int) {
 	return records, others
 }
 
-func TestForeignLinesStandBetweenRecordsAndLeaveTheChainAlone(t *testing.T) {
+func TestRawLinesStandBetweenRecordsAndLeaveTheChainAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records")
 	l := mustOpen(t, path, Options{})
 	const goroutines, each = 8, 50
@@ -44,7 +45,7 @@ func TestForeignLinesStandBetweenRecordsAndLeaveTheChainAlone(t *testing.T) {
 				if err := l.Record(refusal(fmt.Sprintf("h%d-%d.example", g, i))); err != nil {
 					t.Error(err)
 				}
-				if err := l.Foreign([]byte(foreign)); err != nil {
+				if err := l.WriteRaw([]byte(rawLine)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -52,13 +53,13 @@ func TestForeignLinesStandBetweenRecordsAndLeaveTheChainAlone(t *testing.T) {
 	}
 	wg.Wait()
 	records, others := split(t, read(t, path))
-	if got := len(verify(t, records, l.Boot())); got != goroutines*each || others != got {
-		t.Errorf("%d records and %d foreign lines, want %d of each", got, others, goroutines*each)
+	if got := len(verify(t, records, l.Process())); got != goroutines*each || others != got {
+		t.Errorf("%d records and %d raw lines, want %d of each", got, others, goroutines*each)
 	}
 }
 
-func TestForeignLineThatIsCutAnywhereIsCompletedBeforeTheNextRecord(t *testing.T) {
-	for taken := range len(foreign) + 1 {
+func TestRawLineThatIsCutAnywhereIsCompletedBeforeTheNextRecord(t *testing.T) {
+	for taken := range len(rawLine) + 1 {
 		synctest.Test(t, func(t *testing.T) {
 			w := &gateWriter{open: make(chan int, 8)}
 			l := New(w, Options{})
@@ -67,7 +68,7 @@ func TestForeignLineThatIsCutAnywhereIsCompletedBeforeTheNextRecord(t *testing.T
 				t.Fatal(err)
 			}
 			w.open <- taken
-			if err := l.Foreign([]byte(foreign)); !errors.Is(err, ErrUnavailable) || !errors.Is(err, io.ErrNoProgress) {
+			if err := l.WriteRaw([]byte(rawLine)); !errors.Is(err, ErrUnavailable) || !errors.Is(err, io.ErrNoProgress) {
 				t.Fatalf("after %d bytes: %v", taken, err)
 			}
 			w.open <- everything // what is missing of the line, where it was begun
@@ -76,17 +77,17 @@ func TestForeignLineThatIsCutAnywhereIsCompletedBeforeTheNextRecord(t *testing.T
 				t.Fatal(err)
 			}
 			records, others := split(t, w.Bytes())
-			if rows := verify(t, records, l.Boot()); len(rows) != 2 || l.Lost() != 0 {
+			if rows := verify(t, records, l.Process()); len(rows) != 2 || l.Lost() != 0 {
 				t.Errorf("after %d bytes: %+v, %d lost", taken, rows, l.Lost())
 			}
 			if begun := taken > 0; (others == 1) != begun {
-				t.Errorf("after %d bytes: %d foreign lines", taken, others)
+				t.Errorf("after %d bytes: %d raw lines", taken, others)
 			}
 		})
 	}
 }
 
-func TestForeignLineCompletesARecordThatWasCut(t *testing.T) {
+func TestRawLineCompletesARecordThatWasCut(t *testing.T) {
 	w := &gateWriter{open: make(chan int, 8)}
 	l := New(w, Options{})
 	w.open <- 10
@@ -95,16 +96,16 @@ func TestForeignLineCompletesARecordThatWasCut(t *testing.T) {
 	}
 	w.open <- everything
 	w.open <- everything
-	if err := l.Foreign([]byte(foreign)); err != nil {
+	if err := l.WriteRaw([]byte(rawLine)); err != nil {
 		t.Fatal(err)
 	}
 	records, others := split(t, w.Bytes())
-	if rows := verify(t, records, l.Boot()); len(rows) != 1 || others != 1 {
-		t.Errorf("%+v and %d foreign lines", rows, others)
+	if rows := verify(t, records, l.Process()); len(rows) != 1 || others != 1 {
+		t.Errorf("%+v and %d raw lines", rows, others)
 	}
 }
 
-func TestForeignLineThatAFullDiskCutGoesWholeToTheNextFile(t *testing.T) {
+func TestRawLineThatAFullDiskCutGoesWholeToTheNextFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records")
 	l := mustOpen(t, path, Options{})
 	if err := l.Record(refusal("first.example")); err != nil {
@@ -112,10 +113,12 @@ func TestForeignLineThatAFullDiskCutGoesWholeToTheNextFile(t *testing.T) {
 	}
 	size := len(read(t, path))
 	lift := limitFiles(t, uint64(size+5))
-	if err := l.Foreign([]byte(foreign)); err == nil {
+	if err := l.WriteRaw([]byte(rawLine)); err == nil {
 		t.Fatal("the line is on the output")
 	}
-	l.path = path + ".next"
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
 	err := l.Reopen()
 	lift()
 	if err != nil {
@@ -124,15 +127,15 @@ func TestForeignLineThatAFullDiskCutGoesWholeToTheNextFile(t *testing.T) {
 	if err := l.Record(refusal("second.example")); err != nil {
 		t.Fatal(err)
 	}
-	old, next := read(t, path), read(t, path+".next")
+	old, next := read(t, path+".1"), read(t, path)
 	if len(old) != size {
 		t.Errorf("the old file ends in %q", old[size:])
 	}
-	if !strings.HasPrefix(string(next), foreign+"\n") {
+	if !strings.HasPrefix(string(next), rawLine+"\n") {
 		t.Errorf("the new file begins with %q", next)
 	}
 	records, _ := split(t, append(old, next...))
-	if rows := verify(t, records, l.Boot()); len(rows) != 2 {
+	if rows := verify(t, records, l.Process()); len(rows) != 2 {
 		t.Errorf("%+v", rows)
 	}
 }
@@ -140,8 +143,8 @@ func TestForeignLineThatAFullDiskCutGoesWholeToTheNextFile(t *testing.T) {
 func TestWhatIsNotOneLineIsRefused(t *testing.T) {
 	var w output
 	l := New(&w, Options{})
-	for _, line := range []string{"", "\n", foreign + "\n", foreign + "\n" + foreign} {
-		if err := l.Foreign([]byte(line)); !errors.Is(err, ErrLine) {
+	for _, line := range []string{"", "\n", rawLine + "\n", rawLine + "\n" + rawLine} {
+		if err := l.WriteRaw([]byte(line)); !errors.Is(err, ErrLine) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}
@@ -150,13 +153,13 @@ func TestWhatIsNotOneLineIsRefused(t *testing.T) {
 	}
 }
 
-func TestAfterCloseForeignLinesAreUnavailable(t *testing.T) {
+func TestAfterCloseRawLinesAreUnavailable(t *testing.T) {
 	var w output
 	l := New(&w, Options{})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Foreign([]byte(foreign)); !errors.Is(err, ErrUnavailable) || w.Len() != 0 {
+	if err := l.WriteRaw([]byte(rawLine)); !errors.Is(err, ErrUnavailable) || w.Len() != 0 {
 		t.Errorf("%v, and the output has %q", err, w.String())
 	}
 }
