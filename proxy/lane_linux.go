@@ -72,7 +72,7 @@ func (s *Server) lanes() []*lane {
 			break
 		}
 		l := &lane{server: s, loop: loop, doors: map[int]*door{}, setups: map[*setup]struct{}{}, permits: make(chan []*setup, 1)}
-		loop.AtTurn(l.turn)
+		loop.AfterPoll(l.turn)
 		s.running = append(s.running, l)
 		go loop.Run()
 		go l.record()
@@ -180,7 +180,7 @@ func (d *door) failed(err error) {
 // shut stops watching the listener, until open.
 func (d *door) shut() {
 	d.closed = true
-	_ = d.raw.Control(func(uintptr) { d.lane.loop.Forget(d.fd) })
+	_ = d.raw.Control(func(uintptr) { d.lane.loop.Unwatch(d.fd) })
 }
 
 // laneConn counts a connection that a lane has accepted; nil: Close has been

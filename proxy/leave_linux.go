@@ -17,7 +17,7 @@ func (s *setup) finish() {
 // closeOrigin closes the socket to the origin.
 func (s *setup) closeOrigin() {
 	if s.origin >= 0 {
-		s.lane.loop.Drop(s.origin)
+		s.lane.loop.Detach(s.origin)
 		reactor.Close(s.origin)
 		s.origin = -1
 	}
@@ -35,7 +35,7 @@ func (s *setup) drop(why tunnel.Cause) {
 	}
 	s.finish()
 	s.closeOrigin()
-	s.lane.loop.Drop(s.client)
+	s.lane.loop.Detach(s.client)
 	reactor.Close(s.client)
 	s.c.identified()
 	s.c.free()
@@ -56,7 +56,7 @@ func (s *setup) tooSlow() {
 		s.leaveUnread()
 	case stageDialing:
 		fd := s.origin
-		s.lane.loop.Forget(fd)
+		s.lane.loop.Unwatch(fd)
 		s.origin = -1
 		s.dialElsewhere(func(ctx context.Context) (net.Conn, error) { return reactor.Connected(ctx, fd) })
 	case stageHello:
@@ -77,7 +77,7 @@ func (s *setup) leaveUnread() {
 // leaveOpened goes on in a goroutine behind the 200.
 func (s *setup) leaveOpened() {
 	x, fd, until := s.x, s.origin, s.since.Add(s.c.server.opt.Limits.HelloTimeout)
-	s.lane.loop.Forget(fd)
+	s.lane.loop.Unwatch(fd)
 	s.origin = -1
 	s.leave(func() { x.inspect(reactor.Conn(fd), until) })
 }
@@ -87,7 +87,7 @@ func (s *setup) leave(next func()) {
 	c := s.c
 	s.finish()
 	if s.watched {
-		s.lane.loop.Forget(s.client)
+		s.lane.loop.Unwatch(s.client)
 	}
 	client := reactor.Conn(s.client)
 	c.Conn, c.raw = client, client

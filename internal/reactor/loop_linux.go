@@ -35,15 +35,15 @@ const batch = 128
 // Loop is one epoll descriptor and its goroutine. Make one with New. Only Post
 // and Close may be called by others than its handlers.
 type Loop struct {
-	epoll    *os.File
-	raw      syscall.RawConn
-	fd       int
-	wake     int // eventfd(2)
-	handlers []entry
-	turn     []func()
-	ready    [batch]unix.EpollEvent
-	buffer   [BufferSize]byte
-	done     chan struct{} // closed when Run has returned
+	epoll     *os.File
+	raw       syscall.RawConn
+	fd        int
+	wakeFD    int // eventfd(2)
+	handlers  []entry
+	afterPoll []func()
+	ready     [batch]unix.EpollEvent
+	buffer    [BufferSize]byte
+	done      chan struct{} // closed when Run has returned
 
 	asleep atomic.Bool
 	mu     sync.Mutex
@@ -75,23 +75,23 @@ func New() (*Loop, error) {
 		_ = l.epoll.Close()
 		return nil, fmt.Errorf("making an epoll descriptor: %w", err)
 	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+	if l.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		_ = l.epoll.Close()
 		return nil, fmt.Errorf("making an event descriptor: %w", err)
 	}
-	if err := l.Watch(l.wake, Readable, alarm{}); err != nil {
-		_ = unix.Close(l.wake)
+	if err := l.Watch(l.wakeFD, Readable, wakeHandler{}); err != nil {
+		_ = unix.Close(l.wakeFD)
 		_ = l.epoll.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-// alarm handles the event descriptor: being woken is all that it is for.
-type alarm struct{}
+// wakeHandler handles the event descriptor: being woken is all that it is for.
+type wakeHandler struct{}
 
 // Ready implements Handler.
-func (alarm) Ready(fd int, _ Events) {
+func (wakeHandler) Ready(fd int, _ Events) {
 	var count [8]byte
 	_, _ = Read(fd, count[:])
 }
@@ -119,27 +119,27 @@ func (l *Loop) Watch(fd int, e Events, h Handler) error {
 	return nil
 }
 
-// Hand gives a descriptor that is watched to another handler. It costs no
+// SetHandler gives a descriptor that is watched to another handler. It costs no
 // system call, and what has been reported already is not reported again.
-func (l *Loop) Hand(fd int, h Handler) { l.handlers[fd].handler = h }
+func (l *Loop) SetHandler(fd int, h Handler) { l.handlers[fd].handler = h }
 
-// Forget ends the watching of a descriptor that stays open.
-func (l *Loop) Forget(fd int) {
-	l.Drop(fd)
+// Unwatch ends the watching of a descriptor that stays open.
+func (l *Loop) Unwatch(fd int) {
+	l.Detach(fd)
 	_ = unix.EpollCtl(l.fd, unix.EPOLL_CTL_DEL, fd, nil)
 }
 
-// Drop is Forget for a descriptor that is closed next, which ends its watching
+// Detach is Unwatch for a descriptor that is closed next, which ends its watching
 // in the kernel.
-func (l *Loop) Drop(fd int) {
+func (l *Loop) Detach(fd int) {
 	if fd < len(l.handlers) {
 		l.handlers[fd].handler = nil
 	}
 }
 
-// AtTurn adds a func that is called whenever all descriptors that were ready
+// AfterPoll adds a func that is called whenever all descriptors that were ready
 // have been handled: what handlers have gathered can be done there at once.
-func (l *Loop) AtTurn(f func()) { l.turn = append(l.turn, f) }
+func (l *Loop) AfterPoll(f func()) { l.afterPoll = append(l.afterPoll, f) }
 
 // Post has the loop call f, in the order of the posts. It returns false, and
 // f is not called, once the loop has been closed.
@@ -150,18 +150,18 @@ func (l *Loop) Post(f func()) bool {
 		return false
 	}
 	l.posted = append(l.posted, f)
-	l.rouse()
+	l.wake()
 	l.mu.Unlock()
 	return true
 }
 
-// rouse wakes the loop where it sleeps. The mutex is held, so that the loop, which
+// wake wakes the loop where it sleeps. The mutex is held, so that the loop, which
 // looks under it whether it has been closed, does not end and close the event
 // descriptor before that is written to: its number may be another's then.
-func (l *Loop) rouse() {
+func (l *Loop) wake() {
 	if l.asleep.CompareAndSwap(true, false) {
 		one := [8]byte{1}
-		_, _ = Write(l.wake, one[:])
+		_, _ = Write(l.wakeFD, one[:])
 	}
 }
 
@@ -170,7 +170,7 @@ func (l *Loop) rouse() {
 func (l *Loop) Close() {
 	l.mu.Lock()
 	l.closed = true
-	l.rouse()
+	l.wake()
 	l.mu.Unlock()
 }
 
@@ -180,7 +180,7 @@ func (l *Loop) Wait() { <-l.done }
 // Run handles what is ready until Close. It is called once.
 func (l *Loop) Run() {
 	defer close(l.done)
-	defer unix.Close(l.wake)
+	defer unix.Close(l.wakeFD)
 	defer l.epoll.Close()
 	n := 0
 	poll := func(uintptr) bool {
@@ -207,7 +207,7 @@ func (l *Loop) Run() {
 			todo[i] = nil
 		}
 		again = todo
-		for _, f := range l.turn {
+		for _, f := range l.afterPoll {
 			f()
 		}
 		if closed {

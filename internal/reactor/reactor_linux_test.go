@@ -82,11 +82,11 @@ func TestAHandlerIsToldOnceOfWhatComes(t *testing.T) {
 	if e := <-told; e&reactor.HangUp == 0 || e&reactor.Failed != 0 {
 		t.Errorf("events %x, want the end of one direction", e)
 	}
-	on(t, l, func() { l.Forget(near) })
+	on(t, l, func() { l.Unwatch(near) })
 	write(t, near)
 	on(t, l, func() {})
 	if len(told) != 0 {
-		t.Error("a handler is called after Forget")
+		t.Error("a handler is called after Unwatch")
 	}
 }
 
@@ -104,7 +104,7 @@ func TestEventsOfAClosedDescriptorDoNotReachItsSuccessor(t *testing.T) {
 	replace := func(victim int) {
 		silent, other := pair(t)
 		t.Cleanup(func() { unix.Close(other) })
-		l.Drop(victim)
+		l.Detach(victim)
 		if err := unix.Dup3(silent, victim, unix.O_CLOEXEC); err != nil {
 			t.Error(err)
 		}
@@ -132,8 +132,8 @@ func TestEventsOfAClosedDescriptorDoNotReachItsSuccessor(t *testing.T) {
 		if wrong != 0 || len(handled) != 0 {
 			t.Errorf("the successor was told %d times, the closed one %d times", wrong, len(handled))
 		}
-		l.Drop(one)
-		l.Drop(two)
+		l.Detach(one)
+		l.Detach(two)
 	})
 	unix.Close(one)
 	unix.Close(two)
@@ -149,7 +149,7 @@ func TestPostsAreCalledInTheirOrderAndBeforeTheEnd(t *testing.T) {
 		l.Post(func() { got = append(got, i) })
 	}
 	turns := 0
-	l.AtTurn(func() { turns++ })
+	l.AfterPoll(func() { turns++ })
 	l.Close()
 	if l.Post(func() { t.Error("called after Close") }) {
 		t.Error("Post took a func after Close")
@@ -179,7 +179,7 @@ func TestPostsOfManyGoroutinesAllWakeTheLoop(t *testing.T) {
 	<-done
 }
 
-func TestHandGivesADescriptorToAnotherHandler(t *testing.T) {
+func TestSetHandlerGivesADescriptorToAnotherHandler(t *testing.T) {
 	l := run(t)
 	near, far := pair(t)
 	defer unix.Close(near)
@@ -189,13 +189,13 @@ func TestHandGivesADescriptorToAnotherHandler(t *testing.T) {
 		if err := l.Watch(near, reactor.Readable, handler(func(int, reactor.Events) { told <- "first" })); err != nil {
 			t.Error(err)
 		}
-		l.Hand(near, handler(func(int, reactor.Events) { told <- "second" }))
+		l.SetHandler(near, handler(func(int, reactor.Events) { told <- "second" }))
 	})
 	write(t, far)
 	if got := <-told; got != "second" {
 		t.Errorf("the %s handler was called", got)
 	}
-	on(t, l, func() { l.Forget(near) })
+	on(t, l, func() { l.Unwatch(near) })
 }
 
 // listen returns a listener, and a port of 127.0.0.1 that refuses.
@@ -264,7 +264,7 @@ func TestConnectEndsAsWritableOrAsFailed(t *testing.T) {
 			if err := <-ended; !errors.Is(err, row.want) {
 				t.Errorf("connecting ended with %v, want %v", err, row.want)
 			}
-			on(t, l, func() { l.Forget(fd) })
+			on(t, l, func() { l.Unwatch(fd) })
 		})
 	}
 }
@@ -342,5 +342,5 @@ func BenchmarkWakeUp(b *testing.B) {
 		write(b, far)
 		<-told
 	}
-	on(b, l, func() { l.Forget(near) })
+	on(b, l, func() { l.Unwatch(near) })
 }

@@ -13,11 +13,11 @@ import (
 // byEachEngine runs a test with goroutines for each tunnel, and with a loop for all of them.
 func byEachEngine(t *testing.T, test func(*testing.T, groupMaker)) {
 	t.Run("by goroutines", func(t *testing.T) { test(t, newGroup) })
-	t.Run("on a loop", func(t *testing.T) { test(t, newLoopedGroup) })
+	t.Run("on a loop", func(t *testing.T) { test(t, newLoopGroup) })
 }
 
-// newLoopedGroup is newGroup with a loop that runs as long as the group does.
-func newLoopedGroup(t testing.TB, o tunnel.Options) *group {
+// newLoopGroup is newGroup with a loop that runs as long as the group does.
+func newLoopGroup(t testing.TB, o tunnel.Options) *group {
 	t.Helper()
 	loop, err := reactor.New()
 	must(t, err)

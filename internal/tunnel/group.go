@@ -17,7 +17,7 @@ type Options struct {
 	Idle time.Duration
 	// Lifetime ends a tunnel this long after its start, however busy. Zero or less: 12 h.
 	Lifetime time.Duration
-	// Sweep is how often the janitor looks: both limits hold to within one sweep. Zero or less: 1 s.
+	// Sweep is how often the sweeper looks: both limits hold to within one sweep. Zero or less: 1 s.
 	Sweep time.Duration
 	// KeepAlive is set on both connections once a tunnel is keepAliveAfter old: it finds peers that are gone without a
 	// word, and short tunnels, which are most, need not pay its four system calls on each leg. Enable false: what the
@@ -41,7 +41,7 @@ type Group struct {
 	closed bool
 	empty  chan struct{} // closed when live becomes empty; nil while nobody waits
 
-	scratch []*Tunnel // the janitor's copy of live
+	scratch []*Tunnel // the sweeper's copy of live
 }
 
 // New returns a group without tunnels. Its limits are enforced while Run runs.
@@ -68,7 +68,7 @@ func orDefault(d, fallback time.Duration) time.Duration {
 	return d
 }
 
-// Run is the janitor: it enforces the limits until ctx ends. Tunnels without a janitor would have no limits, so it then
+// Run is the sweeper: it enforces the limits until ctx ends. Tunnels without a sweeper would have no limits, so it then
 // ends every open tunnel as Shutdown, turns new ones away, and returns when the last Done has returned.
 // Run is called once.
 func (g *Group) Run(ctx context.Context) {
@@ -166,8 +166,8 @@ func (g *Group) sweep(now time.Time) {
 		if moved := up + down; moved != t.seen {
 			t.seen, t.active = moved, now
 		}
-		if g.keepAlive.Enable && !t.kept && slack.Sub(t.started) >= keepAliveAfter {
-			t.kept = true
+		if g.keepAlive.Enable && !t.keptAlive && slack.Sub(t.started) >= keepAliveAfter {
+			t.keptAlive = true
 			t.keepAlive(g.keepAlive)
 		}
 		switch {

@@ -93,37 +93,37 @@ func (p *pipePool) close() {
 }
 
 // takePipe reports whether the direction holds a pipe.
-func (h *half) takePipe() bool {
-	if h.pipe == nil {
-		h.pipe = h.t.group.pipes.get()
-		h.dropBuffer()
+func (d *direction) takePipe() bool {
+	if d.pipe == nil {
+		d.pipe = d.t.group.pipes.get()
+		d.dropBuffer()
 	}
-	return h.pipe != nil
+	return d.pipe != nil
 }
 
 // spliceIn moves what the source has into the pipe, which is empty: EAGAIN is the socket's.
-func (h *half) spliceIn(fd int) bool {
-	n, err := retry(func() (int, error) { return splice(fd, h.pipe.w, pipeSize) })
+func (d *direction) spliceIn(fd int) bool {
+	n, err := retry(func() (int, error) { return splice(fd, d.pipe.w, pipeSize) })
 	switch {
 	case errors.Is(err, unix.EAGAIN):
-		h.drop()
+		d.drop()
 		return false
 	case errors.Is(err, unix.EINVAL):
-		h.copies = true // nothing was taken: copy what is there
-		h.drop()
-		return h.read(fd)
+		d.copies = true // nothing was taken: copy what is there
+		d.drop()
+		return d.read(fd)
 	case err != nil:
-		h.ioErr = err
+		d.ioErr = err
 		return true
 	}
-	h.piped = n
-	h.earn(n)
+	d.piped = n
+	d.earn(n)
 	return true
 }
 
-func (h *half) spliceOut(fd int) bool {
-	for h.piped > 0 {
-		n, err := retry(func() (int, error) { return splice(h.pipe.r, fd, h.piped) })
+func (d *direction) spliceOut(fd int) bool {
+	for d.piped > 0 {
+		n, err := retry(func() (int, error) { return splice(d.pipe.r, fd, d.piped) })
 		if errors.Is(err, unix.EAGAIN) {
 			return false
 		}
@@ -131,11 +131,11 @@ func (h *half) spliceOut(fd int) bool {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			h.ioErr = err
+			d.ioErr = err
 			return true
 		}
-		h.piped -= n
-		h.moved.Add(int64(n))
+		d.piped -= n
+		d.moved.Add(int64(n))
 	}
 	return true
 }

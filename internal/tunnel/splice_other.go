@@ -12,6 +12,6 @@ func (p *pipePool) put(*pipe, bool) {}
 func (p *pipePool) trim()           {}
 func (p *pipePool) close()          {}
 
-func (h *half) takePipe() bool     { return false }
-func (h *half) spliceIn(int) bool  { return true }
-func (h *half) spliceOut(int) bool { return true }
+func (d *direction) takePipe() bool     { return false }
+func (d *direction) spliceIn(int) bool  { return true }
+func (d *direction) spliceOut(int) bool { return true }

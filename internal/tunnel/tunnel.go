@@ -3,7 +3,7 @@
 // It dials nothing, reads no protocol, decides nothing and writes no record: whoever starts a tunnel has
 // judged it already, and is told once how it ended and how many bytes went each way.
 //
-// A server makes one [Group] and runs its janitor; each judged pair of connections is handed to [Group.Start],
+// A server makes one [Group] and runs its sweeper; each judged pair of connections is handed to [Group.Start],
 // which returns at once, so that the stack of the goroutine that did the handshake can be freed:
 //
 //	group := tunnel.New(tunnel.Options{Idle: 330 * time.Second, Lifetime: 12 * time.Hour})
@@ -17,7 +17,7 @@
 // splice(2) through a pooled pipe, which is given back whenever the source runs dry. Splicing needs Linux; the
 // parking needs a *net.TCPConn; any other net.Conn (TLS, a pipe in a test) is copied with the same accounting.
 //
-// The limits cost nothing per read: the janitor compares byte counters between two sweeps.
+// The limits cost nothing per read: the sweeper compares byte counters between two sweeps.
 package tunnel
 
 import (
@@ -50,19 +50,19 @@ type Params struct {
 type Tunnel struct {
 	group          *Group
 	client, origin end
-	up, down       half
+	up, down       direction
 	done           func(Result)
 	value          any
 	started        time.Time
 
-	state   atomic.Uint32          // a state; see the constants
-	looped  atomic.Pointer[looped] // nil: each direction has a goroutine
-	running atomic.Int32           // directions that have not ended
+	state   atomic.Uint32              // a state; see the constants
+	onLoop  atomic.Pointer[loopTunnel] // nil: each direction has a goroutine
+	running atomic.Int32               // directions that have not ended
 
-	slot   int       // index in group.live; guarded by group.mu
-	seen   int64     // bytes moved at the last sweep; the janitor's alone
-	active time.Time // the sweep that last saw a byte move; the janitor's alone
-	kept   bool      // keepalive has been set; the janitor's alone
+	slot      int       // index in group.live; guarded by group.mu
+	seen      int64     // bytes moved at the last sweep; the sweeper's alone
+	active    time.Time // the sweep that last saw a byte move; the sweeper's alone
+	keptAlive bool      // keepalive has been set; the sweeper's alone
 }
 
 // end is one of the two connections. raw is nil unless conn is a *net.TCPConn.
@@ -85,8 +85,8 @@ func longAgo() time.Time { return time.Unix(1, 0) }
 func (g *Group) Start(p Params) *Tunnel {
 	now := time.Now()
 	t := &Tunnel{group: g, done: p.Done, value: p.Value, started: now, active: now}
-	t.client.take(p.Client)
-	t.origin.take(p.Origin)
+	t.client.setConn(p.Client)
+	t.origin.setConn(p.Origin)
 	t.up.init(t, &t.client, &t.origin, Client)
 	t.down.init(t, &t.origin, &t.client, Origin)
 	t.up.prefix = p.Prefix
@@ -99,8 +99,8 @@ func (g *Group) Start(p Params) *Tunnel {
 	return t
 }
 
-// take makes conn this end, free of the deadlines of the handshake before it.
-func (e *end) take(conn net.Conn) {
+// setConn makes conn this end, free of the deadlines of the handshake before it.
+func (e *end) setConn(conn net.Conn) {
 	e.conn = conn
 	_ = conn.SetDeadline(time.Time{})
 	tcp, ok := conn.(*net.TCPConn)
@@ -114,7 +114,7 @@ func (e *end) take(conn net.Conn) {
 
 // keepAlive makes the kernel probe both peers. A connection that is closed meanwhile, or no TCP, needs none.
 func (t *Tunnel) keepAlive(c net.KeepAliveConfig) {
-	if l := t.looped.Load(); l != nil {
+	if l := t.onLoop.Load(); l != nil {
 		l.keepAliveLater(c)
 		return
 	}
@@ -153,7 +153,7 @@ func (t *Tunnel) End(cause Cause) bool {
 			return false
 		}
 		if t.state.CompareAndSwap(now, stateOf(cause)) {
-			t.cut()
+			t.abort()
 			return true
 		}
 	}
@@ -161,21 +161,21 @@ func (t *Tunnel) End(cause Cause) bool {
 
 func stateOf(c Cause) uint32 { return uint32(c) + 1 }
 
-// note records that c happened, unless something has happened before it.
-func (t *Tunnel) note(c Cause) { t.state.CompareAndSwap(stateOpen, stateOf(c)) }
+// setCause records that c happened, unless something has happened before it.
+func (t *Tunnel) setCause(c Cause) { t.state.CompareAndSwap(stateOpen, stateOf(c)) }
 
-// cut makes both directions return. It sets deadlines and does not close: closing a TLS connection may wait for
-// its peer, and the caller may be the janitor.
-func (t *Tunnel) cut() {
-	if l := t.looped.Load(); l != nil {
-		l.cutLater()
+// abort makes both directions return. It sets deadlines and does not close: closing a TLS connection may wait for
+// its peer, and the caller may be the sweeper.
+func (t *Tunnel) abort() {
+	if l := t.onLoop.Load(); l != nil {
+		l.abortLater()
 		return
 	}
-	t.cutConns()
+	t.abortConns()
 }
 
-// cutConns is cut where each direction has a goroutine.
-func (t *Tunnel) cutConns() {
+// abortConns is abort where each direction has a goroutine.
+func (t *Tunnel) abortConns() {
 	for _, e := range [...]*end{&t.client, &t.origin} {
 		if err := e.conn.SetDeadline(longAgo()); err != nil {
 			_ = e.conn.Close()
@@ -183,17 +183,17 @@ func (t *Tunnel) cutConns() {
 	}
 }
 
-// halfEnded is called by each direction as its last act; err is nil after an orderly end of its source.
+// directionEnded is called by each direction as its last act; err is nil after an orderly end of its source.
 // The second one closes both connections and tells the owner.
-func (t *Tunnel) halfEnded(h *half, err error) {
-	h.err = err
+func (t *Tunnel) directionEnded(d *direction, err error) {
+	d.err = err
 	if err != nil {
-		t.note(Error)
-		t.cut()
+		t.setCause(Error)
+		t.abort()
 	} else {
-		t.note(h.side)
+		t.setCause(d.side)
 		if t.running.Load() == 2 {
-			t.passEOF(h)
+			t.forwardEOF(d)
 		}
 	}
 	if t.running.Add(-1) == 0 {
@@ -201,15 +201,15 @@ func (t *Tunnel) halfEnded(h *half, err error) {
 	}
 }
 
-// passEOF tells dst that no more will come, and ends the tunnel where that cannot be said without closing altogether.
-func (t *Tunnel) passEOF(h *half) {
-	c, ok := h.dst.conn.(interface{ CloseWrite() error })
+// forwardEOF tells dst that no more will come, and ends the tunnel where that cannot be said without closing altogether.
+func (t *Tunnel) forwardEOF(d *direction) {
+	c, ok := d.dst.conn.(interface{ CloseWrite() error })
 	if ok {
-		if h.err = c.CloseWrite(); h.err == nil {
+		if d.err = c.CloseWrite(); d.err == nil {
 			return
 		}
 	}
-	t.cut()
+	t.abort()
 }
 
 // finish runs once, when nothing else of the tunnel runs any more.
@@ -220,7 +220,7 @@ func (t *Tunnel) finish() {
 	r.Err = failure(cause, t.up.err, t.down.err)
 	// A stream that was cut off in the middle must not look to its reader like one that came to its end.
 	abort := r.Err != nil || t.up.undelivered || t.down.undelivered
-	if l := t.looped.Load(); l != nil {
+	if l := t.onLoop.Load(); l != nil {
 		l.close(abort)
 	} else {
 		t.client.close(abort)

@@ -192,7 +192,7 @@ func stall(t *testing.T, rigs []*rig) {
 		}
 		waiting := 0
 		for routine := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
-			if head, calls, _ := bytes.Cut(routine, []byte("\n")); bytes.Contains(head, []byte("[IO wait")) && bytes.Contains(calls, []byte(".(*half).flush(")) {
+			if head, calls, _ := bytes.Cut(routine, []byte("\n")); bytes.Contains(head, []byte("[IO wait")) && bytes.Contains(calls, []byte(".(*direction).flush(")) {
 				waiting++
 			}
 		}

@@ -23,10 +23,10 @@ type Sockets struct {
 	Value any
 }
 
-// looped is a tunnel that has no goroutines: a loop moves what little there is to move. It holds no buffer between two
+// loopTunnel is a tunnel that has no goroutines: a loop moves what little there is to move. It holds no buffer between two
 // events. What would have to wait for a socket that takes no more, and what streams, leaves the loop and
-// goes on with a goroutine for each direction. All but cutLater and keepAliveLater is the loop's alone.
-type looped struct {
+// goes on with a goroutine for each direction. All but abortLater and keepAliveLater is the loop's alone.
+type loopTunnel struct {
 	t                *Tunnel
 	loop             *reactor.Loop
 	client, origin   int
@@ -39,27 +39,27 @@ func (g *Group) StartOn(loop *reactor.Loop, s Sockets) *Tunnel {
 	t := &Tunnel{group: g, done: s.Done, value: s.Value, started: now, active: now}
 	t.up.t, t.up.side = t, Client
 	t.down.t, t.down.side = t, Origin
-	l := &looped{t: t, loop: loop, client: s.Client, origin: s.Origin}
-	t.looped.Store(l)
-	loop.Hand(l.client, l)
-	loop.Hand(l.origin, l)
+	l := &loopTunnel{t: t, loop: loop, client: s.Client, origin: s.Origin}
+	t.onLoop.Store(l)
+	loop.SetHandler(l.client, l)
+	loop.SetHandler(l.origin, l)
 	if !g.add(t) {
 		t.End(Shutdown)
 	}
 	if s.ClientReady != 0 {
 		l.Ready(l.client, s.ClientReady)
 	}
-	if s.OriginReady != 0 && t.looped.Load() == l && !l.ended() {
+	if s.OriginReady != 0 && t.onLoop.Load() == l && !l.ended() {
 		l.Ready(l.origin, s.OriginReady)
 	}
 	return t
 }
 
 // ended reports whether finish has run.
-func (l *looped) ended() bool { return l.t.state.Load() == stateOver }
+func (l *loopTunnel) ended() bool { return l.t.state.Load() == stateOver }
 
 // Ready implements reactor.Handler: it moves what the descriptor has to the other one.
-func (l *looped) Ready(fd int, e reactor.Events) {
+func (l *loopTunnel) Ready(fd int, e reactor.Events) {
 	if e&(reactor.Readable|reactor.HangUp) == 0 {
 		return
 	}
@@ -72,7 +72,7 @@ func (l *looped) Ready(fd int, e reactor.Events) {
 
 // move reads from src until there is no more and writes it to dst. A short read is the end of it, unless the event says
 // that a FIN or a reset stands behind: what comes later raises a new event, because all of this event has been taken.
-func (l *looped) move(h *half, src, dst int, e reactor.Events) {
+func (l *loopTunnel) move(d *direction, src, dst int, e reactor.Events) {
 	b := l.loop.Buffer()
 	for {
 		n, err := reactor.Read(src, b[:])
@@ -80,25 +80,25 @@ func (l *looped) move(h *half, src, dst int, e reactor.Events) {
 		case errors.Is(err, unix.EAGAIN):
 			return
 		case err != nil:
-			l.fail(h, err)
+			l.fail(d, err)
 			return
 		case n == 0:
-			l.pass(h, dst)
+			l.forwardEOF(d, dst)
 			return
 		}
 		sent, err := writeAll(dst, b[:n])
-		h.moved.Add(int64(sent))
-		h.earn(n)
+		d.moved.Add(int64(sent))
+		d.earn(n)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
-			l.leave(h, bytes.Clone(b[sent:n]))
+			l.leaveLoop(d, bytes.Clone(b[sent:n]))
 			return
 		case err != nil:
-			h.undelivered = true
-			l.fail(h, err)
+			d.undelivered = true
+			l.fail(d, err)
 			return
-		case h.credit >= streamAfter:
-			l.leave(h, nil)
+		case d.credit >= streamAfter:
+			l.leaveLoop(d, nil)
 			return
 		case n < len(b) && e&reactor.HangUp == 0:
 			return
@@ -118,10 +118,10 @@ func writeAll(fd int, b []byte) (n int, err error) {
 	return n, nil
 }
 
-// pass tells dst that no more will come.
-func (l *looped) pass(h *half, dst int) {
-	l.t.note(h.side)
-	if h == &l.t.up {
+// forwardEOF tells dst that no more will come.
+func (l *loopTunnel) forwardEOF(d *direction, dst int) {
+	l.t.setCause(d.side)
+	if d == &l.t.up {
 		l.upOver = true
 	} else {
 		l.downOver = true
@@ -130,29 +130,29 @@ func (l *looped) pass(h *half, dst int) {
 		l.t.finish()
 		return
 	}
-	if h.err = reactor.CloseWrite(dst); h.err != nil {
+	if d.err = reactor.CloseWrite(dst); d.err != nil {
 		l.t.finish()
 	}
 }
 
 // fail ends the tunnel after the failure of a socket.
-func (l *looped) fail(h *half, err error) {
-	h.err = err
-	l.t.note(Error)
+func (l *loopTunnel) fail(d *direction, err error) {
+	d.err = err
+	l.t.setCause(Error)
 	l.t.finish()
 }
 
-// leave goes on with a goroutine for each direction that has not ended; rest is what h has read and not written.
-func (l *looped) leave(h *half, rest []byte) {
+// leaveLoop goes on with a goroutine for each direction that has not ended; rest is what d has read and not written.
+func (l *loopTunnel) leaveLoop(d *direction, rest []byte) {
 	t := l.t
-	l.loop.Forget(l.client)
-	l.loop.Forget(l.origin)
-	t.client.take(reactor.Conn(l.client))
-	t.origin.take(reactor.Conn(l.origin))
+	l.loop.Unwatch(l.client)
+	l.loop.Unwatch(l.origin)
+	t.client.setConn(reactor.Conn(l.client))
+	t.origin.setConn(reactor.Conn(l.origin))
 	t.up.init(t, &t.client, &t.origin, Client)
 	t.down.init(t, &t.origin, &t.client, Origin)
-	h.prefix = rest
-	t.looped.Store(nil)
+	d.prefix = rest
+	t.onLoop.Store(nil)
 	if !l.upOver && !l.downOver {
 		t.running.Store(2)
 	} else {
@@ -167,22 +167,22 @@ func (l *looped) leave(h *half, rest []byte) {
 }
 
 // close closes both sockets, with abort by a reset.
-func (l *looped) close(abort bool) {
+func (l *loopTunnel) close(abort bool) {
 	for _, fd := range [...]int{l.client, l.origin} {
 		if abort {
 			_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		}
-		l.loop.Drop(fd)
+		l.loop.Detach(fd)
 		reactor.Close(fd)
 	}
 }
 
-// cutLater has the loop end the tunnel, whose state says why. A loop runs as long as one of its tunnels is open.
-func (l *looped) cutLater() {
+// abortLater has the loop end the tunnel, whose state says why. A loop runs as long as one of its tunnels is open.
+func (l *loopTunnel) abortLater() {
 	l.loop.Post(func() {
 		switch {
-		case l.t.looped.Load() != l:
-			l.t.cutConns()
+		case l.t.onLoop.Load() != l:
+			l.t.abortConns()
 		case !l.ended():
 			l.t.finish()
 		}
@@ -190,10 +190,10 @@ func (l *looped) cutLater() {
 }
 
 // keepAliveLater has the loop set keepalive on both sockets.
-func (l *looped) keepAliveLater(c net.KeepAliveConfig) {
+func (l *loopTunnel) keepAliveLater(c net.KeepAliveConfig) {
 	l.loop.Post(func() {
 		switch {
-		case l.t.looped.Load() != l:
+		case l.t.onLoop.Load() != l:
 			l.t.keepAliveConns(c)
 		case !l.ended():
 			for _, fd := range [...]int{l.client, l.origin} {

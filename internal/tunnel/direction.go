@@ -21,10 +21,10 @@ const (
 	streamChunk = 8 << 10
 )
 
-// half is one direction: whatever can be read from src is written to dst.
+// direction is one of a tunnel: whatever can be read from src is written to dst.
 //
 // The goroutine of the direction owns all fields but moved.
-type half struct {
+type direction struct {
 	moved atomic.Int64 // bytes that dst has accepted
 
 	t        *Tunnel
@@ -32,55 +32,55 @@ type half struct {
 	side     Cause  // who has ended the tunnel if src closes first
 	prefix   []byte // to be written first
 
-	turn    func(fd uintptr) bool // step, bound once: a method value allocates each time it is taken
-	buf     *[bufferSize]byte     // nil while parked
-	pending []byte                // read and not yet written: of buf, of prefix
-	pipe    *pipe                 // nil while parked
-	piped   int                   // bytes in pipe
-	credit  int                   // see streamAfter
-	copies  bool                  // splice(2) does not take these sockets
-	ioErr   error                 // of the last step
+	stepFunc func(fd uintptr) bool // step, bound once: a method value allocates each time it is taken
+	buf      *[bufferSize]byte     // nil while parked
+	pending  []byte                // read and not yet written: of buf, of prefix
+	pipe     *pipe                 // nil while parked
+	piped    int                   // bytes in pipe
+	credit   int                   // see streamAfter
+	copies   bool                  // splice(2) does not take these sockets
+	ioErr    error                 // of the last step
 
 	undelivered bool  // ended with bytes in hand that dst had not accepted
 	err         error // why it ended; nil: src closed in order
 }
 
-func (h *half) init(t *Tunnel, src, dst *end, side Cause) {
-	h.t, h.src, h.dst, h.side = t, src, dst, side
-	h.turn = h.step
-	h.copies = src.raw == nil || dst.raw == nil
+func (d *direction) init(t *Tunnel, src, dst *end, side Cause) {
+	d.t, d.src, d.dst, d.side = t, src, dst, side
+	d.stepFunc = d.step
+	d.copies = src.raw == nil || dst.raw == nil
 }
 
 // run is the goroutine of the direction.
-func (h *half) run() {
-	err := h.deliver(h.prefix)
-	h.prefix = nil
+func (d *direction) run() {
+	err := d.deliver(d.prefix)
+	d.prefix = nil
 	switch {
 	case err != nil:
-	case h.src.raw != nil:
-		err = h.park()
+	case d.src.raw != nil:
+		err = d.park()
 	default:
-		err = h.relay()
+		err = d.relay()
 	}
-	h.undelivered = h.piped+len(h.pending) > 0
-	h.pending = nil
-	h.drop()
-	h.t.halfEnded(h, err)
+	d.undelivered = d.piped+len(d.pending) > 0
+	d.pending = nil
+	d.drop()
+	d.t.directionEnded(d, err)
 }
 
 // park moves bytes from a TCP socket until it ends. RawConn.Read calls step, and waits when step returns false.
-func (h *half) park() error {
+func (d *direction) park() error {
 	for {
-		if err := h.src.raw.Read(h.turn); err != nil {
+		if err := d.src.raw.Read(d.stepFunc); err != nil {
 			return err
 		}
-		if h.ioErr != nil {
-			return h.ioErr
+		if d.ioErr != nil {
+			return d.ioErr
 		}
-		if h.piped+len(h.pending) == 0 {
+		if d.piped+len(d.pending) == 0 {
 			return nil
 		}
-		if err := h.flush(); err != nil {
+		if err := d.flush(); err != nil {
 			return err
 		}
 	}
@@ -88,14 +88,14 @@ func (h *half) park() error {
 
 // relay moves bytes from a connection that has to be read to learn whether there is anything. It waits with a small buffer
 // and takes a large one while reads come back larger than the small one.
-func (h *half) relay() error {
-	small := h.t.group.waiters.Get().(*[waiterSize]byte)
-	defer h.t.group.waiters.Put(small)
+func (d *direction) relay() error {
+	small := d.t.group.waiters.Get().(*[waiterSize]byte)
+	defer d.t.group.waiters.Put(small)
 	b := small[:]
 	for {
-		n, err := h.src.conn.Read(b)
+		n, err := d.src.conn.Read(b)
 		if n > 0 {
-			if werr := h.deliver(b[:n]); werr != nil {
+			if werr := d.deliver(b[:n]); werr != nil {
 				return werr
 			}
 		}
@@ -107,43 +107,43 @@ func (h *half) relay() error {
 		}
 		switch {
 		case n < waiterSize:
-			h.dropBuffer()
+			d.dropBuffer()
 			b = small[:]
-		case h.buf == nil:
-			h.buf = h.t.group.buffers.Get().(*[bufferSize]byte)
-			b = h.buf[:]
+		case d.buf == nil:
+			d.buf = d.t.group.buffers.Get().(*[bufferSize]byte)
+			b = d.buf[:]
 		}
 	}
 }
 
 // deliver writes all of b to dst.
-func (h *half) deliver(b []byte) error {
-	h.pending = b
-	return h.flush()
+func (d *direction) deliver(b []byte) error {
+	d.pending = b
+	return d.flush()
 }
 
 // flush writes what is in hand to dst.
-func (h *half) flush() error {
-	if h.piped+len(h.pending) == 0 {
+func (d *direction) flush() error {
+	if d.piped+len(d.pending) == 0 {
 		return nil
 	}
-	if h.dst.raw != nil {
-		if err := h.dst.raw.Write(h.turn); err != nil {
+	if d.dst.raw != nil {
+		if err := d.dst.raw.Write(d.stepFunc); err != nil {
 			return err
 		}
-		return h.ioErr
+		return d.ioErr
 	}
-	n, err := h.dst.conn.Write(h.pending)
-	h.accept(n)
+	n, err := d.dst.conn.Write(d.pending)
+	d.accept(n)
 	return err
 }
 
 // accept counts the first n pending bytes as written. An empty slice would keep the buffer behind it from being freed.
-func (h *half) accept(n int) {
-	if h.pending = h.pending[n:]; len(h.pending) == 0 {
-		h.pending = nil
+func (d *direction) accept(n int) {
+	if d.pending = d.pending[n:]; len(d.pending) == 0 {
+		d.pending = nil
 	}
-	h.moved.Add(int64(n))
+	d.moved.Add(int64(n))
 }
 
 // step does what comes next on the socket that RawConn has locked: it writes if something is in hand, and reads
@@ -152,75 +152,75 @@ func (h *half) accept(n int) {
 // RawConn.Read forgets earlier readiness before it calls step, and the poller is edge-triggered: a socket may be waited
 // for only after it has answered EAGAIN. A short read is no substitute: a FIN or a reset that arrived together with the
 // data raises no second event.
-func (h *half) step(fd uintptr) bool {
-	h.ioErr = nil
+func (d *direction) step(fd uintptr) bool {
+	d.ioErr = nil
 	switch {
-	case len(h.pending) > 0:
-		return h.write(int(fd))
-	case h.piped > 0:
-		return h.spliceOut(int(fd))
-	case h.credit >= streamAfter && !h.copies && h.takePipe():
-		return h.spliceIn(int(fd))
+	case len(d.pending) > 0:
+		return d.write(int(fd))
+	case d.piped > 0:
+		return d.spliceOut(int(fd))
+	case d.credit >= streamAfter && !d.copies && d.takePipe():
+		return d.spliceIn(int(fd))
 	default:
-		return h.read(int(fd))
+		return d.read(int(fd))
 	}
 }
 
-func (h *half) read(fd int) bool {
-	if h.buf == nil {
-		h.buf = h.t.group.buffers.Get().(*[bufferSize]byte)
+func (d *direction) read(fd int) bool {
+	if d.buf == nil {
+		d.buf = d.t.group.buffers.Get().(*[bufferSize]byte)
 	}
-	n, err := retry(func() (int, error) { return syscall.Read(fd, h.buf[:]) })
+	n, err := retry(func() (int, error) { return syscall.Read(fd, d.buf[:]) })
 	if errors.Is(err, syscall.EAGAIN) {
-		h.drop()
+		d.drop()
 		return false
 	}
 	if err != nil {
-		h.ioErr = err
+		d.ioErr = err
 		return true
 	}
-	h.pending = h.buf[:n]
-	h.earn(n)
+	d.pending = d.buf[:n]
+	d.earn(n)
 	return true
 }
 
-func (h *half) write(fd int) bool {
-	for len(h.pending) > 0 {
-		n, err := retry(func() (int, error) { return syscall.Write(fd, h.pending) })
+func (d *direction) write(fd int) bool {
+	for len(d.pending) > 0 {
+		n, err := retry(func() (int, error) { return syscall.Write(fd, d.pending) })
 		if errors.Is(err, syscall.EAGAIN) {
 			return false
 		}
 		if err != nil {
-			h.ioErr = err
+			d.ioErr = err
 			return true
 		}
-		h.accept(n)
+		d.accept(n)
 	}
 	return true
 }
 
 // earn keeps the account that decides between copying and splicing.
-func (h *half) earn(n int) {
+func (d *direction) earn(n int) {
 	if n < streamChunk {
-		h.credit /= 2
+		d.credit /= 2
 		return
 	}
-	h.credit = min(h.credit+n, 2*streamAfter)
+	d.credit = min(d.credit+n, 2*streamAfter)
 }
 
 // drop gives back what a parked direction does not need.
-func (h *half) drop() {
-	h.dropBuffer()
-	if h.pipe != nil {
-		h.t.group.pipes.put(h.pipe, h.piped == 0)
-		h.pipe, h.piped = nil, 0
+func (d *direction) drop() {
+	d.dropBuffer()
+	if d.pipe != nil {
+		d.t.group.pipes.put(d.pipe, d.piped == 0)
+		d.pipe, d.piped = nil, 0
 	}
 }
 
-func (h *half) dropBuffer() {
-	if h.buf != nil {
-		h.t.group.buffers.Put(h.buf)
-		h.buf = nil
+func (d *direction) dropBuffer() {
+	if d.buf != nil {
+		d.t.group.buffers.Put(d.buf)
+		d.buf = nil
 	}
 }
 
