@@ -40,6 +40,15 @@ func (p *packed) ttl(now time.Time) uint32 {
 	return uint32((max(0, p.expires.Sub(now)) + time.Second/2) / time.Second)
 }
 
+// extendedError returns what an answer with EDNS says of it; an empty text:
+// nothing.
+func (p *packed) extendedError() (code uint16, text string) {
+	if p.stale {
+		return dns.ExtendedErrorCodeStaleAnswer, "stale_answer"
+	}
+	return 0, ""
+}
+
 // errUnpackable is for an answer in which TTLs cannot be found.
 var errUnpackable = errors.New("packing an answer: its records cannot be walked")
 

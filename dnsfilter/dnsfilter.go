@@ -14,13 +14,13 @@
 // policy does. A caller who can ask another resolver is not stopped here.
 //
 // The way of one question: udp.go and tcp.go read it; fast.go tries to decide
-// it from the wire, which works for refusals and for what cache.go holds; all
-// else goes to slow.go, which may wait for Exchange and uses miekg/dns for
-// reading and writing. Both take the steps of exchange.go, in which the
-// decision stands before the cache, for every client, and which feeds record
-// and metrics. Both give the same bytes for what both take. The questions that
-// one read of a UDP socket brings are decided together, recorded by one write,
-// and answered after it.
+// it from the wire, which works for all that is asked in the ordinary form. What
+// then has to wait for Exchange is handed to a goroutine, judged as it is. All
+// else goes to slow.go, which uses miekg/dns for reading and writing. Both take
+// the steps of exchange.go, in which the decision stands before the cache, for
+// every client, and which feeds record and metrics. Both give the same bytes for
+// what both take. The questions that one read of a UDP socket brings are decided
+// together, recorded by one write, and answered after it.
 //
 //	s, err := dnsfilter.New(dnsfilter.Options{Policy: current, Exchange: ask, Audit: log, Clients: clients})
 //	socks, err := dnsfilter.Listen(ctx, addr, 0)

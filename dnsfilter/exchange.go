@@ -29,14 +29,20 @@ type exchange struct {
 	event  audit.Event
 	packed *packed // of the fast path: what an allowed question gets
 	form   form    // of the fast path: how the answer is made
+	judged bool    // the fast path has read and allowed the question; it lacks the answer
 }
 
 // begin makes x a new exchange, in the memory of the one before it.
 func (x *exchange) begin(s *Server, client netip.AddrPort, now time.Time) {
 	x.server, x.snap, x.client, x.now = s, s.snapshot(), client, now
 	x.query = query{text: x.query.text}
-	x.key, x.lookup, x.packed, x.form = x.key[:0], policy.Lookup{}, nil, fast
-	x.event = audit.Event{Kind: audit.Answered, Policy: x.snap.policy.Hash(), Client: client, Protocol: protocol}
+	x.key, x.lookup, x.packed, x.form, x.judged = x.key[:0], policy.Lookup{}, nil, fast, false
+	x.beginEvent()
+}
+
+// beginEvent makes x's event that of a question of which nothing is known yet.
+func (x *exchange) beginEvent() {
+	x.event = audit.Event{Kind: audit.Answered, Policy: x.snap.policy.Hash(), Client: x.client, Protocol: protocol}
 }
 
 // judge walks the steps before the cache, in the order of the decision: is it a

@@ -1,6 +1,7 @@
 package dnsfilter
 
 import (
+	"context"
 	"encoding/binary"
 	"net/netip"
 	"time"
@@ -14,10 +15,15 @@ import (
 // policy allows is there soon.
 const refusalTTL = 10
 
+// packedRoom is what an answer takes at most beside its packed form: an OPT
+// record with an extended error.
+const packedRoom = 64
+
 // decideFast decides what needs no waiting: ordinary questions that are
-// refused, and allowed ones whose packed answer is at hand. False: it has done
-// nothing that shows, and the slow path has to start over. Record and answer
-// are still to come, see conclude.
+// refused, and allowed ones whose packed answer is at hand. False: either it has
+// judged and allowed the question, as x.judged then says, and answerMiss goes on
+// from there; or it cannot read it, and answerSlow begins with the packet. Record
+// and answer are still to come, see conclude.
 func (x *exchange) decideFast(s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) bool {
 	if !x.query.readFast(pkt, tcp) {
 		return false
@@ -32,6 +38,7 @@ func (x *exchange) decideFast(s *Server, pkt []byte, client netip.AddrPort, now 
 	x.key = cacheKey(x.key, &x.query)
 	p := x.snap.packed.get(x.key, now)
 	if p == nil {
+		x.judged = true
 		return false
 	}
 	x.event.Addresses = p.addrs
@@ -52,6 +59,21 @@ func (x *exchange) answerFast(pkt, dst []byte) []byte {
 	}
 	x.server.metrics.hit.Inc()
 	return x.appendPacked(pkt, x.packed, dst)
+}
+
+// answerMiss answers a question that decideFast has judged and found no packed
+// answer for: it asks Exchange.
+func (x *exchange) answerMiss(ctx context.Context, pkt []byte) []byte {
+	p, reason := x.resolve(ctx)
+	if reason != verdict.ReasonNone {
+		reason = x.finish(verdict.Deny, reason)
+	} else {
+		reason = x.permit()
+	}
+	if reason != verdict.ReasonNone {
+		return x.appendRefusal(pkt, reason, nil)
+	}
+	return x.appendPacked(pkt, p, make([]byte, 0, len(p.msg)+packedRoom))
 }
 
 // appendHead appends header and question of an answer to pkt.
@@ -112,14 +134,23 @@ func appendOPT(dst []byte, do bool, code uint16, text string) []byte {
 	return append(dst, text...)
 }
 
+// optSize returns how long an OPT record with that extended error is.
+func optSize(text string) int {
+	if text == "" {
+		return optLen
+	}
+	return optLen + 6 + len(text)
+}
+
 // appendPacked appends a packed answer with the question as it was asked. The
 // pointers in it lead to that question, so the case of the name comes along.
 func (x *exchange) appendPacked(pkt []byte, p *packed, dst []byte) []byte {
 	start := len(dst)
 	end := x.query.questionEnd()
+	code, text := p.extendedError()
 	size := len(p.msg)
 	if x.query.edns {
-		size += optLen
+		size += optSize(text)
 	}
 	dst = x.appendHead(pkt, p.rcode(), dst)
 	if size > x.query.limit {
@@ -133,7 +164,7 @@ func (x *exchange) appendPacked(pkt []byte, p *packed, dst []byte) []byte {
 		}
 	}
 	if x.query.edns {
-		dst = appendOPT(dst, x.query.do, 0, "")
+		dst = appendOPT(dst, x.query.do, code, text)
 	}
 	return dst
 }

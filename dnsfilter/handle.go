@@ -1,6 +1,7 @@
 package dnsfilter
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -59,8 +60,8 @@ func (s *Server) mayAsk(a netip.Addr) bool {
 }
 
 // decide takes a packet as far as it goes without a record. Of questions that
-// wait it takes a token of flights, which handleSlow gives back; where there is
-// none the question is refused.
+// wait it takes a token of flights, which handlePending gives back; where there
+// is none the question is refused.
 func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (o outcome) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -68,6 +69,7 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 			x.form, x.event.ID, o = servfail, 0, decided
 		}
 	}()
+	x.judged = false // what the memory is left with of the question before
 	if !s.eligible(pkt, client.Addr()) {
 		return drop
 	}
@@ -80,13 +82,38 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 		return pending
 	default:
 	}
-	x.begin(s, client, now)
-	if _, bad := x.readSlow(pkt, tcp); bad {
-		x.query.wire = nil
+	x.refuseOverload(s, pkt, client, now, tcp)
+	return decided
+}
+
+// refuseOverload decides a question that had to wait where there is no room. Its
+// record has what was asked, and not what was found of it.
+func (x *exchange) refuseOverload(s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) {
+	if x.judged {
+		host, qtype := x.event.Host, x.event.QType
+		x.beginEvent()
+		x.event.Host, x.event.QType = host, qtype
+	} else {
+		x.begin(s, client, now)
+		if _, bad := x.readSlow(pkt, tcp); bad {
+			x.query.wire = nil
+		}
+		x.form = overloaded
 	}
 	x.setDecision(verdict.Deny, verdict.ReasonLimitTotal)
-	x.form = overloaded
-	return decided
+}
+
+// handOver returns packet and exchange of a question that waits in memory of
+// their own, with all that has been found; x and pkt are free for the next one.
+func (x *exchange) handOver(pkt []byte) (*exchange, []byte) {
+	own := bytes.Clone(pkt)
+	if !x.judged {
+		return &exchange{}, own
+	}
+	next := *x
+	*x = exchange{}
+	next.query.wire = own[headerLen : headerLen+len(next.query.wire)]
+	return &next, own
 }
 
 // record writes the records of decided questions, by one write. Nobody may be
@@ -140,8 +167,9 @@ func (s *Server) handleFast(x *exchange, pkt []byte, client netip.AddrPort, now 
 	return s.answer(x, pkt, err, dst), o
 }
 
-// handleSlow answers a packet that handleFast said has to wait.
-func (s *Server) handleSlow(pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
+// handlePending answers a packet that handleFast said has to wait, in memory of
+// its own; see handOver.
+func (s *Server) handlePending(x *exchange, pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
 	defer func() {
 		<-s.flights
 		s.metrics.waiting.Dec()
@@ -150,7 +178,9 @@ func (s *Server) handleSlow(pkt []byte, client netip.AddrPort, tcp bool) (reply 
 			reply = appendFailure(pkt, nil)
 		}
 	}()
-	var x exchange
+	if x.judged {
+		return x.answerMiss(s.base, pkt)
+	}
 	return x.answerSlow(s.base, s, pkt, client, time.Now(), tcp)
 }
 

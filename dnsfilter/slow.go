@@ -15,8 +15,8 @@ import (
 // anyTTL is the TTL of the answer to ANY, in seconds.
 const anyTTL = 3600
 
-// answerSlow answers any packet that has a header and is not a response. It reads
-// and writes by miekg/dns and may wait for Exchange.
+// answerSlow answers any packet that has a header and is not a response, from its
+// bytes on. It reads and writes by miekg/dns and may wait for Exchange.
 func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) []byte {
 	x.begin(s, client, now)
 	fault, bad := x.readSlow(pkt, tcp)
@@ -51,13 +51,19 @@ func (x *exchange) find(ctx context.Context) (*packed, verdict.Reason) {
 		x.server.metrics.hit.Inc()
 		return p, verdict.ReasonNone
 	}
+	return x.resolve(ctx)
+}
+
+// resolve asks Exchange for what the cache lacks, judges it, and keeps it under
+// the exchange's key. ctx ends when Shutdown gives up.
+func (x *exchange) resolve(ctx context.Context) (*packed, verdict.Reason) {
 	x.server.metrics.miss.Inc()
 	q := x.question()
-	ctx, cancel := context.WithTimeout(ctx, x.server.opt.Limits.Budget)
+	limited, cancel := context.WithTimeout(ctx, x.server.opt.Limits.Budget)
 	defer cancel()
-	r, err := x.server.opt.Exchange(ctx, q, x.query.do)
+	r, err := x.server.opt.Exchange(limited, q, x.query.do)
 	switch {
-	case err != nil && x.server.base.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return nil, verdict.ReasonDraining // nothing has failed; Shutdown has cut it short
 	case err != nil:
 		return nil, failure(err)
@@ -248,10 +254,8 @@ func (x *exchange) writePacked(pkt []byte, p *packed) []byte {
 			rr.Header().Ttl = p.ttl(x.now)
 		}
 	}
-	if p.stale {
-		return x.write(m, dns.ExtendedErrorCodeStaleAnswer, "stale_answer")
-	}
-	return x.write(m, 0, "")
+	code, text := p.extendedError()
+	return x.write(m, code, text)
 }
 
 // newReply begins the answer to pkt.

@@ -2,7 +2,6 @@ package dnsfilter
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -181,18 +180,18 @@ func (c *conn) serveQuestion(x *exchange) bool {
 	case pending:
 		c.tokens <- struct{}{}
 		c.flights.Add(1)
-		go c.do(bytes.Clone(pkt))
+		go c.do(x.handOver(pkt))
 	}
 	return true
 }
 
 // do is the goroutine of a question that waits.
-func (c *conn) do(pkt []byte) {
+func (c *conn) do(x *exchange, pkt []byte) {
 	defer func() {
 		<-c.tokens
 		c.flights.Done()
 	}()
-	if reply := c.server.handleSlow(pkt, c.client, true); len(reply) > 0 {
+	if reply := c.server.handlePending(x, pkt, c.client, true); len(reply) > 0 {
 		c.answer(reply)
 	}
 }

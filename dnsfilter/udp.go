@@ -1,7 +1,6 @@
 package dnsfilter
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -90,15 +89,16 @@ func (s *Server) decidePacket(c udpSocket, b *batch, i int, x *exchange, now tim
 	o := s.decide(x, pkt, client, now, false)
 	if o == pending {
 		c.socks.flights.Add(1)
-		go s.doUDP(c, bytes.Clone(pkt), client, b.origin(i))
+		waiting, own := x.handOver(pkt)
+		go s.doUDP(c, waiting, own, client, b.origin(i))
 	}
 	return o
 }
 
 // doUDP is the goroutine of a question that waits.
-func (s *Server) doUDP(c udpSocket, pkt []byte, client netip.AddrPort, to *origin) {
+func (s *Server) doUDP(c udpSocket, x *exchange, pkt []byte, client netip.AddrPort, to *origin) {
 	defer c.socks.flights.Done()
-	if reply := s.handleSlow(pkt, client, false); len(reply) > 0 {
+	if reply := s.handlePending(x, pkt, client, false); len(reply) > 0 {
 		c.write(reply, to)
 	}
 }

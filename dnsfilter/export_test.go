@@ -1,7 +1,6 @@
 package dnsfilter
 
 import (
-	"bytes"
 	"net/netip"
 	"time"
 
@@ -21,7 +20,7 @@ func (s *Server) Fast(pkt []byte, client netip.AddrPort, now time.Time, tcp bool
 	return s.answer(&x, pkt, err, nil), true
 }
 
-// Slow is the slow path alone.
+// Slow is the slow path alone, for what the cache lacks too.
 func (s *Server) Slow(pkt []byte, client netip.AddrPort, now time.Time, tcp bool) []byte {
 	var x exchange
 	return x.answerSlow(s.base, s, pkt, client, now, tcp)
@@ -46,7 +45,8 @@ func (l *Loop) Handle(pkt []byte, client netip.AddrPort, tcp bool) []byte {
 	case decided:
 		return reply
 	case pending:
-		return l.s.handleSlow(bytes.Clone(pkt), client, tcp)
+		x, own := l.x.handOver(pkt)
+		return l.s.handlePending(x, own, client, tcp)
 	default:
 		return nil
 	}
