@@ -1,10 +1,12 @@
 package dnsfilter
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 )
 
 // Fast is the fast path alone: its answer, and whether it took the packet.
@@ -23,33 +25,40 @@ func (s *Server) Fast(pkt []byte, client netip.AddrPort, now time.Time, tcp bool
 // Slow is the slow path alone, for what the cache lacks too.
 func (s *Server) Slow(pkt []byte, client netip.AddrPort, now time.Time, tcp bool) []byte {
 	var x exchange
-	return x.answerSlow(s.base, s, pkt, client, now, tcp)
+	return x.answerSlow(context.Background(), s, pkt, client, now, tcp)
 }
 
 // Loop is the way of a packet as the readers of sockets take it, with memory
 // that is used again.
 type Loop struct {
-	s   *Server
-	x   exchange
-	out []byte
+	s       *Server
+	handle  dnsserver.Handler
+	packets [1]dnsserver.Packet
+	out     []byte
+	waits   func(context.Context) []byte              // of a question that waits
+	later   func(answer func(context.Context) []byte) // bound once: a method value allocates
 }
 
 // NewLoop returns one that has used no memory yet.
-func (s *Server) NewLoop() *Loop { return &Loop{s: s, out: make([]byte, 0, replyRoom)} }
+func (s *Server) NewLoop() *Loop {
+	l := &Loop{s: s, handle: s.newHandler(), out: make([]byte, 0, ourUDP)}
+	l.later = func(answer func(context.Context) []byte) { l.waits = answer }
+	return l
+}
 
 // Handle returns the answer to a packet, nil for silence. It is valid until the
 // next call.
 func (l *Loop) Handle(pkt []byte, client netip.AddrPort, tcp bool) []byte {
-	reply, o := l.s.handleFast(&l.x, pkt, client, time.Now(), tcp, l.out)
-	switch o {
-	case decided:
-		return reply
-	case pending:
-		x, own := l.x.handOver(pkt)
-		return l.s.handlePending(x, own, client, tcp)
-	default:
+	if !l.s.server.Eligible(pkt, client.Addr()) {
 		return nil
 	}
+	l.waits = nil
+	l.packets[0] = dnsserver.Packet{Data: pkt, Client: client, TCP: tcp, Answer: l.out, Later: l.later}
+	l.handle(l.packets[:])
+	if l.waits != nil {
+		return l.waits(context.Background())
+	}
+	return l.packets[0].Answer
 }
 
 // RememberNames fills the memory for distinct names, so that there is no room.

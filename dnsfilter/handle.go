@@ -11,16 +11,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
-)
-
-// outcome is what deciding made of a packet.
-type outcome uint8
-
-const (
-	drop    outcome = iota // no answer: the zero value
-	decided                // record and answer are to come, without waiting
-	pending                // the slow path has to answer
 )
 
 // form is how the answer to a decided packet is made.
@@ -32,58 +24,79 @@ const (
 	servfail               // SERVFAIL: deciding panicked
 )
 
-// eligible reports whether a packet from that client is worth an answer, and counts
-// it where it is not. Nothing is answered to who may not ask, and nothing to a
-// response, so that two servers cannot keep each other busy.
-func (s *Server) eligible(pkt []byte, client netip.Addr) bool {
-	switch {
-	case !s.mayAsk(client):
-		s.metrics.drop(causeClient)
-	case len(pkt) < headerLen:
-		s.metrics.drop(causeShort)
-	case pkt[2]&bitQR != 0:
-		s.metrics.drop(causeResponse)
-	default:
-		return true
-	}
-	return false
+// newHandler returns what answers the packets of one reader.
+func (s *Server) newHandler() dnsserver.Handler {
+	g := &group{server: s}
+	return g.handle
 }
 
-// mayAsk reports whether the address may ask at all.
-func (s *Server) mayAsk(a netip.Addr) bool {
-	for _, p := range s.opt.Clients {
-		if p.Contains(a) {
-			return true
+// group is the packets of one read on their way to their answers. It is for one
+// goroutine and is used again.
+type group struct {
+	server    *Server
+	exchanges []exchange
+	decided   []bool
+	events    []*audit.Event // of those that are recorded
+}
+
+// handle answers packets: it decides all of them, then writes the records of all
+// by one write, and only then answers. Each that has to wait gets a goroutine.
+func (g *group) handle(packets []dnsserver.Packet) {
+	if n := len(packets); n > len(g.exchanges) {
+		g.exchanges, g.decided = make([]exchange, n), make([]bool, n)
+	}
+	s, now := g.server, time.Now()
+	g.events = g.events[:0]
+	for i := range packets {
+		p, x := &packets[i], &g.exchanges[i]
+		g.decided[i] = s.decide(x, p.Data, p.Client, now, p.TCP)
+		switch {
+		case !g.decided[i]:
+			s.startPending(x, p)
+		case x.recorded():
+			g.events = append(g.events, &x.event)
 		}
 	}
-	return false
+	var err error
+	if len(g.events) > 0 {
+		err = s.record(g.events)
+	}
+	for i := range packets {
+		if p := &packets[i]; g.decided[i] {
+			p.Answer = s.answer(&g.exchanges[i], p.Data, err, p.Answer)
+		}
+	}
 }
 
-// decide takes a packet as far as it goes without a record. Of questions that
-// wait it takes a token of flights, which handlePending gives back; where there
-// is none the question is refused.
-func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (o outcome) {
+// startPending has a question that waits answered later, in memory of its own.
+func (s *Server) startPending(x *exchange, p *dnsserver.Packet) {
+	x, own := x.handOver(p.Data)
+	client, tcp := p.Client, p.TCP
+	p.Later(func(ctx context.Context) []byte { return s.handlePending(ctx, x, own, client, tcp) })
+}
+
+// decide takes a packet as far as it goes without a record. False: it has to wait,
+// and holds a token of flights, which handlePending gives back; where there is
+// none the question is refused.
+func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (decided bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			x.form, x.event.ID, o = servfail, 0, decided
+			x.form, x.event.ID, decided = servfail, 0, true
 		}
 	}()
 	x.judged = false // what the memory is left with of the question before
-	if !s.eligible(pkt, client.Addr()) {
-		return drop
-	}
 	if x.decideFast(s, pkt, client, now, tcp) {
-		return decided
+		return true
 	}
 	select {
 	case s.flights <- struct{}{}:
 		s.metrics.waiting.Inc()
-		return pending
+		return false
 	default:
 	}
 	x.refuseOverload(s, pkt, client, now, tcp)
-	return decided
+	return true
 }
 
 // refuseOverload decides a question that had to wait where there is no room. Its
@@ -153,23 +166,9 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 	return x.answerFast(pkt, dst)
 }
 
-// handleFast answers one packet without waiting, appending to dst. It returns
-// decided where the answer is there.
-func (s *Server) handleFast(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool, dst []byte) ([]byte, outcome) {
-	o := s.decide(x, pkt, client, now, tcp)
-	if o != decided {
-		return dst, o
-	}
-	var err error
-	if x.recorded() {
-		err = s.record([]*audit.Event{&x.event})
-	}
-	return s.answer(x, pkt, err, dst), o
-}
-
-// handlePending answers a packet that handleFast said has to wait, in memory of
-// its own; see handOver.
-func (s *Server) handlePending(x *exchange, pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
+// handlePending answers a packet that decide said has to wait, in memory of its
+// own; see handOver. ctx ends when Shutdown gives up.
+func (s *Server) handlePending(ctx context.Context, x *exchange, pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
 	defer func() {
 		<-s.flights
 		s.metrics.waiting.Dec()
@@ -179,9 +178,9 @@ func (s *Server) handlePending(x *exchange, pkt []byte, client netip.AddrPort, t
 		}
 	}()
 	if x.judged {
-		return x.answerMiss(s.base, pkt)
+		return x.answerMiss(ctx, pkt)
 	}
-	return x.answerSlow(s.base, s, pkt, client, time.Now(), tcp)
+	return x.answerSlow(ctx, s, pkt, client, time.Now(), tcp)
 }
 
 // panicked counts a panic and tells where it was, not for which question.

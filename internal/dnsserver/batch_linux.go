@@ -1,4 +1,4 @@
-package dnsfilter
+package dnsserver
 
 import (
 	"errors"
@@ -101,7 +101,7 @@ func (b *batch) read() (int, error) {
 			return 0, err
 		}
 		switch {
-		case b.sock.hushed.Load():
+		case b.sock.readsStopped.Load():
 			return 0, net.ErrClosed
 		case b.errno == unix.EINTR:
 		case b.errno != 0:
