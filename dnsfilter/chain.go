@@ -47,7 +47,7 @@ func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
 	}
 	r.Answer = kept
 	if found.stripped {
-		r.Answer = withoutSignatures(kept, x.query.qtype)
+		r.Answer = withoutSignatures(kept, x.query.Type)
 	}
 	x.event.Addresses = found.addrs
 	if !x.permits(found.addrs) {
@@ -71,10 +71,10 @@ func (x *exchange) belongs(rr dns.RR) bool {
 	if h.Class != dns.ClassINET {
 		return false
 	}
-	if sig, ok := rr.(*dns.RRSIG); ok && x.query.do {
-		return sig.TypeCovered == x.query.qtype || sig.TypeCovered == dns.TypeCNAME
+	if sig, ok := rr.(*dns.RRSIG); ok && x.query.DO {
+		return sig.TypeCovered == x.query.Type || sig.TypeCovered == dns.TypeCNAME
 	}
-	return h.Rrtype == x.query.qtype || h.Rrtype == dns.TypeCNAME
+	return h.Rrtype == x.query.Type || h.Rrtype == dns.TypeCNAME
 }
 
 // judgeAlias judges a name that the answer leads to: the deny list has it, or

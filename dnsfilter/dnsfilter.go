@@ -39,6 +39,8 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/distinct"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -57,16 +59,7 @@ const (
 )
 
 // Records is what Exchange found. The filter may write to the records.
-type Records struct {
-	// Answer is the aliases from the question's name on and the records at
-	// their end, in that order, with what is left of their TTL.
-	Answer []dns.RR
-	// Authority is the SOA of a negative answer, and what else denies.
-	Authority []dns.RR
-	Rcode     int           // dns.RcodeSuccess or dns.RcodeNameError
-	TTL       time.Duration // how long all of it may be kept; zero: not at all
-	Stale     bool          // it has outlived its TTL; it is not kept
-}
+type Records = wire.Records
 
 // Options is what a Server is made of. Policy, Exchange and Audit are required.
 type Options struct {
@@ -162,7 +155,7 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	types   map[uint16]bool
-	names   *distinct
+	names   *distinct.Counter
 
 	building sync.Mutex // of the snapshot
 	current  atomic.Pointer[snapshot]
@@ -185,7 +178,7 @@ func New(o Options) (*Server, error) {
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
 		types:   map[uint16]bool{},
-		names:   newDistinct(o.Limits.DistinctNames),
+		names:   distinct.New(o.Limits.DistinctNames, distinct.MaxNames),
 		flights: make(chan struct{}, o.Limits.InFlight),
 	}
 	if s.log == nil {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/distinct"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 )
@@ -41,7 +43,7 @@ type Loop struct {
 
 // NewLoop returns one that has used no memory yet.
 func (s *Server) NewLoop() *Loop {
-	l := &Loop{s: s, handle: s.newHandler(), out: make([]byte, 0, ourUDP)}
+	l := &Loop{s: s, handle: s.newHandler(), out: make([]byte, 0, wire.MaxUDP)}
 	l.later = func(answer func(context.Context) []byte) { l.waits = answer }
 	return l
 }
@@ -62,4 +64,4 @@ func (l *Loop) Handle(pkt []byte, client netip.AddrPort, tcp bool) []byte {
 }
 
 // RememberNames fills the memory for distinct names, so that there is no room.
-func (s *Server) RememberNames() { s.names.names = maxDistinct }
+func (s *Server) RememberNames() { s.names = distinct.New(s.opt.Limits.DistinctNames, 0) }

@@ -8,8 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/miekg/dns"
-
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -109,7 +108,7 @@ func (x *exchange) refuseOverload(s *Server, pkt []byte, client netip.AddrPort, 
 	} else {
 		x.begin(s, client, now)
 		if _, bad := x.readSlow(pkt, tcp); bad {
-			x.query.wire = nil
+			x.query.Name = nil
 		}
 		x.form = overloaded
 	}
@@ -125,7 +124,7 @@ func (x *exchange) handOver(pkt []byte) (*exchange, []byte) {
 	}
 	next := *x
 	*x = exchange{}
-	next.query.wire = own[headerLen : headerLen+len(next.query.wire)]
+	next.query.MoveTo(own)
 	return &next, own
 }
 
@@ -149,11 +148,11 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			reply = appendFailure(pkt, dst[:start])
+			reply = wire.AppendFailure(dst[:start], pkt)
 		}
 	}()
 	if x.form == servfail {
-		return appendFailure(pkt, dst)
+		return wire.AppendFailure(dst, pkt)
 	}
 	if !x.recorded() {
 		failed = nil
@@ -174,7 +173,7 @@ func (s *Server) handlePending(ctx context.Context, x *exchange, pkt []byte, cli
 		s.metrics.waiting.Dec()
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			reply = appendFailure(pkt, nil)
+			reply = wire.AppendFailure(nil, pkt)
 		}
 	}()
 	if x.judged {
@@ -188,18 +187,4 @@ func (s *Server) panicked(fault any) {
 	s.metrics.panics.Inc()
 	s.log.LogAttrs(context.Background(), slog.LevelError, "answering a question panicked",
 		slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
-}
-
-// appendFailure appends SERVFAIL to pkt, with its question where that can be
-// found. It reads no more than it must: something has just gone wrong.
-func appendFailure(pkt, dst []byte) []byte {
-	questions := byte(0)
-	wire, ok := rawName(pkt)
-	if end := headerLen + len(wire) + 4; ok && end <= len(pkt) {
-		pkt, questions = pkt[:end], 1
-	} else {
-		pkt = pkt[:headerLen]
-	}
-	dst = append(dst, pkt[0], pkt[1], bitQR|pkt[2]&(0x78|bitRD), bitRA|dns.RcodeServerFailure, 0, questions, 0, 0, 0, 0, 0, 0)
-	return append(dst, pkt[headerLen:]...)
 }
