@@ -90,7 +90,7 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 	}
 	select {
 	case s.flights <- struct{}{}:
-		s.metrics.waiting.Inc()
+		s.metrics.inFlight.Inc()
 		return false
 	default:
 	}
@@ -170,7 +170,7 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 func (s *Server) handlePending(ctx context.Context, x *exchange, pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
 	defer func() {
 		<-s.flights
-		s.metrics.waiting.Dec()
+		s.metrics.inFlight.Dec()
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
 			reply = wire.AppendFailure(nil, pkt)

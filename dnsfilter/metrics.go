@@ -31,11 +31,11 @@ type decisionKey struct {
 // metrics counts what the server decides. Every label is of a closed
 // set: functions of the file, verdicts, reasons, types.
 type metrics struct {
-	answers *prometheus.CounterVec
-	waiting prometheus.Gauge
-	panics  prometheus.Counter
-	hit     prometheus.Counter
-	miss    prometheus.Counter
+	answers  *prometheus.CounterVec
+	inFlight prometheus.Gauge
+	panics   prometheus.Counter
+	hit      prometheus.Counter
+	miss     prometheus.Counter
 
 	// known are the counters of answers that have been used, so that a question
 	// does not hash its labels. The map is replaced, never changed.
@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_dns_answers_total",
 			Help: "Decisions on DNS questions, by function (empty: unidentified), verdict, reason and record type.",
 		}, []string{"function", "verdict", "reason", "type"}),
-		waiting: f.NewGauge(prometheus.GaugeOpts{
+		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "egress_dns_in_flight",
 			Help: "Questions that wait for the resolver.",
 		}),

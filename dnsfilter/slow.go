@@ -97,18 +97,18 @@ func (x *exchange) resolve(ctx context.Context) (*wire.Packed, verdict.Reason) {
 
 // denials leaves of an authority section what proves a denial.
 func (x *exchange) denials(records []dns.RR) []dns.RR {
-	kept := records[:0]
+	remaining := records[:0]
 	for _, rr := range records {
 		switch rr.(type) {
 		case *dns.SOA:
-			kept = append(kept, rr)
+			remaining = append(remaining, rr)
 		case *dns.NSEC, *dns.NSEC3, *dns.RRSIG:
 			if x.query.DO {
-				kept = append(kept, rr)
+				remaining = append(remaining, rr)
 			}
 		}
 	}
-	return kept
+	return remaining
 }
 
 // refuseSlow records a refusal and writes its answer; how: nil, as the reason is

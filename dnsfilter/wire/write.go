@@ -42,11 +42,11 @@ func (q *Query) WriteAny(pkt []byte) ([]byte, error) {
 // WritePacked returns a packed answer to the question of pkt, by way of its records.
 func (q *Query) WritePacked(pkt []byte, p *Packed, now time.Time) ([]byte, error) {
 	m := q.newReply(pkt, p.rcode())
-	var kept dns.Msg
-	if err := kept.Unpack(p.msg); err != nil {
+	var stored dns.Msg
+	if err := stored.Unpack(p.msg); err != nil {
 		return nil, errors.New("unpacking an answer has failed")
 	}
-	m.Answer, m.Ns = kept.Answer, kept.Ns
+	m.Answer, m.Ns = stored.Answer, stored.Ns
 	for _, section := range [][]dns.RR{m.Answer, m.Ns} {
 		for _, rr := range section {
 			rr.Header().Ttl = p.ttl(now)

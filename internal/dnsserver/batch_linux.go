@@ -140,8 +140,8 @@ func networkOrder(port uint16) uint16 {
 	return uint16(p[0])<<8 | uint16(p[1])
 }
 
-// room returns the empty buffer for the answer to packet i.
-func (b *batch) room(i int) []byte { return b.replies[i][:0] }
+// buffer returns the empty buffer for the answer to packet i.
+func (b *batch) buffer(i int) []byte { return b.replies[i][:0] }
 
 // origin returns where the answer to packet i goes, for when the batch has
 // moved on.

@@ -163,8 +163,8 @@ func (c *conn) serveQuestion() bool {
 		c.server.metrics.drop(map[bool]string{true: causeShort, false: causeTruncated}[size < headerLen])
 		return false
 	}
-	var room [maxQuestion]byte
-	pkt := room[:size]
+	var buf [maxQuestion]byte
+	pkt := buf[:size]
 	if _, err := io.ReadFull(c.in, pkt); err != nil {
 		return false
 	}

@@ -29,7 +29,7 @@ type udpReader struct {
 	batch   *batch
 	handle  Handler
 	packets []Packet
-	slots   [batchSize]int // of each packet: where it is in the batch
+	places  [batchSize]int // of each packet: where it is in the batch
 	later   [batchSize]func(func(context.Context) []byte)
 }
 
@@ -75,8 +75,8 @@ func (r *udpReader) serve(n int) {
 			continue
 		}
 		if r.server.Eligible(data, client.Addr()) {
-			r.slots[len(r.packets)] = i
-			r.packets = append(r.packets, Packet{Data: data, Client: client, Answer: r.batch.room(i), Later: r.later[i]})
+			r.places[len(r.packets)] = i
+			r.packets = append(r.packets, Packet{Data: data, Client: client, Answer: r.batch.buffer(i), Later: r.later[i]})
 		}
 	}
 	if len(r.packets) == 0 {
@@ -84,7 +84,7 @@ func (r *udpReader) serve(n int) {
 	}
 	r.handle(r.packets)
 	for k := range r.packets {
-		r.batch.reply(r.slots[k], r.packets[k].Answer)
+		r.batch.reply(r.places[k], r.packets[k].Answer)
 	}
 	r.batch.flush()
 }
