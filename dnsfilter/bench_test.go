@@ -14,7 +14,7 @@ import (
 
 // benchmarkPackets gives packets to the handler in turn, records to nowhere.
 func benchmarkPackets(b *testing.B, packets [][]byte) {
-	r := newRig(b, zoneOf(), func(o *dnsfilter.Options) {
+	r := newFixture(b, zoneOf(), func(o *dnsfilter.Options) {
 		o.Audit, o.Limits.DistinctNames = audit.New(io.Discard, audit.Options{}), 1<<30
 	})
 	for _, pkt := range packets {
@@ -73,7 +73,7 @@ func BenchmarkSlow(b *testing.B) {
 //	go test -run=^$ -bench=Miss ./dnsfilter
 func BenchmarkMiss(b *testing.B) {
 	z := zoneOf()
-	r := newRig(b, z, func(o *dnsfilter.Options) {
+	r := newFixture(b, z, func(o *dnsfilter.Options) {
 		o.Audit = audit.New(io.Discard, audit.Options{})
 		found := z.exchange(dns.Question{Name: "api.example.org.", Qtype: dns.TypeA, Qclass: dns.ClassINET})
 		o.Exchange = func(context.Context, dns.Question, bool) (dnsfilter.Records, error) {

@@ -22,7 +22,7 @@ func TestMissIsJudgedOnceAndAsksTheResolverOnce(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			var judged atomic.Int64
-			r := newRig(t, zoneOf(), func(o *dnsfilter.Options) {
+			r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
 				get := o.Policy
 				o.Policy = func() (*policy.Policy, *identity.Table) {
 					judged.Add(1)
@@ -52,7 +52,7 @@ func TestMissIsJudgedOnceAndAsksTheResolverOnce(t *testing.T) {
 func TestQuestionsThatWaitTogetherKeepTheirOwnNames(t *testing.T) {
 	const questions = 20
 	arrived, answer := make(chan struct{}, questions), make(chan struct{})
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) {
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
 		o.Exchange = func(_ context.Context, q dns.Question, _ bool) (dnsfilter.Records, error) {
 			arrived <- struct{}{}
 			<-answer
@@ -70,7 +70,7 @@ func TestQuestionsThatWaitTogetherKeepTheirOwnNames(t *testing.T) {
 		<-arrived
 	}
 	close(answer)
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(testTimeout))
 	for range questions {
 		buf := make([]byte, 2048)
 		n, err := c.Read(buf)
@@ -140,8 +140,8 @@ func sameAnswerToAMiss(t *testing.T, s shape, tcp bool, change func(*dnsfilter.R
 	for i := range 30 {
 		z["many.wild.example.org. A"] = append(z["many.wild.example.org. A"], fmt.Sprintf("many.wild.example.org. 300 A 8.8.9.%d", i))
 	}
-	fresh := func() *rig {
-		return newRig(t, z, func(o *dnsfilter.Options) {
+	fresh := func() *fixture {
+		return newFixture(t, z, func(o *dnsfilter.Options) {
 			ask := o.Exchange
 			o.Exchange = func(ctx context.Context, q dns.Question, dnssec bool) (dnsfilter.Records, error) {
 				r, err := ask(ctx, q, dnssec)

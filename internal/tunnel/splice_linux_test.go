@@ -53,9 +53,9 @@ func pair(t *testing.T) (dialed, accepted net.Conn) {
 	return dialed, accepted
 }
 
-func await(t *testing.T, what string, holds func() bool) {
+func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
 		}
