@@ -29,9 +29,10 @@ var ownReasons = map[string][]string{
 	"cmd/proxy":          {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of explain's arguments
 	// The DNS filter walks an order of its own, that of a lookup: dnsfilter/exchange.go.
 	"dnsfilter": {
-		"AddressNotAllowed", "AuditUnavailable", "BadRequest", "BadTarget", "DNSFailed", "DNSTimeout", "Draining", "HostDenied",
+		"AddressNotAllowed", "AuditUnavailable", "BadTarget", "DNSFailed", "DNSTimeout", "Draining", "HostDenied",
 		"IdentityRequired", "LimitNames", "LimitTotal", "TypeNotAllowed",
 	},
+	"dnsfilter/wire": {"BadRequest", "TypeNotAllowed"}, // of a packet
 }
 
 // The order of the decision is one table in package gate. A reason that another package

@@ -11,7 +11,7 @@ import (
 
 // An egress controller has one egress. These files may open connections: the
 // first two dial checked addresses for clients, the third asks DNS upstreams.
-var waysOut = []string{"internal/egress/egress.go", "internal/egress/loop_linux.go", "internal/resolve/upstream.go"}
+var waysOut = []string{"internal/egress/egress.go", "internal/egress/loop_linux.go", "internal/resolve/upstream/transport.go"}
 
 // connector is the file by which the second of waysOut connects. It checks
 // nothing, so nobody else may call it.

@@ -25,7 +25,7 @@ func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
 	on := map[string]bool{name: true}
 	reason := verdict.ReasonNone
 	var found finding
-	kept := r.Answer[:0]
+	remaining := r.Answer[:0]
 	for _, rr := range r.Answer {
 		if !on[hostname.Fold(rr.Header().Name)] || !x.belongs(rr) {
 			continue
@@ -43,11 +43,11 @@ func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
 			}
 		}
 		found.address(rr)
-		kept = append(kept, rr)
+		remaining = append(remaining, rr)
 	}
-	r.Answer = kept
+	r.Answer = remaining
 	if found.stripped {
-		r.Answer = withoutSignatures(kept, x.query.qtype)
+		r.Answer = withoutSignatures(remaining, x.query.Type)
 	}
 	x.event.Addresses = found.addrs
 	if !x.permits(found.addrs) {
@@ -71,10 +71,10 @@ func (x *exchange) belongs(rr dns.RR) bool {
 	if h.Class != dns.ClassINET {
 		return false
 	}
-	if sig, ok := rr.(*dns.RRSIG); ok && x.query.do {
-		return sig.TypeCovered == x.query.qtype || sig.TypeCovered == dns.TypeCNAME
+	if sig, ok := rr.(*dns.RRSIG); ok && x.query.DO {
+		return sig.TypeCovered == x.query.Type || sig.TypeCovered == dns.TypeCNAME
 	}
-	return h.Rrtype == x.query.qtype || h.Rrtype == dns.TypeCNAME
+	return h.Rrtype == x.query.Type || h.Rrtype == dns.TypeCNAME
 }
 
 // judgeAlias judges a name that the answer leads to: the deny list has it, or
@@ -107,7 +107,7 @@ func svcbOf(rr dns.RR) (*dns.SVCB, bool) {
 // false where the record must not be used by a client without ech (RFC 9460,
 // section 8): then it is left out.
 func (f *finding) service(s *dns.SVCB) bool {
-	kept := s.Value[:0]
+	remaining := s.Value[:0]
 	usable := true
 	for _, kv := range s.Value {
 		switch kv := kv.(type) {
@@ -123,9 +123,9 @@ func (f *finding) service(s *dns.SVCB) bool {
 		case *dns.SVCBIPv6Hint:
 			f.addSlices(kv.Hint...)
 		}
-		kept = append(kept, kv)
+		remaining = append(remaining, kv)
 	}
-	s.Value = kept
+	s.Value = remaining
 	f.stripped = f.stripped || !usable
 	return usable
 }
@@ -152,13 +152,13 @@ func (f *finding) addSlices(all ...net.IP) {
 // withoutSignatures leaves out signatures over records of the type: they no
 // longer hold.
 func withoutSignatures(records []dns.RR, qtype uint16) []dns.RR {
-	kept := records[:0]
+	remaining := records[:0]
 	for _, rr := range records {
 		if sig, ok := rr.(*dns.RRSIG); !ok || sig.TypeCovered != qtype {
-			kept = append(kept, rr)
+			remaining = append(remaining, rr)
 		}
 	}
-	return kept
+	return remaining
 }
 
 // special returns those of addrs that are not public, and so permitted by some

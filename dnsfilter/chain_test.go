@@ -12,9 +12,9 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 )
 
-// comingBack makes a rig whose upstream answers every question with the records.
-func comingBack(t *testing.T, records ...string) *rig {
-	return newRig(t, nil, func(o *dnsfilter.Options) {
+// comingBack makes a fixture whose upstream answers every question with the records.
+func comingBack(t *testing.T, records ...string) *fixture {
+	return newFixture(t, nil, func(o *dnsfilter.Options) {
 		ask := o.Exchange
 		o.Exchange = func(ctx context.Context, q dns.Question, do bool) (dnsfilter.Records, error) {
 			_, err := ask(ctx, q, do)
@@ -138,7 +138,7 @@ func TestEncryptedHelloKeysAreTakenOut(t *testing.T) {
 func TestSignaturesGoToThoseWhoAskForThem(t *testing.T) {
 	const signature = "api.example.org. 60 RRSIG A 13 3 60 20300101000000 20200101000000 1 example.org. AAAA"
 	var asked []bool
-	r := newRig(t, nil, func(o *dnsfilter.Options) {
+	r := newFixture(t, nil, func(o *dnsfilter.Options) {
 		o.Exchange = func(_ context.Context, _ dns.Question, do bool) (dnsfilter.Records, error) {
 			asked = append(asked, do)
 			return dnsfilter.Records{TTL: time.Minute, Answer: []dns.RR{mustRR("api.example.org. 60 A 8.8.8.8"), mustRR(signature)}}, nil
@@ -156,7 +156,7 @@ func TestSignaturesGoToThoseWhoAskForThem(t *testing.T) {
 }
 
 func TestAnyIsAnsweredWithAsLittleAsThereIs(t *testing.T) {
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	pkt := question("api.example.org.", "ANY")
 	reply := r.loop.Handle(pkt, billing, false)
 	m := r.read(reply)
@@ -192,7 +192,7 @@ func TestAnswerKeepsToTheSizeThatTheClientTakes(t *testing.T) {
 		{"medium.wild.example.org.", "A", 100, false, true},
 		{"medium.wild.example.org.", "A", -1, false, true},
 	} {
-		r := newRig(t, z, func(o *dnsfilter.Options) { o.Types = []uint16{dns.TypeA, dns.TypeTXT} })
+		r := newFixture(t, z, func(o *dnsfilter.Options) { o.Types = []uint16{dns.TypeA, dns.TypeTXT} })
 		pkt := packed(func(m *dns.Msg) {
 			m.SetQuestion(tt.name, dns.StringToType[tt.qtype])
 			if tt.size >= 0 {

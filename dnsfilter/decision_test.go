@@ -51,7 +51,7 @@ func TestNameIsAnsweredAsThePolicyOfItsCallerSays(t *testing.T) {
 		{reporting, "x.denied.example.", "A", dns.RcodeNameError, "host_denied", 0},
 	} {
 		t.Run(fmt.Sprint(tt.client.Addr(), " ", tt.name, tt.qtype), func(t *testing.T) {
-			r := newRig(t, zoneOf(), nil)
+			r := newFixture(t, zoneOf(), nil)
 			m := r.ask(question(tt.name, tt.qtype), tt.client)
 			if m == nil || m.Rcode != tt.rcode || m.Id != 4242 || !m.Response || !m.RecursionDesired || !m.RecursionAvailable ||
 				len(m.Question) != 1 || m.Question[0].Name != tt.name {
@@ -86,7 +86,7 @@ func TestNameIsAnsweredAsThePolicyOfItsCallerSays(t *testing.T) {
 }
 
 func TestRecordNamesFunctionOwnerAndRule(t *testing.T) {
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	r.ask(question("x.denied.example.", "A"), billing)
 	want := record{Event: "answered", Protocol: "dns", Function: "billing", Owner: "payments", Via: "source", Host: "x.denied.example",
 		Type: "A", Verdict: "deny", Reason: "host_denied", Rule: "deny[0]", Client: billing.String()}
@@ -112,7 +112,7 @@ func TestRefusalIsAsTheFileSays(t *testing.T) {
 		{dnsfilter.Refused, "api.example.org.", "TXT", dns.RcodeRefused, 0},
 	} {
 		for _, edns := range []bool{true, false} {
-			r := newRig(t, zoneOf(), func(o *dnsfilter.Options) { o.RefuseWith = tt.with })
+			r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.RefuseWith = tt.with })
 			pkt := packed(func(m *dns.Msg) {
 				m.SetQuestion(tt.name, dns.StringToType[tt.qtype])
 				if edns {
@@ -128,7 +128,7 @@ func TestRefusalIsAsTheFileSays(t *testing.T) {
 }
 
 func TestUnknownSourceGetsNothingWhereTheFileSaysSo(t *testing.T) {
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) { o.RefuseUnknown = true })
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.RefuseUnknown = true })
 	m := r.ask(question("api.example.org.", "A"), nobody)
 	if _, text := ede(m); m.Rcode != dns.RcodeNameError || text != "identity_required" || r.asked.Load() != 0 {
 		t.Errorf("answer: %v", m)
@@ -137,7 +137,7 @@ func TestUnknownSourceGetsNothingWhereTheFileSaysSo(t *testing.T) {
 
 func TestNilPolicyRefusesEverything(t *testing.T) {
 	for _, client := range []netip.AddrPort{billing, nobody} {
-		r := newRig(t, zoneOf(), nil)
+		r := newFixture(t, zoneOf(), nil)
 		r.mu.Lock()
 		r.policy, r.table = nil, nil
 		r.mu.Unlock()
@@ -148,7 +148,7 @@ func TestNilPolicyRefusesEverything(t *testing.T) {
 }
 
 func TestSourceOutsideOfClientsGetsSilenceAndNoRecord(t *testing.T) {
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	for _, pkt := range [][]byte{question("api.example.org.", "A"), question("evil.example.", "A"), []byte("x"), nil} {
 		if m := r.ask(pkt, outsider); m != nil {
 			t.Errorf("answer: %v", m)
@@ -163,7 +163,7 @@ func TestReportModeAnswersAndRecords(t *testing.T) {
 	z := zoneOf()
 	z["evil.example. A"] = []string{"evil.example. 300 A 8.8.8.8"}
 	z["rebind.example. A"] = []string{"rebind.example. 300 A 10.0.0.1"}
-	r := newRig(t, z, nil)
+	r := newFixture(t, z, nil)
 	for range 2 { // from upstream, from the cache
 		if m := r.ask(question("evil.example.", "A"), reporting); len(m.Answer) != 1 {
 			t.Fatalf("answer: %v", m)
@@ -179,7 +179,7 @@ func TestReportModeAnswersAndRecords(t *testing.T) {
 }
 
 func TestAnswersAreRecordedWhereTheFileSaysAll(t *testing.T) {
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) { o.RecordAll = true })
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.RecordAll = true })
 	for range 2 {
 		r.ask(question("api.example.org.", "A"), billing)
 	}
@@ -191,7 +191,7 @@ func TestAnswersAreRecordedWhereTheFileSaysAll(t *testing.T) {
 
 func TestDecisionStandsBeforeTheCache(t *testing.T) {
 	for _, order := range [][]netip.AddrPort{{billing, partner}, {partner, billing}} {
-		r := newRig(t, zoneOf(), nil)
+		r := newFixture(t, zoneOf(), nil)
 		for range 2 {
 			for _, client := range order {
 				m := r.ask(question("api.example.org.", "A"), client)
@@ -208,7 +208,7 @@ func TestDecisionStandsBeforeTheCache(t *testing.T) {
 
 func TestAddressThatOneFunctionMayReachIsNotCachedForAnother(t *testing.T) {
 	for _, order := range [][]netip.AddrPort{{billing, partner}, {partner, billing}} {
-		r := newRig(t, zoneOf(), nil)
+		r := newFixture(t, zoneOf(), nil)
 		for range 2 {
 			for _, client := range order {
 				m := r.ask(question("private.example.org.", "A"), client)
@@ -222,7 +222,7 @@ func TestAddressThatOneFunctionMayReachIsNotCachedForAnother(t *testing.T) {
 
 func TestChangeOfThePolicyEmptiesTheCache(t *testing.T) {
 	z := zoneOf()
-	r := newRig(t, z, nil)
+	r := newFixture(t, z, nil)
 	r.ask(question("a.wild.example.org.", "A"), billing)
 	next := spec()
 	denied, _ := hostname.ParsePattern("edge.cdn.example")
@@ -236,7 +236,7 @@ func TestChangeOfThePolicyEmptiesTheCache(t *testing.T) {
 
 func TestCachedAnswerCountsItsTTLDown(t *testing.T) {
 	synctestRun(t, func(t *testing.T, pass func(seconds int)) {
-		r := newRig(t, zoneOf(), nil)
+		r := newFixture(t, zoneOf(), nil)
 		for _, tt := range []struct {
 			after    int
 			ttl      uint32
@@ -252,7 +252,7 @@ func TestCachedAnswerCountsItsTTLDown(t *testing.T) {
 }
 
 func TestAnswerWithoutTTLServesOneQuestion(t *testing.T) {
-	r := newRig(t, nil, func(o *dnsfilter.Options) {
+	r := newFixture(t, nil, func(o *dnsfilter.Options) {
 		ask := o.Exchange
 		o.Exchange = func(ctx context.Context, q dns.Question, do bool) (dnsfilter.Records, error) {
 			_, err := ask(ctx, q, do)
@@ -268,7 +268,7 @@ func TestAnswerWithoutTTLServesOneQuestion(t *testing.T) {
 }
 
 func TestStaleAnswerSaysSoAndIsNotKept(t *testing.T) {
-	r := newRig(t, nil, func(o *dnsfilter.Options) {
+	r := newFixture(t, nil, func(o *dnsfilter.Options) {
 		ask := o.Exchange
 		o.Exchange = func(ctx context.Context, q dns.Question, do bool) (dnsfilter.Records, error) {
 			_, err := ask(ctx, q, do)
@@ -288,7 +288,7 @@ func TestStaleAnswerSaysSoAndIsNotKept(t *testing.T) {
 
 func TestNamesBelowAWildcardAreLimitedByClient(t *testing.T) {
 	synctestRun(t, func(t *testing.T, pass func(seconds int)) {
-		r := newRig(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.DistinctNames = 10 })
+		r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.DistinctNames = 10 })
 		ask := func(i int, client netip.AddrPort) string {
 			_, text := ede(r.ask(question(fmt.Sprintf("l%d.wild.example.org.", i), "A"), client))
 			return text
@@ -320,7 +320,7 @@ func TestNamesBelowAWildcardAreLimitedByClient(t *testing.T) {
 }
 
 func TestNamesAreRefusedWhereThereIsNoRoomToRememberThem(t *testing.T) {
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	r.server.RememberNames()
 	if _, text := ede(r.ask(question("a.wild.example.org.", "A"), billing)); text != "limit_names" {
 		t.Errorf("refused as %q", text)
@@ -328,7 +328,7 @@ func TestNamesAreRefusedWhereThereIsNoRoomToRememberThem(t *testing.T) {
 }
 
 func TestRefusalThatCannotBeRecordedIsServfail(t *testing.T) {
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	r.ask(question("evil.example.", "A"), billing)
 	r.out.fails.Store(true)
 	for _, pkt := range [][]byte{
@@ -356,7 +356,7 @@ func TestFailedLookupIsServfailWithItsReason(t *testing.T) {
 		err    error
 		reason string
 	}{{errors.New("refused by 10.0.0.2"), "dns_failed"}, {timeout{}, "dns_timeout"}} {
-		r := newRig(t, nil, func(o *dnsfilter.Options) {
+		r := newFixture(t, nil, func(o *dnsfilter.Options) {
 			o.Exchange = func(context.Context, dns.Question, bool) (dnsfilter.Records, error) {
 				return dnsfilter.Records{}, tt.err
 			}
@@ -384,7 +384,7 @@ func TestHundredThousandRefusedNamesCauseNoLookupAndNoNewSeries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("100,000 records")
 	}
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	r.ask(question("evil.example.", "A"), billing)
 	before := r.series()
 	for i := range 100_000 {

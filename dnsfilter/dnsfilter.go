@@ -9,18 +9,18 @@
 // records, so that clients show the name they connect to. Every refusal is
 // recorded before it is answered.
 //
-// What it does not do: it resolves nothing (Exchange does), validates no
-// DNSSEC, serves no zones, transfers or updates, and does not decide: package
+// What it does not do: it reads no sockets (package dnsserver does), resolves
+// nothing (Exchange does), validates no DNSSEC, serves no zones, transfers or updates, and does not decide: package
 // policy does. A caller who can ask another resolver is not stopped here.
 //
-// The way of one question: udp.go and tcp.go read it; fast.go tries to decide
-// it from the wire, which works for refusals and for what cache.go holds; all
-// else goes to slow.go, which may wait for Exchange and uses miekg/dns for
-// reading and writing. Both take the steps of exchange.go, in which the
-// decision stands before the cache, for every client, and which feeds record
-// and metrics. Both give the same bytes for what both take. The questions that
-// one read of a UDP socket brings are decided together, recorded by one write,
-// and answered after it.
+// The way of one question: package dnsserver reads it; fast.go tries to decide
+// it from the wire, which works for all that is asked in the ordinary form. What
+// then has to wait for Exchange is handed to a goroutine, judged as it is. All
+// else goes to slow.go, which uses miekg/dns for reading and writing. Both take
+// the steps of exchange.go, in which the decision stands before the cache, for
+// every client, and which feeds record and metrics. Both give the same bytes for
+// what both take. The questions that one read of a UDP socket brings are decided
+// together, recorded by one write, and answered after it.
 //
 //	s, err := dnsfilter.New(dnsfilter.Options{Policy: current, Exchange: ask, Audit: log, Clients: clients})
 //	socks, err := dnsfilter.Listen(ctx, addr, 0)
@@ -39,7 +39,10 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/distinct"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -56,16 +59,7 @@ const (
 )
 
 // Records is what Exchange found. The filter may write to the records.
-type Records struct {
-	// Answer is the aliases from the question's name on and the records at
-	// their end, in that order, with what is left of their TTL.
-	Answer []dns.RR
-	// Authority is the SOA of a negative answer, and what else denies.
-	Authority []dns.RR
-	Rcode     int           // dns.RcodeSuccess or dns.RcodeNameError
-	TTL       time.Duration // how long all of it may be kept; zero: not at all
-	Stale     bool          // it has outlived its TTL; it is not kept
-}
+type Records = wire.Records
 
 // Options is what a Server is made of. Policy, Exchange and Audit are required.
 type Options struct {
@@ -132,13 +126,11 @@ type Limits struct {
 	CacheBytes int
 }
 
-// withDefaults fills in what is zero.
+// withDefaults fills in what is zero, but for those of connections, which have
+// their defaults in package dnsserver.
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.DistinctNames, 1000)
 	setDefault(&l.InFlight, 4096)
-	setDefault(&l.Conns, 4096)
-	setDefault(&l.ConnsPerClient, 1024)
-	setDefault(&l.ConnIdle, 8*time.Second)
 	setDefault(&l.Budget, 5*time.Second)
 	setDefault(&l.CacheBytes, 16<<20)
 	return l
@@ -163,20 +155,13 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	types   map[uint16]bool
-	names   *distinct
+	names   *distinct.Counter
 
 	building sync.Mutex // of the snapshot
 	current  atomic.Pointer[snapshot]
 
-	base    context.Context // ends with Shutdown's patience
-	stop    context.CancelFunc
+	server  *dnsserver.Server
 	flights chan struct{} // a token for each question that waits for Exchange
-	conns   connections
-
-	mu      sync.Mutex
-	closing bool
-	socks   map[*Sockets]struct{}
-	working sync.WaitGroup // readers, connections and questions in flight
 }
 
 // New makes a Server of the options.
@@ -193,9 +178,8 @@ func New(o Options) (*Server, error) {
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
 		types:   map[uint16]bool{},
-		names:   newDistinct(o.Limits.DistinctNames),
+		names:   distinct.New(o.Limits.DistinctNames, distinct.MaxNames),
 		flights: make(chan struct{}, o.Limits.InFlight),
-		socks:   map[*Sockets]struct{}{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -203,87 +187,37 @@ func New(o Options) (*Server, error) {
 	for _, t := range o.Types {
 		s.types[t] = true
 	}
-	s.conns.init(o.Limits.Conns, o.Limits.ConnsPerClient)
-	s.base, s.stop = context.WithCancel(context.Background())
+	s.server = dnsserver.New(dnsserver.Options{
+		NewHandler:        s.newHandler,
+		Clients:           o.Clients,
+		ProxyProtocolFrom: o.ProxyProtocolFrom,
+		Conns:             o.Limits.Conns,
+		ConnsPerClient:    o.Limits.ConnsPerClient,
+		ConnIdle:          o.Limits.ConnIdle,
+		Registerer:        o.Registerer,
+		Logger:            s.log,
+	})
 	return s, nil
+}
+
+// Sockets are what a Server listens on: one address, over UDP and TCP.
+type Sockets = dnsserver.Sockets
+
+// Listen opens the sockets of an address, that many for UDP; see
+// dnsserver.Listen.
+func Listen(ctx context.Context, addr netip.AddrPort, udp int) (*Sockets, error) {
+	return dnsserver.Listen(ctx, addr, udp)
 }
 
 // Serve answers what comes in on the sockets until Shutdown closes them; then
 // it returns nil. An error is one of a socket that retrying does not cure; all
 // sockets are closed then. It takes the sockets over.
-func (s *Server) Serve(socks *Sockets) error {
-	defer socks.Close()
-	if !s.take(socks) {
-		return nil
-	}
-	defer s.leave(socks)
-	readers := len(socks.udp) + 1
-	errs := make(chan error, readers)
-	for _, c := range socks.udp {
-		go s.readUDP(c, errs)
-	}
-	go s.acceptTCP(socks.tcp, errs)
-	var first error
-	for range readers {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-		}
-		socks.stopReads()
-	}
-	socks.flights.Wait()
-	return first
-}
-
-// take takes sockets into the set that Shutdown closes; false: it has been
-// called.
-func (s *Server) take(socks *Sockets) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.socks[socks] = struct{}{}
-	s.working.Add(1)
-	return true
-}
-
-// leave takes them out.
-func (s *Server) leave(socks *Sockets) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.socks, socks)
-	s.working.Done()
-}
-
-// work counts a goroutine that Shutdown waits for; false: it is too late.
-func (s *Server) work() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.working.Add(1)
-	return true
-}
+func (s *Server) Serve(socks *Sockets) error { return s.server.Serve(socks) }
 
 // Shutdown stops taking questions, waits until those in flight are answered or
 // ctx ends, then gives the rest up. It returns when the last goroutine has
 // ended; Serve has then let go of its sockets.
-func (s *Server) Shutdown(ctx context.Context) {
-	s.mu.Lock()
-	s.closing = true
-	for socks := range s.socks {
-		socks.stopReads()
-	}
-	s.mu.Unlock()
-	s.conns.drain()
-	defer context.AfterFunc(ctx, func() {
-		s.stop()
-		s.conns.close()
-	})()
-	s.working.Wait()
-	s.stop()
-}
+func (s *Server) Shutdown(ctx context.Context) { s.server.Shutdown(ctx) }
 
 // Refresh prepares what belongs to the policy now in force, so that no
 // question has to wait for it. It is of use after a change of a large policy,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -23,20 +24,26 @@ type exchange struct {
 	snap   *snapshot
 	client netip.AddrPort
 	now    time.Time
-	query  query
+	query  wire.Query
 	key    []byte // of the cache
 	lookup policy.Lookup
 	event  audit.Event
-	packed *packed // of the fast path: what an allowed question gets
-	form   form    // of the fast path: how the answer is made
+	packed *wire.Packed // of the fast path: what an allowed question gets
+	form   form         // of the fast path: how the answer is made
+	judged bool         // the fast path has read and allowed the question; it lacks the answer
 }
 
 // begin makes x a new exchange, in the memory of the one before it.
 func (x *exchange) begin(s *Server, client netip.AddrPort, now time.Time) {
 	x.server, x.snap, x.client, x.now = s, s.snapshot(), client, now
-	x.query = query{text: x.query.text}
-	x.key, x.lookup, x.packed, x.form = x.key[:0], policy.Lookup{}, nil, fast
-	x.event = audit.Event{Kind: audit.Answered, Policy: x.snap.policy.Hash(), Client: client, Protocol: protocol}
+	x.query = wire.Query{Text: x.query.Text}
+	x.key, x.lookup, x.packed, x.form, x.judged = x.key[:0], policy.Lookup{}, nil, fast, false
+	x.beginEvent()
+}
+
+// beginEvent makes x's event that of a question of which nothing is known yet.
+func (x *exchange) beginEvent() {
+	x.event = audit.Event{Kind: audit.Answered, Policy: x.snap.policy.Hash(), Client: x.client, Protocol: protocol}
 }
 
 // judge walks the steps before the cache, in the order of the decision: is it a
@@ -44,8 +51,8 @@ func (x *exchange) begin(s *Server, client netip.AddrPort, now time.Time) {
 // returns the reason to refuse, or verdict.ReasonNone to go on.
 func (x *exchange) judge() verdict.Reason {
 	q := &x.query
-	text := string(q.text)
-	x.event.Host, x.event.QType = text, typeName(q.qtype)
+	text := string(q.Text)
+	x.event.Host, x.event.QType = text, typeName(q.Type)
 	known := x.identify()
 	name, err := hostname.ParseName(text)
 	switch {
@@ -62,9 +69,9 @@ func (x *exchange) judge() verdict.Reason {
 	switch {
 	case x.lookup.Verdict != verdict.Allow && x.lookup.Verdict != verdict.Report:
 		return x.lookup.Reason
-	case x.lookup.Wildcard != "" && !x.server.names.allow(x.client.Addr(), x.lookup.Wildcard, text, x.now):
+	case x.lookup.Wildcard != "" && !x.server.names.Allow(x.client.Addr(), x.lookup.Wildcard, text, x.now):
 		return verdict.ReasonLimitNames
-	case q.qclass != dns.ClassINET || q.qtype != dns.TypeANY && !x.server.types[q.qtype]:
+	case q.Class != dns.ClassINET || q.Type != dns.TypeANY && !x.server.types[q.Type]:
 		return verdict.ReasonTypeNotAllowed
 	default:
 		return verdict.ReasonNone
@@ -113,7 +120,7 @@ func (x *exchange) conclude(err error) {
 	if x.server.opt.Count != nil {
 		x.server.opt.Count(&x.event)
 	}
-	x.server.metrics.decided(&x.event, x.query.qtype)
+	x.server.metrics.decided(&x.event, x.query.Type)
 }
 
 // finish sets the decision, records and concludes. The reason it returns is the one
@@ -156,31 +163,24 @@ func failure(err error) verdict.Reason {
 	return verdict.ReasonDNSFailed
 }
 
-// refusal is how a reason is answered.
-type refusal struct {
-	rcode int
-	soa   bool   // with an SOA that says how long
-	code  uint16 // the extended error; its text is the reason
-}
-
 // refusalOf returns how a reason is answered: as its row says, and where that
 // leaves it to the settings, as they say.
-func (s *Server) refusalOf(r verdict.Reason) refusal {
+func (s *Server) refusalOf(r verdict.Reason) wire.Refusal {
 	row := r.Row()
-	f := refusal{rcode: int(row.DNS.RCode), code: uint16(row.DNS.EDE)}
+	f := wire.Refusal{Rcode: int(row.DNS.RCode), Code: uint16(row.DNS.EDE)}
 	switch row.DNS.RCode {
 	case verdict.RCodeRefuseWith:
-		f.rcode, f.soa = dns.RcodeNameError, true
+		f.Rcode, f.SOA = dns.RcodeNameError, true
 	case verdict.RCodeRefuseType:
-		f.rcode, f.soa = dns.RcodeSuccess, true
+		f.Rcode, f.SOA = dns.RcodeSuccess, true
 	default:
 		return f
 	}
 	switch s.opt.RefuseWith {
 	case Refused:
-		f.rcode, f.soa = dns.RcodeRefused, false
+		f.Rcode, f.SOA = dns.RcodeRefused, false
 	case NoData:
-		f.rcode = dns.RcodeSuccess
+		f.Rcode = dns.RcodeSuccess
 	}
 	return f
 }

@@ -159,7 +159,7 @@ func largeZone() zone {
 func TestPacketOfEveryShapeGetsItsAnswer(t *testing.T) {
 	for _, tt := range shapes() {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, largeZone(), nil)
+			r := newFixture(t, largeZone(), nil)
 			for range 2 {
 				reply := r.loop.Handle(tt.pkt, billing, false)
 				if tt.rcode == silence {
@@ -194,7 +194,7 @@ func FuzzHandler(f *testing.F) {
 		}
 	}
 	log := &safeBuffer{}
-	r := newRig(f, largeZone(), func(o *dnsfilter.Options) {
+	r := newFixture(f, largeZone(), func(o *dnsfilter.Options) {
 		o.Limits.DistinctNames, o.Audit = 1<<30, audit.New(io.Discard, audit.Options{})
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 	})
@@ -235,7 +235,7 @@ func FuzzHandler(f *testing.F) {
 }
 
 func TestFastPathTakesTheOrdinary(t *testing.T) {
-	r := newRig(t, largeZone(), nil)
+	r := newFixture(t, largeZone(), nil)
 	for _, tt := range []struct {
 		name  string
 		taken bool

@@ -64,7 +64,7 @@ func answered(c *net.UDPConn) (there bool) {
 // when it begins to read, and returns its answers by the name asked for.
 func burst(t *testing.T, out *watchedOutput, names []string) map[string]*dns.Msg {
 	t.Helper()
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) { o.Audit = audit.New(out, audit.Options{}) })
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Audit = audit.New(out, audit.Options{}) })
 	r.loop.Handle(question("api.example.org.", "A"), billing, false) // is packed from here on
 	socks, err := dnsfilter.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), 1)
 	if err != nil {
@@ -84,7 +84,7 @@ func burst(t *testing.T, out *watchedOutput, names []string) map[string]*dns.Msg
 	<-out.tried // nobody takes an answer before the output has looked
 	answers := map[string]*dns.Msg{}
 	buf := make([]byte, 2048)
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(testTimeout))
 	for range names {
 		n, err := c.Read(buf)
 		if err != nil {
@@ -163,7 +163,7 @@ func TestRefusalsThatCannotBeRecordedTogetherAreServfailAndTheAllowedOneIsAnswer
 
 func TestPanicWhileDecidingCostsItsPacketOneServfail(t *testing.T) {
 	var fails atomic.Bool
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) {
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
 		get := o.Policy
 		o.Policy = func() (*policy.Policy, *identity.Table) {
 			if fails.Load() {

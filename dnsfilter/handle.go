@@ -1,25 +1,17 @@
 package dnsfilter
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
 	"time"
 
-	"github.com/miekg/dns"
-
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
-)
-
-// outcome is what deciding made of a packet.
-type outcome uint8
-
-const (
-	drop    outcome = iota // no answer: the zero value
-	decided                // record and answer are to come, without waiting
-	pending                // the slow path has to answer
 )
 
 // form is how the answer to a decided packet is made.
@@ -31,62 +23,109 @@ const (
 	servfail               // SERVFAIL: deciding panicked
 )
 
-// eligible reports whether a packet from that client is worth an answer, and counts
-// it where it is not. Nothing is answered to who may not ask, and nothing to a
-// response, so that two servers cannot keep each other busy.
-func (s *Server) eligible(pkt []byte, client netip.Addr) bool {
-	switch {
-	case !s.mayAsk(client):
-		s.metrics.drop(causeClient)
-	case len(pkt) < headerLen:
-		s.metrics.drop(causeShort)
-	case pkt[2]&bitQR != 0:
-		s.metrics.drop(causeResponse)
-	default:
-		return true
-	}
-	return false
+// newHandler returns what answers the packets of one reader.
+func (s *Server) newHandler() dnsserver.Handler {
+	g := &group{server: s}
+	return g.handle
 }
 
-// mayAsk reports whether the address may ask at all.
-func (s *Server) mayAsk(a netip.Addr) bool {
-	for _, p := range s.opt.Clients {
-		if p.Contains(a) {
-			return true
+// group is the packets of one read on their way to their answers. It is for one
+// goroutine and is used again.
+type group struct {
+	server    *Server
+	exchanges []exchange
+	decided   []bool
+	events    []*audit.Event // of those that are recorded
+}
+
+// handle answers packets: it decides all of them, then writes the records of all
+// by one write, and only then answers. Each that has to wait gets a goroutine.
+func (g *group) handle(packets []dnsserver.Packet) {
+	if n := len(packets); n > len(g.exchanges) {
+		g.exchanges, g.decided = make([]exchange, n), make([]bool, n)
+	}
+	s, now := g.server, time.Now()
+	g.events = g.events[:0]
+	for i := range packets {
+		p, x := &packets[i], &g.exchanges[i]
+		g.decided[i] = s.decide(x, p.Data, p.Client, now, p.TCP)
+		switch {
+		case !g.decided[i]:
+			s.startPending(x, p)
+		case x.recorded():
+			g.events = append(g.events, &x.event)
 		}
 	}
-	return false
+	var err error
+	if len(g.events) > 0 {
+		err = s.record(g.events)
+	}
+	for i := range packets {
+		if p := &packets[i]; g.decided[i] {
+			p.Answer = s.answer(&g.exchanges[i], p.Data, err, p.Answer)
+		}
+	}
 }
 
-// decide takes a packet as far as it goes without a record. Of questions that
-// wait it takes a token of flights, which handleSlow gives back; where there is
+// startPending has a question that waits answered later, in memory of its own.
+func (s *Server) startPending(x *exchange, p *dnsserver.Packet) {
+	x, own := x.handOver(p.Data)
+	client, tcp := p.Client, p.TCP
+	p.Later(func(ctx context.Context) []byte { return s.handlePending(ctx, x, own, client, tcp) })
+}
+
+// decide takes a packet as far as it goes without a record. False: it has to wait,
+// and holds a token of flights, which handlePending gives back; where there is
 // none the question is refused.
-func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (o outcome) {
+func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (decided bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			x.form, x.event.ID, o = servfail, 0, decided
+			x.form, x.event.ID, decided = servfail, 0, true
 		}
 	}()
-	if !s.eligible(pkt, client.Addr()) {
-		return drop
-	}
+	x.judged = false // what the memory is left with of the question before
 	if x.decideFast(s, pkt, client, now, tcp) {
-		return decided
+		return true
 	}
 	select {
 	case s.flights <- struct{}{}:
-		s.metrics.waiting.Inc()
-		return pending
+		s.metrics.inFlight.Inc()
+		return false
 	default:
 	}
-	x.begin(s, client, now)
-	if _, bad := x.readSlow(pkt, tcp); bad {
-		x.query.wire = nil
+	x.refuseOverload(s, pkt, client, now, tcp)
+	return true
+}
+
+// refuseOverload decides a question that had to wait where there is no room. Its
+// record has what was asked, and not what was found of it.
+func (x *exchange) refuseOverload(s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) {
+	if x.judged {
+		host, qtype := x.event.Host, x.event.QType
+		x.beginEvent()
+		x.event.Host, x.event.QType = host, qtype
+	} else {
+		x.begin(s, client, now)
+		if _, bad := x.readSlow(pkt, tcp); bad {
+			x.query.Name = nil
+		}
+		x.form = overloaded
 	}
 	x.setDecision(verdict.Deny, verdict.ReasonLimitTotal)
-	x.form = overloaded
-	return decided
+}
+
+// handOver returns packet and exchange of a question that waits in memory of
+// their own, with all that has been found; x and pkt are free for the next one.
+func (x *exchange) handOver(pkt []byte) (*exchange, []byte) {
+	own := bytes.Clone(pkt)
+	if !x.judged {
+		return &exchange{}, own
+	}
+	next := *x
+	*x = exchange{}
+	next.query.MoveTo(own)
+	return &next, own
 }
 
 // record writes the records of decided questions, by one write. Nobody may be
@@ -109,11 +148,11 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			reply = appendFailure(pkt, dst[:start])
+			reply = wire.AppendFailure(dst[:start], pkt)
 		}
 	}()
 	if x.form == servfail {
-		return appendFailure(pkt, dst)
+		return wire.AppendFailure(dst, pkt)
 	}
 	if !x.recorded() {
 		failed = nil
@@ -126,32 +165,21 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 	return x.answerFast(pkt, dst)
 }
 
-// handleFast answers one packet without waiting, appending to dst. It returns
-// decided where the answer is there.
-func (s *Server) handleFast(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool, dst []byte) ([]byte, outcome) {
-	o := s.decide(x, pkt, client, now, tcp)
-	if o != decided {
-		return dst, o
-	}
-	var err error
-	if x.recorded() {
-		err = s.record([]*audit.Event{&x.event})
-	}
-	return s.answer(x, pkt, err, dst), o
-}
-
-// handleSlow answers a packet that handleFast said has to wait.
-func (s *Server) handleSlow(pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
+// handlePending answers a packet that decide said has to wait, in memory of its
+// own; see handOver. ctx ends when Shutdown gives up.
+func (s *Server) handlePending(ctx context.Context, x *exchange, pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
 	defer func() {
 		<-s.flights
-		s.metrics.waiting.Dec()
+		s.metrics.inFlight.Dec()
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			reply = appendFailure(pkt, nil)
+			reply = wire.AppendFailure(nil, pkt)
 		}
 	}()
-	var x exchange
-	return x.answerSlow(s.base, s, pkt, client, time.Now(), tcp)
+	if x.judged {
+		return x.answerMiss(ctx, pkt)
+	}
+	return x.answerSlow(ctx, s, pkt, client, time.Now(), tcp)
 }
 
 // panicked counts a panic and tells where it was, not for which question.
@@ -159,18 +187,4 @@ func (s *Server) panicked(fault any) {
 	s.metrics.panics.Inc()
 	s.log.LogAttrs(context.Background(), slog.LevelError, "answering a question panicked",
 		slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
-}
-
-// appendFailure appends SERVFAIL to pkt, with its question where that can be
-// found. It reads no more than it must: something has just gone wrong.
-func appendFailure(pkt, dst []byte) []byte {
-	questions := byte(0)
-	wire, ok := rawName(pkt)
-	if end := headerLen + len(wire) + 4; ok && end <= len(pkt) {
-		pkt, questions = pkt[:end], 1
-	} else {
-		pkt = pkt[:headerLen]
-	}
-	dst = append(dst, pkt[0], pkt[1], bitQR|pkt[2]&(0x78|bitRD), bitRA|dns.RcodeServerFailure, 0, questions, 0, 0, 0, 0, 0, 0)
-	return append(dst, pkt[headerLen:]...)
 }

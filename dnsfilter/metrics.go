@@ -13,17 +13,6 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// Why a packet or connection got no answer: values of the label cause.
-const (
-	causeClient    = "client"    // the source may not ask
-	causeResponse  = "response"  // it is a response, no question
-	causeShort     = "short"     // it has no whole header
-	causeTruncated = "truncated" // it is larger than any question
-	causeTotal     = "total"     // as many connections as there may be
-	causePerClient = "per_client"
-	causeProxy     = "proxy_header" // missing, or not one
-)
-
 // typeLabels are the types that have a label of their own; others are "other".
 var typeLabels = map[uint16]string{
 	dns.TypeA: "A", dns.TypeAAAA: "AAAA", dns.TypeHTTPS: "HTTPS", dns.TypeSVCB: "SVCB",
@@ -39,17 +28,14 @@ type decisionKey struct {
 	qtype    uint16 // 0: one that has no label of its own
 }
 
-// metrics counts what the server decides and drops. Every label is of a closed
-// set: functions of the file, verdicts, reasons, types, causes.
+// metrics counts what the server decides. Every label is of a closed
+// set: functions of the file, verdicts, reasons, types.
 type metrics struct {
-	answers *prometheus.CounterVec
-	dropped *prometheus.CounterVec
-	refused *prometheus.CounterVec
-	conns   prometheus.Gauge
-	waiting prometheus.Gauge
-	panics  prometheus.Counter
-	hit     prometheus.Counter
-	miss    prometheus.Counter
+	answers  *prometheus.CounterVec
+	inFlight prometheus.Gauge
+	panics   prometheus.Counter
+	hit      prometheus.Counter
+	miss     prometheus.Counter
 
 	// known are the counters of answers that have been used, so that a question
 	// does not hash its labels. The map is replaced, never changed.
@@ -69,19 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_dns_answers_total",
 			Help: "Decisions on DNS questions, by function (empty: unidentified), verdict, reason and record type.",
 		}, []string{"function", "verdict", "reason", "type"}),
-		dropped: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "egress_dns_dropped_total",
-			Help: "Packets and connections that got no answer, by cause.",
-		}, []string{"cause"}),
-		refused: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "egress_dns_connections_refused_total",
-			Help: "TCP connections that were closed at once, by the limit they met.",
-		}, []string{"cause"}),
-		conns: f.NewGauge(prometheus.GaugeOpts{
-			Name: "egress_dns_connections",
-			Help: "Open TCP connections of DNS clients.",
-		}),
-		waiting: f.NewGauge(prometheus.GaugeOpts{
+		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "egress_dns_in_flight",
 			Help: "Questions that wait for the resolver.",
 		}),
@@ -119,6 +93,3 @@ func (m *metrics) remember(key decisionKey, c prometheus.Counter) {
 	next[key] = c
 	m.known.Store(&next)
 }
-
-// drop counts a packet or connection that got no answer.
-func (m *metrics) drop(cause string) { m.dropped.WithLabelValues(cause).Inc() }

@@ -3,6 +3,7 @@ package dnsfilter
 import (
 	"sync"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -13,7 +14,7 @@ type snapshot struct {
 	policy  *policy.Policy
 	table   *identity.Table
 	sources *identity.Sources
-	packed  *cache
+	packed  *cache.Cache
 	union   func() *policy.Union // built when the first unknown source asks
 }
 
@@ -32,7 +33,7 @@ func (s *Server) snapshot() *snapshot {
 	next := &snapshot{
 		policy: p, table: t,
 		sources: identity.NewSources(t),
-		packed:  newCache(s.opt.Limits.CacheBytes),
+		packed:  cache.New(s.opt.Limits.CacheBytes),
 	}
 	next.union = sync.OnceValue(func() *policy.Union {
 		u, err := policy.NewUnion(p)

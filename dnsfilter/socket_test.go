@@ -12,14 +12,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 )
 
-// listen serves the rig on loopback until the test ends and returns the address.
-func (r *rig) listen(t *testing.T, on string) netip.AddrPort {
+// listen serves the fixture on loopback until the test ends and returns the address.
+func (r *fixture) listen(t *testing.T, on string) netip.AddrPort {
 	t.Helper()
 	socks, err := dnsfilter.Listen(t.Context(), netip.MustParseAddrPort(on), 2)
 	if err != nil {
@@ -42,7 +43,7 @@ func (r *rig) listen(t *testing.T, on string) netip.AddrPort {
 // dial connects to the server from the address of a caller.
 func dial(t *testing.T, network string, from netip.AddrPort, to netip.AddrPort) net.Conn {
 	t.Helper()
-	d := net.Dialer{Timeout: patience}
+	d := net.Dialer{Timeout: testTimeout}
 	if network == "tcp" {
 		d.LocalAddr = &net.TCPAddr{IP: from.Addr().AsSlice()}
 	} else {
@@ -53,7 +54,7 @@ func dial(t *testing.T, network string, from netip.AddrPort, to netip.AddrPort) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
 	return c
 }
 
@@ -80,7 +81,7 @@ func ended(t *testing.T, c net.Conn) bool {
 }
 
 func TestQuestionsAreAnsweredOverUDPAndTCP(t *testing.T) {
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	addr := r.listen(t, "127.0.0.1:0")
 	for _, network := range []string{"udp", "tcp"} {
 		for range 3 {
@@ -99,7 +100,7 @@ func TestQuestionsAreAnsweredOverUDPAndTCP(t *testing.T) {
 }
 
 func TestAnswerLeavesFromTheAddressThatWasAsked(t *testing.T) {
-	r := newRig(t, zoneOf(), nil)
+	r := newFixture(t, zoneOf(), nil)
 	for _, on := range []string{"0.0.0.0:0", "[::]:0"} {
 		addr := r.listen(t, on)
 		// A connected socket takes answers from the asked address alone.
@@ -113,7 +114,7 @@ func TestAnswerLeavesFromTheAddressThatWasAsked(t *testing.T) {
 
 func TestPipelinedQuestionsAreAllAnsweredInAnyOrder(t *testing.T) {
 	release := make(chan struct{})
-	r := newRig(t, nil, func(o *dnsfilter.Options) {
+	r := newFixture(t, nil, func(o *dnsfilter.Options) {
 		o.Exchange = func(_ context.Context, q dns.Question, _ bool) (dnsfilter.Records, error) {
 			if q.Name == "slow.wild.example.org." {
 				<-release
@@ -148,7 +149,7 @@ func TestPipelinedQuestionsAreAllAnsweredInAnyOrder(t *testing.T) {
 }
 
 func TestSilentAndSlowConnectionsEnd(t *testing.T) {
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.ConnIdle = 200 * time.Millisecond })
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.ConnIdle = 200 * time.Millisecond })
 	addr := r.listen(t, "127.0.0.1:0")
 	for _, tt := range []struct {
 		what string
@@ -190,7 +191,7 @@ func TestSilentAndSlowConnectionsEnd(t *testing.T) {
 }
 
 func TestConnectionsBeyondTheLimitsAreClosedAndOthersServed(t *testing.T) {
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.Conns, o.Limits.ConnsPerClient = 4, 3 })
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.Conns, o.Limits.ConnsPerClient = 4, 3 })
 	addr := r.listen(t, "127.0.0.1:0")
 	var open []net.Conn
 	for range 3 {
@@ -220,7 +221,7 @@ func TestConnectionsBeyondTheLimitsAreClosedAndOthersServed(t *testing.T) {
 // waitFor waits until what another goroutine does is done.
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(testTimeout); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("it does not come about")
 		}
@@ -228,7 +229,7 @@ func waitFor(t *testing.T, done func() bool) {
 }
 
 func TestConnectionFromElsewhereIsClosed(t *testing.T) {
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) {
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
 		o.Clients = []netip.Prefix{netip.MustParsePrefix("127.0.1.0/24")}
 		o.Limits.ConnIdle = time.Hour
 	})
@@ -239,7 +240,7 @@ func TestConnectionFromElsewhereIsClosed(t *testing.T) {
 }
 
 func TestBalancerTellsWhoAsks(t *testing.T) {
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) {
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
 		o.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24")}
 		o.Clients = []netip.Prefix{netip.MustParsePrefix("127.0.1.0/24")}
 	})
@@ -276,7 +277,7 @@ func TestBalancerTellsWhoAsks(t *testing.T) {
 
 func TestPanicCostsOneServfail(t *testing.T) {
 	for _, where := range []string{"upstream", "count"} {
-		r := newRig(t, zoneOf(), func(o *dnsfilter.Options) {
+		r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
 			ask := o.Exchange
 			o.Exchange = func(ctx context.Context, q dns.Question, do bool) (dnsfilter.Records, error) {
 				if where == "upstream" && q.Name == "panic.wild.example.org." {
@@ -311,7 +312,7 @@ func TestPanicCostsOneServfail(t *testing.T) {
 
 func TestQuestionsBeyondThoseInFlightAreServfail(t *testing.T) {
 	release, waiting := make(chan struct{}), make(chan struct{}, 8)
-	r := newRig(t, zoneOf(), func(o *dnsfilter.Options) {
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
 		o.Limits.InFlight = 2
 		o.Exchange = func(_ context.Context, q dns.Question, _ bool) (dnsfilter.Records, error) {
 			waiting <- struct{}{}
@@ -325,9 +326,16 @@ func TestQuestionsBeyondThoseInFlightAreServfail(t *testing.T) {
 		_, _ = c.Write(question(name, "A"))
 		<-waiting
 	}
-	m := exchange(t, c, question("d.wild.example.org.", "A"))
-	if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != "limit_total" {
-		t.Errorf("answer: %v", m)
+	// One that the fast path has judged, and one that nothing is known of yet.
+	unusual := packed(func(m *dns.Msg) {
+		m.SetQuestion("d.wild.example.org.", dns.TypeA)
+		opt(m, func(o *dns.OPT) { o.Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001}} })
+	})
+	for _, pkt := range [][]byte{question("d.wild.example.org.", "A"), unusual} {
+		m := exchange(t, c, pkt)
+		if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != "limit_total" {
+			t.Errorf("answer: %v", m)
+		}
 	}
 	if m := exchange(t, c, question("evil.example.", "A")); m.Rcode != dns.RcodeNameError {
 		t.Errorf("a refusal meanwhile: %v", m)
@@ -338,14 +346,18 @@ func TestQuestionsBeyondThoseInFlightAreServfail(t *testing.T) {
 			t.Errorf("answer: %v, %v", m, err)
 		}
 	}
-	if all := r.records(); len(all) != 2 || all[0].Reason != "limit_total" || all[0].Host != "d.wild.example.org" {
-		t.Errorf("records: %+v", all)
+	all := r.records()
+	if len(all) != 3 || all[0].Reason != "limit_total" || all[0].Host != "d.wild.example.org" {
+		t.Fatalf("records: %+v", all)
+	}
+	if diff := cmp.Diff(all[0], all[1]); diff != "" {
+		t.Errorf("the records of both differ: %s", diff)
 	}
 }
 
 func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 	release, waiting := make(chan struct{}), make(chan struct{}, 2)
-	r := newRig(t, nil, func(o *dnsfilter.Options) {
+	r := newFixture(t, nil, func(o *dnsfilter.Options) {
 		o.Exchange = func(_ context.Context, q dns.Question, _ bool) (dnsfilter.Records, error) {
 			waiting <- struct{}{}
 			<-release
@@ -383,7 +395,7 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 
 func TestShutdownGivesUpWhenItsContextEnds(t *testing.T) {
 	waiting := make(chan struct{}, 1)
-	r := newRig(t, nil, func(o *dnsfilter.Options) {
+	r := newFixture(t, nil, func(o *dnsfilter.Options) {
 		o.Limits.Budget = time.Hour
 		o.Exchange = func(ctx context.Context, _ dns.Question, _ bool) (dnsfilter.Records, error) {
 			waiting <- struct{}{}

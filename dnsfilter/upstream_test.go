@@ -56,7 +56,7 @@ type timedOut struct{ error }
 
 func (timedOut) Timeout() bool { return true }
 
-// over makes the rig's Exchange ask a real resolver in front of the upstream.
+// over makes the fixture's Exchange ask a real resolver in front of the upstream.
 func over(t *testing.T, u netip.AddrPort, wait time.Duration) func(*dnsfilter.Options) {
 	t.Helper()
 	r, err := resolve.New(resolve.Config{Upstreams: []netip.AddrPort{u}, Hosts: "/dev/null", Timeout: wait})
@@ -77,7 +77,7 @@ func over(t *testing.T, u netip.AddrPort, wait time.Duration) func(*dnsfilter.Op
 
 func TestRefusedNamesSendNoPacketUpstream(t *testing.T) {
 	u := newUpstream(t, func(m *dns.Msg, name string) { m.Answer = []dns.RR{mustRR(name + " 60 A 8.8.8.8")} })
-	r := newRig(t, nil, over(t, u.addr, 2*patience))
+	r := newFixture(t, nil, over(t, u.addr, 2*testTimeout))
 	c := dial(t, "udp", billing, r.listen(t, "127.0.0.1:0"))
 	for i := range 1000 {
 		if m := exchange(t, c, question(fmt.Sprintf("data%d.evil.example.", i), "A")); m.Rcode != dns.RcodeNameError {
@@ -98,7 +98,7 @@ func TestIdenticalQuestionsInFlightAreOnePacketUpstream(t *testing.T) {
 		<-release
 		m.Answer = []dns.RR{mustRR(name + " 60 A 8.8.8.8")}
 	})
-	r := newRig(t, nil, over(t, u.addr, 2*patience))
+	r := newFixture(t, nil, over(t, u.addr, 2*testTimeout))
 	addr := r.listen(t, "127.0.0.1:0")
 	var clients []*dns.Conn
 	for range 10 {
@@ -134,7 +134,7 @@ func TestWhatUpstreamSendsBeyondTheQuestionGoesNowhere(t *testing.T) {
 		m.Ns = []dns.RR{mustRR("example.org. 60 NS ns.evil.example.")}
 		m.Extra = []dns.RR{mustRR("ns.evil.example. 60 A 8.8.4.4")}
 	})
-	r := newRig(t, nil, over(t, u.addr, 2*patience))
+	r := newFixture(t, nil, over(t, u.addr, 2*testTimeout))
 	for range 2 {
 		m := r.ask(question("api.example.org.", "A"), billing)
 		if len(m.Answer) != 2 || len(m.Ns) != 0 || len(m.Extra) != 1 {
@@ -161,10 +161,10 @@ func TestUpstreamThatIsDownIsServfailWithinTheBudget(t *testing.T) {
 		wait   time.Duration
 		reason string
 	}{
-		"closed": {down, patience, "dns_failed"},
+		"closed": {down, testTimeout, "dns_failed"},
 		"silent": {silentServer.LocalAddr().(*net.UDPAddr).AddrPort(), 100 * time.Millisecond, "dns_timeout"},
 	} {
-		r := newRig(t, nil, over(t, tt.addr, tt.wait))
+		r := newFixture(t, nil, over(t, tt.addr, tt.wait))
 		m := r.ask(question("api.example.org.", "A"), billing)
 		if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != tt.reason {
 			t.Errorf("%s: %v", what, m)

@@ -8,14 +8,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
-// key is one question of class IN. The name is canonical: lower case, no final dot.
-type key struct {
-	name   string
-	qtype  uint16
-	dnssec bool
-}
+// key is what answers are kept by.
+type key = upstream.Question
 
 // entry is one answer. It is written once, before others see it; what changes
 // later is atomic.
@@ -37,7 +35,7 @@ type entry struct {
 	recheckAt atomic.Int64 // until when a stale entry serves unasked
 	hits      atomic.Uint32
 
-	key  key // set by put
+	key  key // set by store
 	size int
 	slot int // where in the shard's ring
 }
@@ -71,12 +69,12 @@ type cache struct {
 type shard struct {
 	mu      sync.RWMutex
 	entries map[key]*entry
-	flights map[key]*flight
+	flights map[key]*inflight
 	closed  bool
 
-	// The ring is the entries in the order in which the clock's hand meets them.
+	// The ring is the entries in the order in which the clock's pointer meets them.
 	ring  []*entry
-	hand  int
+	next  int
 	bytes int
 	limit int
 
@@ -98,7 +96,7 @@ func newCache(bytes int) *cache {
 	c := &cache{seed: maphash.MakeSeed(), shards: make([]shard, shards)}
 	for i := range c.shards {
 		c.shards[i].entries = make(map[key]*entry)
-		c.shards[i].flights = make(map[key]*flight)
+		c.shards[i].flights = make(map[key]*inflight)
 		c.shards[i].limit = bytes / shards
 	}
 	return c
@@ -106,7 +104,7 @@ func newCache(bytes int) *cache {
 
 // shard returns k's shard. A and AAAA of a name differ in the lowest bits used.
 func (c *cache) shard(k key) *shard {
-	h := maphash.String(c.seed, k.name) + uint64(k.qtype)
+	h := maphash.String(c.seed, k.Name) + uint64(k.Type)
 	return &c.shards[h&uint64(len(c.shards)-1)]
 }
 
@@ -132,11 +130,11 @@ func (c *cache) close() {
 	}
 }
 
-// put replaces whatever s has for k by e, or by nothing where e is not to be kept:
+// store replaces whatever s has for k by e, or by nothing where e is not to be kept:
 // what it replaces is known to be out of date. The caller holds s.mu.
-func (s *shard) put(k key, e *entry) {
+func (s *shard) store(k key, e *entry) {
 	if old := s.entries[k]; old != nil {
-		s.drop(old)
+		s.remove(old)
 	}
 	size := e.estimate(k)
 	// One answer may not push out a quarter of its shard.
@@ -152,23 +150,23 @@ func (s *shard) put(k key, e *entry) {
 	s.bytes += size
 }
 
-// evict drops the first entry under the hand that has not been asked for since the
-// hand last passed (CLOCK). It ends, for the hand takes the hits away as it goes.
+// evict drops the first entry under the pointer that has not been asked for since the
+// pointer last passed (CLOCK). It ends, for the pointer takes the hits away as it goes.
 func (s *shard) evict() {
 	for {
-		s.hand %= len(s.ring)
-		e := s.ring[s.hand]
+		s.next %= len(s.ring)
+		e := s.ring[s.next]
 		if e.hits.Load() == 0 {
-			s.drop(e)
+			s.remove(e)
 			return
 		}
 		e.hits.Store(0)
-		s.hand++
+		s.next++
 	}
 }
 
-// drop forgets e, which s holds. The last of the ring takes its slot.
-func (s *shard) drop(e *entry) {
+// remove takes out e, which s holds. The last of the ring takes its slot.
+func (s *shard) remove(e *entry) {
 	last := s.ring[len(s.ring)-1]
 	s.ring[e.slot], last.slot = last, e.slot
 	s.ring[len(s.ring)-1] = nil
@@ -184,7 +182,7 @@ const (
 
 // estimate is about what e takes of the heap, on the high side.
 func (e *entry) estimate(k key) int {
-	n := entryBytes + 2*len(k.name) + 24*len(e.addrs)
+	n := entryBytes + 2*len(k.Name) + 24*len(e.addrs)
 	for _, target := range e.chain {
 		n += 16 + len(target)
 	}

@@ -101,11 +101,11 @@ func TestThousandIdenticalQuestionsAreAskedOnce(t *testing.T) {
 
 func TestQuestionAnsweredMeanwhileIsNotAskedAgain(t *testing.T) {
 	r, s := newScripted(t, Config{}, script{"x.example. A": {answer: first}})
-	k := key{name: "x.example", qtype: dns.TypeA}
+	k := key{Name: "x.example", Type: dns.TypeA}
 	seen := r.cache.get(k) // nothing yet
 	mustLookup(t, r, "x.example", "192.0.2.1")
 	if f, ours := r.start(k, seen); ours || f.entry == nil {
-		t.Errorf("launched another flight: ours %v, entry %v", ours, f.entry)
+		t.Errorf("started another flight: ours %v, entry %v", ours, f.entry)
 	}
 	mustAsk(t, s, 1)
 }
@@ -219,7 +219,7 @@ func TestQuestionsAtUpstreamsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScripted(t, Config{}, nil)
 		var now, most atomic.Int32
-		r.ask = func(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
+		r.upstreams.Ask = func(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
 			for n, seen := now.Add(1), most.Load(); seen < n && !most.CompareAndSwap(seen, n); seen = most.Load() {
 			}
 			defer now.Add(-1)
@@ -239,9 +239,9 @@ func TestQuestionsAtUpstreamsAreBounded(t *testing.T) {
 
 func TestReadersAndWritersOfASmallCacheDoNotMeet(t *testing.T) {
 	r, _ := newScripted(t, Config{CacheBytes: 8 << 10}, nil)
-	r.ask = func(_ context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
+	r.upstreams.Ask = func(_ context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
 		return &dns.Msg{Answer: []dns.RR{&dns.A{
-			Hdr: dns.RR_Header{Name: k.name + ".", Rrtype: dns.TypeA, Class: 1, Ttl: 60, Rdlength: 4}, A: []byte{192, 0, 2, 1},
+			Hdr: dns.RR_Header{Name: k.Name + ".", Rrtype: dns.TypeA, Class: 1, Ttl: 60, Rdlength: 4}, A: []byte{192, 0, 2, 1},
 		}}}, nil
 	}
 	var all sync.WaitGroup

@@ -44,22 +44,22 @@ type chain struct {
 
 // newChain begins at k's name and follows limit CNAMEs at most.
 func newChain(k key, limit int) *chain {
-	return &chain{key: k, limit: limit, at: k.name, ttl: ^uint32(0)}
+	return &chain{key: k, limit: limit, at: k.Name, ttl: ^uint32(0)}
 }
 
-// take adds what reply knows. It reports false where the chain has come to a name
+// add adds what reply knows. It reports false where the chain has come to a name
 // that reply is silent about, and that must be asked for by itself.
-func (c *chain) take(reply *dns.Msg) (done bool, err error) {
+func (c *chain) add(reply *dns.Msg) (done bool, err error) {
 	before := len(c.names)
 	for {
-		if reply.Rcode == dns.RcodeSuccess && c.collect(reply.Answer, c.key.qtype) {
+		if reply.Rcode == dns.RcodeSuccess && c.collect(reply.Answer, c.key.Type) {
 			return true, nil
 		}
 		target, ok := c.cname(reply.Answer)
 		if !ok {
 			break
 		}
-		if err := c.follow(target); err != nil {
+		if err := c.moveTo(target); err != nil {
 			return false, err
 		}
 	}
@@ -87,16 +87,16 @@ func (c *chain) collect(records []dns.RR, rrtype uint16) bool {
 		case !usable(rr) || hostname.Fold(rr.Header().Name) != c.at:
 		case rr.Header().Rrtype == rrtype:
 			found = true
-			c.keep(&c.answer, rr)
-		case c.key.dnssec && covers(rr, rrtype):
-			c.keep(&c.answer, rr)
+			c.store(&c.answer, rr)
+		case c.key.DNSSEC && covers(rr, rrtype):
+			c.store(&c.answer, rr)
 		}
 	}
 	return found
 }
 
-// keep adds rr to one of c's sections, which ages as fast as its fastest record.
-func (c *chain) keep(to *[]dns.RR, rr dns.RR) {
+// store adds rr to one of c's sections, which ages as fast as its fastest record.
+func (c *chain) store(to *[]dns.RR, rr dns.RR) {
 	*to = append(*to, rr)
 	c.ttl = min(c.ttl, rr.Header().Ttl)
 }
@@ -116,12 +116,12 @@ func covers(rr dns.RR, rrtype uint16) bool {
 
 // cname finds the first CNAME at the chain's end and adds it.
 func (c *chain) cname(records []dns.RR) (target string, ok bool) {
-	if c.key.qtype == dns.TypeCNAME {
+	if c.key.Type == dns.TypeCNAME {
 		return "", false
 	}
 	for _, rr := range records {
 		if alias, is := rr.(*dns.CNAME); is && usable(rr) && hostname.Fold(alias.Hdr.Name) == c.at {
-			c.keep(&c.answer, rr)
+			c.store(&c.answer, rr)
 			c.signature(records)
 			return hostname.Fold(alias.Target), true
 		}
@@ -132,15 +132,15 @@ func (c *chain) cname(records []dns.RR) (target string, ok bool) {
 // signature adds the signatures of the CNAME at the chain's end.
 func (c *chain) signature(records []dns.RR) {
 	for _, rr := range records {
-		if c.key.dnssec && usable(rr) && covers(rr, dns.TypeCNAME) && hostname.Fold(rr.Header().Name) == c.at {
-			c.keep(&c.answer, rr)
+		if c.key.DNSSEC && usable(rr) && covers(rr, dns.TypeCNAME) && hostname.Fold(rr.Header().Name) == c.at {
+			c.store(&c.answer, rr)
 		}
 	}
 }
 
-// follow moves the chain's end to target. A circle through the question's own name
+// moveTo moves the chain's end to target. A circle through the question's own name
 // takes one more turn before it is seen, as does every other.
-func (c *chain) follow(target string) error {
+func (c *chain) moveTo(target string) error {
 	switch {
 	case target == "":
 		return errNoTarget
@@ -162,9 +162,9 @@ func (c *chain) deny(reply *dns.Msg) bool {
 		if !ok || !usable(rr) || !dns.IsSubDomain(soa.Hdr.Name, dns.Fqdn(c.at)) {
 			continue
 		}
-		c.keep(&c.authority, soa)
+		c.store(&c.authority, soa)
 		c.ttl = min(c.ttl, soa.Minttl)
-		if c.key.dnssec {
+		if c.key.DNSSEC {
 			c.proof(reply.Ns, soa.Hdr.Name)
 		}
 		return true
@@ -181,7 +181,7 @@ func (c *chain) proof(records []dns.RR, zone string) {
 		}
 		switch rr.(type) {
 		case *dns.NSEC, *dns.NSEC3, *dns.RRSIG:
-			c.keep(&c.authority, rr)
+			c.store(&c.authority, rr)
 		}
 	}
 }
@@ -190,11 +190,11 @@ func (c *chain) proof(records []dns.RR, zone string) {
 func (c *chain) entry(cfg Config, now time.Duration) *entry {
 	e := &entry{
 		rcode: c.rcode, answer: c.answer, authority: c.authority,
-		addrs: addresses(c.answer, c.key.qtype), chain: c.names,
+		addrs: addresses(c.answer, c.key.Type), chain: c.names,
 	}
 	negative := c.rcode != dns.RcodeSuccess || len(c.authority) > 0
 	if len(e.addrs) == 0 {
-		e.problem = fmt.Errorf("resolving %q: %s: %w", c.key.name, dns.RcodeToString[c.rcode], ErrNotFound)
+		e.problem = fmt.Errorf("resolving %q: %s: %w", c.key.Name, dns.RcodeToString[c.rcode], ErrNotFound)
 	}
 	ttl := lifetime(cfg, c.ttl, negative)
 	if ttl == 0 {

@@ -211,9 +211,9 @@ func TestTTLIsTheSmallestOfTheChainClamped(t *testing.T) {
 		{name: "no records: an SOA of another zone", soa: "other. 300 IN SOA ns. r. 1 2 3 4 30", want: 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			k := key{name: "c0.example", qtype: dns.TypeA}
+			k := key{Name: "c0.example", Type: dns.TypeA}
 			c := newChain(k, 8)
-			done, err := c.take(&dns.Msg{Answer: zone(tt.answer), Ns: zone(tt.soa)})
+			done, err := c.add(&dns.Msg{Answer: zone(tt.answer), Ns: zone(tt.soa)})
 			if !done || err != nil {
 				t.Fatal(done, err)
 			}
@@ -228,8 +228,8 @@ func TestTTLIsTheSmallestOfTheChainClamped(t *testing.T) {
 // question. It must not panic, must keep nothing off the chain, and must stay
 // within the bounds of an answer.
 func FuzzReply(f *testing.F) {
-	k := key{name: "c0.example", qtype: dns.TypeA}
-	q, err := newQuery(k)
+	k := key{Name: "c0.example", Type: dns.TypeA}
+	question, err := new(dns.Msg).SetQuestion("c0.example.", dns.TypeA).Pack()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func FuzzReply(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(flags, uint16(len(m.Answer)), uint16(len(m.Ns)), wire[q.end:])
+		f.Add(flags, uint16(len(m.Answer)), uint16(len(m.Ns)), wire[len(question):])
 	}
 	seed(0x8180, aliases(0), "")
 	seed(0x8180, aliases(8), "")
@@ -253,19 +253,16 @@ func FuzzReply(f *testing.F) {
 	f.Add(uint16(0x8180), uint16(1), uint16(0), []byte("\xc0\x1c\x00\x01"))                                         // a pointer at itself
 	f.Add(uint16(0x8180), uint16(65535), uint16(65535), []byte{})
 	f.Fuzz(func(t *testing.T, flags, answers, authorities uint16, rest []byte) {
-		wire := slices.Concat(q.wire[:q.end], rest)
+		wire := slices.Concat(question, rest)
 		binary.BigEndian.PutUint16(wire[2:], flags)
 		binary.BigEndian.PutUint16(wire[6:], answers)
 		binary.BigEndian.PutUint16(wire[8:], authorities)
-		if !q.answeredBy(wire) {
-			return
-		}
-		m, err := parse(wire)
-		if err != nil {
+		m := new(dns.Msg)
+		if m.Unpack(wire) != nil || !m.Response {
 			return
 		}
 		c := newChain(k, 8)
-		if _, err := c.take(m); err != nil {
+		if _, err := c.add(m); err != nil {
 			if !errors.Is(err, errLoop) && !errors.Is(err, errTooLong) && !errors.Is(err, errNoTarget) {
 				t.Fatal(err)
 			}
@@ -281,7 +278,7 @@ func checkEntry(t *testing.T, k key, e *entry) {
 	if len(e.addrs) > MaxAddrs || len(e.chain) > 8 || e.expires > time.Hour || (e.problem == nil) != (len(e.addrs) > 0) {
 		t.Fatalf("out of bounds: %+v", e)
 	}
-	onChain := append([]string{k.name}, e.chain...)
+	onChain := append([]string{k.Name}, e.chain...)
 	for _, rr := range e.answer {
 		if !slices.Contains(onChain, hostname.Fold(rr.Header().Name)) {
 			t.Fatalf("%v is not on the chain %v", rr, onChain)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 // pair is two upstreams whose behaviour can be changed, and the order in which
@@ -26,7 +28,7 @@ func newPair(t *testing.T, p *pair) *Resolver {
 	r, _ := newScripted(t, Config{Upstreams: []netip.AddrPort{
 		netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("127.0.0.2:53"),
 	}}, nil)
-	r.ask = func(ctx context.Context, server netip.AddrPort, k key) (*dns.Msg, error) {
+	r.upstreams.Ask = func(ctx context.Context, server netip.AddrPort, k key) (*dns.Msg, error) {
 		name, says := "A", p.a
 		if server.Addr() == netip.MustParseAddr("127.0.0.2") {
 			name, says = "B", p.b
@@ -64,7 +66,7 @@ func TestNextUpstreamIsUsedWhereTheFirstFails(t *testing.T) {
 		{"FORMERR", reply{rcode: dns.RcodeFormatError}},
 		{"silence", reply{err: errDown}},
 		{"a refused connection", reply{err: errors.New("connection refused")}},
-		{"nonsense", reply{err: errMalformed}},
+		{"nonsense", reply{err: errors.New("malformed")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &pair{a: tt.a, b: reply{answer: replyTTL0}}
@@ -91,27 +93,16 @@ func TestUpstreamThatIsDownIsAskedLastUntilItRecovers(t *testing.T) {
 		mustLookup(t, r, "x.example", "192.0.2.1")
 		mustLookup(t, r, "x.example", "192.0.2.1")
 		p.asks(t, "B", "B")
-		time.Sleep(probeEvery) // one question tries it again
+		time.Sleep(upstream.ProbeEvery) // one question tries it again
 		mustLookup(t, r, "x.example", "192.0.2.1")
 		mustLookup(t, r, "x.example", "192.0.2.1")
 		p.asks(t, "A", "B", "B")
 		p.a = reply{answer: replyTTL0}
-		time.Sleep(probeEvery)
+		time.Sleep(upstream.ProbeEvery)
 		mustLookup(t, r, "x.example", "192.0.2.1")
 		mustLookup(t, r, "x.example", "192.0.2.1")
 		p.asks(t, "A", "A")
 	})
-}
-
-func TestProbeOfAnUpstreamIsOneQuestionAndNotAll(t *testing.T) {
-	u := []*upstream{{addr: netip.MustParseAddrPort("127.0.0.1:53")}, {addr: netip.MustParseAddrPort("127.0.0.2:53")}}
-	u[0].down.Store(int64(time.Second))
-	if got := order(u, 2*time.Second); got[0] != u[0] {
-		t.Error("the first question after the pause does not probe")
-	}
-	if got := order(u, 2*time.Second); got[0] != u[1] {
-		t.Error("the second waits for the same probe")
-	}
 }
 
 func TestUpstreamsThatAllFailEndWithinTheBudget(t *testing.T) {
@@ -152,7 +143,7 @@ func TestDatagramThatIsLostIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScripted(t, Config{}, nil)
 		tries := 0
-		r.ask = func(context.Context, netip.AddrPort, key) (*dns.Msg, error) {
+		r.upstreams.Ask = func(context.Context, netip.AddrPort, key) (*dns.Msg, error) {
 			if tries++; tries == 1 {
 				return nil, errDown
 			}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/files"
 )
 
 const hostsText = `
@@ -109,7 +111,7 @@ func TestHostsFileIsReadAgainWhenItChanges(t *testing.T) {
 		r, _ := newScripted(t, Config{Hosts: path}, nil) // no such file yet
 		step := func(want ...string) {
 			t.Helper()
-			time.Sleep(checkFiles)
+			time.Sleep(files.CheckEvery)
 			if want == nil {
 				mustFail(t, r, "x.example", ErrNotFound)
 			} else {
@@ -147,7 +149,7 @@ func TestFileThatCannotBeReadKeepsWhatItSaid(t *testing.T) {
 		if err := os.Mkdir(path, 0o700); err != nil { // opens, and does not read
 			t.Fatal(err)
 		}
-		time.Sleep(checkFiles)
+		time.Sleep(files.CheckEvery)
 		mustLookup(t, r, "x.example", "192.0.2.1")
 	})
 }
@@ -176,11 +178,11 @@ func TestUpstreamsAreThoseOfResolvConf(t *testing.T) {
 			if tt.text != "" {
 				write(t, path, tt.text, time.Unix(int64(i), 0))
 			}
-			time.Sleep(checkFiles)
-			r.files.refresh(r.now())
+			time.Sleep(files.CheckEvery)
+			r.files.Refresh(r.now())
 			var got []string
-			for _, u := range r.files.upstreams() {
-				got = append(got, u.addr.String())
+			for _, addr := range r.upstreams.Servers() {
+				got = append(got, addr.String())
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("%s: %s", tt.name, diff)
@@ -194,17 +196,7 @@ func TestUpstreamsOfTheConfigurationSilenceResolvConf(t *testing.T) {
 	write(t, path, "nameserver 10.0.0.2", time.Unix(1, 0))
 	want := netip.MustParseAddrPort("127.0.0.7:5353")
 	r, _ := newScripted(t, Config{ResolvConf: path, Upstreams: []netip.AddrPort{want}}, nil)
-	if got := r.files.upstreams(); len(got) != 1 || got[0].addr != want {
+	if got := r.upstreams.Servers(); len(got) != 1 || got[0] != want {
 		t.Errorf("%v, want %v alone", got, want)
-	}
-}
-
-func TestOneNameOfTheHostsFileHoldsSixteenAddressesAtMost(t *testing.T) {
-	var text strings.Builder
-	for i := range 100 {
-		text.WriteString(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}).String() + " x.example\n")
-	}
-	if got := parseHosts([]byte(text.String()))["x.example"].both; len(got) != MaxAddrs {
-		t.Errorf("%d addresses, want %d", len(got), MaxAddrs)
 	}
 }

@@ -57,19 +57,19 @@ const staleTTL = 30 * time.Second
 // its asker gives up goes on for the others who wait for it.
 func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	now := r.now()
-	r.files.refresh(now)
-	if host, ok := r.files.hosts()[name]; ok {
-		return host.answer(name, r.types)
+	r.files.Refresh(now)
+	if host, ok := r.files.Host(name); ok {
+		return hostAnswer(host, name, r.types)
 	}
 	// Both questions are on their way before either is waited for.
 	var started [2]pending
 	for i, qtype := range r.types {
-		started[i] = r.begin(key{name: name, qtype: qtype}, now)
+		started[i] = r.begin(key{Name: name, Type: qtype}, now)
 	}
 	var found Answer
 	var failed error
 	for i := range r.types {
-		e, stale, err := r.wait(ctx, started[i])
+		e, stale, err := r.await(ctx, started[i])
 		if err == nil {
 			err = e.problem
 		}
@@ -77,7 +77,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 		case errors.Is(err, context.Canceled):
 			return Answer{}, err // half of the answer is not the answer
 		case err == nil:
-			found = merge(found, Answer{Addrs: e.addrs, Chain: e.chain, Stale: stale})
+			found = combine(found, Answer{Addrs: e.addrs, Chain: e.chain, Stale: stale})
 		case failed == nil || errors.Is(failed, ErrNotFound):
 			failed = err
 		}
@@ -88,23 +88,23 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	return found, nil
 }
 
-// merge adds the addresses of b behind those of a. It allocates only where both
+// combine adds the addresses of b behind those of a. It allocates only where both
 // have some.
-func merge(a, b Answer) Answer {
+func combine(a, b Answer) Answer {
 	if len(a.Addrs) == 0 {
 		return b
 	}
 	addrs := make([]netip.Addr, 0, len(a.Addrs)+len(b.Addrs))
 	return Answer{
 		Addrs: append(append(addrs, a.Addrs...), b.Addrs...),
-		Chain: mergeChains(a.Chain, b.Chain),
+		Chain: combineChains(a.Chain, b.Chain),
 		Stale: a.Stale || b.Stale,
 	}
 }
 
-// mergeChains returns the names of both chains. It allocates only where b has one
+// combineChains returns the names of both chains. It allocates only where b has one
 // that a lacks: each family can be led another way.
-func mergeChains(a, b []string) []string {
+func combineChains(a, b []string) []string {
 	for _, name := range b {
 		if !slices.Contains(a, name) {
 			a = append(slices.Clip(a), name)
@@ -120,17 +120,17 @@ func mergeChains(a, b []string) []string {
 // NXDOMAIN and NODATA are answers here, not errors. Errors are those of Lookup,
 // save ErrNotFound. Transfers, ANY and other meta types are refused with ErrFailed.
 func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (Records, error) {
-	k := key{name: hostname.Fold(q.Name), qtype: q.Qtype, dnssec: dnssec}
+	k := key{Name: hostname.Fold(q.Name), Type: q.Qtype, DNSSEC: dnssec}
 	if q.Qclass != dns.ClassINET || !askable(q.Qtype) {
 		return Records{}, fmt.Errorf("resolving %q: class %d type %d is not asked upstream: %w",
-			k.name, q.Qclass, q.Qtype, ErrFailed)
+			k.Name, q.Qclass, q.Qtype, ErrFailed)
 	}
 	now := r.now()
-	r.files.refresh(now)
-	if host, ok := r.files.hosts()[k.name]; ok && (k.qtype == dns.TypeA || k.qtype == dns.TypeAAAA) {
-		return host.records(k), nil
+	r.files.Refresh(now)
+	if host, ok := r.files.Host(k.Name); ok && (k.Type == dns.TypeA || k.Type == dns.TypeAAAA) {
+		return hostRecords(host, k), nil
 	}
-	e, stale, err := r.wait(ctx, r.begin(k, now))
+	e, stale, err := r.await(ctx, r.begin(k, now))
 	if err == nil && errors.Is(e.problem, ErrFailed) {
 		err = e.problem
 	}

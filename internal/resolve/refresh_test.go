@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 func TestPopularNameIsRefreshedBeforeItExpires(t *testing.T) {
@@ -134,7 +136,7 @@ func TestExpiredAnswerServesWhileEveryUpstreamFails(t *testing.T) {
 					t.Errorf("an answer served past its bound: %v", err)
 				}
 				s.play(script{"x.example. A": {answer: second}})
-				time.Sleep(probeEvery)
+				time.Sleep(upstream.ProbeEvery)
 				if mustLookup(t, r, "x.example", "192.0.2.2").Stale {
 					t.Error("a fresh answer is called stale")
 				}

@@ -7,9 +7,8 @@
 // their TTL, names that are asked often are refreshed before they expire, and when
 // every upstream fails an expired answer serves for a bounded time, marked Stale.
 //
-// An answer is believed when it comes from the asked address and port over the
-// question's own socket, and repeats its random id and its question byte for byte.
-// Only the records on the chain from the question's name through its CNAMEs are
+// Package upstream asks, and says which answers it believes; package files reads the
+// files. Only the records on the chain from the question's name through its CNAMEs are
 // used; whatever else a reply carries is neither returned nor cached.
 //
 // The package does not judge: whether a name may be asked, and whether an address
@@ -25,6 +24,7 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +37,9 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/files"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 // What went wrong with a lookup, to be matched with errors.Is. An error that is
@@ -46,10 +49,10 @@ var (
 	// families asked for (NODATA).
 	ErrNotFound = errors.New("no such name or no address")
 	// ErrTimeout: no upstream answered in time.
-	ErrTimeout = errors.New("no answer in time")
+	ErrTimeout = upstream.ErrTimeout
 	// ErrFailed: upstreams could not be reached, answered SERVFAIL or the like,
 	// or sent what cannot be used (malformed, CNAMEs in a loop or too many).
-	ErrFailed = errors.New("lookup failed")
+	ErrFailed = upstream.ErrFailed
 )
 
 // Families says which addresses [Resolver.Lookup] asks for.
@@ -132,14 +135,14 @@ const (
 
 // withDefaults puts in what the fields' comments promise for zero.
 func (c Config) withDefaults() Config {
-	c.ResolvConf = or(c.ResolvConf, "/etc/resolv.conf")
-	c.Hosts = or(c.Hosts, "/etc/hosts")
-	c.Timeout = or(c.Timeout, 2*time.Second)
-	c.MaxChain = or(c.MaxChain, 8)
-	c.CacheBytes = or(c.CacheBytes, 16<<20)
-	c.MaxTTL = or(c.MaxTTL, time.Hour)
-	c.NegativeTTL = or(c.NegativeTTL, time.Minute)
-	c.StaleFor = max(0, or(c.StaleFor, 15*time.Minute))
+	c.ResolvConf = cmp.Or(c.ResolvConf, "/etc/resolv.conf")
+	c.Hosts = cmp.Or(c.Hosts, "/etc/hosts")
+	c.Timeout = cmp.Or(c.Timeout, 2*time.Second)
+	c.MaxChain = cmp.Or(c.MaxChain, 8)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 16<<20)
+	c.MaxTTL = cmp.Or(c.MaxTTL, time.Hour)
+	c.NegativeTTL = cmp.Or(c.NegativeTTL, time.Minute)
+	c.StaleFor = max(0, cmp.Or(c.StaleFor, 15*time.Minute))
 	if c.HasIPv6 == nil {
 		c.HasIPv6 = hasGlobalIPv6
 	}
@@ -147,15 +150,6 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-// or is value, unless that is the zero value.
-func or[T comparable](value, otherwise T) T {
-	var zero T
-	if value == zero {
-		return otherwise
-	}
-	return value
 }
 
 // validate looks for what no default can mend: values that contradict each other,
@@ -201,15 +195,13 @@ type Resolver struct {
 	epoch   time.Time // the zero of now
 	metrics *metrics
 	cache   *cache
-	files   *files
+	files   *files.Files
 
-	// ask puts one question to one upstream. It is the transport's, save in tests
-	// whose clock is not the network's.
-	ask func(context.Context, netip.AddrPort, key) (*dns.Msg, error)
+	upstreams *upstream.Pool
 
 	base        context.Context // ends at Close, and every flight with it
 	cancel      context.CancelFunc
-	flying      sync.WaitGroup
+	flights     sync.WaitGroup
 	asking      chan struct{} // a token for each question at an upstream
 	prefetching atomic.Int32  // refreshes in the background
 }
@@ -227,11 +219,17 @@ func New(cfg Config) (*Resolver, error) {
 		epoch:   time.Now(),
 		metrics: newMetrics(cfg.Registerer),
 		cache:   newCache(cfg.CacheBytes),
-		files:   newFiles(cfg),
 		asking:  make(chan struct{}, maxAsking),
 	}
 	r.base, r.cancel = context.WithCancel(context.Background())
-	r.ask = (&transport{timeout: cfg.Timeout, seconds: r.metrics.upstream}).ask
+	transport := &upstream.Transport{Timeout: cfg.Timeout, Seconds: r.metrics.upstream}
+	r.upstreams = &upstream.Pool{Ask: transport.Ask, Logger: cfg.Logger, Now: r.now}
+	from := files.Config{Hosts: cfg.Hosts, MaxAddrs: MaxAddrs, ResolvConf: cfg.ResolvConf, SetServers: r.upstreams.Set, Logger: cfg.Logger}
+	if len(cfg.Upstreams) > 0 {
+		from.SetServers = nil
+		r.upstreams.Set(cfg.Upstreams)
+	}
+	r.files = files.New(from)
 	return r, nil
 }
 
@@ -252,7 +250,7 @@ func questionTypes(cfg Config) []uint16 {
 func (r *Resolver) Close() {
 	r.cancel()
 	r.cache.close()
-	r.flying.Wait()
+	r.flights.Wait()
 }
 
 // now is the time since New on the monotonic clock: a step of the wall clock

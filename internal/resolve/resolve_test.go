@@ -73,7 +73,7 @@ type scripted struct {
 }
 
 func (s *scripted) ask(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
-	q := dns.Question{Name: dns.Fqdn(k.name), Qtype: k.qtype, Qclass: dns.ClassINET}
+	q := dns.Question{Name: dns.Fqdn(k.Name), Qtype: k.Type, Qclass: dns.ClassINET}
 	name := q.Name + " " + dns.TypeToString[q.Qtype]
 	s.mu.Lock()
 	s.asked = append(s.asked, name)
@@ -120,7 +120,7 @@ func newScripted(t testing.TB, cfg Config, plays script) (*Resolver, *scripted) 
 	}
 	t.Cleanup(r.Close)
 	s := &scripted{plays: plays}
-	r.ask = s.ask
+	r.upstreams.Ask = s.ask
 	return r, s
 }
 

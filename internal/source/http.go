@@ -17,7 +17,7 @@ func httpGetter(name string) (string, get, error) {
 	u, err := url.Parse(name)
 	switch {
 	case err != nil:
-		return "", nil, errors.New("it is no URL")
+		return "", nil, errors.New("it is not a URL")
 	case u.User != nil || u.Fragment != "":
 		return "", nil, errors.New("a user, a password or a fragment has no place in it")
 	case u.Host == "" || u.Path == "" || strings.HasSuffix(u.Path, "/"):
@@ -27,14 +27,14 @@ func httpGetter(name string) (string, get, error) {
 	}
 	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	folder, base := u.Path[:strings.LastIndexByte(u.Path, '/')+1], u.Path[strings.LastIndexByte(u.Path, '/')+1:]
-	ask := newClient().Do
+	do := newClient().Do
 	shown := bare.Scheme + "://" + bare.Host + bare.Path
 	return shown, func(ctx context.Context, path, tag string) (*answer, error) {
 		at := *u
 		if path != base {
 			at = url.URL{Scheme: u.Scheme, Host: u.Host, Path: folder + path}
 		}
-		return fetch(ctx, ask, at.String(), tag)
+		return fetch(ctx, do, at.String(), tag)
 	}, nil
 }
 
@@ -45,15 +45,15 @@ func onLoopback(host string) bool {
 }
 
 // fetch asks for a URL.
-func fetch(ctx context.Context, ask func(*http.Request) (*http.Response, error), at, tag string) (*answer, error) {
+func fetch(ctx context.Context, do func(*http.Request) (*http.Response, error), at, tag string) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return nil, errors.New("it is no URL")
+		return nil, errors.New("it is not a URL")
 	}
 	if tag != "" {
 		req.Header.Set("If-None-Match", tag)
 	}
-	resp, err := ask(req)
+	resp, err := do(req)
 	if err != nil {
 		// It quotes the whole URL, and with it a query that may be a secret.
 		if of := (*url.Error)(nil); errors.As(err, &of) {

@@ -199,7 +199,7 @@ func TestNameThatCannotBeReadSafelyIsRefused(t *testing.T) {
 		"https:///egress.yaml":                "write https://host/path",
 		"https://u:hush@config.example/e":     "has no place in it",
 		"https://config.example/e?k=hush#top": "has no place in it",
-		"https://config.example/%zzhush":      "it is no URL",
+		"https://config.example/%zzhush":      "it is not a URL",
 		"ftp://config.example/egress.yaml":    "begins with none of",
 		"file:///etc/egress.yaml":             "begins with none of",
 	} {

@@ -37,7 +37,7 @@ import (
 	"time"
 )
 
-// Watcher tells when a file of this machine has changed since it was read. The
+// Watcher says when a file of this machine has changed since it was read. The
 // zero Watcher is ready. It is safe for one load at a time, beside one Run.
 type Watcher struct {
 	// Every is the time between two polls; zero or less: one second.

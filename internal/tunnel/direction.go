@@ -212,7 +212,7 @@ func (d *direction) earn(n int) {
 func (d *direction) drop() {
 	d.dropBuffer()
 	if d.pipe != nil {
-		d.t.group.pipes.put(d.pipe, d.piped == 0)
+		d.t.group.pipes.release(d.pipe, d.piped == 0)
 		d.pipe, d.piped = nil, 0
 	}
 }

@@ -111,21 +111,21 @@ func (r *rig) ended(t testing.TB, want tunnel.Cause) tunnel.Result {
 			t.Fatalf("ended by %v (%v), want %v", got.Ended, got.Err, want)
 		}
 		return got
-	case <-time.After(patience):
-		t.Fatalf("the tunnel has not ended after %v", patience)
+	case <-time.After(testTimeout):
+		t.Fatalf("the tunnel has not ended after %v", testTimeout)
 		return tunnel.Result{}
 	}
 }
 
-// patience is how long a test waits for what must happen before it gives up.
-const patience = 30 * time.Second
+// testTimeout is how long a test waits for what must happen before it gives up.
+const testTimeout = 30 * time.Second
 
 // eventually polls for a state that the kernel or another goroutine brings about without a signal.
-func eventually(t testing.TB, what string, holds func() bool) {
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not after %v: %s", patience, what)
+			t.Fatalf("not after %v: %s", testTimeout, what)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 // readAll reads to the end that the tunnel makes of conn.
 func readAll(t testing.TB, conn net.Conn) []byte {
 	t.Helper()
-	must(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	must(t, conn.SetReadDeadline(time.Now().Add(testTimeout)))
 	b, err := io.ReadAll(conn)
 	must(t, err)
 	return b

@@ -36,7 +36,7 @@ type loopTunnel struct {
 // StartOn is Start for two sockets that a loop watches. It is called on the loop's goroutine.
 func (g *Group) StartOn(loop *reactor.Loop, s Sockets) *Tunnel {
 	now := time.Now()
-	t := &Tunnel{group: g, done: s.Done, value: s.Value, started: now, active: now}
+	t := &Tunnel{group: g, done: s.Done, attached: s.Value, started: now, active: now}
 	t.up.t, t.up.side = t, Client
 	t.down.t, t.down.side = t, Origin
 	l := &loopTunnel{t: t, loop: loop, client: s.Client, origin: s.Origin}

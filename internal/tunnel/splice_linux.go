@@ -31,8 +31,8 @@ type pipePool struct {
 	low  int // the fewest that were free since the last trim
 }
 
-// get returns nil if max pipes are lent or the kernel gives none.
-func (p *pipePool) get() *pipe {
+// acquire returns nil if max pipes are lent or the kernel gives none.
+func (p *pipePool) acquire() *pipe {
 	p.mu.Lock()
 	if last := len(p.free) - 1; last >= 0 {
 		got := p.free[last]
@@ -59,8 +59,8 @@ func (p *pipePool) get() *pipe {
 	return &pipe{r: fds[0], w: fds[1]}
 }
 
-// put takes a pipe back. One that is not empty is closed: the next borrower would send a stranger's bytes.
-func (p *pipePool) put(got *pipe, empty bool) {
+// release takes a pipe back. One that is not empty is closed: the next borrower would send a stranger's bytes.
+func (p *pipePool) release(got *pipe, empty bool) {
 	p.mu.Lock()
 	if empty {
 		p.free = append(p.free, got)
@@ -95,7 +95,7 @@ func (p *pipePool) close() {
 // takePipe reports whether the direction holds a pipe.
 func (d *direction) takePipe() bool {
 	if d.pipe == nil {
-		d.pipe = d.t.group.pipes.get()
+		d.pipe = d.t.group.pipes.acquire()
 		d.dropBuffer()
 	}
 	return d.pipe != nil

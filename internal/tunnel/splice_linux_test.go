@@ -53,9 +53,9 @@ func pair(t *testing.T) (dialed, accepted net.Conn) {
 	return dialed, accepted
 }
 
-func await(t *testing.T, what string, holds func() bool) {
+func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
 		}
@@ -149,18 +149,18 @@ func TestNoMorePipesAreLentThanTheGroupMayHold(t *testing.T) {
 
 func TestPoolTrimsOnlyWhatWasNotNeeded(t *testing.T) {
 	pool := pipePool{max: 3}
-	a, b, c := pool.get(), pool.get(), pool.get()
-	if pool.get() != nil {
+	a, b, c := pool.acquire(), pool.acquire(), pool.acquire()
+	if pool.acquire() != nil {
 		t.Fatal("a fourth pipe was lent of three")
 	}
 	for _, p := range []*pipe{a, b, c} {
-		pool.put(p, true)
+		pool.release(p, true)
 	}
 	pool.trim()
 	if pool.open != 3 {
 		t.Fatalf("%d pipes open, want all three, which were in use since the last trim", pool.open)
 	}
-	pool.put(pool.get(), true)
+	pool.release(pool.acquire(), true)
 	pool.trim()
 	if pool.open != 1 {
 		t.Fatalf("%d pipes open, want the one that was used", pool.open)

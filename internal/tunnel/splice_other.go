@@ -8,9 +8,9 @@ type pipe struct{}
 // pipePool lends nothing.
 type pipePool struct{ max int }
 
-func (p *pipePool) put(*pipe, bool) {}
-func (p *pipePool) trim()           {}
-func (p *pipePool) close()          {}
+func (p *pipePool) release(*pipe, bool) {}
+func (p *pipePool) trim()               {}
+func (p *pipePool) close()              {}
 
 func (d *direction) takePipe() bool     { return false }
 func (d *direction) spliceIn(int) bool  { return true }

@@ -80,7 +80,7 @@ func TestResetOfTheOriginIsNotAnOrderlyEndToATLSClient(t *testing.T) {
 	roundTrip(t, client, r.origin, make([]byte, 64))
 	must(t, r.origin.SetLinger(0))
 	must(t, r.origin.Close())
-	must(t, client.SetReadDeadline(time.Now().Add(patience)))
+	must(t, client.SetReadDeadline(time.Now().Add(testTimeout)))
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("client read %v, want a reset", err)
 	}
@@ -100,7 +100,7 @@ func TestTLSClientThatReadsNothingIsResetWhenTheTunnelIsRevoked(t *testing.T) {
 	}
 	<-stopped
 	r.ended(t, tunnel.Revoked)
-	must(t, r.client.SetReadDeadline(time.Now().Add(patience)))
+	must(t, r.client.SetReadDeadline(time.Now().Add(testTimeout)))
 	if _, err := io.Copy(io.Discard, r.client); !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("client read to %v, want a reset", err)
 	}

@@ -52,7 +52,7 @@ type Tunnel struct {
 	client, origin end
 	up, down       direction
 	done           func(Result)
-	value          any
+	attached       any
 	started        time.Time
 
 	state   atomic.Uint32              // a state; see the constants
@@ -84,7 +84,7 @@ func longAgo() time.Time { return time.Unix(1, 0) }
 // Shutdown without moving what it has not moved yet; Done is called in that case too.
 func (g *Group) Start(p Params) *Tunnel {
 	now := time.Now()
-	t := &Tunnel{group: g, done: p.Done, value: p.Value, started: now, active: now}
+	t := &Tunnel{group: g, done: p.Done, attached: p.Value, started: now, active: now}
 	t.client.setConn(p.Client)
 	t.origin.setConn(p.Origin)
 	t.up.init(t, &t.client, &t.origin, Client)
@@ -135,7 +135,7 @@ func (t *Tunnel) keepAliveConns(c net.KeepAliveConfig) {
 }
 
 // Value returns what the owner gave with the tunnel.
-func (t *Tunnel) Value() any { return t.value }
+func (t *Tunnel) Value() any { return t.attached }
 
 // Bytes returns what has been written to the origin (up) and to the client (down) so far.
 func (t *Tunnel) Bytes() (up, down int64) { return t.up.moved.Load(), t.down.moved.Load() }

@@ -115,7 +115,7 @@ func TestResetOfOneSideInMidTransferResetsTheOther(t *testing.T) {
 				must(t, resets.SetLinger(0))
 				must(t, resets.Close())
 				<-stopped
-				must(t, remains.SetReadDeadline(time.Now().Add(patience)))
+				must(t, remains.SetReadDeadline(time.Now().Add(testTimeout)))
 				if _, err := io.Copy(io.Discard, remains); !errors.Is(err, syscall.ECONNRESET) {
 					t.Fatalf("the other side read to %v, want a reset and not an orderly end", err)
 				}
@@ -133,7 +133,7 @@ func TestResetWithNothingInFlightEndsTheOtherSide(t *testing.T) {
 		roundTrip(t, r.client, r.origin, make([]byte, 64))
 		must(t, r.origin.SetLinger(0))
 		must(t, r.origin.Close())
-		must(t, r.client.SetReadDeadline(time.Now().Add(patience)))
+		must(t, r.client.SetReadDeadline(time.Now().Add(testTimeout)))
 		if _, err := r.client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatalf("client read %v, want a reset", err)
 		}
@@ -169,7 +169,7 @@ func TestClientThatStopsReadingCostsNoMemoryAndEndsByTheIdleLimit(t *testing.T) 
 		for i, stopped := range floods {
 			rigs[i].ended(t, tunnel.Idle)
 			<-stopped
-			must(t, rigs[i].client.SetReadDeadline(time.Now().Add(patience)))
+			must(t, rigs[i].client.SetReadDeadline(time.Now().Add(testTimeout)))
 			if _, err := io.Copy(io.Discard, rigs[i].client); !errors.Is(err, syscall.ECONNRESET) {
 				t.Fatalf("a stream that was cut off in the middle ended with %v, want a reset", err)
 			}

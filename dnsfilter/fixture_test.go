@@ -21,7 +21,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
 
-// The callers of the rig's policy, by the function whose source they are.
+// The callers of the fixture's policy, by the function whose source they are.
 var (
 	billing   = netip.MustParseAddrPort("127.0.1.1:5300") // enforces, see rules
 	partner   = netip.MustParseAddrPort("127.0.2.1:5300") // enforces, private.example.org alone
@@ -30,11 +30,11 @@ var (
 	outsider  = netip.MustParseAddrPort("192.0.2.1:5300") // may not ask
 )
 
-// patience is how long a test waits for what must happen before it gives up.
-const patience = 30 * time.Second
+// testTimeout is how long a test waits for what must happen before it gives up.
+const testTimeout = 30 * time.Second
 
-// rig is a server over a zone, with everything that it does written down.
-type rig struct {
+// fixture is a server over a zone, with everything that it does written down.
+type fixture struct {
 	t        testing.TB
 	server   *dnsfilter.Server
 	loop     *dnsfilter.Loop
@@ -98,7 +98,7 @@ func ruleOn(port uint16, pattern string, addresses ...string) policy.RuleSpec {
 	return policy.RuleSpec{Pattern: p, Conditions: conditions, Line: 7}
 }
 
-// spec is the rig's policy. "evil" stands for names that no rule has.
+// spec is the fixture's policy. "evil" stands for names that no rule has.
 func spec() policy.Spec {
 	denied, _ := hostname.ParsePattern("*.denied.example")
 	expired := rule("expired.example.org")
@@ -127,7 +127,7 @@ func entries() []identity.Entry {
 	}
 }
 
-// zone is what the rig's upstream knows, "name type" to records. Every TTL is
+// zone is what the fixture's upstream knows, "name type" to records. Every TTL is
 // 300 s unless the record says otherwise.
 type zone map[string][]string
 
@@ -164,10 +164,10 @@ func mustRR(text string) dns.RR {
 	return rr
 }
 
-// newRig makes a server over z; change may change its options.
-func newRig(t testing.TB, z zone, change func(*dnsfilter.Options)) *rig {
+// newFixture makes a server over z; change may change its options.
+func newFixture(t testing.TB, z zone, change func(*dnsfilter.Options)) *fixture {
 	t.Helper()
-	r := &rig{t: t, registry: prometheus.NewRegistry(), lines: &safeBuffer{}}
+	r := &fixture{t: t, registry: prometheus.NewRegistry(), lines: &safeBuffer{}}
 	r.out = &failingWriter{to: r.lines}
 	r.setPolicy(spec())
 	o := dnsfilter.Options{
@@ -183,7 +183,7 @@ func newRig(t testing.TB, z zone, change func(*dnsfilter.Options)) *rig {
 		Audit:      audit.New(r.out, audit.Options{}),
 		Count:      func(*audit.Event) { r.counted.Add(1) },
 		Clients:    []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		Limits:     dnsfilter.Limits{Budget: 2 * patience, ConnIdle: 2 * patience}, // where a test names no time
+		Limits:     dnsfilter.Limits{Budget: 2 * testTimeout, ConnIdle: 2 * testTimeout}, // where a test names no time
 		Registerer: r.registry,
 	}
 	if change != nil {
@@ -198,7 +198,7 @@ func newRig(t testing.TB, z zone, change func(*dnsfilter.Options)) *rig {
 }
 
 // setPolicy puts a policy in force.
-func (r *rig) setPolicy(s policy.Spec) {
+func (r *fixture) setPolicy(s policy.Spec) {
 	r.t.Helper()
 	p, err := policy.Compile(s)
 	if err != nil {
@@ -231,13 +231,13 @@ func packed(build func(*dns.Msg)) []byte {
 }
 
 // ask gives a packet to the server and reads the answer; nil: silence.
-func (r *rig) ask(pkt []byte, client netip.AddrPort) *dns.Msg {
+func (r *fixture) ask(pkt []byte, client netip.AddrPort) *dns.Msg {
 	r.t.Helper()
 	return r.read(r.loop.Handle(pkt, client, false))
 }
 
 // read reads an answer.
-func (r *rig) read(reply []byte) *dns.Msg {
+func (r *fixture) read(reply []byte) *dns.Msg {
 	r.t.Helper()
 	if reply == nil {
 		return nil
@@ -257,7 +257,7 @@ type record struct {
 }
 
 // records returns what has been recorded. Every line must be JSON.
-func (r *rig) records() (all []record) {
+func (r *fixture) records() (all []record) {
 	r.t.Helper()
 	for line := range strings.Lines(r.lines.String()) {
 		var one record
@@ -290,7 +290,7 @@ func answers(m *dns.Msg) (all []string) {
 }
 
 // metric returns the sum of the registry's metric of that name.
-func (r *rig) metric(name string, labels ...string) (sum float64) {
+func (r *fixture) metric(name string, labels ...string) (sum float64) {
 	r.t.Helper()
 	families, err := r.registry.Gather()
 	if err != nil {
@@ -315,7 +315,7 @@ func (r *rig) metric(name string, labels ...string) (sum float64) {
 }
 
 // series returns how many series the registry has.
-func (r *rig) series() int {
+func (r *fixture) series() int {
 	families, err := r.registry.Gather()
 	if err != nil {
 		r.t.Fatal(err)

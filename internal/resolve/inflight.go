@@ -6,23 +6,25 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
-// flight is one question on its way. Everyone with the same question waits for it;
+// inflight is one question on its way. Everyone with the same question waits for it;
 // entry and err are set before done is closed.
-type flight struct {
+type inflight struct {
 	done  chan struct{}
 	entry *entry
 	err   error
 }
 
-// pending is a question between start and wait: answered by fresh, or by flight
+// pending is a question between begin and await: answered by fresh, or by inflight
 // with stale to fall back to, or by stale alone.
 type pending struct {
-	key    key
-	fresh  *entry
-	stale  *entry
-	flight *flight
+	key      key
+	fresh    *entry
+	stale    *entry
+	inflight *inflight
 }
 
 // begin answers k from the cache or sees to it that its question is in flight. It
@@ -45,28 +47,28 @@ func (r *Resolver) begin(k key, now time.Duration) pending {
 		}
 	}
 	var ours bool
-	if p.flight, ours = r.start(k, e); ours {
+	if p.inflight, ours = r.start(k, e); ours {
 		r.metrics.miss.Inc()
-		go r.do(k, p.flight)
+		go r.do(k, p.inflight)
 	} else {
 		r.metrics.shared.Inc()
 	}
 	return p
 }
 
-// wait returns p's entry, and whether it is stale. A stale one serves when its
+// await returns p's entry, and whether it is stale. A stale one serves when its
 // question failed or ctx's deadline passed first.
-func (r *Resolver) wait(ctx context.Context, p pending) (e *entry, stale bool, err error) {
+func (r *Resolver) await(ctx context.Context, p pending) (e *entry, stale bool, err error) {
 	if p.fresh != nil {
 		return p.fresh, false, nil
 	}
-	if p.flight != nil {
+	if p.inflight != nil {
 		select {
-		case <-p.flight.done:
-			e, err = p.flight.entry, p.flight.err
+		case <-p.inflight.done:
+			e, err = p.inflight.entry, p.inflight.err
 		case <-ctx.Done():
 			if err = ctx.Err(); errors.Is(err, context.Canceled) {
-				return nil, false, fmt.Errorf("resolving %q: %w", p.key.name, err)
+				return nil, false, fmt.Errorf("resolving %q: %w", p.key.Name, err)
 			}
 			err = fmt.Errorf("waiting for an upstream: %w", ErrTimeout)
 		}
@@ -74,7 +76,7 @@ func (r *Resolver) wait(ctx context.Context, p pending) (e *entry, stale bool, e
 			return e, false, nil
 		}
 		if p.stale == nil {
-			return nil, false, fmt.Errorf("resolving %q: %w", p.key.name, err)
+			return nil, false, fmt.Errorf("resolving %q: %w", p.key.Name, err)
 		}
 	}
 	r.metrics.stale.Inc()
@@ -98,14 +100,14 @@ func (r *Resolver) prefetch(k key, old *entry) {
 }
 
 // do is the goroutine of a flight that somebody waits for.
-func (r *Resolver) do(k key, f *flight) {
-	defer r.flying.Done()
+func (r *Resolver) do(k key, f *inflight) {
+	defer r.flights.Done()
 	r.finish(k, f)
 }
 
 // refresh is the goroutine of a flight that nobody need wait for.
-func (r *Resolver) refresh(k key, f *flight) {
-	defer r.flying.Done()
+func (r *Resolver) refresh(k key, f *inflight) {
+	defer r.flights.Done()
 	defer r.prefetching.Add(-1)
 	r.finish(k, f)
 }
@@ -114,7 +116,7 @@ func (r *Resolver) refresh(k key, f *flight) {
 // goroutine that Close waits for. Old is what the caller saw in the cache: where
 // something newer has come meanwhile, the flight is already done with that, so
 // that no question is asked twice.
-func (r *Resolver) start(k key, old *entry) (f *flight, ours bool) {
+func (r *Resolver) start(k key, old *entry) (f *inflight, ours bool) {
 	s := r.cache.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,23 +130,23 @@ func (r *Resolver) start(k key, old *entry) (f *flight, ours bool) {
 		return done(nil, fmt.Errorf("the resolver is closed: %w", ErrFailed)), false
 	}
 	// The name may be a slice of somebody's whole request.
-	k.name = strings.Clone(k.name)
-	f = &flight{done: make(chan struct{})}
+	k.Name = strings.Clone(k.Name)
+	f = &inflight{done: make(chan struct{})}
 	s.flights[k] = f
-	r.flying.Add(1)
+	r.flights.Add(1)
 	return f, true
 }
 
 // done is a flight that is over before it began.
-func done(e *entry, err error) *flight {
-	f := &flight{done: make(chan struct{}), entry: e, err: err}
+func done(e *entry, err error) *inflight {
+	f := &inflight{done: make(chan struct{}), entry: e, err: err}
 	close(f.done)
 	return f
 }
 
 // finish asks f's question, keeps what comes and tells those who wait. Its context is
 // the resolver's, so that an asker who leaves takes nobody's answer with him.
-func (r *Resolver) finish(k key, f *flight) {
+func (r *Resolver) finish(k key, f *inflight) {
 	ctx, cancel := context.WithTimeout(r.base, flightBudget)
 	defer cancel()
 	f.entry, f.err = r.resolve(ctx, k)
@@ -155,7 +157,7 @@ func (r *Resolver) finish(k key, f *flight) {
 	defer close(f.done)
 	delete(s.flights, k)
 	if f.err == nil {
-		s.put(k, f.entry)
+		s.store(k, f.entry)
 		return
 	}
 	r.keepFailure(s, k, f.err)
@@ -173,9 +175,9 @@ func (r *Resolver) keepFailure(s *shard, k key, err error) {
 		}
 		return
 	}
-	if errors.Is(err, errAnswered) {
-		problem := fmt.Errorf("resolving %q: %w", k.name, err)
-		s.put(k, &entry{problem: problem, expires: now + failureTTL, staleUntil: now + failureTTL})
+	if errors.Is(err, upstream.ErrAnswered) {
+		problem := fmt.Errorf("resolving %q: %w", k.Name, err)
+		s.store(k, &entry{problem: problem, expires: now + failureTTL, staleUntil: now + failureTTL})
 	}
 }
 
@@ -191,13 +193,13 @@ func (r *Resolver) resolve(ctx context.Context, k key) (*entry, error) {
 	}
 	c := newChain(k, r.cfg.MaxChain)
 	for {
-		reply, err := r.askAny(ctx, key{name: c.at, qtype: k.qtype, dnssec: k.dnssec})
+		reply, err := r.upstreams.Exchange(ctx, key{Name: c.at, Type: k.Type, DNSSEC: k.DNSSEC})
 		if err != nil {
 			return nil, err
 		}
-		done, err := c.take(reply)
+		done, err := c.add(reply)
 		if err != nil {
-			return nil, fmt.Errorf("following CNAMEs: %w: %w", err, errAnswered)
+			return nil, fmt.Errorf("following CNAMEs: %w: %w", err, upstream.ErrAnswered)
 		}
 		if done {
 			return c.entry(r.cfg, r.now()), nil

@@ -1,4 +1,4 @@
-package dnsfilter
+package dnsserver
 
 import (
 	"fmt"
@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendPatience is how long, in seconds, an answer may wait for room in the
+// sendTimeout is how long, in seconds, an answer may wait for room in the
 // socket.
-const sendPatience = 1
+const sendTimeout = 1
 
 // socket is a UDP socket outside of Go's poller: its reader waits in the kernel.
 // The poller would wake a thread for each packet that comes while others are
 // being answered, which costs more than the answers do. A reader that waits may
 // hold a processor of Go's for some milliseconds, see Listen.
 type socket struct {
-	file   *os.File // keeps the descriptor open while a call uses it
-	raw    syscall.RawConn
-	any    bool // bound to all addresses
-	hushed atomic.Bool
+	file         *os.File // keeps the descriptor open while a call uses it
+	raw          syscall.RawConn
+	any          bool // bound to all addresses
+	readsStopped atomic.Bool
 }
 
 // newSocket takes c over.
@@ -42,7 +42,7 @@ func newSocket(c *net.UDPConn) (*socket, error) {
 			return
 		}
 		if failed = unix.SetNonblock(own, false); failed == nil {
-			failed = unix.SetsockoptTimeval(own, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: sendPatience})
+			failed = unix.SetsockoptTimeval(own, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: sendTimeout})
 		}
 		s.file = os.NewFile(uintptr(own), "udp")
 	})
@@ -62,7 +62,7 @@ func newSocket(c *net.UDPConn) (*socket, error) {
 // stopReads ends the reading. A shutdown wakes the reader also where a socket has no
 // peer, though the call says that it failed.
 func (s *socket) stopReads() {
-	s.hushed.Store(true)
+	s.readsStopped.Store(true)
 	_ = s.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RD) })
 }
 

@@ -1,4 +1,4 @@
-package dnsfilter
+package dnsserver
 
 import (
 	"errors"
@@ -101,7 +101,7 @@ func (b *batch) read() (int, error) {
 			return 0, err
 		}
 		switch {
-		case b.sock.hushed.Load():
+		case b.sock.readsStopped.Load():
 			return 0, net.ErrClosed
 		case b.errno == unix.EINTR:
 		case b.errno != 0:
@@ -140,8 +140,8 @@ func networkOrder(port uint16) uint16 {
 	return uint16(p[0])<<8 | uint16(p[1])
 }
 
-// room returns the empty buffer for the answer to packet i.
-func (b *batch) room(i int) []byte { return b.replies[i][:0] }
+// buffer returns the empty buffer for the answer to packet i.
+func (b *batch) buffer(i int) []byte { return b.replies[i][:0] }
 
 // origin returns where the answer to packet i goes, for when the batch has
 // moved on.

@@ -1,8 +1,8 @@
-package dnsfilter
+package dnsserver
 
 import (
 	"bufio"
-	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -19,6 +18,9 @@ import (
 // connFlights is how many questions of one connection may wait at a time; the
 // next one is read when one of them is answered.
 const connFlights = 32
+
+// plainReply is the room for an answer over TCP to begin with.
+const plainReply = 512
 
 // conn is one TCP connection. One goroutine reads it; answers that wait come
 // from others, in any order (RFC 7766, section 6.2.1.1).
@@ -31,6 +33,9 @@ type conn struct {
 	writing sync.Mutex
 	flights sync.WaitGroup
 	tokens  chan struct{}
+
+	handle  Handler
+	packets [1]Packet // the question that was read last
 }
 
 // acceptTCP is the goroutine that accepts connections until the listener closes.
@@ -63,17 +68,17 @@ func (s *Server) acceptTCP(ln *net.TCPListener, errs chan<- error) {
 
 // admit starts serving a connection, or closes it where a limit is met.
 func (s *Server) admit(raw net.Conn) {
-	c := &conn{Conn: raw, server: s, in: bufio.NewReaderSize(raw, 512), tokens: make(chan struct{}, connFlights)}
+	c := &conn{Conn: raw, server: s, in: bufio.NewReaderSize(raw, 512), tokens: make(chan struct{}, connFlights), handle: s.opt.NewHandler()}
 	if peer, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
 		ap := peer.AddrPort()
 		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	switch {
-	case !s.conns.enter(raw):
+	case !s.conns.add(raw):
 		s.metrics.refused.WithLabelValues(causeTotal).Inc()
 		_ = raw.Close()
-	case !s.work():
-		s.conns.leave(raw)
+	case !s.begin():
+		s.conns.remove(raw)
 		_ = raw.Close()
 	default:
 		s.metrics.conns.Inc()
@@ -87,54 +92,43 @@ func (c *conn) serve() {
 	defer func() {
 		c.flights.Wait()
 		_ = c.Close()
-		s.conns.leave(c.Conn)
+		s.conns.remove(c.Conn)
 		s.metrics.conns.Dec()
 		s.working.Done()
 	}()
 	if !c.setDeadline() || !c.readPreamble() {
 		return
 	}
-	if !s.conns.claim(c.client.Addr()) {
+	if !s.conns.acquire(c.client.Addr()) {
 		s.metrics.refused.WithLabelValues(causePerClient).Inc()
 		return
 	}
 	defer s.conns.release(c.client.Addr())
-	var x exchange
-	for c.serveQuestion(&x) && c.setDeadline() {
+	for c.serveQuestion() && c.setDeadline() {
 	}
 }
 
 // setDeadline sets the deadline for the next question. It returns false where the server
 // takes no more.
 func (c *conn) setDeadline() bool {
-	_ = c.SetReadDeadline(time.Now().Add(c.server.opt.Limits.ConnIdle))
-	return !c.server.conns.hurried.Load()
+	_ = c.SetReadDeadline(time.Now().Add(c.server.opt.ConnIdle))
+	return !c.server.conns.draining.Load()
 }
 
 // readPreamble finds out who the client is and whether it may ask.
 func (c *conn) readPreamble() bool {
 	s := c.server
-	if fromBalancer(s.opt.ProxyProtocolFrom, c.client.Addr()) {
+	if contains(s.opt.ProxyProtocolFrom, c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
 			s.metrics.drop(causeProxy)
 			return false
 		}
 	}
-	if !s.mayAsk(c.client.Addr()) {
+	if !contains(s.opt.Clients, c.client.Addr()) {
 		s.metrics.drop(causeClient)
 		return false
 	}
 	return true
-}
-
-// fromBalancer reports whether a PROXY header is to be expected.
-func fromBalancer(balancers []netip.Prefix, a netip.Addr) bool {
-	for _, p := range balancers {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // readProxyHeader reads the PROXY protocol header that a load balancer must
@@ -159,7 +153,7 @@ func (c *conn) readProxyHeader() error {
 // serveQuestion reads one question and answers it, or starts the goroutine that
 // does. It returns whether another may follow. The deadline is for the whole
 // question, however slowly its bytes come.
-func (c *conn) serveQuestion(x *exchange) bool {
+func (c *conn) serveQuestion() bool {
 	var prefix [2]byte
 	if _, err := io.ReadFull(c.in, prefix[:]); err != nil {
 		return false
@@ -169,30 +163,37 @@ func (c *conn) serveQuestion(x *exchange) bool {
 		c.server.metrics.drop(map[bool]string{true: causeShort, false: causeTruncated}[size < headerLen])
 		return false
 	}
-	var room [maxQuestion]byte
-	pkt := room[:size]
+	var buf [maxQuestion]byte
+	pkt := buf[:size]
 	if _, err := io.ReadFull(c.in, pkt); err != nil {
 		return false
 	}
-	reply, o := c.server.handleFast(x, pkt, c.client, time.Now(), true, make([]byte, 0, plainUDP))
-	switch o {
-	case decided:
+	if !c.server.Eligible(pkt, c.client.Addr()) {
+		return true
+	}
+	c.packets[0] = Packet{Data: pkt, Client: c.client, TCP: true, Answer: make([]byte, 0, plainReply), Later: c.later}
+	c.handle(c.packets[:])
+	if reply := c.packets[0].Answer; len(reply) > 0 {
 		return c.answer(reply)
-	case pending:
-		c.tokens <- struct{}{}
-		c.flights.Add(1)
-		go c.do(bytes.Clone(pkt))
 	}
 	return true
 }
 
-// do is the goroutine of a question that waits.
-func (c *conn) do(pkt []byte) {
+// later starts the goroutine of a question that waits, as soon as there is a place
+// for it.
+func (c *conn) later(answer func(context.Context) []byte) {
+	c.tokens <- struct{}{}
+	c.flights.Add(1)
+	go c.answerLater(answer)
+}
+
+// answerLater is that goroutine.
+func (c *conn) answerLater(answer func(context.Context) []byte) {
 	defer func() {
 		<-c.tokens
 		c.flights.Done()
 	}()
-	if reply := c.server.handleSlow(pkt, c.client, true); len(reply) > 0 {
+	if reply := answer(c.server.base); len(reply) > 0 {
 		c.answer(reply)
 	}
 }
@@ -204,84 +205,10 @@ func (c *conn) answer(reply []byte) bool {
 	framed = append(framed, reply...)
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_ = c.SetWriteDeadline(time.Now().Add(c.server.opt.Limits.ConnIdle))
+	_ = c.SetWriteDeadline(time.Now().Add(c.server.opt.ConnIdle))
 	if _, err := c.Write(framed); err != nil {
 		_ = c.Close()
 		return false
 	}
 	return true
-}
-
-// connections are the open ones, in all and by client.
-type connections struct {
-	hurried atomic.Bool // no more questions are read
-
-	mu        sync.Mutex
-	most      int
-	perClient int
-	open      map[net.Conn]struct{}
-	clients   map[netip.Addr]int
-}
-
-// init sets the limits.
-func (c *connections) init(most, perClient int) {
-	c.most, c.perClient = most, perClient
-	c.open, c.clients = map[net.Conn]struct{}{}, map[netip.Addr]int{}
-}
-
-// enter takes a connection in; false: there are too many.
-func (c *connections) enter(raw net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.open) >= c.most {
-		return false
-	}
-	c.open[raw] = struct{}{}
-	return true
-}
-
-// leave takes it out.
-func (c *connections) leave(raw net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.open, raw)
-}
-
-// claim gives a connection to a client; false: it has too many.
-func (c *connections) claim(client netip.Addr) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.clients[client] >= c.perClient {
-		return false
-	}
-	c.clients[client]++
-	return true
-}
-
-// release takes it back.
-func (c *connections) release(client netip.Addr) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.clients[client]--; c.clients[client] == 0 {
-		delete(c.clients, client)
-	}
-}
-
-// drain ends the reading of all connections.
-func (c *connections) drain() {
-	c.hurried.Store(true)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for raw := range c.open {
-		_ = raw.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// close closes all connections.
-func (c *connections) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for raw := range c.open {
-		_ = raw.Close()
-	}
 }

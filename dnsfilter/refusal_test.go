@@ -5,29 +5,33 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Every reason, under every setting: SERVFAIL and FORMERR whatever the file says,
 // else what it says; NODATA where NXDOMAIN would deny the name's other types too.
 func TestEveryReasonIsAnsweredAsItsRowAndTheSettingSay(t *testing.T) {
-	fixed := map[string]refusal{
-		"bad_request":       {dns.RcodeFormatError, false, dns.ExtendedErrorCodeOther},
-		"dns_failed":        {dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNoReachableAuthority},
-		"dns_timeout":       {dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNoReachableAuthority},
-		"audit_unavailable": {dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady},
-		"limit_total":       {dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady},
-		"draining":          {dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady},
+	refusal := func(rcode int, soa bool, code uint16) wire.Refusal {
+		return wire.Refusal{Rcode: rcode, SOA: soa, Code: code}
 	}
-	filtered := func(rcode int, soa bool) refusal { return refusal{rcode, soa, dns.ExtendedErrorCodeFiltered} }
+	fixed := map[string]wire.Refusal{
+		"bad_request":       refusal(dns.RcodeFormatError, false, dns.ExtendedErrorCodeOther),
+		"dns_failed":        refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNoReachableAuthority),
+		"dns_timeout":       refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNoReachableAuthority),
+		"audit_unavailable": refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
+		"limit_total":       refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
+		"draining":          refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
+	}
+	filtered := func(rcode int, soa bool) wire.Refusal { return refusal(rcode, soa, dns.ExtendedErrorCodeFiltered) }
 	found := 0
 	for _, r := range append(verdict.Reasons(), verdict.ReasonNone, verdict.Reason(200)) {
 		ofType := r == verdict.ReasonTypeNotAllowed || r == verdict.ReasonAddressNotAllowed
-		for with, want := range map[Refusal]refusal{
+		for with, want := range map[Refusal]wire.Refusal{
 			NXDomain: filtered(dns.RcodeNameError, true), NoData: filtered(dns.RcodeSuccess, true), Refused: filtered(dns.RcodeRefused, false), Refusal(9): filtered(dns.RcodeNameError, true),
 		} {
-			if ofType && want.rcode == dns.RcodeNameError {
-				want.rcode = dns.RcodeSuccess
+			if ofType && want.Rcode == dns.RcodeNameError {
+				want.Rcode = dns.RcodeSuccess
 			}
 			if always, ok := fixed[r.String()]; ok {
 				found++

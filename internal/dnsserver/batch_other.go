@@ -1,6 +1,6 @@
 //go:build !linux
 
-package dnsfilter
+package dnsserver
 
 import (
 	"net"
@@ -45,8 +45,8 @@ func (b *batch) packet(int) (pkt []byte, from netip.AddrPort, whole bool) {
 	return b.buf[:b.n], netip.AddrPortFrom(b.from.Addr().Unmap(), b.from.Port()), b.n <= maxQuestion
 }
 
-// room returns the empty buffer for the answer.
-func (b *batch) room(int) []byte { return b.out[:0] }
+// buffer returns the empty buffer for the answer.
+func (b *batch) buffer(int) []byte { return b.out[:0] }
 
 // origin returns where the answer goes.
 func (b *batch) origin(int) *origin { return &origin{b.from} }

@@ -1,4 +1,4 @@
-package dnsfilter
+package wire
 
 import (
 	"encoding/binary"
@@ -11,13 +11,15 @@ const (
 	headerLen    = 12
 	maxWireName  = 255
 	maxLabel     = 63
-	plainUDP     = 512  // what a client without EDNS takes
-	ourUDP       = 1232 // what fits every path unfragmented
+	plainUDP     = 512 // what a client without EDNS takes
 	maxTCP       = 65535
 	optLen       = 11 // an OPT record without options
 	flagsDO      = 1 << 15
 	pointerToTop = 0xC00C // to the question's name
 )
+
+// MaxUDP is the largest answer over UDP: what fits every path unfragmented.
+const MaxUDP = 1232
 
 // Bits of the third and fourth byte of a header.
 const (
@@ -29,27 +31,34 @@ const (
 	bitCD = 0x10
 )
 
-// query is a question as either path has read it. Its name is lower case.
-type query struct {
-	text   []byte // the name without its last dot; bytes that are of no hostname are escaped
-	wire   []byte // the name as it was sent, within the packet
-	qtype  uint16
-	qclass uint16
-	opcode int
-	limit  int // bytes that the client takes
-	edns   bool
-	do     bool
+// Query is a question as either reader has read it. Its zero value is none.
+type Query struct {
+	Text   []byte // the name in lower case, without its last dot; bytes that are of no hostname are escaped
+	Name   []byte // the name as it was sent, within the packet; nil: it could not be found
+	Type   uint16
+	Class  uint16
+	Opcode int
+	Limit  int  // bytes that the client takes
+	EDNS   bool // it came with an OPT record
+	DO     bool // signatures are asked for
+}
+
+// MoveTo makes q a question of pkt, a copy of the packet it was read from.
+func (q *Query) MoveTo(pkt []byte) { q.Name = pkt[headerLen : headerLen+len(q.Name)] }
+
+// Question returns the question with its name in lower case.
+func (q *Query) Question() dns.Question {
+	return dns.Question{Name: string(q.Text) + ".", Qtype: q.Type, Qclass: q.Class}
 }
 
 // questionEnd returns where the question ends in its packet.
-func (q *query) questionEnd() int { return headerLen + len(q.wire) + 4 }
+func (q *Query) questionEnd() int { return headerLen + len(q.Name) + 4 }
 
-// readFast reads a question in the form that nearly all have: one name of
+// ReadFast reads a question in the form that nearly all have: one name of
 // letters, digits, hyphens and underscores, class IN, an ordinary type, and at
 // most an OPT record without unusual options. It returns false for everything
-// else, well-formed or not: that is for the slow path. It keeps text in q's own
-// memory.
-func (q *query) readFast(pkt []byte, tcp bool) bool {
+// else, well-formed or not: that is for Read. It keeps Text in q's own memory.
+func (q *Query) ReadFast(pkt []byte, tcp bool) bool {
 	if len(pkt) < headerLen || pkt[2]&^bitRD != 0 || !oneQuestion(pkt) {
 		return false
 	}
@@ -57,11 +66,11 @@ func (q *query) readFast(pkt []byte, tcp bool) bool {
 	if !ok || end+4 > len(pkt) {
 		return false
 	}
-	q.qtype, q.qclass = binary.BigEndian.Uint16(pkt[end:]), binary.BigEndian.Uint16(pkt[end+2:])
-	if q.qclass != dns.ClassINET || !ordinary(q.qtype) {
+	q.Type, q.Class = binary.BigEndian.Uint16(pkt[end:]), binary.BigEndian.Uint16(pkt[end+2:])
+	if q.Class != dns.ClassINET || !ordinary(q.Type) {
 		return false
 	}
-	q.opcode, q.edns, q.do, q.limit = dns.OpcodeQuery, false, false, plainUDP
+	q.Opcode, q.EDNS, q.DO, q.Limit = dns.OpcodeQuery, false, false, plainUDP
 	rest := pkt[end+4:]
 	switch binary.BigEndian.Uint16(pkt[10:]) {
 	case 0:
@@ -72,7 +81,7 @@ func (q *query) readFast(pkt []byte, tcp bool) bool {
 		ok = false
 	}
 	if tcp {
-		q.limit = maxTCP
+		q.Limit = maxTCP
 	}
 	return ok
 }
@@ -90,8 +99,8 @@ func ordinary(qtype uint16) bool {
 }
 
 // readName reads the name of the question and returns where it ends.
-func (q *query) readName(pkt []byte) (end int, ok bool) {
-	q.text = q.text[:0]
+func (q *Query) readName(pkt []byte) (end int, ok bool) {
+	q.Text = q.Text[:0]
 	at := headerLen
 	for at < len(pkt) && pkt[at] != 0 {
 		n := int(pkt[at])
@@ -102,16 +111,16 @@ func (q *query) readName(pkt []byte) (end int, ok bool) {
 			if c = nameBytes[c]; c == 0 {
 				return 0, false
 			}
-			q.text = append(q.text, c)
+			q.Text = append(q.Text, c)
 		}
-		q.text = append(q.text, '.')
+		q.Text = append(q.Text, '.')
 		at += 1 + n
 	}
-	if at >= len(pkt) || len(q.text) == 0 {
+	if at >= len(pkt) || len(q.Text) == 0 {
 		return 0, false // cut off, or the root
 	}
-	q.text = q.text[:len(q.text)-1]
-	q.wire = pkt[headerLen : at+1]
+	q.Text = q.Text[:len(q.Text)-1]
+	q.Name = pkt[headerLen : at+1]
 	return at + 1, true
 }
 
@@ -130,7 +139,7 @@ var nameBytes = [256]byte{
 // readOPT reads an OPT record of version 0 that ends the packet. Of options it
 // takes cookies and padding, which need no reading; what others hold miekg/dns
 // may find wrong.
-func (q *query) readOPT(b []byte) bool {
+func (q *Query) readOPT(b []byte) bool {
 	if len(b) < optLen || b[0] != 0 || binary.BigEndian.Uint16(b[1:]) != dns.TypeOPT || b[5] != 0 || b[6] != 0 ||
 		int(binary.BigEndian.Uint16(b[9:])) != len(b)-optLen {
 		return false
@@ -150,7 +159,7 @@ func (q *query) readOPT(b []byte) bool {
 }
 
 // setEDNS takes over what an OPT record says.
-func (q *query) setEDNS(size uint16, do bool) {
-	q.edns, q.do = true, do
-	q.limit = min(max(int(size), plainUDP), ourUDP)
+func (q *Query) setEDNS(size uint16, do bool) {
+	q.EDNS, q.DO = true, do
+	q.Limit = min(max(int(size), plainUDP), MaxUDP)
 }

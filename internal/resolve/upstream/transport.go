@@ -1,4 +1,4 @@
-package resolve
+package upstream
 
 import (
 	"bytes"
@@ -43,22 +43,25 @@ const (
 	maskOpcode  = 0x7800
 )
 
-// transport puts questions to upstreams, each over a socket of its own: the port
-// is as fresh and random as the id.
-type transport struct {
-	dialer  net.Dialer
-	timeout time.Duration
-	seconds prometheus.Observer
+// Transport puts questions to servers, each over a socket of its own: the port is
+// as fresh and random as the id.
+type Transport struct {
+	// Timeout bounds one try, over UDP and again over TCP.
+	Timeout time.Duration
+	// Seconds has how long each try took, whatever came of it.
+	Seconds prometheus.Observer
+
+	dialer net.Dialer
 }
 
-// ask puts one question to one upstream, over UDP, and over TCP where UDP cannot
+// Ask puts one question to one upstream, over UDP, and over TCP where UDP cannot
 // carry the answer.
-func (t *transport) ask(ctx context.Context, server netip.AddrPort, k key) (*dns.Msg, error) {
+func (t *Transport) Ask(ctx context.Context, server netip.AddrPort, q Question) (*dns.Msg, error) {
 	began := time.Now()
-	defer func() { t.seconds.Observe(time.Since(began).Seconds()) }()
-	reply, err := t.exchange(ctx, "udp", server, k)
+	defer func() { t.Seconds.Observe(time.Since(began).Seconds()) }()
+	reply, err := t.exchange(ctx, "udp", server, q)
 	if errors.Is(err, errTruncated) || errors.Is(err, errGuessed) {
-		reply, err = t.exchange(ctx, "tcp", server, k)
+		reply, err = t.exchange(ctx, "tcp", server, q)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking %v: %w", server, err)
@@ -69,12 +72,12 @@ func (t *transport) ask(ctx context.Context, server netip.AddrPort, k key) (*dns
 // exchange puts one question over one socket. The socket is connected, so that the
 // kernel drops what comes from other addresses and ports, and reports a port where
 // nobody listens.
-func (t *transport) exchange(ctx context.Context, network string, server netip.AddrPort, k key) (*dns.Msg, error) {
-	q, err := newQuery(k)
+func (t *Transport) exchange(ctx context.Context, network string, server netip.AddrPort, q Question) (*dns.Msg, error) {
+	sent, err := newQuery(q)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	ctx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
 	conn, err := t.dialer.DialContext(ctx, network, server.String())
 	if err != nil {
@@ -85,10 +88,10 @@ func (t *transport) exchange(ctx context.Context, network string, server netip.A
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 
 	co := &dns.Conn{Conn: conn, UDPSize: udpBuffer}
-	if _, err := co.Write(q.wire); err != nil {
+	if _, err := co.Write(sent.wire); err != nil {
 		return nil, fmt.Errorf("writing by %s: %w", network, err)
 	}
-	wire, err := q.read(co, network == "udp")
+	wire, err := sent.read(co, network == "udp")
 	if err != nil {
 		return nil, fmt.Errorf("reading by %s: %w", network, err)
 	}
@@ -101,17 +104,17 @@ type query struct {
 	end  int // of the question
 }
 
-// newQuery packs k with a fresh id, RD, and EDNS. Ids come from crypto/rand: whoever
+// newQuery packs q with a fresh id, RD, and EDNS. Ids come from crypto/rand: whoever
 // has seen some of them, which any allowed name's server may, can tell nothing of
 // the next.
-func newQuery(k key) (query, error) {
+func newQuery(q Question) (query, error) {
 	m := new(dns.Msg)
-	m.SetQuestion(dns.Fqdn(k.name), k.qtype)
+	m.SetQuestion(dns.Fqdn(q.Name), q.Type)
 	var id [2]byte
 	rand.Read(id[:])
 	m.Id = binary.BigEndian.Uint16(id[:])
 	end := m.Len()
-	m.SetEdns0(ednsSize, k.dnssec)
+	m.SetEdns0(ednsSize, q.DNSSEC)
 	wire, err := m.Pack()
 	if err != nil {
 		return query{}, fmt.Errorf("packing the question: %w", err)

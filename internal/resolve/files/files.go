@@ -1,4 +1,14 @@
-package resolve
+// Package files reads hosts(5) and the servers of resolv.conf(5), again when they
+// change.
+//
+// What it does not do: it watches nothing by itself. Lookups do the looking, one of
+// them every few seconds: a proxy that is idle has no use for it, and nobody has a
+// goroutine to end.
+//
+//	f := files.New(files.Config{Hosts: "/etc/hosts", Logger: logger, MaxAddrs: 16})
+//	f.Refresh(now)
+//	host, ok := f.Host("localhost")
+package files
 
 import (
 	"bytes"
@@ -16,35 +26,50 @@ import (
 )
 
 const (
-	// checkFiles is how often, at most, files are looked at for changes.
-	checkFiles = 5 * time.Second
+	// CheckEvery is how often, at most, files are looked at for changes.
+	CheckEvery = 5 * time.Second
 	// maxFile is how much of a file is read.
 	maxFile = 1 << 20
 )
 
-// files is what the hosts file and resolv.conf say, as of the last look at them.
-// Lookups do the looking, one of them every few seconds: a proxy that is idle has
-// no use for it, and nobody has a goroutine to end.
-type files struct {
+// Config is what Files are made from.
+type Config struct {
+	// Hosts is a hosts(5) file. One that is missing names nobody.
+	Hosts string
+	// MaxAddrs is how many addresses of one family a name has at most; what the
+	// file has beyond it is dropped.
+	MaxAddrs int
+	// ResolvConf is a resolv.conf(5) file; only its nameserver lines count. Where
+	// it names none, SetServers gets the local host's port 53.
+	ResolvConf string
+	// SetServers gets the servers of ResolvConf, at once and whenever they change.
+	// Nil: ResolvConf is not read.
+	SetServers func([]netip.AddrPort)
+	// Logger hears about files that cannot be read.
+	Logger *slog.Logger
+}
+
+// Files is what the files say, as of the last look at them. Make it with New; its
+// methods may be called from many goroutines.
+type Files struct {
 	cfg  Config
-	next atomic.Int64 // when to look again, by Resolver.now
+	next atomic.Int64 // when to look again, by the time that Refresh is given
 	mu   sync.Mutex   // held while looking
 
 	hostsFile watched
 	confFile  watched
-	table     atomic.Pointer[map[string]host]
-	servers   atomic.Pointer[[]*upstream]
+	table     atomic.Pointer[map[string]Host]
 }
 
-// newFiles has read the files when it returns.
-func newFiles(cfg Config) *files {
-	f := &files{cfg: cfg, hostsFile: watched{path: cfg.Hosts}, confFile: watched{path: cfg.ResolvConf}}
-	f.table.Store(&map[string]host{})
-	f.setServers(cfg.Upstreams)
-	if len(cfg.Upstreams) == 0 {
-		f.setServers(localServers())
+// New has read the files when it returns. The time that Refresh is given begins at
+// zero then.
+func New(cfg Config) *Files {
+	f := &Files{cfg: cfg, hostsFile: watched{path: cfg.Hosts}, confFile: watched{path: cfg.ResolvConf}}
+	f.table.Store(&map[string]Host{})
+	if cfg.SetServers != nil {
+		cfg.SetServers(localServers())
 	}
-	f.next.Store(int64(checkFiles))
+	f.next.Store(int64(CheckEvery))
 	f.look()
 	return f
 }
@@ -54,25 +79,17 @@ func localServers() []netip.AddrPort {
 	return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("[::1]:53")}
 }
 
-// setServers replaces the upstreams. Their health starts anew.
-func (f *files) setServers(addrs []netip.AddrPort) {
-	servers := make([]*upstream, len(addrs))
-	for i, addr := range addrs {
-		servers[i] = &upstream{addr: addr}
-	}
-	f.servers.Store(&servers)
+// Host returns what the hosts file says of a name, which is canonical: lower case,
+// no final dot. Its slices must not be written to.
+func (f *Files) Host(name string) (h Host, ok bool) {
+	h, ok = (*f.table.Load())[name]
+	return h, ok
 }
 
-// hosts returns the names of the hosts file. Nobody may write to it.
-func (f *files) hosts() map[string]host { return *f.table.Load() }
-
-// upstreams returns the servers in their order. There is at least one.
-func (f *files) upstreams() []*upstream { return *f.servers.Load() }
-
-// refresh looks at the files if it is time to.
-func (f *files) refresh(now time.Duration) {
+// Refresh looks at the files if it is time to.
+func (f *Files) Refresh(now time.Duration) {
 	next := f.next.Load()
-	if int64(now) < next || !f.next.CompareAndSwap(next, int64(now+checkFiles)) {
+	if int64(now) < next || !f.next.CompareAndSwap(next, int64(now+CheckEvery)) {
 		return
 	}
 	f.look()
@@ -80,7 +97,7 @@ func (f *files) refresh(now time.Duration) {
 
 // look reads the files that changed. One that cannot be read keeps what it said
 // last; a hosts file that is gone says nothing.
-func (f *files) look() {
+func (f *Files) look() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	data, changed, err := f.hostsFile.read()
@@ -88,10 +105,10 @@ func (f *files) look() {
 	case err != nil:
 		f.cfg.Logger.Warn("reading the hosts file", slog.Any("error", err))
 	case changed:
-		table := parseHosts(data)
+		table := parseHosts(data, f.cfg.MaxAddrs)
 		f.table.Store(&table)
 	}
-	if len(f.cfg.Upstreams) > 0 {
+	if f.cfg.SetServers == nil {
 		return
 	}
 	data, changed, err = f.confFile.read()
@@ -100,13 +117,13 @@ func (f *files) look() {
 		return
 	}
 	if changed {
-		f.takeServers(data)
+		f.readServers(data)
 	}
 }
 
-// takeServers reads the nameserver lines. A line that holds no address is skipped,
+// readServers reads the nameserver lines. A line that holds no address is skipped,
 // as the C library does; to fail for it would stop what worked yesterday.
-func (f *files) takeServers(data []byte) {
+func (f *Files) readServers(data []byte) {
 	conf, err := dns.ClientConfigFromReader(bytes.NewReader(data))
 	if err != nil {
 		f.cfg.Logger.Warn("parsing resolv.conf", slog.Any("error", err))
@@ -125,7 +142,7 @@ func (f *files) takeServers(data []byte) {
 		f.cfg.Logger.Warn("resolv.conf names no server, asking this host")
 		addrs = localServers()
 	}
-	f.setServers(addrs)
+	f.cfg.SetServers(addrs)
 }
 
 // watched is a file that is read when it is not what it was.

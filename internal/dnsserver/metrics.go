@@ -1,0 +1,47 @@
+package dnsserver
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Why a packet or connection got no answer: values of the label cause.
+const (
+	causeClient    = "client"    // the source may not ask
+	causeResponse  = "response"  // it is a response, no question
+	causeShort     = "short"     // it has no whole header
+	causeTruncated = "truncated" // it is larger than any question
+	causeTotal     = "total"     // as many connections as there may be
+	causePerClient = "per_client"
+	causeProxy     = "proxy_header" // missing, or not one
+)
+
+// metrics counts what the server drops, and its connections. Every label is of a
+// closed set.
+type metrics struct {
+	dropped *prometheus.CounterVec
+	refused *prometheus.CounterVec
+	conns   prometheus.Gauge
+}
+
+// newMetrics registers the metrics; reg may be nil.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	return &metrics{
+		dropped: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_dropped_total",
+			Help: "Packets and connections that got no answer, by cause.",
+		}, []string{"cause"}),
+		refused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_connections_refused_total",
+			Help: "TCP connections that were closed at once, by the limit they met.",
+		}, []string{"cause"}),
+		conns: f.NewGauge(prometheus.GaugeOpts{
+			Name: "egress_dns_connections",
+			Help: "Open TCP connections of DNS clients.",
+		}),
+	}
+}
+
+// drop counts a packet or connection that got no answer.
+func (m *metrics) drop(cause string) { m.dropped.WithLabelValues(cause).Inc() }
