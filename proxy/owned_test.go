@@ -82,10 +82,16 @@ func TestUnreadContentIsNotTheBeginningOfTheNextRequestOfTheConnection(t *testin
 			t.Parallel()
 			r := twoFunctions(t, lazy)
 			c, br := r.send(r.by("billing", row.method, "/bait", fields, bait))
-			if resp, _ := readOne(t, br); resp.StatusCode != 200 {
+			resp, _ := readOne(t, br)
+			if resp.StatusCode != 200 {
 				t.Fatalf("the bait is answered %s", resp.Status)
 			}
-			if _, err := io.WriteString(c, r.by(row.next, "GET", "/mine", "Authorization: Bearer next\r\n", "")); err != nil {
+			next := r.by(row.next, "GET", "/mine", "Authorization: Bearer next\r\n", "")
+			if resp.Close {
+				// The origin has answered before the content was sent on: that ends the
+				// connection, and the client asks on another.
+				_, br = r.send(next)
+			} else if _, err := io.WriteString(c, next); err != nil {
 				t.Fatal(err)
 			}
 			if _, body := readOne(t, br); body != "took for /mine of Bearer next" {
