@@ -71,7 +71,7 @@ func TestExitStatusSaysWhatIsWrong(t *testing.T) {
 	over := &against.Result{Limit: 1.03, Figures: []against.Figure{{Name: "GET"}}}
 	over.Figures[0].Ratio.Low = 1.04
 	for want, err := range map[int]error{
-		0: (&against.Result{Limit: 1.03}).Failure(),
+		0: (&against.Result{Limit: 1.03, Figures: []against.Figure{{Name: "GET"}}}).Failure(),
 		1: errors.New("no"),
 		2: fmt.Errorf("calling: %w", &usageError{"no"}),
 		3: over.Failure(),

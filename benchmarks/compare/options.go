@@ -40,7 +40,7 @@ func flags(o *options) *flag.FlagSet {
 	fs.StringVar(&o.floor, "floor", "", "be the io.Copy floor on this `ADDRESS`; the program starts itself so")
 	fs.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
 	fs.Float64Var(&o.scale, "scale", 1, "how large a load is, beside the usual")
-	fs.StringVar(&o.only, "only", "", "measure only what has this in its name")
+	fs.StringVar(&o.only, "only", "", "measure only figures with this `TEXT` in their name")
 	fs.StringVar(&o.peers, "peers", "", "compare only with what has this in its name")
 	fs.StringVar(&o.out, "out", "benchmarks/results", "`FOLDER` for the results; with -against they are written only where it is given")
 	fs.StringVar(&o.against, "against", "", "compare the working tree with this git `REVISION`, and with no peers")

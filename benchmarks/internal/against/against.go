@@ -94,6 +94,9 @@ func (r *Result) Failure() error {
 	if len(r.Errors) > 0 {
 		return fmt.Errorf("%d samples failed, the first one: %s", len(r.Errors), r.Errors[0])
 	}
+	if len(r.Figures) == 0 {
+		return errors.New("nothing was measured: no figure has what -only says in its name")
+	}
 	for _, f := range r.Figures {
 		if f.Error != "" {
 			return fmt.Errorf("%s: %s", f.Name, f.Error)

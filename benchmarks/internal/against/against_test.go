@@ -196,6 +196,13 @@ Failed: round 1, lost, new: no
 	}
 }
 
+// A name that no figure has is no clean bill.
+func TestAResultWithoutFiguresIsAFailure(t *testing.T) {
+	if err := (&Result{Limit: 1.03}).Failure(); err == nil || !strings.Contains(err.Error(), "-only") {
+		t.Errorf("nothing was measured, and the failure is %v", err)
+	}
+}
+
 func TestQuickBeginsNoRoundThatWouldEndTooLate(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
