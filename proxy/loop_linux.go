@@ -18,11 +18,11 @@ import (
 )
 
 // An event loop takes the CONNECTs that nothing is wrong with, and that need not wait
-// long for anything, from accept to tunnel on an event loop: no goroutine, no
-// net.Conn and no timer each. The steps are those of exchange.go, called in the
-// same order. Whatever is refused, malformed, slow, no CONNECT or unusual leaves
-// the loop for a goroutine (connectOp.handOff) and goes on there where it stands, in
-// connect.go: an event loop has no code for refusing, and no deadlines.
+// long for anything, from accept to tunnel: no goroutine, no net.Conn and no timer each.
+// The steps are those of package gate. Whatever is refused, malformed, slow, not a
+// CONNECT or unusual leaves the loop for a goroutine (connectOp.handOff) and goes on
+// there where its decision stands, in connect.go: a loop has no code for refusing, and
+// no deadlines.
 
 const (
 	// loopWait is how long a set-up may wait in an event loop for a connect(2) or a

@@ -9,16 +9,16 @@
 // refusal; what it permits is recorded before a byte flows.
 //
 // What it does not do: it terminates no TLS of a tunnel, caches nothing,
-// rewrites no content, reads no files, and does not decide: package policy
-// does. Resolving is a func that the caller gives.
+// rewrites no content, reads no files, and does not decide: package gate does.
+// Resolving is a func that the caller gives.
 //
 // The way of one CONNECT: on Linux loop_linux.go accepts, and connectop_linux.go takes
 // it as far as it goes without waiting or refusing. What leaves the loop, and
 // everything elsewhere, goes on with a goroutine: serve.go accepts, conn.go reads
 // the head (package httphead), goproxy.go takes it through goproxy's hook to connect.go,
-// which dials through dial.go and hands over to the tunnel, or refuses through
-// refuse.go. Both walk the steps of exchange.go. Plain HTTP takes them in plain.go
-// and goes out through roundtrip.go.
+// which dials (dial.go) and gives both connections to a tunnel, or refuses. Both bring
+// to the decision of package gate what it asks for (exchange.go); plain.go does so for
+// plain HTTP, which goes out through roundtrip.go. record.go alone writes records.
 //
 //	s := proxy.New(proxy.Options{Policy: current, Lookup: lookup, Audit: log})
 //	go s.Run(ctx)
