@@ -32,6 +32,7 @@ func (c *conn) lingeringClose() {
 		return
 	}
 	c.free()
+	c.identified() // it has its answer, and counts to those that linger instead
 	key := c.lingerer()
 	at, out := c.server.lingering.Enter(key, c.raw)
 	defer c.server.lingering.Leave(key, at)

@@ -125,3 +125,17 @@ func TestOldestLingeringConnectionOfACallerGoesForTheNewest(t *testing.T) {
 		})
 	}
 }
+
+// A source that takes its answers and closes nothing must not hold the places of those
+// that have yet to show who they are.
+func TestLingeringConnectionTakesNoPlaceBeforeIdentity(t *testing.T) {
+	o := newOrigin(t, echo)
+	r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 8}})
+	conns := r.refuseAll("CONNECT evil.test:443 HTTP/1.1\r\n\r\n", 8)
+	if n := r.server.Unidentified(); n != 0 {
+		t.Errorf("%d of %d answered connections hold a place", n, r.server.Lingering("", netip.MustParseAddr("127.0.0.1")))
+	}
+	c, br := r.send(connectAs("billing", o.at("any.test")))
+	wantEstablished(t, br)
+	closes(t, append(conns, c))
+}
