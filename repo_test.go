@@ -69,7 +69,7 @@ var mayImport = map[string][]string{
 	"config":                      {"internal/policy", "internal/identity", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/admission", "internal/egress", "internal/gate", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":                   {"internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "dnsfilter/cache", "dnsfilter/distinct", "dnsfilter/wire"},
-	"cmd/proxy":                   everything,
+	"cmd/proxy":                   commands,
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
 	"docs/hello":                  {},
@@ -94,12 +94,27 @@ var mayImport = map[string][]string{
 	"dnsfilter/distinct":          {},
 	"dnsfilter/wire":              {},
 	"internal/dnsserver":          {},
+
+	"internal/buildinfo":           {},
+	"internal/evidence/conclusion": {"internal/evidence"},
+	"internal/explain":             {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
+	"internal/healthcheck":         {},
+	"internal/manpage":             {},
+	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
 }
 
 var everything = []string{
 	"config", "dnsfilter", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+}
+
+// commands are the packages that a command of the program is a call of, and what the
+// command line itself needs.
+var commands = []string{
+	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/explain",
+	"internal/healthcheck", "internal/identity", "internal/manpage", "internal/ocsf", "internal/policytool", "internal/report",
+	"internal/report/rulelist", "internal/suggest",
 }
 
 // importedByMany are the third-party modules that more than two packages may
