@@ -36,6 +36,9 @@ const (
 // of ours, and everything else may import them but wordless.
 var words = []string{"internal/hostname", "internal/ipclass", "internal/verdict"}
 
+// forTests is the package that tests alone import.
+const forTests = "internal/egresstest"
+
 // wordless, with what is below it, shares no code with the writer of what it reads.
 const wordless = "internal/evidence"
 
@@ -101,6 +104,7 @@ var mayImport = map[string][]string{
 	"internal/healthcheck":         {},
 	"internal/manpage":             {},
 	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
+	forTests:                       {},
 }
 
 var everything = []string{
@@ -169,6 +173,31 @@ func TestPackagesImportOnlyWhatTheHouseAllows(t *testing.T) {
 				t.Errorf("%s imports %s, which it may not", name, of)
 			}
 		}
+	}
+}
+
+// What it has is for tests: it ends the test, and opens connections that no way out has
+// seen. Files are read whatever their build constraints, which go list does not.
+func TestWhatIsForTestsIsImportedByTestsAlone(t *testing.T) {
+	t.Parallel()
+	users := 0
+	walk(t, func(name string) {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			switch {
+			case strings.Trim(spec.Path.Value, `"`) != module+"/"+forTests:
+			case strings.HasSuffix(name, "_test.go"):
+				users++
+			default:
+				t.Errorf("%s imports %s, which is for tests", name, forTests)
+			}
+		}
+	}, ".go")
+	if users == 0 {
+		t.Errorf("no test imports %s", forTests)
 	}
 }
 
