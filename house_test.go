@@ -26,7 +26,7 @@ var ownReasons = map[string][]string{
 	"internal/policy":    {"HostDenied", "HostNotAllowed", "PortNotAllowed", "RuleExpired"},     // of the lists
 	"internal/daemon":    {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
 	"internal/ocsf":      {"HTTPSNotTunneled"},
-	"cmd/proxy":          {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of explain's arguments
+	"internal/explain":   {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of what is asked about
 	// The DNS filter walks an order of its own, that of a lookup: dnsfilter/exchange.go.
 	"dnsfilter": {
 		"AddressNotAllowed", "AuditUnavailable", "BadTarget", "DNSFailed", "DNSTimeout", "Draining", "HostDenied",

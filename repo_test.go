@@ -36,6 +36,9 @@ const (
 // of ours, and everything else may import them but wordless.
 var words = []string{"internal/hostname", "internal/ipclass", "internal/verdict"}
 
+// forTests is the package that tests alone import.
+const forTests = "internal/egresstest"
+
 // wordless, with what is below it, shares no code with the writer of what it reads.
 const wordless = "internal/evidence"
 
@@ -69,7 +72,7 @@ var mayImport = map[string][]string{
 	"config":                      {"internal/policy", "internal/identity", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/admission", "internal/egress", "internal/gate", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
 	"dnsfilter":                   {"internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "dnsfilter/cache", "dnsfilter/distinct", "dnsfilter/wire"},
-	"cmd/proxy":                   everything,
+	"cmd/proxy":                   commands,
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
 	"docs/hello":                  {},
@@ -94,12 +97,28 @@ var mayImport = map[string][]string{
 	"dnsfilter/distinct":          {},
 	"dnsfilter/wire":              {},
 	"internal/dnsserver":          {},
+
+	"internal/buildinfo":           {},
+	"internal/evidence/conclusion": {"internal/evidence"},
+	"internal/explain":             {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
+	"internal/healthcheck":         {},
+	"internal/manpage":             {},
+	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
+	forTests:                       {},
 }
 
 var everything = []string{
 	"config", "dnsfilter", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+}
+
+// commands are the packages that a command of the program is a call of, and what the
+// command line itself needs.
+var commands = []string{
+	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/explain",
+	"internal/healthcheck", "internal/identity", "internal/manpage", "internal/ocsf", "internal/policytool", "internal/report",
+	"internal/report/rulelist", "internal/suggest",
 }
 
 // importedByMany are the third-party modules that more than two packages may
@@ -154,6 +173,31 @@ func TestPackagesImportOnlyWhatTheHouseAllows(t *testing.T) {
 				t.Errorf("%s imports %s, which it may not", name, of)
 			}
 		}
+	}
+}
+
+// What it has is for tests: it ends the test, and opens connections that no way out has
+// seen. Files are read whatever their build constraints, which go list does not.
+func TestWhatIsForTestsIsImportedByTestsAlone(t *testing.T) {
+	t.Parallel()
+	users := 0
+	walk(t, func(name string) {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			switch {
+			case strings.Trim(spec.Path.Value, `"`) != module+"/"+forTests:
+			case strings.HasSuffix(name, "_test.go"):
+				users++
+			default:
+				t.Errorf("%s imports %s, which is for tests", name, forTests)
+			}
+		}
+	}, ".go")
+	if users == 0 {
+		t.Errorf("no test imports %s", forTests)
 	}
 }
 

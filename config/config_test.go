@@ -2,30 +2,23 @@ package config
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -35,32 +28,10 @@ import (
 // problemLine is the form of every problem.
 var problemLine = regexp.MustCompile(`^[^:\n]+:[1-9][0-9]*: ([^":\n]|"[^"\n]*")+: [^\n]+$`)
 
-// keyPair makes a certificate and its key once; none is kept in the repository.
-var keyPair = sync.OnceValues(func() (certificate, key []byte) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "proxy"}}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		return nil, nil
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, nil
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-})
-
 // openIn opens files of a folder, and the certificates that are in none.
 func openIn(tb testing.TB, folder string) func(string) ([]byte, error) {
 	tb.Helper()
-	certificate, key := keyPair()
-	if certificate == nil || key == nil {
-		tb.Fatal("no certificate")
-	}
+	certificate, key := egresstest.PEM(tb, egresstest.SelfSigned(tb, "proxy"))
 	return func(path string) ([]byte, error) {
 		switch path {
 		case "tls.crt":

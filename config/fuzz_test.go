@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // FuzzParse: no input panics, whatever loads compiles, and every error is
@@ -26,7 +28,7 @@ func FuzzParse(f *testing.F) {
 			f.Add(data, []byte("partner.example\n*.github.io # x\n"))
 		}
 	}
-	certificate, key := keyPair()
+	certificate, key := egresstest.PEM(f, egresstest.SelfSigned(f, "proxy"))
 	f.Fuzz(func(t *testing.T, data, list []byte) {
 		cfg, err := Parse("egress.yaml", data, func(path string) ([]byte, error) {
 			switch path {

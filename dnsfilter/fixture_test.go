@@ -1,9 +1,7 @@
 package dnsfilter_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"net/netip"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -31,7 +30,7 @@ var (
 )
 
 // testTimeout is how long a test waits for what must happen before it gives up.
-const testTimeout = 30 * time.Second
+const testTimeout = egresstest.Timeout
 
 // fixture is a server over a zone, with everything that it does written down.
 type fixture struct {
@@ -40,7 +39,7 @@ type fixture struct {
 	loop     *dnsfilter.Loop
 	registry *prometheus.Registry
 	asked    atomic.Int64 // questions that went upstream
-	lines    *safeBuffer
+	lines    *egresstest.Buffer
 	out      *failingWriter
 	counted  atomic.Int64 // events given to Count
 
@@ -49,28 +48,10 @@ type fixture struct {
 	table  *identity.Table
 }
 
-// safeBuffer is a buffer for several goroutines.
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // failingWriter fails while it is told to.
 type failingWriter struct {
 	fails atomic.Bool
-	to    *safeBuffer
+	to    *egresstest.Buffer
 }
 
 func (w *failingWriter) Write(p []byte) (int, error) {
@@ -167,7 +148,7 @@ func mustRR(text string) dns.RR {
 // newFixture makes a server over z; change may change its options.
 func newFixture(t testing.TB, z zone, change func(*dnsfilter.Options)) *fixture {
 	t.Helper()
-	r := &fixture{t: t, registry: prometheus.NewRegistry(), lines: &safeBuffer{}}
+	r := &fixture{t: t, registry: prometheus.NewRegistry(), lines: &egresstest.Buffer{}}
 	r.out = &failingWriter{to: r.lines}
 	r.setPolicy(spec())
 	o := dnsfilter.Options{
@@ -257,16 +238,9 @@ type record struct {
 }
 
 // records returns what has been recorded. Every line must be JSON.
-func (r *fixture) records() (all []record) {
+func (r *fixture) records() []record {
 	r.t.Helper()
-	for line := range strings.Lines(r.lines.String()) {
-		var one record
-		if err := json.Unmarshal([]byte(line), &one); err != nil {
-			r.t.Fatalf("a record is no JSON: %v: %s", err, line)
-		}
-		all = append(all, one)
-	}
-	return all
+	return egresstest.Records[record](r.t, r.lines.Bytes())
 }
 
 // ede returns the extended error of an answer: 17 host_not_allowed.

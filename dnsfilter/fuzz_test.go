@@ -13,6 +13,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // shape is a packet with what is expected of it.
@@ -193,7 +194,7 @@ func FuzzHandler(f *testing.F) {
 			f.Add(s.pkt, byte(client), client%2 == 0)
 		}
 	}
-	log := &safeBuffer{}
+	log := &egresstest.Buffer{}
 	r := newFixture(f, largeZone(), func(o *dnsfilter.Options) {
 		o.Limits.DistinctNames, o.Audit = 1<<30, audit.New(io.Discard, audit.Options{})
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // listen serves the fixture on loopback until the test ends and returns the address.
@@ -202,7 +203,7 @@ func TestConnectionsBeyondTheLimitsAreClosedAndOthersServed(t *testing.T) {
 	if !ended(t, dial(t, "tcp", billing, addr)) {
 		t.Error("a fourth connection of one client stays open")
 	}
-	waitFor(t, func() bool { return r.metric("egress_dns_connections") == 3 })
+	egresstest.Eventually(t, "three connections are open", func() bool { return r.metric("egress_dns_connections") == 3 })
 	exchange(t, dial(t, "tcp", partner, addr), question("api.example.org.", "A"))
 	if !ended(t, dial(t, "tcp", nobody, addr)) {
 		t.Error("a fifth connection stays open")
@@ -211,20 +212,10 @@ func TestConnectionsBeyondTheLimitsAreClosedAndOthersServed(t *testing.T) {
 		t.Errorf("UDP meanwhile: %v", m)
 	}
 	_ = open[0].Close()
-	waitFor(t, func() bool { return r.metric("egress_dns_connections") == 3 })
+	egresstest.Eventually(t, "three connections are open", func() bool { return r.metric("egress_dns_connections") == 3 })
 	exchange(t, dial(t, "tcp", billing, addr), question("api.example.org.", "A"))
 	if r.metric("egress_dns_connections_refused_total", "per_client") != 1 || r.metric("egress_dns_connections_refused_total", "total") != 1 {
 		t.Error("refused connections are not counted")
-	}
-}
-
-// waitFor waits until what another goroutine does is done.
-func waitFor(t *testing.T, done func() bool) {
-	t.Helper()
-	for limit := time.Now().Add(testTimeout); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatal("it does not come about")
-		}
 	}
 }
 
@@ -377,7 +368,7 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 		r.server.Shutdown(context.Background())
 		close(ended)
 	}()
-	waitFor(t, func() bool {
+	egresstest.Eventually(t, "nobody listens any more", func() bool {
 		c, err := net.Dial("tcp", addr.String())
 		if err == nil {
 			_ = c.Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 )
 
@@ -113,7 +114,7 @@ func TestIdenticalQuestionsInFlightAreOnePacketUpstream(t *testing.T) {
 				}
 			}
 		}
-		waitFor(t, func() bool { return r.metric("egress_dns_in_flight") == float64(20*(n+1)) })
+		egresstest.Eventually(t, "all questions are in flight", func() bool { return r.metric("egress_dns_in_flight") == float64(20*(n+1)) })
 	}
 	close(release)
 	for _, c := range clients {

@@ -12,9 +12,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // The addresses of the network.
@@ -135,17 +136,7 @@ func (p *platform) serveOrigin() {
 		ln, err = net.Listen("tcp", origins+":7")
 		p.w.must(err)
 	})
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() { defer c.Close(); echo(c) })
-		}
-	})
-	p.t.Cleanup(func() { _ = ln.Close(); open.Wait() })
+	egresstest.Serve(p.t, ln, echo)
 }
 
 // start starts a proxy.

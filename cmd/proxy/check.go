@@ -7,13 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 )
-
-// mostStdin is how much of a policy on standard input is read: package config
-// refuses what is larger than it allows, by its own words.
-const mostStdin = 1 << 28
 
 // newCheck returns the command that reads files as run would.
 func newCheck() *cobra.Command {
@@ -52,7 +47,7 @@ Exit code 0: all are good; 1: one is not, or cannot be read.`,
 
 // check loads and compiles one file, and says what it holds.
 func check(ctx context.Context, file string, stdin io.Reader) (string, error) {
-	cfg, err := loadPolicy(ctx, file, stdin)
+	cfg, err := daemon.LoadConfig(ctx, file, stdin)
 	if err != nil {
 		return "", err
 	}
@@ -61,16 +56,4 @@ func check(ctx context.Context, file string, stdin io.Reader) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules()), nil
-}
-
-// loadPolicy reads a policy, "-" from standard input.
-func loadPolicy(ctx context.Context, file string, stdin io.Reader) (*config.Config, error) {
-	if file != "-" {
-		return daemon.LoadConfig(ctx, file)
-	}
-	data, err := io.ReadAll(io.LimitReader(stdin, mostStdin))
-	if err != nil {
-		return nil, fmt.Errorf("reading standard input: %w", err)
-	}
-	return config.Parse("stdin", data, config.ReadFile)
 }

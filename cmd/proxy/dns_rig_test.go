@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // dnsHead begins the policies of tests of the DNS filter. KEYS is where further
@@ -46,7 +47,7 @@ func dialerAt(source, network string) *net.Dialer {
 // taken by any connection before it is listened on.
 func ownAddress(t testing.TB, nth byte) netip.Addr {
 	t.Helper()
-	needsLoopback(t)
+	egresstest.NeedsLoopback(t)
 	pid := os.Getpid()
 	return netip.AddrFrom4([4]byte{127, 64 + byte(pid>>8)%128, byte(pid), nth})
 }
@@ -141,14 +142,4 @@ func (p *running) reloadWith(policy string) {
 		all := p.of("reloaded")
 		return len(all) > 0 && all[len(all)-1].Policy == cfg.Hash()
 	})
-}
-
-// needsLoopback skips the test where only some of 127.0.0.0/8 is loopback.
-func needsLoopback(t testing.TB) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.2:0")
-	if err != nil {
-		t.Skipf("on Linux all of 127.0.0.0/8 is loopback, here it is not: %v", err)
-	}
-	_ = ln.Close()
 }

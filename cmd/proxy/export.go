@@ -1,18 +1,13 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ocsf"
 )
 
@@ -43,7 +38,7 @@ record at all.`,
 				return fmt.Errorf("--format: %q is not a schema; write ocsf", f.format)
 			}
 			if f.output == "" {
-				return failed(export(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), files))
+				return failed(export(cmd, cmd.OutOrStdout(), files))
 			}
 			return failed(exportTo(cmd, f.output, files))
 		},
@@ -68,43 +63,19 @@ func exportTo(cmd *cobra.Command, output string, files []string) error {
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
-	err = export(cmd.Context(), cmd.InOrStdin(), out, cmd.ErrOrStderr(), files)
+	err = export(cmd, out, files)
 	return errors.Join(err, out.Close())
 }
 
-// export reads the files, writes the events to out, and says to told how many.
-func export(ctx context.Context, in io.Reader, out, told io.Writer, files []string) error {
-	exporter := ocsf.New(out)
-	err := evidence.Read(files, in, func(l evidence.Line) error {
-		return errors.Join(ctx.Err(), exporter.Add(l.Raw))
-	})
-	// What came before an error is in the output too.
-	if err := errors.Join(err, exporter.Flush()); err != nil {
+// export reads the files, writes the events to out, and says on standard error how many.
+func export(cmd *cobra.Command, out io.Writer, files []string) error {
+	counts, err := ocsf.Export(cmd.Context(), files, cmd.InOrStdin(), out)
+	if err != nil {
 		return err
 	}
-	counts := exporter.Counts()
-	fmt.Fprintln(told, exported(&counts))
+	fmt.Fprintln(cmd.ErrOrStderr(), counts)
 	if counts.Records() == 0 {
 		return errors.New("no records were found")
 	}
 	return nil
-}
-
-// exported says in one line what became of the lines.
-func exported(c *ocsf.Counts) string {
-	text := fmt.Sprintf("exported: HTTP Activity %d, DNS Activity %d", c.HTTP, c.DNS)
-	var not []string
-	for _, event := range slices.Sorted(maps.Keys(c.Skipped)) {
-		not = append(not, fmt.Sprintf("%s %d", event, c.Skipped[event]))
-	}
-	if c.OtherJSON > 0 {
-		not = append(not, fmt.Sprintf("lines that are no records %d", c.OtherJSON))
-	}
-	if c.Broken > 0 {
-		not = append(not, fmt.Sprintf("broken lines %d", c.Broken))
-	}
-	if len(not) > 0 {
-		text += "; not exported: " + strings.Join(not, ", ")
-	}
-	return text
 }

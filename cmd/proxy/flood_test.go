@@ -10,6 +10,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 )
 
@@ -139,7 +140,7 @@ func (p *running) askNames(s *seen, source string, n int, want account) {
 }
 
 func TestFloodOfRefusalsSharesRecordsAndEverySumAgrees(t *testing.T) {
-	needsLoopback(t)
+	egresstest.NeedsLoopback(t)
 	t.Parallel()
 	w := newEchoWorld(t)
 	w.names.set("open.test", "127.0.0.1")
@@ -221,7 +222,7 @@ func (p *running) toldOfFloods(requests int) {
 }
 
 func TestFloodOfRefusalsStopsNeitherPermitsNorOthers(t *testing.T) {
-	needsLoopback(t)
+	egresstest.NeedsLoopback(t)
 	t.Parallel()
 	w := newEchoWorld(t)
 	w.names.set("open.test", "127.0.0.1")
@@ -263,7 +264,7 @@ func TestFloodOfRefusalsStopsNeitherPermitsNorOthers(t *testing.T) {
 // A question that has to wait for upstream holds one of few places: where it is
 // refused in the end, it must not wait for company too.
 func TestRefusedLookupsDoNotWaitForCompany(t *testing.T) {
-	needsLoopback(t)
+	egresstest.NeedsLoopback(t)
 	t.Parallel()
 	w := newEchoWorld(t)
 	p := w.start(strings.Replace(floodPolicy, "refusal_records: 300", "refusal_records: 1", 1))

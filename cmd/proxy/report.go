@@ -6,15 +6,13 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/rulelist"
 )
 
 // reportFlags are the flags of report.
@@ -92,13 +90,13 @@ func (f *reportFlags) report(cmd *cobra.Command, o report.Options, format report
 		return err
 	}
 	if f.config != "" {
-		p, err := reportPolicy(f.config)
+		p, err := rulelist.Load(f.config)
 		if err != nil {
 			return err
 		}
 		o.Policy = p
 	}
-	o.Sources, o.Generated = inTimeOrder(files), time.Now()
+	o.Sources, o.Generated = evidence.InTimeOrder(files), time.Now()
 	b := report.New(o)
 	if err := evidence.Read(o.Sources, cmd.InOrStdin(), b.Add); err != nil {
 		return err
@@ -137,71 +135,4 @@ func (f *reportFlags) write(stdout io.Writer, r *report.Report, format report.Fo
 		return err
 	}
 	return errors.Join(r.Write(out, format), out.Close())
-}
-
-// reportPolicy loads a policy file and lists its rules.
-func reportPolicy(file string) (*report.Policy, error) {
-	cfg, err := config.Load(file)
-	if err != nil {
-		return nil, err
-	}
-	p := &report.Policy{File: file, Hash: cfg.Hash()}
-	for _, f := range cfg.Functions {
-		for i, r := range f.Allow {
-			rule := report.Rule{
-				Function: f.Name, Owner: f.Owner, Path: fmt.Sprintf("functions.%s.allow[%d]", f.Name, i),
-				Line: r.Line, Pattern: covers(cfg, r),
-			}
-			if r.Conditions != nil {
-				rule.Ticket, rule.Expires = r.Conditions.Ticket, r.Conditions.Expires
-			}
-			p.Rules = append(p.Rules, rule)
-		}
-	}
-	return p, nil
-}
-
-// covers says what a rule covers.
-func covers(cfg *config.Config, r policy.RuleSpec) string {
-	what := r.Pattern.String()
-	switch {
-	case r.Set > 0:
-		set := cfg.Sets[r.Set-1]
-		what = fmt.Sprintf("set %s (%d patterns)", set.Name, len(set.Patterns))
-	case r.Prefix.IsValid():
-		what = r.Prefix.String()
-	}
-	if r.Conditions == nil {
-		return what
-	}
-	return what + " " + strings.ReplaceAll(strings.Trim(fmt.Sprint(r.Conditions.Ports), "[]"), " ", ",")
-}
-
-// errEnough ends the look at the beginning of a file.
-var errEnough = errors.New("enough has been read")
-
-// inTimeOrder returns the files by their first record, so that what belongs
-// together is met in order. Standard input can be read once only: with it among
-// them they stay as they are. A file that cannot be read is said to be so later.
-func inTimeOrder(files []string) []string {
-	sorted := slices.Clone(files)
-	if len(files) < 2 || slices.Contains(files, "-") {
-		return sorted
-	}
-	first := map[string]time.Time{}
-	for _, file := range files {
-		lines := 0
-		_ = evidence.Read([]string{file}, nil, func(l evidence.Line) error {
-			r, err := evidence.Parse(l.Raw)
-			if err == nil {
-				first[file] = r.Time
-			}
-			if lines++; err == nil || lines >= 1000 {
-				return errEnough
-			}
-			return nil
-		})
-	}
-	slices.SortStableFunc(sorted, func(a, b string) int { return first[a].Compare(first[b]) })
-	return sorted
 }

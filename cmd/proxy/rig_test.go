@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // running is the program as a process of its own.
@@ -223,19 +225,10 @@ func (p *running) stream() (all []byte) {
 }
 
 // records returns the whole records so far.
-func (p *running) records() (all []record) {
+func (p *running) records() []record {
 	p.t.Helper()
-	for line := range bytes.Lines(p.stream()) {
-		if !bytes.HasSuffix(line, []byte("\n")) {
-			break
-		}
-		var r record
-		if err := json.Unmarshal(line, &r); err != nil {
-			p.t.Fatalf("record %q: %v", line, err)
-		}
-		all = append(all, r)
-	}
-	return all
+	whole := p.stream()
+	return egresstest.Records[record](p.t, whole[:bytes.LastIndexByte(whole, '\n')+1])
 }
 
 // of returns the records of one event.
@@ -318,8 +311,8 @@ func (p *running) metric(name string) string {
 // direct is a client of no proxy that keeps no connections.
 var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 
-// patience bounds every wait; no test that passes comes near it.
-const patience = 30 * time.Second
+// patience bounds every wait.
+const patience = egresstest.Timeout
 
 // eventually waits for a condition that another process brings about.
 func (w *world) eventually(what string, ok func() bool) {
@@ -330,10 +323,8 @@ func (w *world) eventually(what string, ok func() bool) {
 // within is eventually with another patience.
 func (w *world) within(patience time.Duration, what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("never: %s", what)
-		}
+	if !egresstest.Within(patience, ok) {
+		w.t.Fatalf("never: %s", what)
 	}
 }
 

@@ -29,7 +29,7 @@ func newRun() *cobra.Command {
 				return failed(err)
 			}
 			b := build()
-			o.Version, o.Commit, o.Log = b.version, b.commit, cmd.ErrOrStderr()
+			o.Version, o.Commit, o.Log = b.Version, b.Commit, cmd.ErrOrStderr()
 			return failed(daemon.Run(cmd.Context(), o))
 		},
 	}

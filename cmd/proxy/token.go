@@ -1,9 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -13,9 +10,6 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool"
 )
-
-// tokenBytes is the length of a token before it is encoded: 256 random bits.
-const tokenBytes = 32
 
 // tokenFlags are the flags of token.
 type tokenFlags struct {
@@ -86,11 +80,7 @@ func retireToken(out io.Writer, file, function string) error {
 
 // makeToken makes a token and puts its hash into a file, or says how; "": no file.
 func makeToken(cmd *cobra.Command, file, function string) error {
-	// base64url has letters, digits, - and _ alone, which no client decodes.
-	secret := make([]byte, tokenBytes)
-	_, _ = rand.Read(secret) // never fails; see crypto/rand
-	token := base64.RawURLEncoding.EncodeToString(secret)
-	hash := sha256.Sum256([]byte(token))
+	secret, hash := identity.NewToken()
 	where := fmt.Sprintf("# For the policy file, under functions.%s.identify; the token cannot be read from it:\ntokens: [\"sha256:%x\"]", function, hash)
 	if file != "" {
 		now, err := policytool.AddToken(file, function, hash)
@@ -106,6 +96,6 @@ func makeToken(cmd *cobra.Command, file, function string) error {
 HTTPS_PROXY=http://%s:%s@PROXY:3128
 
 %s
-`, function, token, where)
+`, function, secret, where)
 	return err
 }

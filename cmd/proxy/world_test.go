@@ -3,17 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +20,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // world is everything around the program: names, origins and a CA, all of them
@@ -47,9 +44,11 @@ var hostnames = []string{"allowed.test", "other.test", "a.wild.test"}
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, names: newZone(t), functions: map[string]bool{}}
-	certificate := w.issue()
+	ca := egresstest.NewAuthority(t)
+	w.roots, w.ca = ca.Pool(), filepath.Join(t.TempDir(), "ca.pem")
+	w.must(os.WriteFile(w.ca, ca.PEM(), 0o600))
 	w.tls = httptest.NewUnstartedServer(origin())
-	w.tls.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	w.tls.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(hostnames...)}}
 	w.tls.Config.ErrorLog = discardLog
 	w.tls.StartTLS()
 	t.Cleanup(w.tls.Close)
@@ -118,39 +117,6 @@ func origin() http.Handler {
 	})
 }
 
-// issue makes a CA, writes its certificate to a file, and returns a
-// certificate for hostnames.
-func (w *world) issue() tls.Certificate {
-	w.t.Helper()
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	w.must(err)
-	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		SubjectKeyId: []byte{1},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, caKey.Public(), caKey)
-	w.must(err)
-	ca, err := x509.ParseCertificate(der)
-	w.must(err)
-	w.roots = x509.NewCertPool()
-	w.roots.AddCert(ca)
-	w.ca = filepath.Join(w.t.TempDir(), "ca.pem")
-	w.must(os.WriteFile(w.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	w.must(err)
-	leaf := x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: hostnames[0]}, DNSNames: hostnames,
-		NotBefore: template.NotBefore, NotAfter: template.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, &leaf, ca, key.Public(), caKey)
-	w.must(err)
-	return tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key}
-}
-
 // trust is the TLS configuration of a client that trusts the CA.
 func (w *world) trust() *tls.Config { return &tls.Config{RootCAs: w.roots} }
 
@@ -166,18 +132,10 @@ func (w *world) listen(serve func(net.Conn)) *listener {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
 	l := &listener{Listener: ln}
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			l.accepted.Add(1)
-			open.Go(func() { defer c.Close(); serve(c) })
-		}
+	egresstest.Serve(w.t, ln, func(c net.Conn) {
+		l.accepted.Add(1)
+		serve(c)
 	})
-	w.t.Cleanup(func() { _ = ln.Close(); open.Wait() })
 	return l
 }
 

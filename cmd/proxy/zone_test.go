@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // zone is a name server on loopback, over UDP and TCP, that records what it is
@@ -32,7 +34,7 @@ const failure = "failure"
 func newZone(t testing.TB) *zone {
 	t.Helper()
 	z := &zone{names: map[string][]string{}, asked: map[string]int{}}
-	ln, pc := listenBoth(t)
+	ln, pc := egresstest.ListenBoth(t, "127.0.0.1")
 	z.addr = ln.Addr().String()
 	var done sync.WaitGroup
 	for _, s := range []*dns.Server{{PacketConn: pc}, {Listener: ln}} {
@@ -41,26 +43,6 @@ func newZone(t testing.TB) *zone {
 	}
 	t.Cleanup(func() { _ = pc.Close(); _ = ln.Close(); done.Wait() })
 	return z
-}
-
-// listenBoth listens at a port of loopback over TCP and UDP. One that is free
-// for TCP need not be for UDP.
-func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
-	t.Helper()
-	for try := 1; ; try++ {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pc, err := net.ListenPacket("udp", ln.Addr().String())
-		if err == nil {
-			return ln, pc
-		}
-		_ = ln.Close()
-		if try == 50 {
-			t.Fatal(err)
-		}
-	}
 }
 
 // set gives a name its addresses.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -92,32 +93,7 @@ func counter(t *testing.T, reg *prometheus.Registry, name string) float64 {
 
 // output is what a log writes to while a test reads it: what was posted is
 // written by the clock.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-// Bytes returns a copy of what was written.
-func (o *output) Bytes() []byte {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return bytes.Clone(o.buf.Bytes())
-}
-
-func (o *output) String() string { return string(o.Bytes()) }
-func (o *output) Len() int       { return len(o.Bytes()) }
-
-func (o *output) Reset() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.buf.Reset()
-}
+type output = egresstest.Buffer
 
 // deadWriter fails while err is set.
 type deadWriter struct {

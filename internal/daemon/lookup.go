@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -52,22 +53,25 @@ func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy
 	}
 }
 
-// LookupOnce looks one name up as a running proxy would.
-func LookupOnce(ctx context.Context, cfg *config.Config, name hostname.Name) (found proxy.Resolved, reason verdict.Reason) {
-	r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return found, verdict.ReasonDNSFailed
+// LookupOnce returns a func that looks one name up as a running proxy would, with a
+// resolver for that name alone: its addresses and aliases, or why there are none.
+func LookupOnce(cfg *config.Config) func(context.Context, hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
+	return func(ctx context.Context, name hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
+		r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, nil, verdict.ReasonDNSFailed
+		}
+		defer r.Close()
+		ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
+		defer cancel()
+		found, err := lookupWith(r)(ctx, name)
+		var timeout interface{ Timeout() bool }
+		switch {
+		case errors.As(err, &timeout) && timeout.Timeout():
+			return nil, nil, verdict.ReasonDNSTimeout
+		case err != nil:
+			return nil, nil, verdict.ReasonDNSFailed
+		}
+		return found.Addresses, found.Aliases, verdict.ReasonNone
 	}
-	defer r.Close()
-	ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
-	defer cancel()
-	found, err = lookupWith(r)(ctx, name)
-	var timeout interface{ Timeout() bool }
-	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return found, verdict.ReasonDNSTimeout
-	case err != nil:
-		return found, verdict.ReasonDNSFailed
-	}
-	return found, verdict.ReasonNone
 }

@@ -10,7 +10,8 @@ import (
 	"runtime/debug"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // niceOf returns how nice the calling thread is; getpriority(2) gives 20 less
@@ -28,12 +29,10 @@ func niceOf(t *testing.T) int {
 func awaitEndOf(t *testing.T, thread int) {
 	t.Helper()
 	path := fmt.Sprintf("/proc/self/task/%d", thread)
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-	}
-	t.Error("the thread that is behind the others stays among them")
+	egresstest.Eventually(t, "the thread that is behind the others is not among them any more", func() bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 func TestReloadRunsBehindTheThreadsThatServeAndLeavesThemAsTheyWere(t *testing.T) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
@@ -31,9 +32,20 @@ func fetch(ctx context.Context, from *source.Remote) (*config.Config, error) {
 	return config.Parse(from.Name(), data, open)
 }
 
+// mostStdin is how much of a policy on standard input is read: package config
+// refuses what is larger than it allows, by its own words.
+const mostStdin = 1 << 28
+
 // LoadConfig reads a configuration once, wherever Options.Config may say that it
-// is, and as strictly as Run.
-func LoadConfig(ctx context.Context, name string) (*config.Config, error) {
+// is, and as strictly as Run; "-" is stdin.
+func LoadConfig(ctx context.Context, name string, stdin io.Reader) (*config.Config, error) {
+	if name == "-" {
+		data, err := io.ReadAll(io.LimitReader(stdin, mostStdin))
+		if err != nil {
+			return nil, fmt.Errorf("reading standard input: %w", err)
+		}
+		return config.Parse("stdin", data, config.ReadFile)
+	}
 	remote, err := openRemote(ctx, name, 0, func(string) {})
 	switch {
 	case err != nil:

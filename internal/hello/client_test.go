@@ -3,20 +3,17 @@ package hello_test
 import (
 	"bytes"
 	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
 )
 
@@ -94,16 +91,7 @@ func echConfig(t *testing.T, public string) []byte {
 // than need be.
 func serverConfig(t *testing.T, n int) *tls.Config {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	config := &tls.Config{Certificates: []tls.Certificate{egresstest.SelfSigned(t, host)}}
 	config.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
 		ticket, err := config.EncryptTicket(cs, ss)
 		return append(ticket, make([]byte, n)...), err
@@ -143,18 +131,7 @@ func talk(t *testing.T, client, server *tls.Config) ([]byte, hello.Hello, tls.Co
 // do: both sides of a handshake may write at once.
 func connect(t *testing.T) (near, far net.Conn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if far, err = l.Accept(); err != nil {
-		near.Close()
-		t.Fatal(err)
-	}
+	near, far = egresstest.Pair(t)
 	for _, conn := range []net.Conn{near, far} {
 		t.Cleanup(func() { conn.Close() })
 		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {

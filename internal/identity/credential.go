@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -25,6 +26,18 @@ var basic = base64.StdEncoding.Strict()
 
 // Token is the SHA-256 of a token's secret.
 type Token [sha256.Size]byte
+
+// newSecret is the length of a new token's secret before it is encoded: 256 random bits.
+const newSecret = 32
+
+// NewToken makes a token. The secret is base64url: letters, digits, - and _ alone, which
+// no client decodes.
+func NewToken() (secret string, hash Token) {
+	random := make([]byte, newSecret)
+	_, _ = rand.Read(random) // never fails; see crypto/rand
+	secret = base64.RawURLEncoding.EncodeToString(random)
+	return secret, sha256.Sum256([]byte(secret))
+}
 
 // Credential is one parsed Proxy-Authorization: the name of the function that
 // it claims and the hash of the secret. It holds no secret in clear and claims

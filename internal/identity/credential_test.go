@@ -104,6 +104,25 @@ func TestParseAuthorizationDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// What every client sends as it is, and what the table takes by its hash alone.
+func TestNewTokenIsTakenByItsHashAndIsAnotherEachTime(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		secret, hash := NewToken()
+		if plain := strings.Trim(secret, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"); plain != "" || len(secret) != 43 || seen[secret] {
+			t.Fatalf("%q has %q, or was there before", secret, plain)
+		}
+		seen[secret] = true
+		table, err := New([]Entry{{Function: "billing", Tokens: []Token{hash}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, err := table.Identify(Caller{Credential: shown(t, "billing:"+secret)}); err != nil || id.Function != "billing" {
+			t.Fatalf("%q: %v, %v", secret, id, err)
+		}
+	}
+}
+
 func TestValidFunction(t *testing.T) {
 	for name, want := range map[string]bool{
 		"billing": true, "aZ09-._~": true, strings.Repeat("f", 64): true,

@@ -3,19 +3,18 @@ package resolve
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"math/bits"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
@@ -38,22 +37,8 @@ type server struct {
 // serve starts s on one port of ip for both transports.
 func (s *server) serve(t *testing.T, ip string) netip.AddrPort {
 	t.Helper()
-	for s.udp == nil {
-		tcp, err := net.Listen("tcp", ip+":0")
-		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			t.Skipf("on Linux all of 127.0.0.0/8 is loopback, here it is not: %v", err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.addr = tcp.Addr().(*net.TCPAddr).AddrPort()
-		// The port that TCP has free somebody may use for UDP.
-		if udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(s.addr)); err == nil {
-			s.tcp, s.udp = tcp, udp
-		} else {
-			tcp.Close()
-		}
-	}
+	s.tcp, s.udp = egresstest.ListenBoth(t, ip)
+	s.addr = s.tcp.Addr().(*net.TCPAddr).AddrPort()
 	s.finished.Go(s.readUDP)
 	s.finished.Go(s.acceptTCP)
 	t.Cleanup(s.stop)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
@@ -42,8 +43,8 @@ func BenchmarkSmall(b *testing.B) {
 			b.ReportAllocs()
 			buf := make([]byte, 64)
 			for b.Loop() {
-				client, front := tcpPair(b)
-				back, origin := tcpPair(b)
+				client, front := egresstest.Pair(b)
+				back, origin := egresstest.Pair(b)
 				relay(front, back)
 				roundTrip(b, client, origin, buf)
 				must(b, client.Close())
@@ -62,8 +63,8 @@ func BenchmarkRoundTrip(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			buf := make([]byte, 64)
-			client, front := tcpPair(b)
-			back, origin := tcpPair(b)
+			client, front := egresstest.Pair(b)
+			back, origin := egresstest.Pair(b)
 			relay(front, back)
 			for b.Loop() {
 				roundTrip(b, client, origin, buf)
@@ -80,8 +81,8 @@ func BenchmarkBulk(b *testing.B) {
 	for name, relay := range relays(b) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			client, front := tcpPair(b)
-			back, origin := tcpPair(b)
+			client, front := egresstest.Pair(b)
+			back, origin := egresstest.Pair(b)
 			relay(front, back)
 			go func() {
 				_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{client}, make([]byte, 256<<10))

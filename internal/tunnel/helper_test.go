@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
@@ -56,19 +57,6 @@ func runGroup(t testing.TB, o tunnel.Options) *tunnel.Group {
 	return group
 }
 
-// tcpPair returns both ends of one loopback connection.
-func tcpPair(t testing.TB) (dialed, accepted *net.TCPConn) {
-	t.Helper()
-	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	must(t, err)
-	defer listener.Close()
-	dialed, err = net.DialTCP("tcp4", nil, listener.Addr().(*net.TCPAddr))
-	must(t, err)
-	accepted, err = listener.AcceptTCP()
-	must(t, err)
-	return dialed, accepted
-}
-
 // rig is one tunnel with the far ends of both its connections.
 type rig struct {
 	client, origin *net.TCPConn
@@ -78,8 +66,8 @@ type rig struct {
 
 func newRig(t testing.TB, group *group, prefix []byte) *rig {
 	t.Helper()
-	client, front := tcpPair(t)
-	back, origin := tcpPair(t)
+	client, front := egresstest.Pair(t)
+	back, origin := egresstest.Pair(t)
 	r := &rig{client: client, origin: origin, result: make(chan tunnel.Result, 4)}
 	t.Cleanup(func() {
 		client.Close()
@@ -118,17 +106,7 @@ func (r *rig) ended(t testing.TB, want tunnel.Cause) tunnel.Result {
 }
 
 // testTimeout is how long a test waits for what must happen before it gives up.
-const testTimeout = 30 * time.Second
-
-// eventually polls for a state that the kernel or another goroutine brings about without a signal.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(testTimeout); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not after %v: %s", testTimeout, what)
-		}
-	}
-}
+const testTimeout = egresstest.Timeout
 
 // readAll reads to the end that the tunnel makes of conn.
 func readAll(t testing.TB, conn net.Conn) []byte {

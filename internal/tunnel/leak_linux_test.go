@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
@@ -31,7 +32,7 @@ func TestDescriptorsAndGoroutinesReturnToWhereTheyBegan(t *testing.T) {
 			}
 			wave.Wait()
 		}
-		eventually(t, "descriptors and goroutines as before", func() bool {
+		egresstest.Eventually(t, "descriptors and goroutines as before", func() bool {
 			return descriptors(t) <= files && runtime.NumGoroutine() <= routines
 		})
 		if n := group.Len(); n != 1 {
@@ -42,8 +43,8 @@ func TestDescriptorsAndGoroutinesReturnToWhereTheyBegan(t *testing.T) {
 
 // oneTunnel opens a tunnel, moves 64 bytes each way or, every tenth time, enough to be spliced, and ends it in one of three ways.
 func oneTunnel(t *testing.T, group *group, i int) {
-	client, front := tcpPair(t)
-	back, origin := tcpPair(t)
+	client, front := egresstest.Pair(t)
+	back, origin := egresstest.Pair(t)
 	defer client.Close()
 	defer origin.Close()
 	done := make(chan tunnel.Result, 1)
@@ -85,7 +86,7 @@ func TestIdleTunnelIsTwoDescriptorsAndNoBuffer(t *testing.T) {
 			roundTrip(t, r.client, r.origin, make([]byte, 64))
 			heap() // empties the pools: what a parked direction still refers to is not shared with the next
 		}
-		eventually(t, "two descriptors a tunnel beside the two of its far ends", func() bool { return descriptors(t) == files+4*tunnels })
+		egresstest.Eventually(t, "two descriptors a tunnel beside the two of its far ends", func() bool { return descriptors(t) == files+4*tunnels })
 		if each := (heap() - before - int64(len(bulk))) / tunnels; each > 8<<10 {
 			t.Errorf("%d bytes of heap for each idle tunnel", each)
 		}

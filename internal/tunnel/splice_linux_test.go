@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // streaming starts a tunnel whose origin floods a client that reads nothing, and returns when the direction holds a pipe.
@@ -29,37 +31,18 @@ func streaming(t *testing.T, g *Group) (client, origin net.Conn, tn *Tunnel, don
 		origin.Close()
 		<-ended
 	})
-	await(t, "the stream is spliced", func() bool { return lent(g) == 1 })
+	egresstest.Eventually(t, "the stream is spliced", func() bool { return lent(g) == 1 })
 	return client, origin, tn, done
 }
 
 func pair(t *testing.T) (dialed, accepted net.Conn) {
 	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	if dialed, err = net.Dial("tcp4", listener.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if accepted, err = listener.Accept(); err != nil {
-		t.Fatal(err)
-	}
+	near, far := egresstest.Pair(t)
 	t.Cleanup(func() {
-		dialed.Close()
-		accepted.Close()
+		near.Close()
+		far.Close()
 	})
-	return dialed, accepted
-}
-
-func await(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
+	return near, far
 }
 
 func lent(g *Group) int {
@@ -81,11 +64,11 @@ func TestStreamIsSplicedAndGivesItsPipeBackWhenTheSourceRunsDry(t *testing.T) {
 	g.Start(Params{Client: front, Origin: back, Done: func(r Result) { done <- r }})
 	const total = 64 << 20
 	go func() { _, _ = origin.Write(make([]byte, total)) }()
-	await(t, "the stream is spliced", func() bool { return lent(g) == 1 })
+	egresstest.Eventually(t, "the stream is spliced", func() bool { return lent(g) == 1 })
 	if n, err := io.CopyN(io.Discard, client, total); err != nil {
 		t.Fatalf("client read %d bytes, %v", n, err)
 	}
-	await(t, "the pipe is given back by the open tunnel", func() bool { return lent(g) == 0 })
+	egresstest.Eventually(t, "the pipe is given back by the open tunnel", func() bool { return lent(g) == 0 })
 	g.sweep(time.Now())
 	g.sweep(time.Now())
 	if open, _ := pipes(g); open != 0 {
@@ -98,7 +81,7 @@ func TestStreamIsSplicedAndGivesItsPipeBackWhenTheSourceRunsDry(t *testing.T) {
 
 // Whether there are bytes in a pipe when its tunnel ends is chance, until the client's window is full and nothing moves any more.
 func TestPipeThatHoldsBytesIsNotLentAgain(t *testing.T) {
-	await(t, "a pipe that was closed with its tunnel", func() bool {
+	egresstest.Eventually(t, "a pipe that was closed with its tunnel", func() bool {
 		g := New(Options{})
 		_, _, tn, done := streaming(t, g)
 		for moved := int64(-1); ; time.Sleep(time.Millisecond) {

@@ -1,14 +1,9 @@
 package tunnel_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"sync/atomic"
@@ -16,26 +11,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
 // tlsRig is a tunnel whose client speaks TLS to us, and plain TCP goes to the origin.
 func tlsRig(t *testing.T, group *group) (*tls.Conn, *rig) {
 	t.Helper()
-	dialed, accepted := tcpPair(t)
+	dialed, accepted := egresstest.Pair(t)
 	return tlsRigOver(t, group, dialed, accepted)
 }
 
 // tlsRigOver is tlsRig with a connection to the client that the test brings.
 func tlsRigOver(t *testing.T, group *group, dialed *net.TCPConn, accepted net.Conn) (*tls.Conn, *rig) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	must(t, err)
-	back, origin := tcpPair(t)
-	front := tls.Server(accepted, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	back, origin := egresstest.Pair(t)
+	front := tls.Server(accepted, &tls.Config{Certificates: []tls.Certificate{egresstest.SelfSigned(t)}})
 	client := tls.Client(dialed, &tls.Config{InsecureSkipVerify: true})
 	shaken := make(chan error, 1)
 	go func() { shaken <- client.Handshake() }()
@@ -89,7 +80,7 @@ func TestResetOfTheOriginIsNotAnOrderlyEndToATLSClient(t *testing.T) {
 
 // What was cut off in the middle is reset, on TLS too, and End waits for no farewell to a client that reads nothing.
 func TestTLSClientThatReadsNothingIsResetWhenTheTunnelIsRevoked(t *testing.T) {
-	dialed, accepted := tcpPair(t)
+	dialed, accepted := egresstest.Pair(t)
 	stuck := &stuckConn{TCPConn: accepted, tried: make(chan struct{}, 1)}
 	_, r := tlsRigOver(t, newGroup(t, tunnel.Options{}), dialed, stuck)
 	stuck.full.Store(true)

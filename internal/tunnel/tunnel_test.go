@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
@@ -161,7 +162,7 @@ func TestClientThatStopsReadingCostsNoMemoryAndEndsByTheIdleLimit(t *testing.T) 
 			t.Errorf("%d stalled tunnels cost %d bytes of heap", tunnels, grown)
 		}
 		now := time.Now()
-		eventually(t, "every tunnel has ended", func() bool {
+		egresstest.Eventually(t, "every tunnel has ended", func() bool {
 			group.Sweep(now)
 			now = now.Add(idle)
 			return group.Len() == 0
@@ -184,7 +185,7 @@ func stall(t *testing.T, rigs []*rig) {
 	var moved int64
 	still := 0
 	stacks := make([]byte, 4<<20)
-	eventually(t, "the clients' windows are full", func() bool {
+	egresstest.Eventually(t, "the clients' windows are full", func() bool {
 		var down int64
 		for _, r := range rigs {
 			_, d := r.tunnel.Bytes()
