@@ -20,16 +20,16 @@ func (s *Server) fromBalancer(a netip.Addr) bool {
 	return false
 }
 
-// errSilent is a load balancer's connection that ended before its first byte,
+// errNoByte is a load balancer's connection that ended before its first byte,
 // as a health check's does; it is not worth a record.
-var errSilent = errors.New("connection ended before its first byte")
+var errNoByte = errors.New("connection ended before its first byte")
 
 // readProxyHeader reads the PROXY protocol header that a load balancer must
 // send.
 func (c *conn) readProxyHeader() error {
-	br := bufio.NewReaderSize(c, proxyHeaderRoom)
+	br := bufio.NewReaderSize(c, proxyHeaderBuffer)
 	if _, err := br.Peek(1); err != nil {
-		return errSilent
+		return errNoByte
 	}
 	h, err := proxyproto.Read(br)
 	if err != nil {
@@ -44,7 +44,7 @@ func (c *conn) readProxyHeader() error {
 // buffer already. On an error the buffer is as it was.
 func (c *conn) cutProxyHeader() error {
 	rest := bytes.NewReader(c.buffered())
-	br := bufio.NewReaderSize(rest, proxyHeaderRoom)
+	br := bufio.NewReaderSize(rest, proxyHeaderBuffer)
 	h, err := proxyproto.Read(br)
 	if err == nil {
 		err = c.applyProxyHeader(h)
@@ -55,8 +55,8 @@ func (c *conn) cutProxyHeader() error {
 	return err
 }
 
-// proxyHeaderRoom is the buffer for a PROXY header; more of it is read on.
-const proxyHeaderRoom = 512
+// proxyHeaderBuffer is the buffer for a PROXY header; more of it is read on.
+const proxyHeaderBuffer = 512
 
 // applyProxyHeader takes the client's address from a PROXY header. A LOCAL one, of a
 // health check, leaves the peer's own.

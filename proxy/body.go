@@ -27,7 +27,7 @@ type requestBody struct {
 	length   int64 // announced; -1: chunked
 	expects  bool  // the client waits for 100 before it sends
 	moved    atomic.Int64
-	broken   atomic.Bool   // the client's framing is wrong, or it stopped sending
+	failed   atomic.Bool   // the client's framing is wrong, or it stopped sending
 	ended    atomic.Bool   // src has returned io.EOF
 	stopped  atomic.Bool   // nothing more is to be read
 	closed   chan struct{} // closed by the reader of the attempt under way; nil: none yet
@@ -89,7 +89,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		b.ended.Store(true)
 	case err != nil && !b.stopped.Load():
-		b.broken.Store(true)
+		b.failed.Store(true)
 	}
 	return n, err
 }

@@ -44,7 +44,7 @@ func TestBodyIsOverWhenItsReaderIs(t *testing.T) {
 		if _, err := b.attempt().Read(make([]byte, 1)); err == nil {
 			t.Error("a body that is over was read")
 		}
-		if b.broken.Load() {
+		if b.failed.Load() {
 			t.Error("a body that was stopped counts as the client's fault")
 		}
 	})

@@ -133,7 +133,7 @@ func (c *conn) served() {
 		c.server.conns.Release()
 	}
 	c.releaseKeepAlive()
-	c.server.forget(c)
+	c.server.untrack(c)
 	c.server.serving.Done()
 }
 
@@ -157,24 +157,24 @@ func (c *conn) reportPanic(p any) {
 //
 //go:noinline
 func growStack() {
-	var room [stackRoom]byte
-	runtime.KeepAlive(&room)
+	var frame [stackBytes]byte
+	runtime.KeepAlive(&frame)
 }
 
-// stackRoom is what serving a CONNECT takes of the stack, roughly.
-const stackRoom = 6 << 10
+// stackBytes is what serving a CONNECT takes of the stack, roughly.
+const stackBytes = 6 << 10
 
 // readPreamble does what comes before the first request: it reads the PROXY header of
 // a load balancer and shakes hands where the listener is TLS.
 func (c *conn) readPreamble(tlsConfig *tls.Config) bool {
-	// A loop has told who it is, and others may look at that by now.
+	// A loop has set it, and others may look at that by now.
 	if peer, ok := c.RemoteAddr().(*net.TCPAddr); ok && c.onLoop == nil {
 		ap := peer.AddrPort()
 		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	if !c.balanced && c.server.fromBalancer(c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
-			if !errors.Is(err, errSilent) {
+			if !errors.Is(err, errNoByte) {
 				c.recordSilentRefusal(verdict.ReasonBadRequest)
 			}
 			return false

@@ -177,7 +177,7 @@ func (x *exchange) startedTunnel(sent int64, start func(done func(tunnel.Result)
 	c := x.conn
 	c.taken = true
 	c.free()
-	x.server.forget(c)
+	x.server.untrack(c)
 	judgedBy := x.Policy
 	x.Slim()
 	x.conn = nil

@@ -58,7 +58,7 @@ func (s *connectOp) withRecover(step func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.c.reportPanic(p)
-			s.drop(tunnel.Error)
+			s.abort(tunnel.Error)
 		}
 	}()
 	step()
@@ -109,7 +109,7 @@ func (s *connectOp) head() {
 	full := got && len(*c.buf) == cap(*c.buf)
 	switch {
 	case !got && !open:
-		s.drop(tunnel.Client)
+		s.abort(tunnel.Client)
 		return
 	case !got:
 		s.awaitHead()
@@ -181,7 +181,7 @@ func (s *connectOp) evictUnlessReady() {
 		if c.server.preAuth.Evict(&c.entry, c.client.Addr()) {
 			c.server.metrics.evicted.Inc()
 		}
-		s.drop(tunnel.Client)
+		s.abort(tunnel.Client)
 		return
 	}
 	s.headRead()
@@ -192,7 +192,7 @@ func (s *connectOp) await() {
 	if !s.watched {
 		s.watched = s.worker.loop.Watch(s.client, reactor.Readable, s) == nil
 		if !s.watched {
-			s.drop(tunnel.Error)
+			s.abort(tunnel.Error)
 		}
 	}
 }
@@ -294,12 +294,12 @@ func (s *connectOp) permitted(err error) {
 		return
 	case s.worker.closing:
 		s.stage = stageHello // its record is written, so it has an end
-		s.drop(tunnel.Error)
+		s.abort(tunnel.Error)
 		return
 	}
 	s.stage, s.since = stageHello, time.Now()
 	if n, err := reactor.Write(s.client, []byte(established)); err != nil || n < len(established) {
-		s.drop(tunnel.Error)
+		s.abort(tunnel.Error)
 		return
 	}
 	if s.await(); s.stage == stageGone {
@@ -325,7 +325,7 @@ func (s *connectOp) helloCame(e reactor.Events) {
 	got, open := s.fill()
 	switch {
 	case !got && !open:
-		s.drop(tunnel.Client)
+		s.abort(tunnel.Client)
 		return
 	case !got:
 		return
@@ -360,7 +360,7 @@ func (s *connectOp) start() {
 	if len(early) > 0 {
 		n, err := reactor.Write(s.origin, early)
 		if err != nil || n < len(early) {
-			s.drop(tunnel.Error) // a socket that has just connected takes more than this
+			s.abort(tunnel.Error) // a socket that has just connected takes more than this
 			return
 		}
 	}

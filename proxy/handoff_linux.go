@@ -23,9 +23,9 @@ func (s *connectOp) closeOrigin() {
 	}
 }
 
-// drop closes both sockets. What has been recorded as opened is recorded as
+// abort closes both sockets. What has been recorded as opened is recorded as
 // ended.
-func (s *connectOp) drop(why tunnel.Cause) {
+func (s *connectOp) abort(why tunnel.Cause) {
 	if s.stage == stageGone {
 		return
 	}

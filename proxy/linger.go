@@ -32,17 +32,17 @@ func (c *conn) lingeringClose() {
 		return
 	}
 	c.free()
-	who := c.lingerer()
-	at, out := c.server.lingering.Enter(who, c.raw)
-	defer c.server.lingering.Leave(who, at)
+	key := c.lingerer()
+	at, out := c.server.lingering.Enter(key, c.raw)
+	defer c.server.lingering.Leave(key, at)
 	if out != nil {
-		c.server.metrics.cut.Inc()
+		c.server.metrics.lingererClosed.Inc()
 		_ = out.Close()
 	}
 	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
-	room := make([]byte, lingerBuffer)
+	buf := make([]byte, lingerBuffer)
 	for taken := 0; taken < lingerBytes; {
-		n, err := c.Conn.Read(room)
+		n, err := c.Conn.Read(buf)
 		taken += n
 		if err != nil {
 			return

@@ -72,7 +72,7 @@ func (s *Server) loops() []*eventLoop {
 			break
 		}
 		l := &eventLoop{server: s, loop: loop, listeners: map[int]*loopListener{}, ops: map[*connectOp]struct{}{}, permits: make(chan []*connectOp, 1)}
-		loop.AfterPoll(l.turn)
+		loop.AfterPoll(l.recordReady)
 		s.running = append(s.running, l)
 		go loop.Run()
 		go l.record()
@@ -95,11 +95,11 @@ func (s *Server) serveLoops(ln net.Listener, tlsConfig *tls.Config) bool {
 	for _, l := range loops {
 		l.loop.Post(func() { l.add(raw) })
 	}
-	tick := time.NewTicker(loopWait)
-	defer tick.Stop()
+	ticker := time.NewTicker(loopWait)
+	defer ticker.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-ticker.C:
 		case <-s.base.Done():
 			return true
 		}
@@ -219,8 +219,8 @@ func (s *Server) sweepLoops() {
 	}
 }
 
-// turn gives the set-ups whose origin has answered to record, many at once.
-func (l *eventLoop) turn() {
+// recordReady gives the set-ups whose origin has answered to record, many at once.
+func (l *eventLoop) recordReady() {
 	if l.recording || len(l.connected) == 0 {
 		return
 	}
@@ -271,7 +271,7 @@ func (l *eventLoop) close() {
 			s.closeOrigin()
 			s.refuse(verdict.ReasonDraining)
 		default:
-			s.drop(tunnel.Shutdown)
+			s.abort(tunnel.Shutdown)
 		}
 	}
 }

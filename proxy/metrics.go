@@ -21,14 +21,14 @@ const (
 // metrics counts what the server decides and moves. Every label is of a
 // closed set: functions of the file, verdicts, reasons, directions.
 type metrics struct {
-	decisions *prometheus.CounterVec
-	open      *prometheus.GaugeVec
-	bytes     *prometheus.CounterVec
-	setup     *prometheus.HistogramVec
-	panics    prometheus.Counter
-	evicted   prometheus.Counter
-	cut       prometheus.Counter
-	shed      *prometheus.CounterVec
+	decisions      *prometheus.CounterVec
+	open           *prometheus.GaugeVec
+	bytes          *prometheus.CounterVec
+	stages         *prometheus.HistogramVec
+	panics         prometheus.Counter
+	evicted        prometheus.Counter
+	lingererClosed prometheus.Counter
+	shed           *prometheus.CounterVec
 
 	resolve, dial, total prometheus.Observer
 }
@@ -49,7 +49,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_bytes_total",
 			Help: "Bytes delivered, by function and direction; counted when a tunnel or request ends.",
 		}, []string{"function", "direction"}),
-		setup: f.NewHistogramVec(prometheus.HistogramOpts{
+		stages: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "egress_setup_seconds",
 			Help:    "Time to set a request up, by step.",
 			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
@@ -60,9 +60,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	m.newSheds(f)
-	m.resolve = m.setup.WithLabelValues("resolve")
-	m.dial = m.setup.WithLabelValues("dial")
-	m.total = m.setup.WithLabelValues("total")
+	m.resolve = m.stages.WithLabelValues("resolve")
+	m.dial = m.stages.WithLabelValues("dial")
+	m.total = m.stages.WithLabelValues("total")
 	return m
 }
 
@@ -86,7 +86,7 @@ func (m *metrics) newSheds(f promauto.Factory) {
 		Name: "egress_unidentified_closed_total",
 		Help: "Connections closed before they showed who they are, because newer ones of their source needed the place.",
 	})
-	m.cut = f.NewCounter(prometheus.CounterOpts{
+	m.lingererClosed = f.NewCounter(prometheus.CounterOpts{
 		Name: "egress_lingering_closed_total",
 		Help: "Connections that had their last reply, and were cut before their client closed them because newer ones of their function, or source, needed the place.",
 	})

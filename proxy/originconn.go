@@ -33,10 +33,10 @@ func (c *originConn) Read(p []byte) (int, error) {
 	if n > 0 && c.expecting.CompareAndSwap(true, false) {
 		c.head = httphead.NewAnswer()
 	}
-	kept, many := c.head.Take(p[:n])
+	passed, many := c.head.Take(p[:n])
 	if many {
 		c.err = httphead.ErrTooManyFields
-		return kept, nil
+		return passed, nil
 	}
 	return n, err
 }

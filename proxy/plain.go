@@ -98,7 +98,7 @@ func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
 	}
 	x.ended(result)
 	if !whole {
-		w.cut()
+		w.abort()
 		return false
 	}
 	if !w.persist {

@@ -178,8 +178,8 @@ type Server struct {
 
 // New returns a server that serves nothing yet.
 func New(o Options) *Server {
-	asked := o.Limits
-	o.Limits = asked.withDefaults()
+	given := o.Limits
+	o.Limits = given.withDefaults()
 	resources := o.resources()
 	s := &Server{
 		opt:     o,
@@ -209,7 +209,7 @@ func New(o Options) *Server {
 	s.preAuth.Init(resources.PreAuth)
 	s.lingering.Init(resources.Connections)
 	s.metrics.newGauges(o.Registerer, s)
-	resources.WarnIfCut(asked.wanted(), o.Limits.wanted(), s.log)
+	resources.WarnIfCut(given.wanted(), o.Limits.wanted(), s.log)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	s.writers.New = func() any { return bufio.NewWriter(nil) }
 	s.copies.New = func() any { return new([copyBuffer]byte) }

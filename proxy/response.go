@@ -166,13 +166,13 @@ func (w *response) Write(p []byte) (int, error) {
 // ReadFrom implements io.ReaderFrom for the copying of a body: with a buffer
 // that is used again, where io.Copy would make one of 32 KiB for each response.
 func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
-	room := w.exchange.server.copies.Get().(*[copyBuffer]byte)
-	defer w.exchange.server.copies.Put(room)
+	buf := w.exchange.server.copies.Get().(*[copyBuffer]byte)
+	defer w.exchange.server.copies.Put(buf)
 	for {
-		got, readErr := r.Read(room[:])
+		got, readErr := r.Read(buf[:])
 		if got > 0 {
-			put, err := w.Write(room[:got])
-			n += int64(put)
+			written, err := w.Write(buf[:got])
+			n += int64(written)
 			if err != nil {
 				return n, err
 			}
@@ -223,10 +223,10 @@ func (w *response) finish() error {
 	return err
 }
 
-// cut ends the connection after a response that broke off. Where the end of
+// abort ends the connection after a response that broke off. Where the end of
 // the connection is what marks the end of the body, it is reset: an orderly
 // close, or TLS's close_notify, would make what came look whole.
-func (w *response) cut() {
+func (w *response) abort() {
 	if !w.started || !w.bodied || w.length >= 0 || w.chunks != nil {
 		return
 	}

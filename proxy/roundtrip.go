@@ -110,7 +110,7 @@ func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		x.failure = roundTripReason(err)
-		if body, ok := r.Body.(*requestBody); ok && body.broken.Load() {
+		if body, ok := r.Body.(*requestBody); ok && body.failed.Load() {
 			x.failure = verdict.ReasonBadRequest
 		}
 		return nil, err
@@ -142,9 +142,9 @@ func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response
 	pool, own := x.poolOf(r.Header)
 	end := x.Start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
 	for i, a := range all {
-		share := time.Until(end) / time.Duration(len(all)-i)
+		timeout := time.Until(end) / time.Duration(len(all)-i)
 		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{
-			exchange: x, to: a, own: own, dial: x.dialKey(), dialBy: time.Now().Add(share),
+			exchange: x, to: a, own: own, dial: x.dialKey(), dialBy: time.Now().Add(timeout),
 		})
 		out, target := r.WithContext(ctx), *r.URL
 		target.Host = pool + "@" + a.String()

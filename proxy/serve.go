@@ -111,9 +111,9 @@ func (s *Server) track(c *conn) bool {
 	return !s.closed
 }
 
-// forget takes a connection out of the set, at its end or when a tunnel takes
+// untrack takes a connection out of the set, at its end or when a tunnel takes
 // it over.
-func (s *Server) forget(c *conn) {
+func (s *Server) untrack(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)
