@@ -127,9 +127,9 @@ func pat(tb testing.TB, s string) hostname.Pattern {
 
 func TestEveryKeyBecomesATypedValue(t *testing.T) {
 	cfg, _ := full(t)
-	door := cfg.Listen.TLS
-	if door == nil || door.Address.String() != "0.0.0.0:3129" || len(door.Certificate.Certificate) != 1 || door.ClientCA == nil {
-		t.Errorf("listen.tls = %+v", door)
+	tls := cfg.Listen.TLS
+	if tls == nil || tls.Address.String() != "0.0.0.0:3129" || len(tls.Certificate.Certificate) != 1 || tls.ClientCA == nil {
+		t.Errorf("listen.tls = %+v", tls)
 	}
 	cfg.Listen.TLS = nil
 	check := func(what string, want, got any) {

@@ -127,7 +127,7 @@ func (s *Server) Serve(socks *Sockets) error {
 		}
 		socks.stopReads()
 	}
-	socks.flights.Wait()
+	socks.pending.Wait()
 	return first
 }
 
@@ -187,11 +187,11 @@ func (s *Server) Shutdown(ctx context.Context) {
 func (s *Server) Eligible(pkt []byte, client netip.Addr) bool {
 	switch {
 	case !contains(s.opt.Clients, client):
-		s.metrics.drop(causeClient)
+		s.metrics.countDropped(causeClient)
 	case len(pkt) < headerLen:
-		s.metrics.drop(causeShort)
+		s.metrics.countDropped(causeShort)
 	case pkt[2]&bitQR != 0:
-		s.metrics.drop(causeResponse)
+		s.metrics.countDropped(causeResponse)
 	default:
 		return true
 	}

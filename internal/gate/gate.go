@@ -89,7 +89,7 @@ type Decision struct {
 
 	front    Front
 	at       int  // of the steps of the front: the next one
-	waiting  Need // what Give is to bring; Refused: nothing
+	expected Need // what Give is to bring; Refused: nothing
 	reopened bool // a report about the ClientHello has to be recorded
 
 	Head      *httphead.Head
@@ -108,13 +108,13 @@ type Decision struct {
 // Begin begins a decision about the request.
 func (d *Decision) Begin(f Front, h *httphead.Head, now time.Time) {
 	d.front, d.Head, d.Start = f, h, now
-	d.at, d.waiting, d.reopened = 0, Refused, false
+	d.at, d.expected, d.reopened = 0, Refused, false
 }
 
 // Next runs steps until one needs something, and returns what; the same until it is
 // given. Behind the last step, and for an unknown front, it refuses.
 func (d *Decision) Next() Need {
-	for d.waiting == Refused && d.Reason == verdict.ReasonNone {
+	for d.expected == Refused && d.Reason == verdict.ReasonNone {
 		steps := stepsOf(d.front)
 		if d.at >= len(steps) {
 			d.Reason = verdict.ReasonHostNotAllowed
@@ -123,27 +123,27 @@ func (d *Decision) Next() Need {
 		need := steps[d.at](d)
 		d.at++
 		if need != goOn && need != Refused {
-			d.waiting = need
+			d.expected = need
 		}
 	}
 	if d.Reason != verdict.ReasonNone {
 		return Refused
 	}
-	return d.waiting
+	return d.expected
 }
 
 // Give brings what Next has asked for: a reason to refuse, or verdict.ReasonNone to go
 // on. A credential that does not hold is refused whatever is given.
 func (d *Decision) Give(r verdict.Reason) {
-	if d.waiting == Failure && r == verdict.ReasonNone {
+	if d.expected == Failure && r == verdict.ReasonNone {
 		r = verdict.ReasonIdentityRejected
 	}
-	d.Reason, d.waiting = r, Refused
+	d.Reason, d.expected = r, Refused
 }
 
 // Refuse refuses for what the front has found by itself, such as a malformed head.
 func (d *Decision) Refuse(r verdict.Reason, cause error) {
-	d.Reason, d.Cause, d.waiting = r, cause, Refused
+	d.Reason, d.Cause, d.expected = r, cause, Refused
 }
 
 // refuse is Refuse of a step.
@@ -154,7 +154,7 @@ func (d *Decision) refuse(r verdict.Reason) Need {
 
 // GiveAddresses brings what a lookup has found. No address is dns_failed.
 func (d *Decision) GiveAddresses(addresses []netip.Addr, aliases []string) {
-	d.waiting = Refused
+	d.expected = Refused
 	if len(addresses) == 0 {
 		d.Reason = verdict.ReasonDNSFailed
 		return

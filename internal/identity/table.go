@@ -125,11 +125,11 @@ func (b *builder) add(e Entry) error {
 
 // register gives key to f in m, or notes that another function has it. A function
 // may claim the same thing twice.
-func register[K comparable](b *builder, m map[K]*function, f *function, by Method, index int, key K, shown string) {
+func register[K comparable](b *builder, m map[K]*function, f *function, by Method, index int, key K, text string) {
 	if first := m[key]; first == nil {
 		m[key] = f
 	} else {
-		b.conflict(first, f, by, index, shown)
+		b.conflict(first, f, by, index, text)
 	}
 }
 
@@ -143,9 +143,9 @@ func (b *builder) registerSource(f *function, index int, p netip.Prefix) {
 }
 
 // conflict notes that first has what f claims, unless they are one.
-func (b *builder) conflict(first, f *function, by Method, index int, shown string) {
+func (b *builder) conflict(first, f *function, by Method, index int, text string) {
 	if first != f {
-		b.conflicts = append(b.conflicts, Conflict{Method: by, First: first.name, Second: f.name, Index: index, Value: shown})
+		b.conflicts = append(b.conflicts, Conflict{Method: by, First: first.name, Second: f.name, Index: index, Value: text})
 	}
 }
 
