@@ -133,7 +133,7 @@ func (r *reader) openable(n yamlread.Node) (all []netip.Prefix) {
 func (r *reader) canOpen(n yamlread.Node, p netip.Prefix) bool {
 	never := ipclass.AlwaysBlockedPrefix(p)
 	if never {
-		r.Fail(n, "%s can be opened by no rule: credentials of the machine lie in such ranges; remove it", p)
+		r.Fail(n, "%s can be opened by no rule: such ranges serve the credentials of the machine; remove it", p)
 	}
 	return !never
 }

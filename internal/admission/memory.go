@@ -17,8 +17,8 @@ const (
 	lookEvery = 64
 )
 
-// Memory says when there is too little left for another request. The kernel
-// kills without a word; a refusal can be tried again.
+// Memory says when there is too little left for another request. A client can repeat a
+// request that was refused; the kernel, when memory has run out, kills the process.
 type Memory struct {
 	Measure  func() (used, limit uint64) // in bytes; a limit of 0 is none; nil: nobody looks
 	requests atomic.Uint32

@@ -6,8 +6,8 @@
 // one read of a socket together, and sends what that answers, at once or later.
 // It bounds connections and their time, and ends in order.
 //
-// What it does not do: it reads no more of a packet than its header, knows neither
-// names nor policies, and recovers no panics.
+// What it does not do: it reads only the header of a packet, knows neither names
+// nor policies, and recovers no panics.
 //
 //	s := dnsserver.New(dnsserver.Options{NewHandler: newHandler, Clients: clients})
 //	socks, err := dnsserver.Listen(ctx, addr, 0)
