@@ -62,7 +62,7 @@ var mayImport = map[string][]string{
 	"internal/memory":             {},
 	"internal/daemon":             everything,
 	"internal/evidence":           {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
-	"internal/report":             {"internal/evidence", "internal/report/doc", "internal/report/tally"},
+	"internal/report":             {"internal/evidence", "internal/identity", "internal/report/doc", "internal/report/tally"},
 	"internal/torture":            {},
 	"internal/ocsf":               {"internal/evidence"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},

@@ -459,3 +459,17 @@ func TestQuickstartWorksAsItsCommentsSay(t *testing.T) {
 		}
 	}
 }
+
+// A method without a key in the file could identify nobody.
+func TestEveryMethodHasItsKeyOfIdentify(t *testing.T) {
+	for _, m := range identity.Methods() {
+		var problems *Error
+		text := "version: 1\nfunctions: {f: {identify: {" + m.Key() + ": 7}, allow: []}}\n"
+		if _, err := Parse("f.yaml", []byte(text), nil); !errors.As(err, &problems) {
+			t.Fatalf("identify.%s: 7 is no error: %v", m.Key(), err)
+		}
+		if want := "functions.f.identify." + m.Key(); problems.Problems[0].Key != want || strings.Contains(problems.Error(), "no such key") {
+			t.Errorf("%s is not read: %v", want, problems)
+		}
+	}
+}

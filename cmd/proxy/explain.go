@@ -166,7 +166,7 @@ func walk(ctx context.Context, out io.Writer, cfg *config.Config, f explainFlags
 				continue
 			}
 			d.GiveAddresses(found.Addresses, found.Aliases)
-		default:
+		case gate.Content, gate.Failure, gate.Dial, gate.Open, gate.Hello, gate.Forward, gate.Tunnel, gate.Refused:
 			return
 		}
 	}
