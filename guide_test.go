@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"errors"
 	"go/ast"
 	"path"
 	"regexp"
@@ -8,22 +9,23 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 )
 
 // These tests fail where a file of a guide of ARCHITECTURE.md ("How to add") was
 // forgotten and no other test would say so.
 
-// selected returns the names that a file selects from a package of ours or a value, such
-// as Reason in verdict.Reason, by what each is selected from.
-func selected(f *ast.File, do func(from, name string, at ast.Node)) {
-	ast.Inspect(f, func(n ast.Node) bool {
+// selected calls do for each name that is selected in a file or a function, with what it
+// is selected from: Reason and verdict for verdict.Reason.
+func selected(in ast.Node, do func(from, name string)) {
+	ast.Inspect(in, func(n ast.Node) bool {
 		if sel, ok := n.(*ast.SelectorExpr); ok {
 			switch of := sel.X.(type) {
 			case *ast.Ident:
-				do(of.Name, sel.Sel.Name, n)
+				do(of.Name, sel.Sel.Name)
 			case *ast.SelectorExpr:
-				do(of.Sel.Name, sel.Sel.Name, n)
+				do(of.Sel.Name, sel.Sel.Name)
 			}
 		}
 		return true
@@ -114,7 +116,7 @@ func TestEveryReasonIsGivenBySomeStep(t *testing.T) {
 	given := map[string]bool{}
 	for _, s := range sources(t) {
 		if path.Dir(s.name) != "internal/verdict" {
-			selected(s.file, func(from, name string, _ ast.Node) { given[from+"."+name] = true })
+			selected(s.file, func(from, name string) { given[from+"."+name] = true })
 		}
 	}
 	for _, name := range constantsOf(t, "internal/verdict", "Reason") {
@@ -128,10 +130,10 @@ func TestIdentitiesPageListsEveryMethodInOrder(t *testing.T) {
 	t.Parallel()
 	var want, got []string
 	for _, m := range identity.Methods() {
-		want = append(want, m.String())
+		want = append(want, m.String()+" "+m.Key())
 	}
-	for _, m := range regexp.MustCompile(`(?m)^[0-9]+\. \*\*(\w+)\.\*\*`).FindAllStringSubmatch(read(t, "docs/identities.md"), -1) {
-		got = append(got, strings.ToLower(m[1]))
+	for _, m := range regexp.MustCompile(`(?m)^[0-9]+\. \*\*(\w+)\.\*\* `+"`"+`(\w+)`+"`").FindAllStringSubmatch(read(t, "docs/identities.md"), -1) {
+		got = append(got, strings.ToLower(m[1])+" "+m[2])
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("docs/identities.md lists %v, the code has %v", got, want)
@@ -293,6 +295,69 @@ func TestEveryFrontHasAnOrder(t *testing.T) {
 	for _, name := range constantsOf(t, "internal/gate", "Front") {
 		if !ordered[name] {
 			t.Errorf("the front %s has no order: it refuses everything", name)
+		}
+	}
+}
+
+// A listener that is read from the file is opened, served, said and closed, or it would
+// be a key that does nothing.
+func TestEveryListenerOfTheFileIsOpenedAndServed(t *testing.T) {
+	t.Parallel()
+	opened := map[string]bool{}
+	uses := map[string]map[string]bool{} // of the fields of listeners, by function
+	for _, s := range sources(t) {
+		if path.Dir(s.name) != "internal/daemon" {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			selected(f, func(from, name string) {
+				opened[name] = opened[name] || f.Name.Name == "listen" && from == "at"
+				if from == "l" {
+					if uses[f.Name.Name] == nil {
+						uses[f.Name.Name] = map[string]bool{}
+					}
+					uses[f.Name.Name][name] = true
+				}
+			})
+		}
+	}
+	for _, field := range fieldsOf(t, "config", "Listen", regexp.MustCompile(`^netip\.AddrPort$|^\*`)) {
+		if !opened[field] {
+			t.Errorf("internal/daemon opens no listener for config.Listen.%s", field)
+		}
+	}
+	for _, field := range fieldsOf(t, "internal/daemon", "listeners", regexp.MustCompile(`.`)) {
+		for _, f := range []string{"listen", "serveListeners", "attrs", "close"} {
+			if !uses[f][field] {
+				t.Errorf("internal/daemon: %s leaves the listener %s out", f, field)
+			}
+		}
+	}
+}
+
+// An unknown key makes the reader list the keys that there are.
+func TestPolicyPageShowsEveryKeyOfListen(t *testing.T) {
+	t.Parallel()
+	var problems *config.Error
+	if _, err := config.Parse("f", []byte("listen: {zzzzzzzz: 1}\n"), nil); !errors.As(err, &problems) {
+		t.Fatal(err)
+	}
+	_, keys, ok := strings.Cut(problems.Error(), "no such key; write one of ")
+	if !ok {
+		t.Fatalf("the keys of listen are not listed: %v", problems)
+	}
+	keys, _, _ = strings.Cut(keys, "\n")
+	block := regexp.MustCompile(`(?m)^listen:\n((?:  .*\n)+)`).FindStringSubmatch(read(t, "docs/policy.md"))
+	if block == nil {
+		t.Fatal("docs/policy.md shows no listen")
+	}
+	for key := range strings.SplitSeq(keys, ", ") {
+		if !regexp.MustCompile(`(?m)^  ` + regexp.QuoteMeta(key) + `:`).MatchString(block[1]) {
+			t.Errorf("docs/policy.md does not show listen.%s", key)
 		}
 	}
 }
