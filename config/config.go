@@ -22,8 +22,6 @@
 package config
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"time"
@@ -55,24 +53,6 @@ type Config struct {
 	Audit     Audit
 
 	hash string
-}
-
-// Listen says where the program listens. Port 0 lets the kernel pick one.
-type Listen struct {
-	Proxy netip.AddrPort // HTTP CONNECT and plain HTTP; default 127.0.0.1:3128
-	DNS   netip.AddrPort // DNS filter, UDP and TCP; zero: none
-	Admin netip.AddrPort // health and metrics; default 127.0.0.1:9090
-	// ProxyProtocolFrom holds the load balancers: from them a PROXY header is
-	// required, from anyone else one is refused. Empty: it is from everyone.
-	ProxyProtocolFrom []netip.Prefix
-	TLS               *TLS // a second listener, where the client speaks TLS; nil: none
-}
-
-// TLS is the listener where the client speaks TLS to the proxy.
-type TLS struct {
-	Address     netip.AddrPort
-	Certificate tls.Certificate
-	ClientCA    *x509.CertPool // verifies client certificates; nil: none is asked for
 }
 
 // Set is a list of patterns that rules share.

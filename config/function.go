@@ -15,11 +15,9 @@ import (
 // maxFreeText bounds the owner and the ticket, which every record carries.
 const maxFreeText = 256
 
-// positions are the places of what identifies one function, in the order of its
-// identity.Entry.
-type positions struct {
-	tokens, certificates, sources []yamlread.Node
-}
+// positions are the places of what identifies one function, by method, in the order of
+// its identity.Entry.
+type positions map[identity.Method][]yamlread.Node
 
 // functions reads every function and checks that no two claim one caller.
 func (r *reader) functions(n yamlread.Node) {
@@ -67,39 +65,40 @@ func (r *reader) validName(n yamlread.Node, name, what string) bool {
 
 // identify reads what identifies a function.
 func (r *reader) identify(name string, n yamlread.Node) (e identity.Entry) {
-	var c positions
+	c := positions{}
 	before := r.Problems()
+	list := func(m identity.Method, read func(yamlread.Node) bool) yamlread.Field {
+		return yamlread.Key(m.Key(), func(n yamlread.Node) {
+			r.List(n, func(item yamlread.Node) {
+				if read(item) {
+					c[m] = append(c[m], item)
+				}
+			})
+		})
+	}
 	r.Object(n,
-		yamlread.Key("tokens", func(n yamlread.Node) {
-			r.List(n, func(item yamlread.Node) {
-				if t, ok := r.token(item); ok {
-					e.Tokens, c.tokens = append(e.Tokens, t), append(c.tokens, item)
-				}
-			})
-		}),
-		yamlread.Key("certificates", func(n yamlread.Node) {
-			r.List(n, func(item yamlread.Node) {
-				if s, ok := r.certificate(item); ok {
-					e.Certificates, c.certificates = append(e.Certificates, s), append(c.certificates, item)
-				}
-			})
-		}),
-		yamlread.Key("sources", func(n yamlread.Node) {
-			r.List(n, func(item yamlread.Node) {
-				if p, ok := r.Prefix(item); ok {
-					e.Sources, c.sources = append(e.Sources, p), append(c.sources, item)
-				}
-			})
-		}),
+		list(identity.MethodToken, func(n yamlread.Node) bool { return appendIf(&e.Tokens)(r.token(n)) }),
+		list(identity.MethodCertificate, func(n yamlread.Node) bool { return appendIf(&e.Certificates)(r.certificate(n)) }),
+		list(identity.MethodSource, func(n yamlread.Node) bool { return appendIf(&e.Sources)(r.Prefix(n)) }),
 	)
-	if r.Problems() == before && len(c.tokens)+len(c.certificates)+len(c.sources) == 0 {
+	if r.Problems() == before && len(c) == 0 {
 		r.Fail(n, "nothing identifies the function; write tokens, certificates or sources")
 	}
-	if len(c.certificates) > 0 && !r.asksCertificates {
-		r.Fail(c.certificates[0], "no client certificate is asked for; write listen.tls with client_ca")
+	if all := c[identity.MethodCertificate]; len(all) > 0 && !r.asksCertificates {
+		r.Fail(all[0], "no client certificate is asked for; write listen.tls with client_ca")
 	}
 	r.callers[name] = c
 	return e
+}
+
+// appendIf returns a func that appends what was read to the list, unless it is wrong.
+func appendIf[T any](list *[]T) func(T, bool) bool {
+	return func(item T, ok bool) bool {
+		if ok {
+			*list = append(*list, item)
+		}
+		return ok
+	}
 }
 
 // token reads the hash of a token. What is wrong is not repeated: it may be
@@ -141,14 +140,13 @@ func (r *reader) conflicts() {
 		return
 	}
 	for _, c := range conflict.Conflicts {
-		claimed := r.callers[c.Second]
-		switch c.Method {
-		case identity.MethodToken:
-			r.Fail(claimed.tokens[c.Index], "functions.%s has this token; write one of its own", c.First)
-		case identity.MethodCertificate:
-			r.Fail(claimed.certificates[c.Index], "functions.%s has this certificate; write one of its own", c.First)
-		case identity.MethodSource:
-			r.Fail(claimed.sources[c.Index], "functions.%s has this range; write a narrower one, or identify one of the two by a token", c.First)
+		places := r.callers[c.Second][c.Method]
+		switch {
+		case c.Index >= len(places): // the name of a function is there once: the mapping has seen to it
+		case c.Method == identity.MethodSource:
+			r.Fail(places[c.Index], "functions.%s has this range; write a narrower one, or identify one of the two by a token", c.First)
+		default:
+			r.Fail(places[c.Index], "functions.%s has this %s; write one of its own", c.First, c.Method)
 		}
 	}
 }

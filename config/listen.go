@@ -9,6 +9,24 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
 
+// Listen says where the program listens. Port 0 lets the kernel pick one.
+type Listen struct {
+	Proxy netip.AddrPort // HTTP CONNECT and plain HTTP; default 127.0.0.1:3128
+	DNS   netip.AddrPort // DNS filter, UDP and TCP; zero: none
+	Admin netip.AddrPort // health and metrics; default 127.0.0.1:9090
+	// ProxyProtocolFrom holds the load balancers: from them a PROXY header is
+	// required, from anyone else one is refused. Empty: it is from everyone.
+	ProxyProtocolFrom []netip.Prefix
+	TLS               *TLS // a second listener, where the client speaks TLS; nil: none
+}
+
+// TLS is the listener where the client speaks TLS to the proxy.
+type TLS struct {
+	Address     netip.AddrPort
+	Certificate tls.Certificate
+	ClientCA    *x509.CertPool // verifies client certificates; nil: none is asked for
+}
+
 // Where the program listens unless the file says otherwise: on loopback alone.
 var (
 	defaultProxy = netip.MustParseAddrPort("127.0.0.1:3128")

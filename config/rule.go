@@ -40,7 +40,7 @@ func (r *reader) rules(n yamlread.Node) (all []policy.RuleSpec) {
 			return
 		}
 		d.spec.Line = item.Line()
-		d.spec.Conditions = r.share(d.conditions)
+		d.spec.Conditions = r.intern(d.conditions)
 		all = append(all, d.spec)
 	})
 	return all
@@ -133,7 +133,7 @@ func (r *reader) openable(n yamlread.Node) (all []netip.Prefix) {
 func (r *reader) canOpen(n yamlread.Node, p netip.Prefix) bool {
 	never := ipclass.AlwaysBlockedPrefix(p)
 	if never {
-		r.Fail(n, "%s can be opened by no rule: credentials of the machine lie in such ranges; remove it", p)
+		r.Fail(n, "%s can be opened by no rule: such ranges serve the credentials of the machine; remove it", p)
 	}
 	return !never
 }
@@ -175,9 +175,9 @@ func (r *reader) checkScope(n yamlread.Node, d *ruleBuilder) {
 	}
 }
 
-// share returns the conditions, one value for all rules with equal ones: a file of
+// intern returns the conditions, one value for all rules with equal ones: a file of
 // a hundred thousand short rules has one.
-func (r *reader) share(t policy.Conditions) *policy.Conditions {
+func (r *reader) intern(t policy.Conditions) *policy.Conditions {
 	key := ""
 	if !isDefault(t) {
 		key = fmt.Sprintf("%v %d %s %q %v", t.Ports, t.TLS, t.Expires.Format(time.DateOnly), t.Ticket, t.Addresses)

@@ -161,7 +161,7 @@ type Server struct {
 	current  atomic.Pointer[snapshot]
 
 	server  *dnsserver.Server
-	flights chan struct{} // a token for each question that waits for Exchange
+	pending chan struct{} // a token for each question that waits for Exchange
 }
 
 // New makes a Server of the options.
@@ -179,7 +179,7 @@ func New(o Options) (*Server, error) {
 		metrics: newMetrics(o.Registerer),
 		types:   map[uint16]bool{},
 		names:   distinct.New(o.Limits.DistinctNames, distinct.MaxNames),
-		flights: make(chan struct{}, o.Limits.InFlight),
+		pending: make(chan struct{}, o.Limits.InFlight),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

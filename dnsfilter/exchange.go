@@ -10,6 +10,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -84,7 +85,7 @@ func (x *exchange) identify() bool {
 	if !ok {
 		return false
 	}
-	x.event.Function, x.event.Via = function, "source"
+	x.event.Function, x.event.Via = function, identity.MethodSource.String()
 	x.event.Owner = x.snap.policy.Function(function).Owner()
 	return true
 }

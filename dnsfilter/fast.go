@@ -9,9 +9,9 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// packedRoom is what an answer takes at most beside its packed form: an OPT
+// packedBytes is what an answer takes at most beside its packed form: an OPT
 // record with an extended error.
-const packedRoom = 64
+const packedBytes = 64
 
 // decideFast decides what needs no waiting: ordinary questions that are
 // refused, and allowed ones whose packed answer is at hand. False: either it has
@@ -67,7 +67,7 @@ func (x *exchange) answerMiss(ctx context.Context, pkt []byte) []byte {
 	if reason != verdict.ReasonNone {
 		return x.appendRefusal(nil, pkt, reason)
 	}
-	return x.query.AppendPacked(make([]byte, 0, p.Size()+packedRoom), pkt, p, x.now)
+	return x.query.AppendPacked(make([]byte, 0, p.Size()+packedBytes), pkt, p, x.now)
 }
 
 // appendRefusal appends the answer to a question that is refused for that reason.

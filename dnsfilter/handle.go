@@ -75,7 +75,7 @@ func (s *Server) startPending(x *exchange, p *dnsserver.Packet) {
 }
 
 // decide takes a packet as far as it goes without a record. False: it has to wait,
-// and holds a token of flights, which handlePending gives back; where there is
+// and holds a token of pending, which handlePending gives back; where there is
 // none the question is refused.
 func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (decided bool) {
 	defer func() {
@@ -89,7 +89,7 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 		return true
 	}
 	select {
-	case s.flights <- struct{}{}:
+	case s.pending <- struct{}{}:
 		s.metrics.inFlight.Inc()
 		return false
 	default:
@@ -169,7 +169,7 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 // own; see handOver. ctx ends when Shutdown gives up.
 func (s *Server) handlePending(ctx context.Context, x *exchange, pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
 	defer func() {
-		<-s.flights
+		<-s.pending
 		s.metrics.inFlight.Dec()
 		if fault := recover(); fault != nil {
 			s.panicked(fault)

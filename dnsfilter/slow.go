@@ -91,7 +91,7 @@ func (x *exchange) resolve(ctx context.Context) (*wire.Packed, verdict.Reason) {
 		return nil, verdict.ReasonDNSFailed
 	}
 	p.Addrs, p.Special = x.event.Addresses, special(x.event.Addresses)
-	x.snap.packed.Put(x.key, p, x.now)
+	x.snap.packed.Store(x.key, p, x.now)
 	return p, verdict.ReasonNone
 }
 

@@ -34,8 +34,8 @@ func (c *conn) lingeringClose() {
 	c.free()
 	c.identified() // it has its answer, and counts to those that linger instead
 	key := c.lingerer()
-	at, out := c.server.lingering.Enter(key, c.raw)
-	defer c.server.lingering.Leave(key, at)
+	at, out := c.server.lingering.Add(key, c.raw)
+	defer c.server.lingering.Remove(key, at)
 	if out != nil {
 		c.server.metrics.lingererClosed.Inc()
 		_ = out.Close()

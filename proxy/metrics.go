@@ -102,7 +102,7 @@ func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_dials",
 		Help: "Dials under way.",
-	}, func() float64 { return float64(s.dials.UnderWay()) })
+	}, func() float64 { return float64(s.dials.Count()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_memory_short",
 		Help: "1 while new requests are refused because memory runs short, else 0.",

@@ -33,7 +33,7 @@ func (c *originConn) Read(p []byte) (int, error) {
 	if n > 0 && c.expecting.CompareAndSwap(true, false) {
 		c.head = httphead.NewAnswer()
 	}
-	passed, many := c.head.Take(p[:n])
+	passed, many := c.head.Count(p[:n])
 	if many {
 		c.err = httphead.ErrTooManyFields
 		return passed, nil

@@ -48,7 +48,7 @@ func (c *conn) evictUnlessHeard() {
 // may goes on to count until it is closed.
 func (c *conn) takeKeepAlive() bool {
 	if !c.idle {
-		c.idle = c.server.keepAlive.Take()
+		c.idle = c.server.keepAlive.Acquire()
 	}
 	return c.idle
 }
@@ -57,7 +57,7 @@ func (c *conn) takeKeepAlive() bool {
 func (c *conn) releaseKeepAlive() {
 	if c.idle {
 		c.idle = false
-		c.server.keepAlive.Give()
+		c.server.keepAlive.Release()
 	}
 }
 

@@ -204,7 +204,7 @@ func New(o Options) *Server {
 	})
 	s.dials.Init(resources.Tunnels)
 	s.extra.Init(resources.ExtraDials)
-	s.dialer = egress.Dialer{TakeExtra: s.extra.Take, GiveExtra: s.extra.Give}
+	s.dialer = egress.Dialer{TakeExtra: s.extra.Acquire, GiveExtra: s.extra.Release}
 	s.keepAlive.Init(resources.KeepAlive)
 	s.preAuth.Init(resources.PreAuth)
 	s.lingering.Init(resources.Connections)

@@ -96,8 +96,8 @@ func needsFiles(t *testing.T, n uint64) {
 	}
 }
 
-// crowd opens n connections to the program, sends text on each, and returns them.
-func (p *running) crowd(n int, text string) []net.Conn {
+// openConns opens n connections to the program, sends text on each, and returns them.
+func (p *running) openConns(n int, text string) []net.Conn {
 	p.t.Helper()
 	conns := make([]net.Conn, 0, n)
 	for range n {
@@ -117,7 +117,7 @@ func connectLine(function, target string) string {
 	return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n" + authorization(function) + "\r\n"
 }
 
-// answersOf reads the answers to what crowd has sent and counts them; "closed" is
+// answersOf reads the answers to what openConns has sent and counts them; "closed" is
 // a connection that ended without one, "waits" one that has none yet.
 func answersOf(conns []net.Conn, wait time.Duration) map[string]int {
 	n := map[string]int{}
@@ -164,14 +164,14 @@ func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 		t.Error("nothing says that the limits do not fit")
 	}
 	goroutines, files := p.holds(target)
-	tunnels := p.crowd(200, connectLine("billing", target))
+	tunnels := p.openConns(200, connectLine("billing", target))
 	got := answersOf(tunnels, patience)
 	// So many at once may reach the bound of dials to one target too.
 	if got["200"] < 40 || got["503 limit_total"] == 0 || got["200"]+got["503 limit_total"]+got["503 limit_function"] != 200 {
 		t.Errorf("of 200 clients: %v", got)
 	}
-	silent := p.crowd(300, "")
-	refused := p.crowd(100, connectLine("billing", "evil.test:443"))
+	silent := p.openConns(300, "")
+	refused := p.openConns(100, connectLine("billing", "evil.test:443"))
 	for range 20 {
 		if status, _ := p.get("/readyz"); status != http.StatusOK {
 			t.Errorf("readyz answers %d", status)
@@ -219,7 +219,7 @@ func TestDescriptorsThatAreTakenAwayCostRequestsAndNotTheProgram(t *testing.T) {
 	shed := 1.0
 	w.eventually("a client has no descriptor", func() bool {
 		lower(p.settled())
-		waiting := p.crowd(1, connectLine("billing", target))
+		waiting := p.openConns(1, connectLine("billing", target))
 		got := map[string]int{"waits": 1}
 		for got["waits"] > 0 && !p.logged("accepting a connection failed, retrying") {
 			got = answersOf(waiting, 50*time.Millisecond)

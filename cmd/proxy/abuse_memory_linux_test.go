@@ -101,8 +101,8 @@ func TestMemoryThatRunsOutIsRefusedBeforeTheKernelKills(t *testing.T) {
 	host := "allowed.test:" + w.vars["echo"]
 	p := w.startUnder(t, enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 1h, header_timeout: 1h}\n")
 	goroutines, files := p.holds(target)
-	heads := p.crowd(1500, connectLine("billing", host)[:40]+strings.Repeat("x", 14<<10))
-	tunnels := p.crowd(1000, connectLine("billing", target))
+	heads := p.openConns(1500, connectLine("billing", host)[:40]+strings.Repeat("x", 14<<10))
+	tunnels := p.openConns(1000, connectLine("billing", target))
 	var conns []net.Conn
 	total := map[string]int{}
 	for total["503 limit_total"] < 100 && total["lost"] == 0 && len(conns) < 6000 {

@@ -124,7 +124,7 @@ func TestHeadInPiecesTakesOnePlace(t *testing.T) {
 	const pieces = 8
 	var all []net.Conn
 	for range 8 {
-		c := p.crowd(1, "")[0]
+		c := p.openConns(1, "")[0]
 		for i := range pieces {
 			_, err := io.WriteString(c, request[i:i+1])
 			w.must(err)

@@ -17,7 +17,7 @@ func newHealthcheck() *cobra.Command {
   proxy healthcheck --admin 127.0.0.1:9191`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failed(healthcheck.Ask(cmd.Context(), admin, cmd.OutOrStdout()))
+			return failed(healthcheck.Check(cmd.Context(), admin, cmd.OutOrStdout()))
 		},
 	}
 	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:9090", "`ADDRESS` of the admin listener")

@@ -15,14 +15,14 @@ import (
 // Errors of how a command is called are one line: what is wrong, and what would
 // be right. What cobra and pflag say in their own way is said here in ours.
 
-// noArguments is for commands without arguments. Who forgets the flag before
-// the name of a file is told which one it is.
+// noArguments is for commands without arguments. Where the flag before the name of a
+// file is missing, the error names it.
 func noArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
 		return nil
 	case cmd.Flags().Lookup("config") != nil:
-		return fmt.Errorf("%q is no argument of this command; write --config %s", args[0], args[0])
+		return fmt.Errorf("%q is not an argument of this command; write --config %s", args[0], args[0])
 	default:
 		return fmt.Errorf("%q is one argument too many; call it as %q", args[0], cmd.UseLine())
 	}

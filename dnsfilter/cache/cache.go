@@ -75,8 +75,8 @@ func (c *Cache) Get(key []byte, now time.Time) *wire.Packed {
 	return p
 }
 
-// Put keeps an answer, unless that is of no use or larger than the shard.
-func (c *Cache) Put(key []byte, p *wire.Packed, now time.Time) {
+// Store keeps an answer, unless that is of no use or larger than the shard.
+func (c *Cache) Store(key []byte, p *wire.Packed, now time.Time) {
 	size := len(key) + p.Size() + entryOverhead
 	if !p.Fresh(now) || size > c.limit {
 		return

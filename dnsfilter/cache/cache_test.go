@@ -32,7 +32,7 @@ func answer(t *testing.T, name string, ttl time.Duration) (*wire.Query, *wire.Pa
 func TestAnswerServesForFourFifthsOfItsTTLAndItsOwnQuestionAlone(t *testing.T) {
 	c := cache.New(1 << 20)
 	q, p := answer(t, "a.example", 10*time.Second)
-	c.Put(cache.Key(nil, q), p, now)
+	c.Store(cache.Key(nil, q), p, now)
 	for after, want := range map[time.Duration]*wire.Packed{0: p, 7 * time.Second: p, 8 * time.Second: nil} {
 		if got := c.Get(cache.Key(nil, q), now.Add(after)); got != want {
 			t.Errorf("after %v: %v", after, got)
@@ -46,7 +46,7 @@ func TestAnswerServesForFourFifthsOfItsTTLAndItsOwnQuestionAlone(t *testing.T) {
 		}
 	}
 	q, p = answer(t, "none.example", 0)
-	if c.Put(cache.Key(nil, q), p, now); c.Get(cache.Key(nil, q), now) != nil {
+	if c.Store(cache.Key(nil, q), p, now); c.Get(cache.Key(nil, q), now) != nil {
 		t.Error("an answer without a TTL is kept")
 	}
 }
@@ -59,7 +59,7 @@ func TestCacheHoldsNoMoreThanItsBytes(t *testing.T) {
 	for i := range answers {
 		q, p := answer(t, fmt.Sprintf("n%d.example", i), time.Minute)
 		key := cache.Key(nil, q)
-		c.Put(key, p, now)
+		c.Store(key, p, now)
 		if c.Get(key, now) != p {
 			t.Fatalf("answer %d is not there right after it was kept", i)
 		}

@@ -67,7 +67,7 @@ func (d *Counter) Allow(client netip.Addr, wildcard, name string, now time.Time)
 	defer d.mu.Unlock()
 	w := d.windows[key]
 	if w != nil && now.Sub(w.since) >= windowLength {
-		d.drop(key, w)
+		d.remove(key, w)
 		w = nil
 	}
 	if w != nil {
@@ -91,8 +91,8 @@ func (d *Counter) Allow(client netip.Addr, wildcard, name string, now time.Time)
 	return true
 }
 
-// drop forgets a window.
-func (d *Counter) drop(key windowKey, w *window) {
+// remove forgets a window.
+func (d *Counter) remove(key windowKey, w *window) {
 	d.names -= len(w.names) + windowCost
 	delete(d.windows, key)
 }
@@ -106,7 +106,7 @@ func (d *Counter) sweep(now time.Time) bool {
 	d.swept = now
 	for key, w := range d.windows {
 		if now.Sub(w.since) >= windowLength {
-			d.drop(key, w)
+			d.remove(key, w)
 		}
 	}
 	return d.names < d.most

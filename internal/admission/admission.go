@@ -37,8 +37,8 @@ type Budget struct {
 // Init sets how many there are.
 func (b *Budget) Init(most int) { b.max = int64(most) }
 
-// Take takes one, if there is one.
-func (b *Budget) Take() bool {
+// Acquire takes one, if there is one.
+func (b *Budget) Acquire() bool {
 	if b.n.Add(1) > b.max {
 		b.n.Add(-1)
 		return false
@@ -46,8 +46,8 @@ func (b *Budget) Take() bool {
 	return true
 }
 
-// Give gives one back.
-func (b *Budget) Give() { b.n.Add(-1) }
+// Release gives one back.
+func (b *Budget) Release() { b.n.Add(-1) }
 
 // Taken returns how many are taken.
 func (b *Budget) Taken() int64 { return b.n.Load() }
@@ -77,15 +77,15 @@ func (c *Connections) Acquire(done <-chan struct{}) bool {
 	return true
 }
 
-// enter puts a token into room when there is room.
-func enter(room chan struct{}, done <-chan struct{}) bool {
+// enter puts a token into slots when one is free.
+func enter(slots chan struct{}, done <-chan struct{}) bool {
 	select {
-	case room <- struct{}{}: // the common case, for less than what waiting costs
+	case slots <- struct{}{}: // the common case, for less than what waiting costs
 		return true
 	default:
 	}
 	select {
-	case room <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	case <-done:
 		return false

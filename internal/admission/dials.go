@@ -46,8 +46,8 @@ func (d *DialLimiter) Begin(k DialKey) verdict.Reason {
 		d.total.Add(-1)
 		return verdict.ReasonLimitTotal
 	}
-	if k.Usage.dialing.Add(1) > d.perFunction || !d.toTarget(k) {
-		k.Usage.dialing.Add(-1)
+	if k.Usage.dials.Add(1) > d.perFunction || !d.toTarget(k) {
+		k.Usage.dials.Add(-1)
 		d.total.Add(-1)
 		return verdict.ReasonLimitFunction
 	}
@@ -75,7 +75,7 @@ func (d *DialLimiter) End(k DialKey) {
 		delete(d.targets, k)
 	}
 	d.mu.Unlock()
-	k.Usage.dialing.Add(-1)
+	k.Usage.dials.Add(-1)
 	d.total.Add(-1)
 }
 
@@ -85,5 +85,5 @@ type LimitError struct{ Reason verdict.Reason }
 // Error implements error.
 func (e *LimitError) Error() string { return "not dialed: " + e.Reason.String() }
 
-// UnderWay returns how many dials are under way.
-func (d *DialLimiter) UnderWay() int64 { return d.total.Load() }
+// Count returns how many dials are under way.
+func (d *DialLimiter) Count() int64 { return d.total.Load() }

@@ -74,12 +74,12 @@ func Fit(w Wanted, files int, memory uint64) ResourceLimits {
 
 // WarnIfCut logs where a bound that was asked for cannot be had, and says so where a
 // default has become less: nobody asked for that many. w is asked with its defaults.
-func (r ResourceLimits) WarnIfCut(asked, w Wanted, log *slog.Logger) {
+func (r ResourceLimits) WarnIfCut(given, w Wanted, log *slog.Logger) {
 	if r.Tunnels == w.Tunnels && r.PreAuth == w.PreAuth {
 		return
 	}
 	level, text := slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
-	if r.Tunnels < asked.Tunnels || r.PreAuth < asked.PreAuth {
+	if r.Tunnels < given.Tunnels || r.PreAuth < given.PreAuth {
 		level, text = slog.LevelWarn, "the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits"
 	}
 	log.Log(context.Background(), level, text,

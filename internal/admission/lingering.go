@@ -34,9 +34,9 @@ func (l *Lingering) Init(connections int) {
 	l.callers = map[Lingerer]*list.List{}
 }
 
-// Enter adds a connection, and returns its place and the one that has to go for
+// Add adds a connection, and returns its place and the one that has to go for
 // it, nil if none.
-func (l *Lingering) Enter(k Lingerer, c io.Closer) (at *list.Element, out io.Closer) {
+func (l *Lingering) Add(k Lingerer, c io.Closer) (at *list.Element, out io.Closer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := l.callers[k]
@@ -50,8 +50,8 @@ func (l *Lingering) Enter(k Lingerer, c io.Closer) (at *list.Element, out io.Clo
 	return all.PushBack(c), out
 }
 
-// Leave takes a connection out, unless it had to go before.
-func (l *Lingering) Leave(k Lingerer, at *list.Element) {
+// Remove takes a connection out, unless it had to go before.
+func (l *Lingering) Remove(k Lingerer, at *list.Element) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := l.callers[k]

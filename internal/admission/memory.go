@@ -17,13 +17,13 @@ const (
 	lookEvery = 64
 )
 
-// Memory says when there is too little left for another request. The kernel
-// kills without a word; a refusal can be tried again.
+// Memory says when there is too little left for another request. A client can repeat a
+// request that was refused; the kernel, when memory has run out, kills the process.
 type Memory struct {
-	Measure func() (used, limit uint64) // in bytes; a limit of 0 is none; nil: nobody looks
-	asked   atomic.Uint32
-	high    atomic.Bool
-	mu      sync.Mutex // of who looks
+	Measure  func() (used, limit uint64) // in bytes; a limit of 0 is none; nil: nobody looks
+	requests atomic.Uint32
+	high     atomic.Bool
+	mu       sync.Mutex // of who looks
 }
 
 // Short reports whether there is too little memory for another request.
@@ -31,7 +31,7 @@ func (m *Memory) Short() bool {
 	if m.Measure == nil {
 		return false
 	}
-	if m.asked.Add(1)%lookEvery == 0 {
+	if m.requests.Add(1)%lookEvery == 0 {
 		m.Look()
 	}
 	return m.high.Load()

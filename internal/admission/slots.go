@@ -36,9 +36,9 @@ const (
 
 // Usage is what one function holds.
 type Usage struct {
-	Data    any          // what NewData has made
-	open    atomic.Int64 // slots
-	dialing atomic.Int64 // dials under way
+	Data  any          // what NewData has made
+	open  atomic.Int64 // slots
+	dials atomic.Int64 // dials under way
 }
 
 // Init sets the bounds, and who is told.

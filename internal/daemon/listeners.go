@@ -2,10 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
@@ -57,6 +61,23 @@ func (p *program) open(ctx context.Context, key string, at netip.AddrPort) (net.
 		p.self.add(at.AddrPort())
 	}
 	return ln, nil
+}
+
+// serveListeners serves what is open. A listener that fails for good ends the group.
+func (p *program) serveListeners(l listeners, all *errgroup.Group) {
+	all.Go(func() error { return p.server.Serve(l.proxy, nil) })
+	if l.tls != nil {
+		all.Go(func() error { return p.server.Serve(l.tls, p.tlsConfig()) })
+	}
+	if l.dns != nil {
+		all.Go(func() error { return p.serveDNS(l.dns) })
+	}
+	all.Go(func() error {
+		if err := p.admin.Serve(l.admin); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving the admin listener: %w", err)
+		}
+		return nil
+	})
 }
 
 // close closes what is open.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"syscall"
 	"time"
@@ -32,19 +30,7 @@ func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
 	// A listener that fails for good stops the program like a signal.
 	all, running := errgroup.WithContext(ctx)
 	all.Go(func() error { p.server.Run(tunnels); return nil })
-	all.Go(func() error { return p.server.Serve(open.proxy, nil) })
-	if open.tls != nil {
-		all.Go(func() error { return p.server.Serve(open.tls, p.tlsConfig()) })
-	}
-	if open.dns != nil {
-		all.Go(func() error { return p.serveDNS(open.dns) })
-	}
-	all.Go(func() error {
-		if err := p.admin.Serve(open.admin); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serving the admin listener: %w", err)
-		}
-		return nil
-	})
+	p.serveListeners(open, all)
 	all.Go(func() error { p.housekeeping(background); return nil })
 	reloads := make(chan struct{}, 1)
 	all.Go(func() error { p.watch(background, reloads); return nil })

@@ -15,8 +15,8 @@ import (
 const (
 	// batchSize is how many packets one system call moves at most.
 	batchSize = 32
-	// controlRoom takes the control message of either family.
-	controlRoom = 64
+	// controlBytes takes the control message of either family.
+	controlBytes = 64
 )
 
 // message is struct mmsghdr of recvmmsg(2).
@@ -34,9 +34,9 @@ type batch struct {
 	inVec   [batchSize]unix.Iovec
 	outVec  [batchSize]unix.Iovec
 	names   [batchSize]unix.RawSockaddrInet6 // of either family
-	ctl     [batchSize][controlRoom]byte
+	ctl     [batchSize][controlBytes]byte
 	packets [batchSize][maxQuestion]byte
-	replies [batchSize][replyRoom]byte
+	replies [batchSize][replyBytes]byte
 
 	pktinfo bool // the socket tells which address was asked
 	queued  int
@@ -93,7 +93,7 @@ func (b *batch) read() (int, error) {
 		h.Flags = 0
 		if b.pktinfo {
 			h.Control = &b.ctl[i][0]
-			h.SetControllen(controlRoom)
+			h.SetControllen(controlBytes)
 		}
 	}
 	for {

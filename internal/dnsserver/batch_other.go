@@ -21,7 +21,7 @@ func reusePort(string, string, syscall.RawConn) error { return nil }
 type batch struct {
 	c      *net.UDPConn
 	buf    [maxQuestion + 1]byte
-	out    [replyRoom]byte
+	out    [replyBytes]byte
 	n      int
 	from   netip.AddrPort
 	answer []byte

@@ -6,8 +6,8 @@
 // one read of a socket together, and sends what that answers, at once or later.
 // It bounds connections and their time, and ends in order.
 //
-// What it does not do: it reads no more of a packet than its header, knows neither
-// names nor policies, and recovers no panics.
+// What it does not do: it reads only the header of a packet, knows neither names
+// nor policies, and recovers no panics.
 //
 //	s := dnsserver.New(dnsserver.Options{NewHandler: newHandler, Clients: clients})
 //	socks, err := dnsserver.Listen(ctx, addr, 0)
@@ -127,7 +127,7 @@ func (s *Server) Serve(socks *Sockets) error {
 		}
 		socks.stopReads()
 	}
-	socks.flights.Wait()
+	socks.pending.Wait()
 	return first
 }
 
@@ -187,11 +187,11 @@ func (s *Server) Shutdown(ctx context.Context) {
 func (s *Server) Eligible(pkt []byte, client netip.Addr) bool {
 	switch {
 	case !contains(s.opt.Clients, client):
-		s.metrics.drop(causeClient)
+		s.metrics.countDropped(causeClient)
 	case len(pkt) < headerLen:
-		s.metrics.drop(causeShort)
+		s.metrics.countDropped(causeShort)
 	case pkt[2]&bitQR != 0:
-		s.metrics.drop(causeResponse)
+		s.metrics.countDropped(causeResponse)
 	default:
 		return true
 	}

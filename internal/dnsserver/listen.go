@@ -19,7 +19,7 @@ type Sockets struct {
 	udp     []udpSocket
 	tcp     *net.TCPListener
 	once    sync.Once
-	flights sync.WaitGroup // questions whose answers leave by a UDP socket
+	pending sync.WaitGroup // questions whose answers leave by a UDP socket
 }
 
 // Listen opens the sockets of an address: that many for UDP, among which the

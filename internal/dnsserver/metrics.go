@@ -43,5 +43,5 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
-// drop counts a packet or connection that got no answer.
-func (m *metrics) drop(cause string) { m.dropped.WithLabelValues(cause).Inc() }
+// countDropped counts a packet or connection that got no answer.
+func (m *metrics) countDropped(cause string) { m.dropped.WithLabelValues(cause).Inc() }

@@ -15,9 +15,9 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// connFlights is how many questions of one connection may wait at a time; the
+// connPending is how many questions of one connection may wait at a time; the
 // next one is read when one of them is answered.
-const connFlights = 32
+const connPending = 32
 
 // plainReply is the room for an answer over TCP to begin with.
 const plainReply = 512
@@ -31,7 +31,7 @@ type conn struct {
 	in     *bufio.Reader
 
 	writing sync.Mutex
-	flights sync.WaitGroup
+	pending sync.WaitGroup
 	tokens  chan struct{}
 
 	handle  Handler
@@ -68,7 +68,7 @@ func (s *Server) acceptTCP(ln *net.TCPListener, errs chan<- error) {
 
 // admit starts serving a connection, or closes it where a limit is met.
 func (s *Server) admit(raw net.Conn) {
-	c := &conn{Conn: raw, server: s, in: bufio.NewReaderSize(raw, 512), tokens: make(chan struct{}, connFlights), handle: s.opt.NewHandler()}
+	c := &conn{Conn: raw, server: s, in: bufio.NewReaderSize(raw, 512), tokens: make(chan struct{}, connPending), handle: s.opt.NewHandler()}
 	if peer, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
 		ap := peer.AddrPort()
 		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
@@ -90,7 +90,7 @@ func (s *Server) admit(raw net.Conn) {
 func (c *conn) serve() {
 	s := c.server
 	defer func() {
-		c.flights.Wait()
+		c.pending.Wait()
 		_ = c.Close()
 		s.conns.remove(c.Conn)
 		s.metrics.conns.Dec()
@@ -120,12 +120,12 @@ func (c *conn) readPreamble() bool {
 	s := c.server
 	if contains(s.opt.ProxyProtocolFrom, c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
-			s.metrics.drop(causeProxy)
+			s.metrics.countDropped(causeProxy)
 			return false
 		}
 	}
 	if !contains(s.opt.Clients, c.client.Addr()) {
-		s.metrics.drop(causeClient)
+		s.metrics.countDropped(causeClient)
 		return false
 	}
 	return true
@@ -160,7 +160,7 @@ func (c *conn) serveQuestion() bool {
 	}
 	size := int(binary.BigEndian.Uint16(prefix[:]))
 	if size > maxQuestion || size < headerLen {
-		c.server.metrics.drop(map[bool]string{true: causeShort, false: causeTruncated}[size < headerLen])
+		c.server.metrics.countDropped(map[bool]string{true: causeShort, false: causeTruncated}[size < headerLen])
 		return false
 	}
 	var buf [maxQuestion]byte
@@ -183,7 +183,7 @@ func (c *conn) serveQuestion() bool {
 // for it.
 func (c *conn) later(answer func(context.Context) []byte) {
 	c.tokens <- struct{}{}
-	c.flights.Add(1)
+	c.pending.Add(1)
 	go c.answerLater(answer)
 }
 
@@ -191,7 +191,7 @@ func (c *conn) later(answer func(context.Context) []byte) {
 func (c *conn) answerLater(answer func(context.Context) []byte) {
 	defer func() {
 		<-c.tokens
-		c.flights.Done()
+		c.pending.Done()
 	}()
 	if reply := answer(c.server.base); len(reply) > 0 {
 		c.answer(reply)

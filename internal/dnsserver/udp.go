@@ -11,9 +11,9 @@ const (
 	// maxQuestion is the largest packet that is taken for a question; real ones
 	// are under 400 bytes, with padding under 600.
 	maxQuestion = 2048
-	// replyRoom is the room for an answer over UDP: what fits every path
+	// replyBytes is the room for an answer over UDP: what fits every path
 	// unfragmented.
-	replyRoom = 1232
+	replyBytes = 1232
 )
 
 // udpSocket is one UDP socket and who still writes to it.
@@ -49,7 +49,7 @@ func (s *Server) serveUDP(c udpSocket) error {
 	r := &udpReader{server: s, batch: b, handle: s.opt.NewHandler()}
 	for i := range r.later {
 		r.later[i] = func(answer func(context.Context) []byte) {
-			c.socks.flights.Add(1)
+			c.socks.pending.Add(1)
 			go s.answerUDP(c, b.origin(i), answer)
 		}
 	}
@@ -71,7 +71,7 @@ func (r *udpReader) serve(n int) {
 	for i := range n {
 		data, client, whole := r.batch.packet(i)
 		if !whole {
-			r.server.metrics.drop(causeTruncated)
+			r.server.metrics.countDropped(causeTruncated)
 			continue
 		}
 		if r.server.Eligible(data, client.Addr()) {
@@ -91,7 +91,7 @@ func (r *udpReader) serve(n int) {
 
 // answerUDP is the goroutine of a question that waits.
 func (s *Server) answerUDP(c udpSocket, to *origin, answer func(context.Context) []byte) {
-	defer c.socks.flights.Done()
+	defer c.socks.pending.Done()
 	if reply := answer(s.base); len(reply) > 0 {
 		c.write(reply, to)
 	}

@@ -9,7 +9,7 @@
 // What it does not do: it resolves nothing, decides nothing ([Permits] does), and bounds
 // no number of dials (package admission does).
 //
-//	d := egress.Dialer{TakeExtra: extra.Take, GiveExtra: extra.Give}
+//	d := egress.Dialer{TakeExtra: extra.Acquire, GiveExtra: extra.Release}
 //	c, err := d.Dial(ctx, egress.Interleave(addresses, 443), decision.Permits, nil)
 package egress
 

@@ -148,7 +148,7 @@ func (q *Query) walk(ctx context.Context, out io.Writer, d *gate.Decision) {
 				continue
 			}
 			d.GiveAddresses(addresses, aliases)
-		default:
+		case gate.Content, gate.Failure, gate.Dial, gate.Open, gate.Hello, gate.Forward, gate.Tunnel, gate.Refused:
 			return
 		}
 	}

@@ -40,42 +40,6 @@ import (
 // proxies of the project share it, so that a loop through several is seen as one.
 const Pseudonym = "egress"
 
-// Need is what a decision needs next, or how it has ended. The zero Need is a refusal.
-type Need uint8
-
-// The needs. Whoever drives a decision brings what is asked for, by Give where nothing
-// else is named: verdict.ReasonNone goes on, any other reason refuses.
-const (
-	// Refused: the request is refused; Reason and Cause say why.
-	Refused Need = iota
-	// Content: a plain request has content, which its front has to be able to read. Give
-	// says whether.
-	Content
-	// Failure: a credential was shown and does not hold. Give brings the reason that it
-	// is refused with, which says whether its source has shown too many of them.
-	Failure
-	// Slot: the caller is known. Give says whether there is room for it.
-	Slot
-	// Lookup: the host has to be resolved. GiveAddresses brings what was found, Give
-	// why nothing was.
-	Lookup
-	// Recordable: Give says whether a record could be written now, before anything is
-	// dialed.
-	Recordable
-	// Dial: one of Addresses has to be connected to; Permits is asked again at connect(2).
-	Dial
-	// Open: Event has to be recorded as opened; after it the first byte may flow.
-	Open
-	// Hello: the client's first bytes have to be read. GiveHello brings them.
-	Hello
-	// Forward: a plain request may be sent. The decision is over.
-	Forward
-	// Tunnel: bytes may flow. The decision is over.
-	Tunnel
-
-	goOn // of a step: nothing
-)
-
 // Decision is one request on its way. It begins with one policy snapshot and one event,
 // and every step adds to both. Fields above the line are the front's to set before
 // Begin; the zero value of each refuses.
@@ -89,7 +53,7 @@ type Decision struct {
 
 	front    Front
 	at       int  // of the steps of the front: the next one
-	waiting  Need // what Give is to bring; Refused: nothing
+	expected Need // what Give is to bring; Refused: nothing
 	reopened bool // a report about the ClientHello has to be recorded
 
 	Head      *httphead.Head
@@ -108,13 +72,13 @@ type Decision struct {
 // Begin begins a decision about the request.
 func (d *Decision) Begin(f Front, h *httphead.Head, now time.Time) {
 	d.front, d.Head, d.Start = f, h, now
-	d.at, d.waiting, d.reopened = 0, Refused, false
+	d.at, d.expected, d.reopened = 0, Refused, false
 }
 
 // Next runs steps until one needs something, and returns what; the same until it is
 // given. Behind the last step, and for an unknown front, it refuses.
 func (d *Decision) Next() Need {
-	for d.waiting == Refused && d.Reason == verdict.ReasonNone {
+	for d.expected == Refused && d.Reason == verdict.ReasonNone {
 		steps := stepsOf(d.front)
 		if d.at >= len(steps) {
 			d.Reason = verdict.ReasonHostNotAllowed
@@ -123,27 +87,27 @@ func (d *Decision) Next() Need {
 		need := steps[d.at](d)
 		d.at++
 		if need != goOn && need != Refused {
-			d.waiting = need
+			d.expected = need
 		}
 	}
 	if d.Reason != verdict.ReasonNone {
 		return Refused
 	}
-	return d.waiting
+	return d.expected
 }
 
 // Give brings what Next has asked for: a reason to refuse, or verdict.ReasonNone to go
 // on. A credential that does not hold is refused whatever is given.
 func (d *Decision) Give(r verdict.Reason) {
-	if d.waiting == Failure && r == verdict.ReasonNone {
+	if d.expected == Failure && r == verdict.ReasonNone {
 		r = verdict.ReasonIdentityRejected
 	}
-	d.Reason, d.waiting = r, Refused
+	d.Reason, d.expected = r, Refused
 }
 
 // Refuse refuses for what the front has found by itself, such as a malformed head.
 func (d *Decision) Refuse(r verdict.Reason, cause error) {
-	d.Reason, d.Cause, d.waiting = r, cause, Refused
+	d.Reason, d.Cause, d.expected = r, cause, Refused
 }
 
 // refuse is Refuse of a step.
@@ -154,7 +118,7 @@ func (d *Decision) refuse(r verdict.Reason) Need {
 
 // GiveAddresses brings what a lookup has found. No address is dns_failed.
 func (d *Decision) GiveAddresses(addresses []netip.Addr, aliases []string) {
-	d.waiting = Refused
+	d.expected = Refused
 	if len(addresses) == 0 {
 		d.Reason = verdict.ReasonDNSFailed
 		return

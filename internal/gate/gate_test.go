@@ -285,16 +285,16 @@ func TestWhatIsOpenIsJudgedAgain(t *testing.T) {
 	}
 }
 
-// The trail says what each step has found, as explain prints it.
-func TestTheTrailSaysWhatEachStepHasFound(t *testing.T) {
+// The trace says what each step has found, as explain prints it.
+func TestTheTraceSaysWhatEachStepHasFound(t *testing.T) {
 	d := ask(t, "billing", "CONNECT any.test:443")
-	var trail []string
-	d.Trace = func(line string) { trail = append(trail, line) }
+	var trace []string
+	d.Trace = func(line string) { trace = append(trace, line) }
 	walk(d, nil, nil, gate.Refused)
-	text := strings.Join(trail, "\n")
+	text := strings.Join(trace, "\n")
 	for _, want := range []string{"deny list: does not have the host", "functions.billing.allow[1]", "addresses: 1.1.1.1 is permitted"} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the trail lacks %q:\n%s", want, text)
+			t.Errorf("the trace lacks %q:\n%s", want, text)
 		}
 	}
 }

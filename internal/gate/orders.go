@@ -10,6 +10,42 @@ const (
 	Plain         // a plain HTTP request
 )
 
+// Need is what a decision needs next, or how it has ended. The zero Need is a refusal.
+type Need uint8
+
+// The needs. Whoever drives a decision brings what is asked for, by Give where nothing
+// else is named: verdict.ReasonNone goes on, any other reason refuses.
+const (
+	// Refused: the request is refused; Reason and Cause say why.
+	Refused Need = iota
+	// Content: a plain request has content, which its front has to be able to read. Give
+	// says whether.
+	Content
+	// Failure: a credential was shown and does not hold. Give brings the reason that it
+	// is refused with, which says whether its source has shown too many of them.
+	Failure
+	// Slot: the caller is known. Give says whether there is room for it.
+	Slot
+	// Lookup: the host has to be resolved. GiveAddresses brings what was found, Give
+	// why nothing was.
+	Lookup
+	// Recordable: Give says whether a record could be written now, before anything is
+	// dialed.
+	Recordable
+	// Dial: one of Addresses has to be connected to; Permits is asked again at connect(2).
+	Dial
+	// Open: Event has to be recorded as opened; after it the first byte may flow.
+	Open
+	// Hello: the client's first bytes have to be read. GiveHello brings them.
+	Hello
+	// Forward: a plain request may be sent. The decision is over.
+	Forward
+	// Tunnel: bytes may flow. The decision is over.
+	Tunnel
+
+	goOn // of a step: nothing
+)
+
 // step is one question of a decision: it refuses, needs something, or goes on.
 type step = func(*Decision) Need
 

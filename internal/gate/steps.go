@@ -101,10 +101,10 @@ func hostField(t hostname.Target) string {
 // identify finds out who calls, by everything that the caller shows. A credential that
 // is shown must hold; nothing falls back.
 func (d *Decision) identify() Need {
-	if shown := d.Head.Authorization; len(shown) > 0 {
-		credential, err := identity.ParseAuthorization(shown[0])
+	if values := d.Head.Authorization; len(values) > 0 {
+		credential, err := identity.ParseAuthorization(values[0])
 		d.Caller.Credential = credential
-		d.Caller.BadCredential = err != nil || len(shown) > 1
+		d.Caller.BadCredential = err != nil || len(values) > 1
 	}
 	id, err := d.Identities.Identify(d.Caller)
 	switch {
@@ -231,7 +231,7 @@ func (d *Decision) hello() Need {
 // GiveHello brings the ClientHello that was read, or what is wrong with the first bytes:
 // an error of package hello. A mismatch is let through in report mode.
 func (d *Decision) GiveHello(h hello.Hello, err error) {
-	d.waiting = Refused
+	d.expected = Refused
 	d.Event.SNI, d.Event.HasSNI = h.ServerName(), h.HasSNI
 	if err == nil {
 		err = h.Check(d.Target.Host.String())

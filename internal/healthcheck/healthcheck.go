@@ -7,7 +7,7 @@
 // nothing to do with the connections of clients: it is another process than the one it
 // asks.
 //
-//	err := healthcheck.Ask(ctx, "127.0.0.1:9090", os.Stdout)
+//	err := healthcheck.Check(ctx, "127.0.0.1:9090", os.Stdout)
 package healthcheck
 
 import (
@@ -20,9 +20,9 @@ import (
 	"time"
 )
 
-// Ask fetches /readyz of the admin listener and passes its text on; anything but 200 is
+// Check fetches /readyz of the admin listener and passes its text on; anything but 200 is
 // an error. It waits for four seconds. Of an unspecified address it asks loopback.
-func Ask(ctx context.Context, admin string, out io.Writer) error {
+func Check(ctx context.Context, admin string, out io.Writer) error {
 	at, err := netip.ParseAddrPort(admin)
 	if err != nil {
 		return fmt.Errorf("--admin: %q is not an address and port such as 127.0.0.1:9090", admin)

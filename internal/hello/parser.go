@@ -88,22 +88,22 @@ func (p *Parser) step(b []byte) error {
 // record reads a record header. It refuses a wrong one by as many of its bytes
 // as have arrived: a client that waits to be greeted shall not be waited for.
 func (p *Parser) record(b []byte) error {
-	broken := ErrNotTLS
+	malformed := ErrNotTLS
 	if p.got > 0 {
-		broken = ErrMalformed
+		malformed = ErrMalformed
 	}
 	if b[0] != typeHandshake {
-		return fmt.Errorf("%w: first byte of a record is %#02x", broken, b[0])
+		return fmt.Errorf("%w: first byte of a record is %#02x", malformed, b[0])
 	}
 	if len(b) > 1 && b[1] != 3 {
-		return fmt.Errorf("%w: major version of a record is %d", broken, b[1])
+		return fmt.Errorf("%w: major version of a record is %d", malformed, b[1])
 	}
 	if len(b) < recordHeader {
 		return ErrIncomplete
 	}
 	n := int(b[3])<<8 | int(b[4])
 	if n == 0 || n > maxRecord {
-		return fmt.Errorf("%w: length of a record is %d", broken, n)
+		return fmt.Errorf("%w: length of a record is %d", malformed, n)
 	}
 	p.whole = p.got == 0
 	p.off, p.left = p.off+recordHeader, n

@@ -50,9 +50,9 @@ func Read(r io.Reader, b []byte) ([]byte, Hello, error) {
 
 // readSome reads until there is something. Bytes that come with an error go
 // first: if they do not complete the hello, the reader returns the error again.
-func readSome(r io.Reader, room []byte) (int, error) {
+func readSome(r io.Reader, buf []byte) (int, error) {
 	for range maxEmptyReads {
-		if n, err := r.Read(room); n > 0 || err != nil {
+		if n, err := r.Read(buf); n > 0 || err != nil {
 			return n, err
 		}
 	}

@@ -17,9 +17,9 @@ type AnswerHead struct {
 	size    int      // its length so far
 }
 
-// Take counts what has come. Where there are too many fields, kept is how much of it
+// Count takes in what has come and counts its fields. Where there are too many fields, n is how much of it
 // may be read: not the end of the head.
-func (h *AnswerHead) Take(p []byte) (kept int, many bool) {
+func (h *AnswerHead) Count(p []byte) (n int, many bool) {
 	for at := 0; h.within && at < len(p); {
 		line, _, whole := bytes.Cut(p[at:], []byte{'\n'})
 		if h.size < len(h.line) {
@@ -37,7 +37,7 @@ func (h *AnswerHead) Take(p []byte) (kept int, many bool) {
 	return len(p), false
 }
 
-// endLine is Take at the end of a line.
+// endLine is Count at the end of a line.
 func (h *AnswerHead) endLine() {
 	switch {
 	case h.status:

@@ -2,8 +2,6 @@ package identity
 
 import (
 	"crypto/subtle"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,14 +9,6 @@ import (
 
 	"github.com/gaissmai/bart"
 )
-
-// Entry says how one function is identified.
-type Entry struct {
-	Function     string         // its name, one that ValidFunction accepts
-	Tokens       []Token        // any of them; empty: not by token
-	Certificates []string       // any of the names; empty: not by certificate
-	Sources      []netip.Prefix // beside credentials: where they hold; alone: what identifies; empty: anywhere
-}
 
 // Table tells callers apart. It is immutable and safe for concurrent use. A
 // nil *Table identifies nobody.
@@ -98,38 +88,13 @@ type builder struct {
 	conflicts []Conflict
 }
 
-// add adds one entry.
-func (b *builder) add(e Entry) error {
-	f := &function{name: e.Function, tokens: slices.Clone(e.Tokens)}
-	register(b, b.functions, f, MethodNone, 0, e.Function, e.Function)
-	b.compares = max(b.compares, len(f.tokens))
-	for i, t := range e.Tokens {
-		register(b, b.tokens, f, MethodToken, i, t, "sha256:"+hex.EncodeToString(t[:4])+"…")
-	}
-	for i, name := range e.Certificates {
-		register(b, b.certificates, f, MethodCertificate, i, canonicalName(name), name)
-	}
-	sourceOnly := len(e.Tokens)+len(e.Certificates) == 0
-	for i, p := range e.Sources {
-		if !p.IsValid() {
-			return errors.New("a source is not a range")
-		}
-		p = canonicalPrefix(p)
-		f.sources = append(f.sources, p)
-		if sourceOnly {
-			b.registerSource(f, i, p)
-		}
-	}
-	return nil
-}
-
 // register gives key to f in m, or notes that another function has it. A function
 // may claim the same thing twice.
-func register[K comparable](b *builder, m map[K]*function, f *function, by Method, index int, key K, shown string) {
+func register[K comparable](b *builder, m map[K]*function, f *function, by Method, index int, key K, text string) {
 	if first := m[key]; first == nil {
 		m[key] = f
 	} else {
-		b.conflict(first, f, by, index, shown)
+		b.conflict(first, f, by, index, text)
 	}
 }
 
@@ -143,9 +108,9 @@ func (b *builder) registerSource(f *function, index int, p netip.Prefix) {
 }
 
 // conflict notes that first has what f claims, unless they are one.
-func (b *builder) conflict(first, f *function, by Method, index int, shown string) {
+func (b *builder) conflict(first, f *function, by Method, index int, text string) {
 	if first != f {
-		b.conflicts = append(b.conflicts, Conflict{Method: by, First: first.name, Second: f.name, Index: index, Value: shown})
+		b.conflicts = append(b.conflicts, Conflict{Method: by, First: first.name, Second: f.name, Index: index, Value: text})
 	}
 }
 

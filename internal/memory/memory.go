@@ -4,7 +4,7 @@
 // What it does: it reads the limit and the use of the cgroup, or of the machine
 // where there is none, beside what the Go runtime says of itself.
 //
-// What it does not do: it refuses nothing. Who admits requests asks the Gauge.
+// What it does not do: it refuses nothing. Whoever admits requests asks the Gauge.
 //
 //	memory.SetLimit(log)
 //	used, limit := memory.NewGauge().Usage()

@@ -36,8 +36,8 @@ func (c *Counts) String() string {
 	if c.OtherJSON > 0 {
 		not = append(not, fmt.Sprintf("lines that are no records %d", c.OtherJSON))
 	}
-	if c.Broken > 0 {
-		not = append(not, fmt.Sprintf("broken lines %d", c.Broken))
+	if c.Partial > 0 {
+		not = append(not, fmt.Sprintf("broken lines %d", c.Partial))
 	}
 	if len(not) > 0 {
 		text += "; not exported: " + strings.Join(not, ", ")

@@ -31,7 +31,7 @@ func TestHostileTextIsOneLineOfValidJSON(t *testing.T) {
 			}
 		}
 		lines, counts := export(t, records(t, events...)...)
-		if len(lines) != len(events) || counts.Broken != 0 {
+		if len(lines) != len(events) || counts.Partial != 0 {
 			t.Fatalf("%q: %d lines of %d events, counted %+v", text, len(lines), len(events), counts)
 		}
 		for _, line := range lines {
@@ -77,7 +77,7 @@ func FuzzAdd(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		events, counts := export(t, string(raw))
-		if n := counts.Records() + counts.OtherJSON + counts.Broken; n != 1 || uint64(len(events)) != counts.HTTP+counts.DNS {
+		if n := counts.Records() + counts.OtherJSON + counts.Partial; n != 1 || uint64(len(events)) != counts.HTTP+counts.DNS {
 			t.Fatalf("%q: %d events, counted %+v", raw, len(events), counts)
 		}
 		for _, event := range events {

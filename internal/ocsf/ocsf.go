@@ -49,7 +49,7 @@ type Counts struct {
 	// event; "other" are events that this version does not know.
 	Skipped   map[string]uint64
 	OtherJSON uint64 // lines of JSON that are not records: metrics
-	Broken    uint64 // lines that are neither: parts of records
+	Partial   uint64 // lines that are neither: parts of records
 }
 
 // Records returns how many records there were, exported or not.
@@ -93,7 +93,7 @@ func (e *Exporter) Add(raw []byte) error {
 		e.counts.OtherJSON++
 		return nil
 	case err != nil:
-		e.counts.Broken++
+		e.counts.Partial++
 		return nil
 	}
 	made := convert(raw, &r)

@@ -143,7 +143,7 @@ func TestEveryEventFitsTheSchemaAndHasItsEndpoints(t *testing.T) {
 	if uint64(len(events)) != counts.HTTP+counts.DNS || counts.HTTP < 500 || counts.DNS < 100 {
 		t.Errorf("%d events, counted %+v", len(events), counts)
 	}
-	if counts.Records() != uint64(len(lines)) || counts.Broken+counts.OtherJSON != 0 {
+	if counts.Records() != uint64(len(lines)) || counts.Partial+counts.OtherJSON != 0 {
 		t.Errorf("%d records, counted %+v", len(lines), counts)
 	}
 	told := map[string]bool{}
@@ -396,7 +396,7 @@ func TestRecordsThatAreAboutNoRequestAreCountedAndNotExported(t *testing.T) {
 	lines = append(lines, `{"_aws":{},"Decisions":1}`, `{"time":"2026-03-04T05:06:07Z","eve`,
 		strings.Replace(lines[0], `"started"`, `"made up"`, 1), strings.Replace(lines[0], `"started"`, `"made up too"`, 1))
 	events, counts := export(t, lines...)
-	want := ocsf.Counts{Skipped: map[string]uint64{"started": 1, "reloaded": 1, "reload_failed": 1, "heartbeat": 2, "stopped": 1, "other": 2}, OtherJSON: 1, Broken: 1}
+	want := ocsf.Counts{Skipped: map[string]uint64{"started": 1, "reloaded": 1, "reload_failed": 1, "heartbeat": 2, "stopped": 1, "other": 2}, OtherJSON: 1, Partial: 1}
 	if len(events) != 0 || !reflect.DeepEqual(counts, want) || counts.Records() != 8 {
 		t.Errorf("%d events, counted %+v, want %+v", len(events), counts, want)
 	}

@@ -7,14 +7,14 @@ import (
 
 // control is what a well-known catalogue asks for, in short, and how far the
 // evidence goes.
-type control struct{ name, asks, shows, missing string }
+type control struct{ name, requires, shows, missing string }
 
 // controlsSection says what the evidence shows of some controls. It never says
 // that one is met.
 func (b *Builder) controlsSection(groups []*tally.Group, v verification) doc.Section {
 	g := doc.Grid{ID: "controls", Columns: doc.Columns("control", "Control", "asks", "What it asks for, in short", "shows", "What this evidence shows", "silent", "What it does not show")}
 	for _, c := range b.controls(groups, v) {
-		g.Rows = append(g.Rows, []doc.Cell{doc.Word(c.name), doc.Word(c.asks), doc.Word(c.shows), doc.Word(c.missing)})
+		g.Rows = append(g.Rows, []doc.Cell{doc.Word(c.name), doc.Word(c.requires), doc.Word(c.shows), doc.Word(c.missing)})
 	}
 	return doc.Section{ID: "controls", Title: "What this shows of some controls", Tables: []doc.Grid{g}, Notes: []string{
 		"This table says what the records show and where they are silent. It is no statement that a control is met: that is for whoever assesses it, with the texts themselves, which are shortened here.",

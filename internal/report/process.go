@@ -73,8 +73,8 @@ func seq(n uint64) doc.Cell {
 	return doc.Word(strconv.FormatUint(n, 10))
 }
 
-// bootsSection is the lives of the processes.
-func (b *Builder) bootsSection(all []evidence.Process) doc.Section {
+// processesSection is the lives of the processes.
+func (b *Builder) processesSection(all []evidence.Process) doc.Section {
 	g := doc.Grid{ID: "boots", Empty: "There are no records.", Columns: doc.Columns("boot", "Boot", "version", "Version", "first_seen", "First record", "last_seen", "Last record",
 		"start", "Start", "end", "End", "records", "Records", "lost", "Lost", "suppressed", "Suppressed", "last_hash", "Last hash")}
 	for _, v := range all {

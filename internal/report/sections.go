@@ -20,7 +20,7 @@ func (b *Builder) Report() *Report {
 			d.Sections = append(d.Sections, functionSection(g, fmt.Sprintf("function-%d", i+1)))
 		}
 	}
-	d.Sections = append(d.Sections, b.callersSection(), b.rulesSection(), b.policySection(), b.bootsSection(v.result.Processes), b.floodsSection())
+	d.Sections = append(d.Sections, b.callersSection(), b.rulesSection(), b.policySection(), b.processesSection(v.result.Processes), b.floodsSection())
 	d.Sections = append(d.Sections, b.controlsSection(groups, v))
 	return &Report{doc: d, Whole: v.whole}
 }
@@ -72,7 +72,7 @@ func (b *Builder) summary(groups []*tally.Group) doc.Section {
 		allowedRows, allowed := g.Sum(tally.Allowed)
 		_, reported := g.Sum(tally.Reported)
 		refusedRows, refused := g.Sum(tally.Refused)
-		_, questions := g.Sum(tally.Asked)
+		_, questions := g.Sum(tally.Lookups)
 		by.Rows = append(by.Rows, []doc.Cell{
 			doc.Text(g.Function), doc.Text(g.Owner), doc.Num(allowedRows), doc.Num(allowed), doc.Num(reported), doc.Num(refusedRows), doc.Num(refused), doc.Num(questions),
 		})
@@ -93,7 +93,7 @@ func (b *Builder) sourcesSection() doc.Section {
 	g := doc.Grid{ID: "sources", Empty: "Nothing was read.", Columns: doc.Columns("source", "Source", "lines", "Lines", "records", "Records",
 		"other_lines", "JSON of others", "unreadable_lines", "Unreadable", "first_seen", "First record", "last_seen", "Last record")}
 	for _, s := range b.counts.Sources() {
-		g.Rows = append(g.Rows, []doc.Cell{doc.Text(s.Name), doc.Num(s.Lines), doc.Num(s.Records), doc.Num(s.Other), doc.Num(s.Torn), doc.At(s.First()), doc.At(s.Last())})
+		g.Rows = append(g.Rows, []doc.Cell{doc.Text(s.Name), doc.Num(s.Lines), doc.Num(s.Records), doc.Num(s.Other), doc.Num(s.Unread), doc.At(s.First()), doc.At(s.Last())})
 	}
 	return doc.Section{ID: "sources", Title: "Sources", Tables: []doc.Grid{g},
 		Notes: []string{"What was read, whole and not only for the period. JSON of others is metrics or logs that share the stream."}}
@@ -110,7 +110,7 @@ func destinationColumns(more ...string) []doc.Column {
 func functionSection(g *tally.Group, id string) doc.Section {
 	s := doc.Section{ID: id, Title: "Function", About: doc.Text(g.Function)}
 	s.Notes = []string{"Requests by how the caller was known, and requests that are summed up in the records of others:"}
-	s.Tables = append([]doc.Grid{methodsTable(g), allowed(g), refused(g)}, further(g, tally.Reported, tally.Asked)...)
+	s.Tables = append([]doc.Grid{methodsTable(g), allowed(g), refused(g)}, further(g, tally.Reported, tally.Lookups)...)
 	return s
 }
 
@@ -205,7 +205,7 @@ func questions(g *tally.Group) doc.Grid {
 			"rule", "Rule", "attempts", "Attempts", "requests", "Questions", "first_seen", "First seen", "last_seen", "Last seen", "policy", "Policy in force"),
 	}
 	into.Columns[0].Flat, into.Columns[1].Flat = true, true
-	fill(&into, g, tally.Asked, func(w *tally.Row) []doc.Cell {
+	fill(&into, g, tally.Lookups, func(w *tally.Row) []doc.Cell {
 		return []doc.Cell{
 			doc.Text(g.Function), doc.Text(g.Owner), doc.Text(w.Host), doc.Text(w.QType), doc.Text(w.Verdict), doc.Text(w.Reason), doc.Text(w.Rule),
 			doc.Num(w.Attempts), doc.Num(w.Requests), doc.At(w.First()), doc.At(w.Last()), policiesOf(w),
@@ -236,7 +236,7 @@ func (b *Builder) callersSection() doc.Section {
 		"Requests that could be tied to no function: no credential (challenged; some clients always ask so first), one that does not hold, or a request that could not be read. " +
 			"The source is the first address of its network where failures of many addresses are summed up.",
 	}}
-	s.Tables = append(s.Tables, further(g, tally.Allowed, tally.Reported, tally.Asked)...)
+	s.Tables = append(s.Tables, further(g, tally.Allowed, tally.Reported, tally.Lookups)...)
 	return s
 }
 
@@ -251,7 +251,7 @@ func further(g *tally.Group, tables ...tally.Table) (all []doc.Grid) {
 			all = append(all, allowed(g))
 		case tally.Reported:
 			all = append(all, reported(g))
-		case tally.Asked:
+		case tally.Lookups:
 			all = append(all, questions(g))
 		}
 	}

@@ -64,13 +64,13 @@ type cache struct {
 	shards []shard
 }
 
-// shard holds entries and, under the same lock, the flights that will make them:
+// shard holds entries and, under the same lock, the lookups that will make them:
 // between the end of a flight and the start of the next its entry is seen.
 type shard struct {
-	mu      sync.RWMutex
-	entries map[key]*entry
-	flights map[key]*inflight
-	closed  bool
+	mu       sync.RWMutex
+	entries  map[key]*entry
+	inflight map[key]*inflight
+	closed   bool
 
 	// The ring is the entries in the order in which the clock's pointer meets them.
 	ring  []*entry
@@ -96,7 +96,7 @@ func newCache(bytes int) *cache {
 	c := &cache{seed: maphash.MakeSeed(), shards: make([]shard, shards)}
 	for i := range c.shards {
 		c.shards[i].entries = make(map[key]*entry)
-		c.shards[i].flights = make(map[key]*inflight)
+		c.shards[i].inflight = make(map[key]*inflight)
 		c.shards[i].limit = bytes / shards
 	}
 	return c

@@ -171,9 +171,9 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 			}
 			held += e.size
 		}
-		if held != sh.bytes || len(sh.ring) != len(sh.entries) || len(sh.flights) != 0 {
-			t.Fatalf("a shard counts %d bytes and holds %d in %d and %d entries, %d flights",
-				sh.bytes, held, len(sh.ring), len(sh.entries), len(sh.flights))
+		if held != sh.bytes || len(sh.ring) != len(sh.entries) || len(sh.inflight) != 0 {
+			t.Fatalf("a shard counts %d bytes and holds %d in %d and %d entries, %d in flight",
+				sh.bytes, held, len(sh.ring), len(sh.entries), len(sh.inflight))
 		}
 		bytes, entries = bytes+held, entries+len(sh.entries)
 	}
@@ -219,7 +219,7 @@ func TestQuestionsAtUpstreamsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScripted(t, Config{}, nil)
 		var now, most atomic.Int32
-		r.upstreams.Ask = func(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
+		r.upstreams.Query = func(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
 			for n, seen := now.Add(1), most.Load(); seen < n && !most.CompareAndSwap(seen, n); seen = most.Load() {
 			}
 			defer now.Add(-1)
@@ -239,7 +239,7 @@ func TestQuestionsAtUpstreamsAreBounded(t *testing.T) {
 
 func TestReadersAndWritersOfASmallCacheDoNotMeet(t *testing.T) {
 	r, _ := newScripted(t, Config{CacheBytes: 8 << 10}, nil)
-	r.upstreams.Ask = func(_ context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
+	r.upstreams.Query = func(_ context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
 		return &dns.Msg{Answer: []dns.RR{&dns.A{
 			Hdr: dns.RR_Header{Name: k.Name + ".", Rrtype: dns.TypeA, Class: 1, Ttl: 60, Rdlength: 4}, A: []byte{192, 0, 2, 1},
 		}}}, nil

@@ -28,7 +28,7 @@ func newPair(t *testing.T, p *pair) *Resolver {
 	r, _ := newScripted(t, Config{Upstreams: []netip.AddrPort{
 		netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("127.0.0.2:53"),
 	}}, nil)
-	r.upstreams.Ask = func(ctx context.Context, server netip.AddrPort, k key) (*dns.Msg, error) {
+	r.upstreams.Query = func(ctx context.Context, server netip.AddrPort, k key) (*dns.Msg, error) {
 		name, says := "A", p.a
 		if server.Addr() == netip.MustParseAddr("127.0.0.2") {
 			name, says = "B", p.b
@@ -116,7 +116,7 @@ func TestUpstreamsThatAllFailEndWithinTheBudget(t *testing.T) {
 		{"both are silent", reply{err: errDown, after: 2 * time.Second}, reply{err: errDown, after: 2 * time.Second},
 			ErrTimeout, 8 * time.Second, []string{"A", "B", "A", "B"}},
 		{"both are silent beyond the budget", reply{after: 4 * time.Second, err: errDown}, reply{after: 4 * time.Second, err: errDown},
-			ErrTimeout, flightBudget, []string{"A", "B", "A"}},
+			ErrTimeout, inflightBudget, []string{"A", "B", "A"}},
 		{"one is silent, one answers SERVFAIL", reply{err: errDown, after: 2 * time.Second}, reply{rcode: dns.RcodeServerFailure},
 			ErrFailed, 4 * time.Second, []string{"A", "B", "A"}},
 		{"both answer SERVFAIL", reply{rcode: dns.RcodeServerFailure}, reply{rcode: dns.RcodeServerFailure},
@@ -143,7 +143,7 @@ func TestDatagramThatIsLostIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScripted(t, Config{}, nil)
 		tries := 0
-		r.upstreams.Ask = func(context.Context, netip.AddrPort, key) (*dns.Msg, error) {
+		r.upstreams.Query = func(context.Context, netip.AddrPort, key) (*dns.Msg, error) {
 			if tries++; tries == 1 {
 				return nil, errDown
 			}

@@ -101,13 +101,13 @@ func (r *Resolver) prefetch(k key, old *entry) {
 
 // do is the goroutine of a flight that somebody waits for.
 func (r *Resolver) do(k key, f *inflight) {
-	defer r.flights.Done()
+	defer r.lookups.Done()
 	r.finish(k, f)
 }
 
 // refresh is the goroutine of a flight that nobody need wait for.
 func (r *Resolver) refresh(k key, f *inflight) {
-	defer r.flights.Done()
+	defer r.lookups.Done()
 	defer r.prefetching.Add(-1)
 	r.finish(k, f)
 }
@@ -123,7 +123,7 @@ func (r *Resolver) start(k key, old *entry) (f *inflight, ours bool) {
 	if e := s.entries[k]; e != nil && e != old {
 		return done(e, nil), false
 	}
-	if f := s.flights[k]; f != nil {
+	if f := s.inflight[k]; f != nil {
 		return f, false
 	}
 	if s.closed {
@@ -132,8 +132,8 @@ func (r *Resolver) start(k key, old *entry) (f *inflight, ours bool) {
 	// The name may be a slice of somebody's whole request.
 	k.Name = strings.Clone(k.Name)
 	f = &inflight{done: make(chan struct{})}
-	s.flights[k] = f
-	r.flights.Add(1)
+	s.inflight[k] = f
+	r.lookups.Add(1)
 	return f, true
 }
 
@@ -147,7 +147,7 @@ func done(e *entry, err error) *inflight {
 // finish asks f's question, keeps what comes and tells those who wait. Its context is
 // the resolver's, so that an asker who leaves takes nobody's answer with him.
 func (r *Resolver) finish(k key, f *inflight) {
-	ctx, cancel := context.WithTimeout(r.base, flightBudget)
+	ctx, cancel := context.WithTimeout(r.base, inflightBudget)
 	defer cancel()
 	f.entry, f.err = r.resolve(ctx, k)
 
@@ -155,7 +155,7 @@ func (r *Resolver) finish(k key, f *inflight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer close(f.done)
-	delete(s.flights, k)
+	delete(s.inflight, k)
 	if f.err == nil {
 		s.store(k, f.entry)
 		return

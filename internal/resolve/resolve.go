@@ -120,11 +120,11 @@ type Config struct {
 }
 
 const (
-	// flightBudget bounds a question whatever its askers' contexts say: it works
+	// inflightBudget bounds a question whatever its askers' contexts say: it works
 	// for all of them and is cancelled by none.
-	flightBudget = 10 * time.Second
+	inflightBudget = 10 * time.Second
 	// maxAsking bounds the questions at upstreams at one time, and with it the
-	// sockets. Others wait for their turn within flightBudget.
+	// sockets. Others wait for their turn within inflightBudget.
 	maxAsking = 1024
 	// maxPrefetch bounds the refreshes in the background at one time.
 	maxPrefetch = 32
@@ -201,7 +201,7 @@ type Resolver struct {
 
 	base        context.Context // ends at Close, and every flight with it
 	cancel      context.CancelFunc
-	flights     sync.WaitGroup
+	lookups     sync.WaitGroup
 	asking      chan struct{} // a token for each question at an upstream
 	prefetching atomic.Int32  // refreshes in the background
 }
@@ -223,7 +223,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	r.base, r.cancel = context.WithCancel(context.Background())
 	transport := &upstream.Transport{Timeout: cfg.Timeout, Seconds: r.metrics.upstream}
-	r.upstreams = &upstream.Pool{Ask: transport.Ask, Logger: cfg.Logger, Now: r.now}
+	r.upstreams = &upstream.Pool{Query: transport.Query, Logger: cfg.Logger, Now: r.now}
 	from := files.Config{Hosts: cfg.Hosts, MaxAddrs: MaxAddrs, ResolvConf: cfg.ResolvConf, SetServers: r.upstreams.Set, Logger: cfg.Logger}
 	if len(cfg.Upstreams) > 0 {
 		from.SetServers = nil
@@ -250,7 +250,7 @@ func questionTypes(cfg Config) []uint16 {
 func (r *Resolver) Close() {
 	r.cancel()
 	r.cache.close()
-	r.flights.Wait()
+	r.lookups.Wait()
 }
 
 // now is the time since New on the monotonic clock: a step of the wall clock

@@ -120,7 +120,7 @@ func newScripted(t testing.TB, cfg Config, plays script) (*Resolver, *scripted) 
 	}
 	t.Cleanup(r.Close)
 	s := &scripted{plays: plays}
-	r.upstreams.Ask = s.ask
+	r.upstreams.Query = s.ask
 	return r, s
 }
 

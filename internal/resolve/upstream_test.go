@@ -317,7 +317,7 @@ func TestIDsAndSourcePortsAreRandom(t *testing.T) {
 	}
 	r := newReal(t, long, s.serve(t, "127.0.0.1"))
 	for range questions {
-		if _, err := r.upstreams.Ask(t.Context(), s.addr, key{Name: "x.example", Type: dns.TypeA}); err != nil {
+		if _, err := r.upstreams.Query(t.Context(), s.addr, key{Name: "x.example", Type: dns.TypeA}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -369,7 +369,7 @@ func TestCancelledContextInterruptsARead(t *testing.T) {
 	tr := &upstream.Transport{Timeout: time.Hour, Seconds: newMetrics(nil).upstream}
 	failed := make(chan error)
 	go func() {
-		_, err := tr.Ask(ctx, s.addr, key{Name: "x.example", Type: dns.TypeA})
+		_, err := tr.Query(ctx, s.addr, key{Name: "x.example", Type: dns.TypeA})
 		failed <- err
 	}()
 	<-asked

@@ -28,8 +28,8 @@ func httpGetter(name string) (string, get, error) {
 	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	folder, base := u.Path[:strings.LastIndexByte(u.Path, '/')+1], u.Path[strings.LastIndexByte(u.Path, '/')+1:]
 	do := newClient().Do
-	shown := bare.Scheme + "://" + bare.Host + bare.Path
-	return shown, func(ctx context.Context, path, tag string) (*answer, error) {
+	address := bare.Scheme + "://" + bare.Host + bare.Path
+	return address, func(ctx context.Context, path, tag string) (*answer, error) {
 		at := *u
 		if path != base {
 			at = url.URL{Scheme: u.Scheme, Host: u.Host, Path: folder + path}

@@ -33,9 +33,9 @@
 //   - Metrics, records and the totals in the records add up to the same.
 //   - Descriptors, goroutines, tunnels and memory come back to where they were.
 //
-// What it does not: it measures no speed, and a fault that a client cannot be
-// told apart from a bug by (a kill in the middle of its request) excuses that
-// request's missing answer, never what is recorded.
+// What it does not do: it measures no speed. A fault that a client cannot tell from a
+// bug (a kill in the middle of its request) excuses the missing answer to that
+// request, never a missing record.
 //
 // TestDefects builds the program with one defect at a time, put in by
 // `go build -overlay` from the folder defects, and wants the checker to find it.

@@ -64,7 +64,7 @@ func (d *direction) run() {
 	}
 	d.undelivered = d.piped+len(d.pending) > 0
 	d.pending = nil
-	d.drop()
+	d.release()
 	d.t.directionEnded(d, err)
 }
 
@@ -172,7 +172,7 @@ func (d *direction) read(fd int) bool {
 	}
 	n, err := retry(func() (int, error) { return syscall.Read(fd, d.buf[:]) })
 	if errors.Is(err, syscall.EAGAIN) {
-		d.drop()
+		d.release()
 		return false
 	}
 	if err != nil {
@@ -208,8 +208,8 @@ func (d *direction) earn(n int) {
 	d.credit = min(d.credit+n, 2*streamAfter)
 }
 
-// drop gives back what a parked direction does not need.
-func (d *direction) drop() {
+// release gives back what a parked direction does not need.
+func (d *direction) release() {
 	d.dropBuffer()
 	if d.pipe != nil {
 		d.t.group.pipes.release(d.pipe, d.piped == 0)

@@ -166,8 +166,8 @@ func (g *Group) sweep(now time.Time) {
 		if moved := up + down; moved != t.seen {
 			t.seen, t.active = moved, now
 		}
-		if g.keepAlive.Enable && !t.keptAlive && slack.Sub(t.started) >= keepAliveAfter {
-			t.keptAlive = true
+		if g.keepAlive.Enable && !t.keepAliveSet && slack.Sub(t.started) >= keepAliveAfter {
+			t.keepAliveSet = true
 			t.keepAlive(g.keepAlive)
 		}
 		switch {

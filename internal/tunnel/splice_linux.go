@@ -106,11 +106,11 @@ func (d *direction) spliceIn(fd int) bool {
 	n, err := retry(func() (int, error) { return splice(fd, d.pipe.w, pipeSize) })
 	switch {
 	case errors.Is(err, unix.EAGAIN):
-		d.drop()
+		d.release()
 		return false
 	case errors.Is(err, unix.EINVAL):
 		d.copies = true // nothing was taken: copy what is there
-		d.drop()
+		d.release()
 		return d.read(fd)
 	case err != nil:
 		d.ioErr = err

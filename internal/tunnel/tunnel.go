@@ -59,10 +59,10 @@ type Tunnel struct {
 	onLoop  atomic.Pointer[loopTunnel] // nil: each direction has a goroutine
 	running atomic.Int32               // directions that have not ended
 
-	slot      int       // index in group.live; guarded by group.mu
-	seen      int64     // bytes moved at the last sweep; the sweeper's alone
-	active    time.Time // the sweep that last saw a byte move; the sweeper's alone
-	keptAlive bool      // keepalive has been set; the sweeper's alone
+	slot         int       // index in group.live; guarded by group.mu
+	seen         int64     // bytes moved at the last sweep; the sweeper's alone
+	active       time.Time // the sweep that last saw a byte move; the sweeper's alone
+	keepAliveSet bool      // keepalive has been set; the sweeper's alone
 }
 
 // end is one of the two connections. raw is nil unless conn is a *net.TCPConn.

@@ -27,7 +27,7 @@ var table = [reasonCount]Row{
 		Word: "bad_target", Status: 400, ProxyStatus: HTTPRequestError, Alert: AlertUnrecognizedName,
 		DNS: filtered, Outcome: Outcome{Rejected, Low}, Fault: FaultCaller,
 		Advice:  "The target must be a hostname or an address literal, and a port.",
-		Meaning: "The target is no host and port: a name that is not canonical, a short or octal address, user info, no port.",
+		Meaning: "The target is not a host and port: a name that is not canonical, a short or octal address, user info, no port.",
 		Remedy:  "Write the host as a plain name or address, with its port.",
 	},
 	ReasonLoop: {

@@ -8,7 +8,7 @@
 //
 //	if d.Verdict == verdict.Deny { … d.Reason.Row().Status … }
 //
-// To add a reason, add a constant and its row, and its line in README.md; a test
+// To add a reason, add a constant, its row, and its line in docs/decision.md; a test
 // names each column that is missing.
 package verdict
 

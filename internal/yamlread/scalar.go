@@ -176,7 +176,7 @@ func (r *Reader) Prefix(n Node) (netip.Prefix, bool) {
 	switch {
 	case p.Addr().Is4In6() && p.Bits() >= 96:
 		v4 := netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		r.Fail(n, "%s is an IPv4 range in IPv6 clothes; write %s", Quote(s), v4.Masked())
+		r.Fail(n, "%s is an IPv4 range written as IPv6; write %s", Quote(s), v4.Masked())
 	case p != p.Masked():
 		r.Fail(n, "%s has bits behind the prefix; write %s", Quote(s), p.Masked())
 	default:

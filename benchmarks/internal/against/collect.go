@@ -32,7 +32,7 @@ type kind struct {
 // turns returns which build is measured when within a round: twice each, so that
 // what changes steadily meanwhile falls on both alike, but once where each time
 // takes long.
-func (k kind) turns(n int) []int {
+func (k kind) order(n int) []int {
 	first := order(n)
 	if k.apart {
 		return first[:]
@@ -148,9 +148,9 @@ func (all *samples) measure(ctx context.Context, sides [2]*side, apart bool, pro
 // what was measured of each build. The error names the build.
 func (k kind) pairs(sides [2]*side, n int) ([]stats.Pair, error) {
 	pairs := make([]stats.Pair, len(k.figures))
-	turns := k.turns(n)
-	share := 2 / float64(len(turns))
-	for _, which := range turns {
+	order := k.order(n)
+	part := 2 / float64(len(order))
+	for _, which := range order {
 		figures, err := k.sample(sides[which])
 		if err == nil && len(figures) != len(pairs) {
 			err = fmt.Errorf("%d figures, not %d", len(figures), len(pairs))
@@ -160,9 +160,9 @@ func (k kind) pairs(sides [2]*side, n int) ([]stats.Pair, error) {
 		}
 		for f, cost := range figures {
 			if which == 0 {
-				pairs[f].Old += share * cost
+				pairs[f].Old += part * cost
 			} else {
-				pairs[f].New += share * cost
+				pairs[f].New += part * cost
 			}
 		}
 	}

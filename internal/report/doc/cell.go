@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// kind says what a cell holds. The zero kind is foreign text.
+// kind says what a cell holds. The zero kind is untrusted text.
 type kind uint8
 
 const (
-	foreign kind = iota // from records or the policy file: anyone may have written it
-	plain               // of this package
+	untrusted kind = iota // from records or the policy file: anyone may have written it
+	plain                 // of this package
 	number
 	instant
 )
@@ -25,7 +25,7 @@ type Cell struct {
 	kind kind
 }
 
-// Text makes a cell of foreign text.
+// Text makes a cell of untrusted text.
 func Text(s string) Cell { return Cell{text: s} }
 
 // Word makes a cell of text that this package wrote.
@@ -55,11 +55,11 @@ func At(t time.Time) Cell {
 	return Cell{t.UTC().Format(time.RFC3339), instant}
 }
 
-// maxShown is how many characters of foreign text are shown: records have 256
+// maxShown is how many characters of untrusted text are shown: records have 256
 // at most, so what is longer is not a record of the proxy's.
 const maxShown = 300
 
-// Visible makes foreign text safe to print anywhere: what does not print, what
+// Visible makes untrusted text safe to print anywhere: what does not print, what
 // changes the direction of text, and what is not UTF-8 is shown as \u{…}, and a
 // backslash as two, so that nothing can pass for what it is not.
 func Visible(s string) string {
@@ -67,10 +67,10 @@ func Visible(s string) string {
 		return s // nearly always
 	}
 	var b strings.Builder
-	shown := 0
+	printed := 0
 	for i := 0; i < len(s); {
 		c, size := utf8.DecodeRuneInString(s[i:])
-		if shown++; shown > maxShown {
+		if printed++; printed > maxShown {
 			b.WriteString("…")
 			break
 		}

@@ -40,7 +40,7 @@ const (
 	maxLabelText = 48
 )
 
-// Stack is one bar of several values. Name must not be foreign text, or be made
+// Stack is one bar of several values. Name must not be untrusted text, or be made
 // by Visible.
 type Stack struct {
 	Name   string
@@ -108,7 +108,7 @@ func scaled(n, most uint64, pixels int) int {
 	return max(int(float64(n)/float64(most)*float64(pixels)), 1)
 }
 
-// Rank is one bar of Ranked. Name must not be foreign text, or be made by
+// Rank is one bar of Ranked. Name must not be untrusted text, or be made by
 // Visible.
 type Rank struct {
 	Name string

@@ -77,9 +77,9 @@ func (g *Grid) csv(w *csv.Writer, header []string) error {
 var formula = regexp.MustCompile(`(^|[;,|"'])(\s*)([=+\-@＝＋－＠])`)
 
 // inCSV returns a cell as it stands in CSV. Before what would begin a formula in
-// foreign text there is an apostrophe, which makes it text.
+// untrusted text there is an apostrophe, which makes it text.
 func inCSV(c Cell) string {
-	if c.kind != foreign {
+	if c.kind != untrusted {
 		return c.text
 	}
 	s := Visible(c.text)

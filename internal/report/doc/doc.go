@@ -2,7 +2,7 @@
 // it is written in: Markdown, CSV, and one HTML page.
 //
 // What it does: all formats write the same Document, so they cannot disagree; the
-// same Document gives the same bytes. Foreign text (a Cell of Text) may have been
+// same Document gives the same bytes. Untrusted text (a Cell of Text) may have been
 // written by an attacker: it is shown, and is inert in every format.
 //
 // What it does not do: it counts nothing, and knows nothing of records.

@@ -27,7 +27,7 @@ func (d *Document) html(out io.Writer) error {
 	return w.Flush()
 }
 
-// cellView is a cell with the class of its kind: f for foreign text, n for a
+// cellView is a cell with the class of its kind: f for untrusted text, n for a
 // number, t for a time.
 type cellView struct{ Text, Class string }
 
@@ -70,7 +70,7 @@ func (c Cell) View() cellView {
 	switch {
 	case c.text == "":
 		return cellView{"–", ""}
-	case c.kind == foreign:
+	case c.kind == untrusted:
 		return cellView{Visible(c.text), "f"}
 	case c.kind == number:
 		return cellView{grouped(c.text), "n"}

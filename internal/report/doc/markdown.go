@@ -85,7 +85,7 @@ func (c Cell) Markdown() string {
 	switch {
 	case c.text == "":
 		return "–"
-	case c.kind == foreign:
+	case c.kind == untrusted:
 		return "`" + inSpan.Replace(Visible(c.text)) + "`"
 	case c.kind == number:
 		return grouped(c.text)

@@ -40,7 +40,7 @@ func (c *Counter) Add(file string, r *evidence.Record, err error) {
 		s.Other++
 		return
 	case err != nil:
-		s.Torn++
+		s.Unread++
 		return
 	}
 	s.Records++
@@ -140,7 +140,7 @@ func (s *Sums) add(r *evidence.Record, again bool) Table {
 		return Refused
 	case eventAnswered:
 		s.Answered += n
-		return Asked
+		return Lookups
 	default:
 		s.Challenged += n
 		return Caller

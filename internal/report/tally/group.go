@@ -24,9 +24,9 @@ const (
 	Allowed  Table = iota // let through by a rule
 	Reported              // let through by report mode
 	Refused
-	Asked  // DNS questions
-	Caller // of callers that are not a function: by source
-	tables // how many there are
+	Lookups // DNS questions
+	Caller  // of callers that are not a function: by source
+	tables  // how many there are
 )
 
 // RowKind is what rows of many destinations have in common. Which fields are set

@@ -91,7 +91,7 @@ type Source struct {
 	Lines   uint64
 	Records uint64
 	Other   uint64 // JSON that is not a record
-	Torn    uint64 // what could not be read
+	Unread  uint64 // what could not be read
 	period
 }
 

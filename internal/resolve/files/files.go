@@ -1,9 +1,8 @@
 // Package files reads hosts(5) and the servers of resolv.conf(5), again when they
 // change.
 //
-// What it does not do: it watches nothing by itself. Lookups do the looking, one of
-// them every few seconds: a proxy that is idle has no use for it, and nobody has a
-// goroutine to end.
+// What it does not do: it watches nothing by itself. Every few seconds one lookup
+// checks whether the files have changed, so there is no goroutine to stop.
 //
 //	f := files.New(files.Config{Hosts: "/etc/hosts", Logger: logger, MaxAddrs: 16})
 //	f.Refresh(now)

@@ -54,9 +54,9 @@ type Transport struct {
 	dialer net.Dialer
 }
 
-// Ask puts one question to one upstream, over UDP, and over TCP where UDP cannot
+// Query puts one question to one upstream, over UDP, and over TCP where UDP cannot
 // carry the answer.
-func (t *Transport) Ask(ctx context.Context, server netip.AddrPort, q Question) (*dns.Msg, error) {
+func (t *Transport) Query(ctx context.Context, server netip.AddrPort, q Question) (*dns.Msg, error) {
 	began := time.Now()
 	defer func() { t.Seconds.Observe(time.Since(began).Seconds()) }()
 	reply, err := t.exchange(ctx, "udp", server, q)

@@ -7,7 +7,7 @@
 // What it does not do: it keeps no answer, follows no CNAME, and merges no questions.
 //
 //	t := &upstream.Transport{Timeout: 2 * time.Second, Seconds: histogram}
-//	p := &upstream.Pool{Ask: t.Ask, Logger: logger, Now: now}
+//	p := &upstream.Pool{Query: t.Query, Logger: logger, Now: now}
 //	p.Set(servers)
 //	reply, err := p.Exchange(ctx, upstream.Question{Name: "api.stripe.com", Type: dns.TypeA})
 package upstream
@@ -55,9 +55,9 @@ const rounds = 2
 // before Exchange, and again when the servers change. Its methods may be called
 // from many goroutines.
 type Pool struct {
-	// Ask puts a question to one server: Transport.Ask, save in tests whose clock
+	// Query puts a question to one server: Transport.Query, save in tests whose clock
 	// is not the network's.
-	Ask func(context.Context, netip.AddrPort, Question) (*dns.Msg, error)
+	Query func(context.Context, netip.AddrPort, Question) (*dns.Msg, error)
 	// Logger hears about servers, never about names.
 	Logger *slog.Logger
 	// Now is a monotonic clock.
@@ -115,7 +115,7 @@ func (p *Pool) Exchange(ctx context.Context, q Question) (*dns.Msg, error) {
 	for range rounds {
 		var again []*server
 		for _, s := range try {
-			reply, err := p.Ask(ctx, s.addr, q)
+			reply, err := p.Query(ctx, s.addr, q)
 			switch {
 			case err == nil && conclusive(reply):
 				p.setHealth(s, nil)
