@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -37,6 +38,9 @@ func (s *Server) Serving() bool {
 	defer s.mu.Unlock()
 	return len(s.running) > 0
 }
+
+// LingerFor sets how long a connection may linger.
+func (s *Server) LingerFor(d time.Duration) { s.lingerFor.Store(int64(d)) }
 
 // LingerShare returns how many connections of one caller may linger.
 func (s *Server) LingerShare() int { return s.lingering.Share() }

@@ -40,7 +40,7 @@ func (c *conn) lingeringClose() {
 		c.server.metrics.lingererClosed.Inc()
 		_ = out.Close()
 	}
-	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	_ = c.SetReadDeadline(time.Now().Add(time.Duration(c.server.lingerFor.Load())))
 	buf := make([]byte, lingerBuffer)
 	for taken := 0; taken < lingerBytes; {
 		n, err := c.Conn.Read(buf)

@@ -154,6 +154,7 @@ type Server struct {
 	preAuth   admission.PreAuthLimiter // those whose caller is not known, by source
 	failures  admission.Failures
 	lingering admission.Lingering
+	lingerFor atomic.Int64  // a time.Duration: lingerTime, but in tests
 	owners    atomic.Uint64 // how many ownOrigins there have been
 	buffers   sync.Pool     // *[]byte for heads and hellos
 	writers   sync.Pool     // *bufio.Writer for responses
@@ -208,6 +209,7 @@ func New(o Options) *Server {
 	s.keepAlive.Init(resources.KeepAlive)
 	s.preAuth.Init(resources.PreAuth)
 	s.lingering.Init(resources.Connections)
+	s.lingerFor.Store(int64(lingerTime))
 	s.metrics.newGauges(o.Registerer, s)
 	resources.WarnIfCut(given.wanted(), o.Limits.wanted(), s.log)
 	s.buffers.New = func() any { b := make([]byte, 0, headBuffer); return &b }
