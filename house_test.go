@@ -27,11 +27,8 @@ var ownReasons = map[string][]string{
 	"internal/daemon":    {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
 	"internal/ocsf":      {"HTTPSNotTunneled"},
 	"internal/explain":   {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of what is asked about
-	// The DNS filter walks an order of its own, that of a lookup: dnsfilter/exchange.go.
-	"dnsfilter": {
-		"AddressNotAllowed", "AuditUnavailable", "BadTarget", "DNSFailed", "DNSTimeout", "Draining", "HostDenied",
-		"IdentityRequired", "LimitNames", "LimitTotal", "TypeNotAllowed",
-	},
+	// What the resolver or a record can have wrong; draining, and no room to wait.
+	"dnsfilter":      {"AuditUnavailable", "DNSFailed", "DNSTimeout", "Draining", "LimitTotal"},
 	"dnsfilter/wire": {"BadRequest", "TypeNotAllowed"}, // of a packet
 }
 

@@ -71,7 +71,7 @@ var mayImport = map[string][]string{
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"internal/policy", "internal/identity", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/admission", "internal/egress", "internal/gate", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
-	"dnsfilter":                   {"internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "dnsfilter/cache", "dnsfilter/distinct", "dnsfilter/wire"},
+	"dnsfilter":                   {"internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/distinct", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},

@@ -7,24 +7,20 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// finding is what the judge of an answer has found.
+// finding is what an answer has that is judged.
 type finding struct {
+	aliases  []string     // the names that it leads through, as they are written
 	addrs    []netip.Addr // addresses and hints, each time it is there
 	stripped bool         // ech was taken out of a record
 }
 
-// judgeAnswer judges the records that came back, and leaves in r only those
-// that lie on the chain from the question's name and are of its type. It
-// returns the reason to refuse the whole answer, or verdict.ReasonNone. Addresses
-// are recorded all; the first refusal decides.
-func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
+// chain finds what the records that came back lead to, for package gate to judge, and
+// leaves in r only those that lie on the chain from the question's name and are of its
+// type.
+func (x *exchange) chain(name string, r *Records) (found finding) {
 	on := map[string]bool{name: true}
-	reason := verdict.ReasonNone
-	var found finding
 	remaining := r.Answer[:0]
 	for _, rr := range r.Answer {
 		if !on[hostname.Fold(rr.Header().Name)] || !x.belongs(rr) {
@@ -32,11 +28,11 @@ func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
 		}
 		if alias, ok := rr.(*dns.CNAME); ok {
 			on[hostname.Fold(alias.Target)] = true
-			reason = or(reason, x.judgeAlias(alias.Target))
+			found.aliases = append(found.aliases, alias.Target)
 		}
 		if service, ok := svcbOf(rr); ok {
 			if service.Target != "." {
-				reason = or(reason, x.judgeAlias(service.Target))
+				found.aliases = append(found.aliases, service.Target)
 			}
 			if !found.service(service) {
 				continue
@@ -49,19 +45,7 @@ func (x *exchange) judgeAnswer(name string, r *Records) verdict.Reason {
 	if found.stripped {
 		r.Answer = withoutSignatures(remaining, x.query.Type)
 	}
-	x.event.Addresses = found.addrs
-	if !x.permits(found.addrs) {
-		reason = or(reason, verdict.ReasonAddressNotAllowed)
-	}
-	return reason
-}
-
-// or is r, unless that is none.
-func or(r, otherwise verdict.Reason) verdict.Reason {
-	if r != verdict.ReasonNone {
-		return r
-	}
-	return otherwise
+	return found
 }
 
 // belongs reports whether a record is of the type that was asked for, an alias,
@@ -75,20 +59,6 @@ func (x *exchange) belongs(rr dns.RR) bool {
 		return sig.TypeCovered == x.query.Type || sig.TypeCovered == dns.TypeCNAME
 	}
 	return h.Rrtype == x.query.Type || h.Rrtype == dns.TypeCNAME
-}
-
-// judgeAlias judges a name that the answer leads to: the deny list has it, or
-// it is not a hostname, which no list could have.
-func (x *exchange) judgeAlias(target string) verdict.Reason {
-	name, err := hostname.ParseName(target)
-	if err != nil {
-		return verdict.ReasonBadTarget
-	}
-	if rule, denied := x.snap.policy.Denies(name); denied {
-		x.event.Rule = rule
-		return verdict.ReasonHostDenied
-	}
-	return verdict.ReasonNone
 }
 
 // svcbOf returns the SVCB in an SVCB or HTTPS record.
@@ -159,16 +129,4 @@ func withoutSignatures(records []dns.RR, qtype uint16) []dns.RR {
 		}
 	}
 	return remaining
-}
-
-// special returns those of addrs that are not public, and so permitted by some
-// rules alone.
-func special(addrs []netip.Addr) []netip.Addr {
-	var some []netip.Addr
-	for _, a := range addrs {
-		if !ipclass.IsPublic(a) || ipclass.AlwaysBlocked(a) {
-			some = append(some, a)
-		}
-	}
-	return some
 }

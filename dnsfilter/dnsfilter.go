@@ -10,15 +10,16 @@
 // recorded before it is answered.
 //
 // What it does not do: it reads no sockets (package dnsserver does), resolves
-// nothing (Exchange does), validates no DNSSEC, serves no zones, transfers or updates, and does not decide: package
-// policy does. A caller who can ask another resolver is not stopped here.
+// nothing (Exchange does), validates no DNSSEC, serves no zones, transfers or updates,
+// and does not decide: package gate does. A caller who can ask another resolver is not
+// stopped here.
 //
 // The way of one question: package dnsserver reads it; fast.go tries to decide
 // it from the wire, which works for all that is asked in the ordinary form. What
 // then has to wait for Exchange is handed to a goroutine, judged as it is. All
-// else goes to slow.go, which uses miekg/dns for reading and writing. Both take
-// the steps of exchange.go, in which the decision stands before the cache, for
-// every client, and which feeds record and metrics. Both give the same bytes for
+// else goes to slow.go, which uses miekg/dns for reading and writing. Both drive
+// the steps of package gate by exchange.go, in which the decision stands before the
+// cache, for every client, and which feeds record and metrics. Both give the same bytes for
 // what both take. The questions that one read of a UDP socket brings are decided
 // together, recorded by one write, and answered after it.
 //
@@ -222,4 +223,4 @@ func (s *Server) Shutdown(ctx context.Context) { s.server.Shutdown(ctx) }
 // Refresh prepares what belongs to the policy now in force, so that no
 // question has to wait for it. It is of use after a change of a large policy,
 // and never needed.
-func (s *Server) Refresh() { s.snapshot().prepare(!s.opt.RefuseUnknown) }
+func (s *Server) Refresh() { s.snapshot().prepare() }

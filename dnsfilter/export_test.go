@@ -19,7 +19,7 @@ func (s *Server) Fast(pkt []byte, client netip.AddrPort, now time.Time, tcp bool
 	}
 	var err error
 	if x.recorded() {
-		err = s.record([]*audit.Event{&x.event})
+		err = s.record([]*audit.Event{&x.Event})
 	}
 	return s.answer(&x, pkt, err, nil), true
 }

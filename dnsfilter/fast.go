@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/cache"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -23,51 +23,34 @@ func (x *exchange) decideFast(s *Server, pkt []byte, client netip.AddrPort, now 
 		return false
 	}
 	q := x.query
-	x.begin(s, client, now)
+	x.begin(s, client)
 	x.query = q
-	if reason := x.judge(); reason != verdict.ReasonNone {
-		x.setDecision(verdict.Deny, reason)
-		return true
-	}
-	x.key = cache.Key(x.key, &x.query)
-	p := x.snap.packed.Get(x.key, now)
-	if p == nil {
+	if x.drive(now) == gate.Records {
 		x.judged = true
 		return false
 	}
-	x.event.Addresses = p.Addrs
-	if !x.permits(p.Special) {
-		x.setDecision(verdict.Deny, verdict.ReasonAddressNotAllowed)
-		return true
-	}
-	x.packed = p
-	x.setDecision(x.lookup.Verdict, x.lookup.Reason)
+	x.number()
 	return true
 }
 
-// answerFast appends the answer to what decideFast took and conclude has
-// finished.
-func (x *exchange) answerFast(pkt, dst []byte) []byte {
-	if x.event.Verdict == verdict.Deny {
-		return x.appendRefusal(dst, pkt, x.event.Reason)
+// answerFast appends the answer to what decideFast took; failed: its record, if it has
+// one, could not be written.
+func (x *exchange) answerFast(pkt, dst []byte, failed error) []byte {
+	if !x.conclude(failed) {
+		return x.appendRefusal(dst, pkt, x.Reason)
 	}
 	x.server.metrics.hit.Inc()
-	return x.query.AppendPacked(dst, pkt, x.packed, x.now)
+	return x.query.AppendPacked(dst, pkt, x.packed, x.Start)
 }
 
 // answerMiss answers a question that decideFast has judged and found no packed
 // answer for: it asks Exchange.
 func (x *exchange) answerMiss(ctx context.Context, pkt []byte) []byte {
-	p, reason := x.resolve(ctx)
-	if reason != verdict.ReasonNone {
-		reason = x.finish(verdict.Deny, reason)
-	} else {
-		reason = x.permit()
+	now := x.resolve(ctx)
+	if !x.finish() {
+		return x.appendRefusal(nil, pkt, x.Reason)
 	}
-	if reason != verdict.ReasonNone {
-		return x.appendRefusal(nil, pkt, reason)
-	}
-	return x.query.AppendPacked(make([]byte, 0, p.Size()+packedBytes), pkt, p, x.now)
+	return x.query.AppendPacked(make([]byte, 0, x.packed.Size()+packedBytes), pkt, x.packed, now)
 }
 
 // appendRefusal appends the answer to a question that is refused for that reason.

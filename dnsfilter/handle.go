@@ -53,7 +53,7 @@ func (g *group) handle(packets []dnsserver.Packet) {
 		case !g.decided[i]:
 			s.startPending(x, p)
 		case x.recorded():
-			g.events = append(g.events, &x.event)
+			g.events = append(g.events, &x.Event)
 		}
 	}
 	var err error
@@ -81,7 +81,7 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
-			x.form, x.event.ID, decided = servfail, 0, true
+			x.form, x.Event.ID, decided = servfail, 0, true
 		}
 	}()
 	x.judged = false // what the memory is left with of the question before
@@ -94,25 +94,26 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 		return false
 	default:
 	}
-	x.refuseOverload(s, pkt, client, now, tcp)
+	x.refuseOverload(s, pkt, client, tcp)
 	return true
 }
 
 // refuseOverload decides a question that had to wait where there is no room. Its
 // record has what was asked, and not what was found of it.
-func (x *exchange) refuseOverload(s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) {
+func (x *exchange) refuseOverload(s *Server, pkt []byte, client netip.AddrPort, tcp bool) {
 	if x.judged {
-		host, qtype := x.event.Host, x.event.QType
-		x.beginEvent()
-		x.event.Host, x.event.QType = host, qtype
+		host, qtype := x.Event.Host, x.Event.QType
+		x.beginEvent(client)
+		x.Event.Host, x.Event.QType = host, qtype
 	} else {
-		x.begin(s, client, now)
+		x.begin(s, client)
 		if _, bad := x.readSlow(pkt, tcp); bad {
 			x.query.Name = nil
 		}
 		x.form = overloaded
 	}
-	x.setDecision(verdict.Deny, verdict.ReasonLimitTotal)
+	x.Refuse(verdict.ReasonLimitTotal)
+	x.number()
 }
 
 // handOver returns packet and exchange of a question that waits in memory of
@@ -157,12 +158,11 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 	if !x.recorded() {
 		failed = nil
 	}
-	x.conclude(failed)
 	if x.form == overloaded {
-		reason := x.event.Reason
-		return append(dst, x.writeRefusal(pkt, reason, s.refusalOf(reason))...)
+		x.conclude(failed)
+		return append(dst, x.writeRefusal(pkt, x.Reason, s.refusalOf(x.Reason))...)
 	}
-	return x.answerFast(pkt, dst)
+	return x.answerFast(pkt, dst, failed)
 }
 
 // handlePending answers a packet that decide said has to wait, in memory of its

@@ -7,35 +7,31 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // answerSlow answers any packet that has a header and is not a response, from its
 // bytes on. It reads and writes by miekg/dns and may wait for Exchange.
 func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) []byte {
-	x.begin(s, client, now)
+	x.begin(s, client)
 	if fault, bad := x.readSlow(pkt, tcp); bad {
-		return x.refuseSlow(pkt, fault.Reason, &fault.Refusal)
+		return x.refuseFault(pkt, fault)
 	}
-	if reason := x.judge(); reason != verdict.ReasonNone {
-		return x.refuseSlow(pkt, reason, nil)
+	switch need := x.drive(now); {
+	case need == gate.Records:
+		now = x.resolve(ctx)
+	case need == gate.Record && x.packed != nil:
+		s.metrics.hit.Inc()
 	}
-	var p *wire.Packed
-	if x.query.Type != dns.TypeANY {
-		var reason verdict.Reason
-		if p, reason = x.find(ctx); reason != verdict.ReasonNone {
-			return x.refuseSlow(pkt, reason, nil)
-		}
-	}
-	switch reason := x.permit(); {
-	case reason != verdict.ReasonNone:
-		return x.writeRefusal(pkt, reason, s.refusalOf(reason))
-	case p == nil:
+	switch {
+	case !x.finish():
+		return x.writeRefusal(pkt, x.Reason, s.refusalOf(x.Reason))
+	case x.packed == nil:
 		return x.orNothing(x.query.WriteAny(pkt))
 	}
-	if reply := x.orNothing(x.query.WritePacked(pkt, p, x.now)); reply != nil {
+	if reply := x.orNothing(x.query.WritePacked(pkt, x.packed, now)); reply != nil {
 		return reply
 	}
 	return x.writeRefusal(pkt, verdict.ReasonDNSFailed, s.refusalOf(verdict.ReasonDNSFailed))
@@ -45,54 +41,54 @@ func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client
 func (x *exchange) readSlow(pkt []byte, tcp bool) (f wire.Fault, bad bool) {
 	f, bad = x.query.Read(pkt, tcp)
 	if x.query.Name != nil {
-		x.event.Host, x.event.QType = string(x.query.Text), typeName(x.query.Type)
+		x.Event.Host, x.Event.QType = string(x.query.Text), typeName(x.query.Type)
 	}
 	return f, bad
 }
 
-// find returns the judged answer to an allowed question: a packed one that is
-// at hand, or what Exchange brings.
-func (x *exchange) find(ctx context.Context) (*wire.Packed, verdict.Reason) {
-	x.key = cache.Key(x.key[:0], &x.query)
-	if p := x.snap.packed.Get(x.key, x.now); p != nil {
-		x.event.Addresses = p.Addrs
-		if !x.permits(p.Special) {
-			return nil, verdict.ReasonAddressNotAllowed
-		}
-		x.server.metrics.hit.Inc()
-		return p, verdict.ReasonNone
-	}
-	return x.resolve(ctx)
-}
-
-// resolve asks Exchange for what the cache lacks, judges it, and keeps it under
-// the exchange's key. ctx ends when Shutdown gives up.
-func (x *exchange) resolve(ctx context.Context) (*wire.Packed, verdict.Reason) {
+// resolve brings what the cache lacks: it asks Exchange, has the answer judged, and keeps
+// it under the exchange's key. It returns when the wait was over: TTLs count from there.
+// ctx ends when Shutdown gives up.
+func (x *exchange) resolve(ctx context.Context) time.Time {
 	x.server.metrics.miss.Inc()
 	q := x.query.Question()
+	r, reason := x.exchange(ctx, q)
+	now := time.Now()
+	if reason != verdict.ReasonNone {
+		x.Give(reason)
+		return now
+	}
+	found := x.chain(x.Event.Host, &r)
+	x.GiveAnswer(found.aliases, found.addrs)
+	if x.Next() == gate.Refused {
+		return now
+	}
+	r.Authority = x.denials(r.Authority)
+	p, err := wire.Pack(q, &r, now)
+	if err != nil {
+		x.Refuse(verdict.ReasonDNSFailed)
+		return now
+	}
+	p.Addrs, p.Special = found.addrs, gate.Special(found.addrs)
+	x.snap.packed.Store(x.key, p, now)
+	x.packed = p
+	return now
+}
+
+// exchange asks Exchange, and says why nothing was found.
+func (x *exchange) exchange(ctx context.Context, q dns.Question) (Records, verdict.Reason) {
 	limited, cancel := context.WithTimeout(ctx, x.server.opt.Limits.Budget)
 	defer cancel()
 	r, err := x.server.opt.Exchange(limited, q, x.query.DO)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, verdict.ReasonDraining // nothing has failed; Shutdown has cut it short
+		return r, verdict.ReasonDraining // nothing has failed; Shutdown has cut it short
 	case err != nil:
-		return nil, failure(err)
+		return r, failure(err)
 	case r.Rcode != dns.RcodeSuccess && r.Rcode != dns.RcodeNameError:
-		return nil, verdict.ReasonDNSFailed
+		return r, verdict.ReasonDNSFailed
 	}
-	if reason := x.judgeAnswer(x.event.Host, &r); reason != verdict.ReasonNone {
-		return nil, reason
-	}
-	r.Authority = x.denials(r.Authority)
-	x.now = time.Now() // the wait is over: TTLs count from here
-	p, err := wire.Pack(q, &r, x.now)
-	if err != nil {
-		return nil, verdict.ReasonDNSFailed
-	}
-	p.Addrs, p.Special = x.event.Addresses, special(x.event.Addresses)
-	x.snap.packed.Store(x.key, p, x.now)
-	return p, verdict.ReasonNone
+	return r, verdict.ReasonNone
 }
 
 // denials leaves of an authority section what proves a denial.
@@ -111,15 +107,16 @@ func (x *exchange) denials(records []dns.RR) []dns.RR {
 	return remaining
 }
 
-// refuseSlow records a refusal and writes its answer; how: nil, as the reason is
-// answered.
-func (x *exchange) refuseSlow(pkt []byte, r verdict.Reason, how *wire.Refusal) []byte {
-	final := x.finish(verdict.Deny, r)
-	f := x.server.refusalOf(final)
-	if how != nil && final == r {
-		f = *how
+// refuseFault records a packet that cannot be answered and writes what its fault says,
+// unless it could not be recorded.
+func (x *exchange) refuseFault(pkt []byte, fault wire.Fault) []byte {
+	x.Refuse(fault.Reason)
+	x.finish()
+	f := fault.Refusal
+	if x.Reason != fault.Reason {
+		f = x.server.refusalOf(x.Reason)
 	}
-	return x.writeRefusal(pkt, final, f)
+	return x.writeRefusal(pkt, x.Reason, f)
 }
 
 // writeRefusal returns the answer to a refused question.

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/cache"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -11,45 +12,50 @@ import (
 // snapshot is a policy with all that is derived from it. The packed answers
 // are part of it: a change of the policy begins with none.
 type snapshot struct {
-	policy  *policy.Policy
-	table   *identity.Table
-	sources *identity.Sources
-	packed  *cache.Cache
-	union   func() *policy.Union // built when the first unknown source asks
+	rules  gate.LookupRules // its union is built when the first unknown source asks
+	table  *identity.Table
+	packed *cache.Cache
+}
+
+// of reports whether the snapshot is that of a policy and its identities.
+func (n *snapshot) of(p *policy.Policy, t *identity.Table) bool {
+	return n != nil && n.rules.Policy == p && n.table == t
 }
 
 // snapshot returns the one in force. One serves one question.
 func (s *Server) snapshot() *snapshot {
 	p, t := s.opt.Policy()
-	if now := s.current.Load(); now != nil && now.policy == p && now.table == t {
+	if now := s.current.Load(); now.of(p, t) {
 		return now
 	}
 	s.building.Lock()
 	defer s.building.Unlock()
 	p, t = s.opt.Policy()
-	if now := s.current.Load(); now != nil && now.policy == p && now.table == t {
+	if now := s.current.Load(); now.of(p, t) {
 		return now
 	}
 	next := &snapshot{
-		policy: p, table: t,
-		sources: identity.NewSources(t),
-		packed:  cache.New(s.opt.Limits.CacheBytes),
+		rules:  gate.LookupRules{Policy: p, Sources: identity.NewSources(t), Types: s.types},
+		table:  t,
+		packed: cache.New(s.opt.Limits.CacheBytes),
 	}
-	next.union = sync.OnceValue(func() *policy.Union {
-		u, err := policy.NewUnion(p)
-		if err != nil {
-			// A nil union refuses.
-			s.log.Error("unknown sources are refused", "error", err)
-		}
-		return u
-	})
+	if !s.opt.RefuseUnknown {
+		next.rules.Union = sync.OnceValue(func() *policy.Union {
+			u, err := policy.NewUnion(p)
+			if err != nil {
+				// A nil union refuses.
+				s.log.Error("unknown sources are refused", "error", err)
+			}
+			return u
+		})
+	}
 	s.current.Store(next)
 	return next
 }
 
 // prepare builds what is built on demand.
-func (n *snapshot) prepare(union bool) {
-	if union {
-		n.union()
+func (n *snapshot) prepare() {
+	if n.rules.Union != nil {
+		n.rules.Union()
 	}
 }

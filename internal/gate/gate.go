@@ -1,14 +1,16 @@
 // Package gate is the decision: the steps that a request takes from its target to its
-// tunnel, once, in order.
+// tunnel, and a DNS question from its name to its answer, once, in order.
 //
 // What it does: [Decision.Next] runs steps until one needs something that only the
 // outside can bring (a slot, addresses, a connection, a record, a ClientHello), says
 // what, and goes on when [Decision.Give] has brought it; or until the request is
-// refused. What differs between fronts is which steps they walk: one table, in
-// orders.go. Every front drives the same steps, and holds no rule of its own.
+// refused. [LookupDecision] does the same for a DNS question, which has no port and no
+// credential. What differs between fronts is which steps they walk: one table, in
+// orders.go. Every front drives it, and holds no rule of its own.
 //
 // What it does not do: it performs no I/O, waits for nothing, reads no clock, and
-// records nothing: it fills in the event that becomes the record.
+// records nothing: it fills in the event that becomes the record. It reads neither
+// packets nor records of DNS.
 //
 //	d.Begin(gate.Connect, head, now)
 //	for {

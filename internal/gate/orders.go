@@ -43,16 +43,33 @@ const (
 	// Tunnel: bytes may flow. The decision is over.
 	Tunnel
 
+	// Of a DNS question alone:
+
+	// Names: a wildcard has the name. GiveNames says whether there is room for another
+	// one below it.
+	Names
+	// Records: the resolver has to be asked. GiveAnswer or GiveStored brings its answer.
+	Records
+	// Record: Event has to be recorded, where answers are. Give says whether it was.
+	Record
+	// Answer: the answer may be sent. The decision is over.
+	Answer
+
 	goOn // of a step: nothing
 )
 
 // step is one question of a decision: it refuses, needs something, or goes on.
 type step = func(*Decision) Need
 
+// lookupStep is a step of a decision about a DNS question.
+type lookupStep = func(*LookupDecision) Need
+
 // The orders: which steps a front walks, and in which order. The whole decision is
 // here. A name is looked up only behind decide, so that one that is refused never is;
 // what cannot be recorded is stopped before anything is dialed. A plain request is
-// recorded before its dial, because dial and request are one step of its transport.
+// recorded before its dial, because dial and request are one step of its transport. Of
+// a DNS question everything up to records stands before the cache, for every client;
+// its source is found first, because every record has it.
 var (
 	connectOrder = []step{
 		(*Decision).connectTarget, (*Decision).identify, (*Decision).admit, (*Decision).decide,
@@ -63,6 +80,11 @@ var (
 		(*Decision).plainTarget, (*Decision).content, (*Decision).identify, (*Decision).admit, (*Decision).decide,
 		(*Decision).clear, (*Decision).lookup, (*Decision).aliases, (*Decision).addresses, (*Decision).recordable,
 		(*Decision).open, (*Decision).forward,
+	}
+	lookupOrder = []lookupStep{
+		(*LookupDecision).source, (*LookupDecision).name, (*LookupDecision).identify, (*LookupDecision).decide,
+		(*LookupDecision).limitNames, (*LookupDecision).recordType, (*LookupDecision).records, (*LookupDecision).aliases,
+		(*LookupDecision).addresses, (*LookupDecision).record, (*LookupDecision).answer,
 	}
 )
 
