@@ -128,7 +128,12 @@ func isNumber(label string) bool {
 			digits = label[2:]
 		}
 	}
-	return strings.Trim(digits, set) == ""
+	for i := range len(digits) {
+		if strings.IndexByte(set, digits[i]) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // checkALabels checks that every label that claims to be an A-label is one:
