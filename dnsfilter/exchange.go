@@ -86,7 +86,7 @@ func (x *exchange) conclude(err error) bool {
 	switch {
 	case err != nil:
 		x.Refuse(verdict.ReasonAuditUnavailable)
-	case x.Next() == gate.Record:
+	case x.Reason == verdict.ReasonNone:
 		x.Give(verdict.ReasonNone)
 	}
 	if x.server.opt.Count != nil {
