@@ -135,11 +135,13 @@ func (x *exchange) recordable() verdict.Reason {
 
 // refuse records the refusal, answers it, and ends the connection. Nothing
 // behind the request is read as a request (RFC 9931). The record may take a second
-// and the client its time to close, so what it has sent is let go before either.
+// and the client its time to close, so what it has sent is let go before either, and
+// with it the place that a connection has until its caller is known.
 func (x *exchange) refuse() {
 	x.release()
 	x.Head = nil
 	x.conn.free()
+	x.conn.identified()
 	reason, cause := x.Reason, x.Cause
 	if x.server.base.Err() != nil && reason.Row().Fault == verdict.FaultOutside {
 		reason = verdict.ReasonDraining // nothing has failed; Close has cut it short

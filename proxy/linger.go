@@ -32,7 +32,6 @@ func (c *conn) lingeringClose() {
 		return
 	}
 	c.free()
-	c.identified() // it has its answer, and counts to those that linger instead
 	key := c.lingerer()
 	at, out := c.server.lingering.Add(key, c.raw)
 	defer c.server.lingering.Remove(key, at)
