@@ -99,17 +99,45 @@ func (d *Decision) Next() Need {
 }
 
 // Give brings what Next has asked for: a reason to refuse, or verdict.ReasonNone to go
-// on. A credential that does not hold is refused whatever is given.
+// on. A credential that does not hold is refused whatever is given, what another method
+// has to bring is refused where nothing is brought, and a refusal stays one.
 func (d *Decision) Give(r verdict.Reason) {
-	if d.expected == Failure && r == verdict.ReasonNone {
-		r = verdict.ReasonIdentityRejected
+	if r != verdict.ReasonNone {
+		d.Refuse(r, d.Cause)
+		return
 	}
-	d.Reason, d.expected = r, Refused
+	switch d.expected {
+	case Refused:
+		d.Refuse(d.Reason, d.Cause)
+	case Failure:
+		d.Refuse(verdict.ReasonIdentityRejected, nil)
+	case Lookup:
+		d.Refuse(verdict.ReasonDNSFailed, nil)
+	case Hello:
+		d.Refuse(verdict.ReasonNotTLS, nil)
+	default:
+		d.expected = Refused
+	}
 }
 
-// Refuse refuses for what the front has found by itself, such as a malformed head.
+// Refuse refuses for what the front has found by itself, such as a malformed head. A
+// refusal without a reason is one nevertheless.
 func (d *Decision) Refuse(r verdict.Reason, cause error) {
+	if r == verdict.ReasonNone {
+		r = verdict.ReasonHostNotAllowed
+	}
 	d.Reason, d.Cause, d.expected = r, cause, Refused
+}
+
+// given ends the wait for a need, and reports whether it was that one. What was not
+// asked for refuses.
+func (d *Decision) given(n Need) bool {
+	if d.expected != n {
+		d.Refuse(d.Reason, d.Cause)
+		return false
+	}
+	d.expected = Refused
+	return true
 }
 
 // refuse is Refuse of a step.
@@ -120,7 +148,9 @@ func (d *Decision) refuse(r verdict.Reason) Need {
 
 // GiveAddresses brings what a lookup has found. No address is dns_failed.
 func (d *Decision) GiveAddresses(addresses []netip.Addr, aliases []string) {
-	d.expected = Refused
+	if !d.given(Lookup) {
+		return
+	}
 	if len(addresses) == 0 {
 		d.Reason = verdict.ReasonDNSFailed
 		return

@@ -224,6 +224,47 @@ func TestACredentialThatDoesNotHoldIsRefusedWhateverIsGiven(t *testing.T) {
 	}
 }
 
+// What was not asked for, or is brought by the wrong method, opens nothing: not a need
+// that is skipped, and not a refusal that is taken back.
+func TestWhatWasNotAskedForRefuses(t *testing.T) {
+	t.Parallel()
+	brought := map[string]func(*gate.Decision){
+		"nothing":   func(d *gate.Decision) { d.Give(verdict.ReasonNone) },
+		"addresses": func(d *gate.Decision) { d.GiveAddresses(public, nil) },
+		"hello":     func(d *gate.Decision) { d.GiveHello(hello.Hello{}, nil) },
+		"no reason": func(d *gate.Decision) { d.Refuse(verdict.ReasonNone, nil) },
+	}
+	fits := map[gate.Need]string{gate.Lookup: "addresses", gate.Hello: "hello"}
+	for _, request := range []string{"CONNECT tls.test:443", "CONNECT other.test:443"} {
+		for what, bring := range brought {
+			for stop := range 8 {
+				d := ask(t, "billing", request)
+				need := d.Next()
+				for range stop {
+					switch need {
+					case gate.Lookup:
+						d.GiveAddresses(public, nil)
+					case gate.Refused, gate.Hello:
+					default:
+						d.Give(verdict.ReasonNone)
+					}
+					need = d.Next()
+				}
+				fit := fits[need]
+				if fit == "" {
+					fit = "nothing"
+				}
+				if what == fit && need != gate.Refused {
+					continue
+				}
+				if bring(d); d.Next() != gate.Refused || d.Reason == verdict.ReasonNone {
+					t.Errorf("%s at %s: %s goes on to %s", request, names[need], what, names[d.Next()])
+				}
+			}
+		}
+	}
+}
+
 func TestALookupWithoutAddressesIsRefused(t *testing.T) {
 	d := ask(t, "billing", "CONNECT any.test:443")
 	d.Next()

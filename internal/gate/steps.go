@@ -231,7 +231,9 @@ func (d *Decision) hello() Need {
 // GiveHello brings the ClientHello that was read, or what is wrong with the first bytes:
 // an error of package hello. A mismatch is let through in report mode.
 func (d *Decision) GiveHello(h hello.Hello, err error) {
-	d.expected = Refused
+	if !d.given(Hello) {
+		return
+	}
 	d.Event.SNI, d.Event.HasSNI = h.ServerName(), h.HasSNI
 	if err == nil {
 		err = h.Check(d.Target.Host.String())
