@@ -29,12 +29,17 @@ func (r *rig) refuseAll(raw string, n int) []net.Conn {
 	r.t.Helper()
 	var conns []net.Conn
 	var replies []*bufio.Reader
-	for range n {
+	for i := range n {
 		c, br := r.send(raw)
 		conns, replies = append(conns, c), append(replies, br)
-	}
-	for _, br := range replies {
-		readReply(r.t, br)
+		// Fewer at a time than a source may have that nobody has heard yet.
+		if len(replies) < 8 && i < n-1 {
+			continue
+		}
+		for _, br := range replies {
+			readReply(r.t, br)
+		}
+		replies = replies[:0]
 	}
 	return conns
 }
@@ -49,7 +54,7 @@ func TestRefusedConnectionHoldsLittleWhileItsClientLeavesItOpen(t *testing.T) {
 			r.server.LingerFor(patience)
 			before := heap()
 			conns := r.refuseAll(raw, n)
-			if each := (int64(heap()) - int64(before)) / n; each > 8<<10 {
+			if each := (int64(heap()) - int64(before)) / n; each > 12<<10 { // its head alone has 15 KiB
 				t.Errorf("each holds %d bytes of the heap, with what the test has of it", each)
 			}
 			eventually(t, "they count to their caller", func() bool {
