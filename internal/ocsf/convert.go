@@ -63,13 +63,13 @@ func convert(raw []byte, r *evidence.Record) *event {
 	o := outcomeOf(r)
 	e := &event{
 		CategoryUID: categoryNetwork, CategoryName: "Network Activity",
-		Time: r.Time.UnixMilli(), Count: r.Count(),
+		Time: timestamp(r.Time), Count: r.Count(),
 		AppName: r.Function, SrcEndpoint: source(r),
 		RawDataHash: hashOf(raw), Message: message(r), Unmapped: rest(r),
 	}
 	if r.Event == "closed" {
 		spent := r.Duration.Milliseconds()
-		e.StartTime, e.EndTime, e.Duration = e.Time-spent, e.Time, &spent
+		e.StartTime, e.EndTime, e.Duration = max(0, e.Time-spent), e.Time, &spent
 	}
 	e.judge(r, o)
 	profiles := []string{"security_control"}
@@ -101,6 +101,11 @@ func about(r *evidence.Record, profiles []string) metadata {
 		OriginalTime: r.Time.UTC().Format(time.RFC3339Nano), CorrelationUID: r.ID,
 	}
 }
+
+// timestamp returns a time in milliseconds since 1970, as timestamp_t is. It is 0
+// for a time before that, or for none: a record that somebody else wrote can have
+// either.
+func timestamp(t time.Time) int64 { return max(0, t.UnixMilli()) }
 
 // hashOf returns the hash by which the next record of the chain names this one.
 func hashOf(raw []byte) fingerprint {

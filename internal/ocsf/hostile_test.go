@@ -3,6 +3,7 @@ package ocsf_test
 import (
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -40,6 +41,36 @@ func TestHostileTextIsOneLineOfValidJSON(t *testing.T) {
 			}
 			if strings.ContainsFunc(line, func(r rune) bool { return r < 0x20 || r == '\u2028' || r == '\u2029' }) || !utf8.ValidString(line) || strings.Contains(line, "<script") {
 				t.Errorf("%q stands raw in %q", text, line)
+			}
+		}
+	}
+}
+
+// Records that this program does not write, and that still are records.
+func TestRecordOfNoTimeFitsTheSchema(t *testing.T) {
+	s := loadSchema(t)
+	written := records(t, full(audit.Closed, "connect"))[0]
+	for _, time := range []string{"", `"time":null,`, `"time":"0001-01-01T00:00:00Z",`, `"time":"1969-12-31T23:59:59Z",`, `"time":"1970-01-01T00:00:01Z",`, `"time":"9999-12-31T23:59:59Z",`} {
+		line := regexp.MustCompile(`"time":"[^"]*",`).ReplaceAllLiteralString(written, time)
+		events, counts := export(t, line)
+		if len(events) != 1 {
+			t.Errorf("%s: %d events, counted %+v", time, len(events), counts)
+			continue
+		}
+		if wrong := s.check([]byte(events[0])); len(wrong) > 0 {
+			t.Errorf("%s became %s: %v", line, events[0], wrong)
+		}
+	}
+}
+
+// A number that no record has is not one.
+func TestRecordOfNegativeOrOverflowingSizesIsNone(t *testing.T) {
+	written := records(t, full(audit.Closed, "connect"))[0]
+	for _, bytes := range []string{"-1", "-9223372036854775808", "9223372036854775807", "18446744073709551615", "1.5"} {
+		for _, key := range []string{"bytes_up", "bytes_down"} {
+			line := regexp.MustCompile(`"`+key+`":[0-9]+`).ReplaceAllLiteralString(written, `"`+key+`":`+bytes)
+			if events, counts := export(t, line); len(events) != 0 || counts.Partial != 1 {
+				t.Errorf("%s %s: %v, counted %+v", key, bytes, events, counts)
 			}
 		}
 	}

@@ -159,9 +159,9 @@ func (p *Parser) count(m member, value []byte) bool {
 	case memberLost:
 		return Unsigned(&r.Lost, value)
 	case memberBytesUp:
-		return signed(&r.BytesUp, value)
+		return size(&r.BytesUp, value)
 	case memberBytesDown:
-		return signed(&r.BytesDown, value)
+		return size(&r.BytesDown, value)
 	case memberLine:
 		return integer(&r.Line, value)
 	case memberFunctions:
@@ -183,9 +183,11 @@ func Unsigned(dst *uint64, value []byte) bool {
 	return err == nil
 }
 
-func signed(dst *int64, value []byte) bool {
-	n, err := strconv.ParseInt(string(value), 10, 64)
-	*dst = n
+// size reads a number of bytes. No record has so many that two of them make too
+// many for an int64.
+func size(dst *int64, value []byte) bool {
+	n, err := strconv.ParseUint(string(value), 10, 62)
+	*dst = int64(n)
 	return err == nil
 }
 
