@@ -14,12 +14,16 @@ import (
 // behind it, or as the answer to what gate has asked for. ReasonNone may be named by
 // everyone.
 var ownReasons = map[string][]string{
-	// What a head, a lookup, a record or an origin can have wrong; draining, and who is over
-	// its budget of failures.
-	"proxy": {
-		"BadRequest", "BadTarget", "DNSFailed", "DNSTimeout", "AuditUnavailable", "HelloTimeout", "OriginFailed", "Draining",
-		"IdentityRequired", "IdentityRejected", "LimitFailures", "LimitFunction", "LimitTotal",
+	"proxy":               {"BadRequest"},                     // of a head
+	"internal/clientconn": {"BadRequest", "IdentityRejected"}, // of a PROXY header, of a certificate
+	// What a lookup or a record can have wrong; draining, and who is over its budget of
+	// failures.
+	"internal/exchange": {
+		"BadRequest", "BadTarget", "DNSFailed", "DNSTimeout", "AuditUnavailable", "Draining", "IdentityRequired", "LimitFailures",
+		"LimitFunction", "LimitTotal",
 	},
+	"internal/connect":   {"AuditUnavailable", "Draining", "HelloTimeout", "LimitTotal"},   // of a record and a ClientHello
+	"internal/forward":   {"BadRequest", "OriginFailed"},                                   // of content and of an origin
 	"internal/egress":    {"AddressNotAllowed", "DialFailed", "DialTimeout", "LimitTotal"}, // why a dial failed
 	"internal/admission": {"LimitFunction", "LimitTotal", "LimitFailures", "IdentityRejected"},
 	"internal/httphead":  {"BadRequest", "BadTarget", "HTTPSNotTunneled", "SchemeNotSupported"}, // forms of a target
@@ -75,7 +79,7 @@ func TestRecordsAreWrittenInOneFile(t *testing.T) {
 	t.Parallel()
 	writers := map[string]bool{}
 	for _, s := range sources(t) {
-		if path.Dir(s.name) != "proxy" {
+		if !slices.Contains([]string{"proxy", "internal/clientconn", "internal/exchange", "internal/connect", "internal/forward"}, path.Dir(s.name)) {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
@@ -89,7 +93,7 @@ func TestRecordsAreWrittenInOneFile(t *testing.T) {
 			return true
 		})
 	}
-	if got := slices.Sorted(maps.Keys(writers)); !slices.Equal(got, []string{"proxy/record.go"}) {
-		t.Errorf("records are written in %v, want proxy/record.go alone", got)
+	if got := slices.Sorted(maps.Keys(writers)); !slices.Equal(got, []string{"internal/exchange/record.go"}) {
+		t.Errorf("records are written in %v, want internal/exchange/record.go alone", got)
 	}
 }

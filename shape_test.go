@@ -14,14 +14,6 @@ const (
 	minComments = 18
 )
 
-// largePackages may have more lines, up to so many, for the reason given.
-var largePackages = map[string]struct {
-	lines int
-	why   string
-}{
-	"proxy": {3700, "both drivers of a CONNECT, plain HTTP and the admission of connections are being taken apart"},
-}
-
 func TestPackagesAreSmall(t *testing.T) {
 	t.Parallel()
 	lines := map[string]int{}
@@ -29,17 +21,8 @@ func TestPackagesAreSmall(t *testing.T) {
 		lines[path.Dir(s.name)] += s.line(s.file.FileEnd - 1)
 	}
 	for dir, n := range lines {
-		most := maxPackageLines
-		if large, ok := largePackages[dir]; ok {
-			most = large.lines
-		}
-		if n > most {
-			t.Errorf("%s has %d lines, over %d; split it by what it does", dir, n, most)
-		}
-	}
-	for dir, large := range largePackages {
-		if lines[dir] <= maxPackageLines {
-			t.Errorf("%s has %d lines; take it off largePackages (%s)", dir, lines[dir], large.why)
+		if n > maxPackageLines {
+			t.Errorf("%s has %d lines, over %d; split it by what it does", dir, n, maxPackageLines)
 		}
 	}
 }

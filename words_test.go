@@ -61,7 +61,7 @@ var otherMeaning = map[string]string{
 
 	"via internal/httphead":            "the field of RFC 9110",
 	"unidentified config":              "limits.unidentified of the file, which keeps its name",
-	"unidentified proxy":               "limits.unidentified of the file, which keeps its name",
+	"unidentified internal/exchange":   "limits.unidentified of the file, which keeps its name",
 	"share internal/admission":         "how much of the whole one source may have",
 	"spread benchmarks/internal/stats": "of samples: how far they lie apart",
 	"fact internal/report/doc":         "a name and a value on top of a report",

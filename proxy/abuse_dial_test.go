@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 	"time"
 
@@ -144,18 +143,4 @@ func TestClientsThatLeaveWhileAHostIsDialedLeaveNothingBehind(t *testing.T) {
 		return len(r.of("opened"))+len(r.of("refused")) == asked && len(r.of("closed")) == len(r.of("opened"))
 	})
 	r.unharmed(before, o.at("any.test"))
-}
-
-// What the process or the machine lacks is not a failure of the host: 503, and
-// another attempt may do better.
-func TestDialThatLacksSomethingOfOurOwnIsALimitAndNoFailureOfTheHost(t *testing.T) {
-	for err, want := range map[error]string{
-		syscall.EMFILE: "limit_total", syscall.ENFILE: "limit_total", syscall.ENOBUFS: "limit_total",
-		syscall.ENOMEM: "limit_total", syscall.EADDRNOTAVAIL: "limit_total",
-		syscall.ECONNREFUSED: "dial_failed", syscall.EHOSTUNREACH: "dial_failed", syscall.ETIMEDOUT: "dial_timeout",
-	} {
-		if got := proxy.DialReason(fmt.Errorf("dialing: %w", &net.OpError{Op: "dial", Err: err})).String(); got != want {
-			t.Errorf("%v is %s, want %s", err, got, want)
-		}
-	}
 }

@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"net"
 	"net/http"
 	"net/url"
 
 	"github.com/elazarl/goproxy"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 )
 
 // closedGoproxy makes a goproxy and takes out everything of it that could open
@@ -40,7 +43,7 @@ func (s *Server) newGoproxy() *goproxy.ProxyHttpServer {
 		Action: goproxy.ConnectHijack,
 		Hijack: func(_ *http.Request, client net.Conn, _ *goproxy.ProxyCtx) {
 			if h, ok := client.(*hijacked); ok {
-				h.exchange.connect()
+				s.connect.Run(h.exchange)
 			}
 		},
 	}
@@ -48,7 +51,7 @@ func (s *Server) newGoproxy() *goproxy.ProxyHttpServer {
 		return hijack, host
 	})
 	roundTrip := goproxy.RoundTripperFunc(func(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, error) {
-		return s.roundTrip(r)
+		return s.plain.RoundTrip(r)
 	})
 	g.OnRequest().DoFunc(func(r *http.Request, ctx *goproxy.ProxyCtx) (*http.Request, *http.Response) {
 		ctx.RoundTripper = roundTrip
@@ -58,30 +61,30 @@ func (s *Server) newGoproxy() *goproxy.ProxyHttpServer {
 }
 
 // serveConnect takes the exchange through goproxy's CONNECT hook.
-func (x *exchange) serveConnect() {
+func (s *Server) serveConnect(x *exchange.Exchange) {
 	r := &http.Request{
 		Method: http.MethodConnect, URL: &url.URL{Host: x.Head.Target}, Host: x.Head.Target,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: x.Head.Minor,
 	}
-	x.server.goproxy.ServeHTTP(connectWriter{x}, r)
+	s.goproxy.ServeHTTP(connectWriter{x}, r)
 }
 
 // connectWriter is what goproxy hijacks the connection from. It takes no
-// reply: on a CONNECT every reply is written by refuse or connect.
-type connectWriter struct{ exchange *exchange }
+// reply: on a CONNECT every reply is written by packages exchange and connect.
+type connectWriter struct{ exchange *exchange.Exchange }
 
 // hijacked is the connection as goproxy hands it to the hook, with the
 // exchange it belongs to.
 type hijacked struct {
 	net.Conn
-	exchange *exchange
+	exchange *exchange.Exchange
 }
 
 // Hijack implements http.Hijacker. goproxy needs the reader and the writer to be
 // there; nobody reads or writes by them, since the hook takes the exchange, so
 // they are as small as bufio makes them.
 func (w connectWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	h := &hijacked{Conn: w.exchange.conn, exchange: w.exchange}
+	h := &hijacked{Conn: w.exchange.Conn, exchange: w.exchange}
 	const least = 16
 	return h, bufio.NewReadWriter(bufio.NewReaderSize(h, least), bufio.NewWriterSize(h, least)), nil
 }
@@ -90,6 +93,9 @@ func (w connectWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (connectWriter) Header() http.Header         { return http.Header{} }
 func (connectWriter) Write(b []byte) (int, error) { return len(b), nil }
 func (connectWriter) WriteHeader(int)             {}
+
+// refuseToDial is the dial of what must not dial.
+func refuseToDial(context.Context, string, string) (net.Conn, error) { return nil, errNoDial }
 
 // errNoDial is what goproxy gets if it ever tries to open a connection.
 var errNoDial = errors.New("goproxy opens no connections here")

@@ -15,8 +15,20 @@ import (
 
 	"github.com/elazarl/goproxy"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
+
+// options are the least that a server needs.
+func options() Options {
+	return Options{
+		Policy: func() (*policy.Policy, *identity.Table) { return nil, nil },
+		Audit:  audit.New(io.Discard, audit.Options{}),
+	}
+}
 
 // canaryServer counts the connections that it gets.
 func canaryServer(t *testing.T) (addr string, count func() int64) {
@@ -130,8 +142,8 @@ func TestGoproxyHasNoWayToDial(t *testing.T) {
 	}
 	// A proxy variable is not followed on loopback, so what can be seen of it
 	// is that nobody asks for one.
-	if g.Tr.Proxy != nil || s.transport.Proxy != nil {
-		t.Error("a transport asks the environment for a proxy")
+	if g.Tr.Proxy != nil {
+		t.Error("its transport asks the environment for a proxy")
 	}
 	if g.Tr.TLSClientConfig != nil {
 		t.Error("goproxy's transport has a TLS configuration of its own")
@@ -146,9 +158,9 @@ func TestGoproxyHasNoWayToDial(t *testing.T) {
 func TestHijackedConnectionComesWithItsReaderAndWriter(t *testing.T) {
 	ours, client := net.Pipe()
 	defer client.Close()
-	s := New(Options{})
-	x := &exchange{server: s, conn: &conn{Conn: ours, server: s}}
-	x.conn.unread([]byte("early"))
+	s := New(options())
+	x := s.shared.Begin(s.shared.Conns.Add(ours), gate.Connect, &httphead.Head{})
+	x.Conn.Unread([]byte("early"))
 	c, rw, err := connectWriter{x}.Hijack()
 	if h, ok := c.(*hijacked); err != nil || !ok || h.exchange != x || rw == nil || rw.Reader == nil || rw.Writer == nil {
 		t.Fatalf("hijacked are %T, %v, %v", c, rw, err)
@@ -156,45 +168,5 @@ func TestHijackedConnectionComesWithItsReaderAndWriter(t *testing.T) {
 	go func() { _, _ = io.WriteString(client, "late"); client.Close() }()
 	if got, err := io.ReadAll(rw); string(got) != "earlylate" || err != nil {
 		t.Errorf("its reader has %q, %v", got, err)
-	}
-}
-
-// What reaches the transports without an exchange, by whatever path, has been
-// judged by nobody.
-func TestRoundTripWithoutAnExchangeDialsNothing(t *testing.T) {
-	addr, seen := canaryServer(t)
-	s := New(Options{})
-	r := &http.Request{Method: "GET", URL: &url.URL{Scheme: "http", Host: addr}, Header: http.Header{}}
-	if _, err := s.roundTrip(r); !errors.Is(err, egress.ErrNotPermitted) {
-		t.Errorf("roundTrip returned %v", err)
-	}
-	if _, err := s.transport.RoundTrip(r); !errors.Is(err, egress.ErrNotPermitted) {
-		t.Errorf("the transport returned %v", err)
-	}
-	if n := seen(); n != 0 {
-		t.Errorf("%d connections were opened", n)
-	}
-}
-
-// Where a response ends before its time, goproxy writes an error text of its
-// own; a response takes none of it.
-func TestGoproxysErrorsAreNotWritten(t *testing.T) {
-	ours, client := net.Pipe()
-	defer client.Close()
-	s := New(Options{})
-	x := &exchange{server: s, conn: &conn{Conn: ours, server: s}}
-	w := &response{exchange: x, conn: x.conn, chunkable: true, persist: true, body: &requestBody{src: http.NoBody}}
-	r := &http.Request{Method: "GET", URL: &url.URL{Scheme: "http", Host: "192.0.2.1"}, Header: http.Header{}}
-	got := make(chan string, 1)
-	go func() {
-		all, _ := io.ReadAll(client)
-		got <- string(all)
-	}()
-	ctx := context.WithValue(context.Background(), exchangeKey{}, x)
-	s.goproxy.ServeHTTP(w, r.WithContext(ctx)) // x has no address to go to
-	w.Flush()
-	ours.Close()
-	if text := <-got; text != "" || w.started {
-		t.Errorf("the client got %q", text)
 	}
 }

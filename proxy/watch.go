@@ -22,9 +22,9 @@ func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 	for {
 		select {
 		case now := <-ticker.C:
-			s.failures.Sweep(now.Add(-admission.FailureWindow))
-			s.memory.Look()
-			s.sweepLoops()
+			s.shared.Failures.Sweep(now.Add(-admission.FailureWindow))
+			s.shared.MemoryWatch.Look()
+			s.connect.Sweep()
 			if now.Sub(told) >= evictionsEvery && s.logEvictions() {
 				told = now
 			}
@@ -37,11 +37,11 @@ func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 
 // logEvictions logs how many connections have been evicted since the last time.
 func (s *Server) logEvictions() bool {
-	n, from := s.preAuth.Evictions()
+	n, from := s.shared.Conns.Evictions()
 	if n == 0 {
 		return false
 	}
-	s.log.LogAttrs(context.Background(), slog.LevelWarn,
+	s.shared.Log.LogAttrs(context.Background(), slog.LevelWarn,
 		"a source has more connections that do not say who they are than it may; its oldest were closed",
 		slog.Uint64("closed", n), slog.String("source", from.String()))
 	return true

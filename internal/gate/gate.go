@@ -46,11 +46,11 @@ const Pseudonym = "egress"
 // and every step adds to both. Fields above the line are the front's to set before
 // Begin; the zero value of each refuses.
 type Decision struct {
+	Opened // of it Event, and Caller but for what the head shows, are the front's to set
+
 	Policy     *policy.Policy
 	Identities *identity.Table
-	Caller     identity.Caller           // but for what the head shows
 	Self       func(netip.AddrPort) bool // an address of our own, which is never dialed; nil: none is known
-	Event      audit.Event               // becomes the record
 	Trace      func(line string)         // is told what each step has found, a line for people; nil: nobody is
 
 	front    Front
@@ -59,16 +59,23 @@ type Decision struct {
 	reopened bool // a report about the ClientHello has to be recorded
 
 	Head      *httphead.Head
-	Start     time.Time
-	Target    hostname.Target
 	URL       *url.URL // of a plain request, its host in canonical form
 	Function  *policy.Function
 	Decided   policy.Decision
 	Addresses []netip.Addr
-	Aliases   []string       // the names that the target's led through
-	Verified  bool           // the ClientHello named the host
 	Reason    verdict.Reason // of the refusal
 	Cause     error          // what is wrong with the head, for a more exact status; nil: nothing
+}
+
+// Opened is what stays of a decision that has permitted something, because a tunnel may
+// stay for hours: what its last record says, and what another policy has to judge.
+type Opened struct {
+	Event    audit.Event // becomes the record
+	Caller   identity.Caller
+	Start    time.Time
+	Target   hostname.Target
+	Aliases  []string // the names that the target's led through
+	Verified bool     // the ClientHello named the host
 }
 
 // Begin begins a decision about the request.
@@ -173,28 +180,20 @@ func (d *Decision) WantsHello() bool {
 	return d.Decided.Verdict == verdict.Allow && d.Decided.Rule.TLS() == policy.TLSVerify
 }
 
-// StillAllowed reports whether another policy would permit what this decision has
-// opened: the same caller, the same target, the names and the address that led to.
-func (d *Decision) StillAllowed(p *policy.Policy, identities *identity.Table, now time.Time) bool {
-	id, err := identities.Identify(d.Caller)
-	if err != nil || id.Function != d.Event.Function {
+// StillAllowed reports whether another policy would permit what was opened: the same
+// caller, the same target, the names and the address that led to.
+func (o *Opened) StillAllowed(p *policy.Policy, identities *identity.Table, now time.Time) bool {
+	id, err := identities.Identify(o.Caller)
+	if err != nil || id.Function != o.Event.Function {
 		return false
 	}
 	f := p.Function(id.Function)
-	decided := p.Decide(f, d.Target, now)
-	if decided.Verdict == verdict.Allow && decided.Rule.TLS() == policy.TLSVerify && !d.Verified && !f.Reports(now) {
+	decided := p.Decide(f, o.Target, now)
+	if decided.Verdict == verdict.Allow && decided.Rule.TLS() == policy.TLSVerify && !o.Verified && !f.Reports(now) {
 		return false
 	}
-	if _, denied := deniesAny(p, d.Aliases); denied {
+	if _, denied := deniesAny(p, o.Aliases); denied {
 		return false
 	}
-	return decided.PermitsAddress(d.Event.Dialed.Addr())
-}
-
-// Slim lets go of all that only the way to the tunnel needed, because a tunnel may stay
-// for hours. StillAllowed may be asked afterwards, and nothing else.
-func (d *Decision) Slim() {
-	d.Trace = nil
-	d.Head, d.URL, d.Addresses = nil, nil, nil
-	d.Policy, d.Identities, d.Function, d.Decided = nil, nil, nil, policy.Decision{}
+	return decided.PermitsAddress(o.Event.Dialed.Addr())
 }

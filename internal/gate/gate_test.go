@@ -312,16 +312,15 @@ func TestWhatIsOpenIsJudgedAgain(t *testing.T) {
 	d := ask(t, "billing", "CONNECT any.test:443")
 	walk(d, []string{"cdn.test"}, nil, gate.Refused)
 	d.Event.Dialed = netip.AddrPortFrom(public[0], 443)
-	p, ids := d.Policy, d.Identities
-	d.Slim()
-	if !d.StillAllowed(p, ids, now) {
+	p, ids, o := d.Policy, d.Identities, d.Opened
+	if !o.StillAllowed(p, ids, now) {
 		t.Error("the same policy ends it")
 	}
-	if d.StillAllowed(nil, ids, now) || d.StillAllowed(p, nil, now) {
+	if o.StillAllowed(nil, ids, now) || o.StillAllowed(p, nil, now) {
 		t.Error("it outlives its policy or its caller")
 	}
-	d.Aliases = []string{"cdn.evil.test"}
-	if d.StillAllowed(p, ids, now) {
+	o.Aliases = []string{"cdn.evil.test"}
+	if o.StillAllowed(p, ids, now) {
 		t.Error("it outlives a denied alias")
 	}
 }

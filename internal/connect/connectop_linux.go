@@ -1,4 +1,4 @@
-package proxy
+package connect
 
 import (
 	"context"
@@ -10,8 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
@@ -23,10 +24,10 @@ import (
 // connectOp is one CONNECT on its way through an event loop.
 type connectOp struct {
 	worker         *eventLoop
-	c              *conn
-	x              *exchange // nil until the head is read
-	client, origin int       // descriptors; -1: none
-	watched        bool      // client is
+	c              *clientconn.Conn
+	x              *exchange.Exchange // nil until the head is read
+	client, origin int                // descriptors; -1: none
+	watched        bool               // client is
 	stage          stage
 	since          time.Time      // when it began to wait
 	dialed         netip.AddrPort // where origin goes
@@ -46,9 +47,9 @@ const (
 )
 
 // begin takes a connection as far as it goes without waiting.
-func (l *eventLoop) begin(c *conn, fd int) {
+func (l *eventLoop) begin(c *clientconn.Conn, fd int) {
 	s := &connectOp{worker: l, c: c, client: fd, origin: -1, since: time.Now()}
-	c.onLoop = s
+	c.OnLoop(s)
 	l.ops[s] = struct{}{}
 	s.withRecover(s.head)
 }
@@ -57,7 +58,7 @@ func (l *eventLoop) begin(c *conn, fd int) {
 func (s *connectOp) withRecover(step func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.c.reportPanic(p)
+			s.worker.server.Panicked(p)
 			s.abort(tunnel.Error)
 		}
 	}()
@@ -86,17 +87,13 @@ func (s *connectOp) Ready(fd int, e reactor.Events) {
 // fill reads once from the client into its buffer. It returns false if nothing
 // came, and then whether more can come. A full buffer is left as it is.
 func (s *connectOp) fill() (got, open bool) {
-	c := s.c
-	if c.buf == nil {
-		c.buf = c.server.buffers.Get().(*[]byte)
-	}
-	b := *c.buf
-	if len(b) == cap(b) {
+	unfilled := s.c.Unfilled()
+	if len(unfilled) == 0 {
 		return true, true
 	}
-	n, err := reactor.Read(s.client, b[len(b):cap(b)])
+	n, err := reactor.Read(s.client, unfilled)
 	if n > 0 {
-		*c.buf = b[:len(b)+n]
+		s.c.Filled(n)
 		return true, true
 	}
 	return false, errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
@@ -106,7 +103,7 @@ func (s *connectOp) fill() (got, open bool) {
 func (s *connectOp) head() {
 	c := s.c
 	got, open := s.fill()
-	full := got && len(*c.buf) == cap(*c.buf)
+	full := got && len(c.Unfilled()) == 0
 	switch {
 	case !got && !open:
 		s.abort(tunnel.Client)
@@ -114,7 +111,7 @@ func (s *connectOp) head() {
 	case !got:
 		s.awaitHead()
 		return
-	case !c.balanced && c.server.fromBalancer(c.client.Addr()) && c.cutProxyHeader() != nil:
+	case c.AwaitsProxyHeader() && c.CutProxyHeader() != nil:
 		s.handOffUnread() // it may go on
 		return
 	}
@@ -127,13 +124,13 @@ func (s *connectOp) head() {
 // headRead judges the request when all of its head is there.
 func (s *connectOp) headRead() {
 	c := s.c
-	b := *c.buf
+	b := c.Buffered()
 	n := httphead.End(b, 0)
 	if n == 0 && s.clientReady == 0 && !httphead.CannotBeHTTP(b, 0) {
 		s.awaitHead()
 		return
 	}
-	if n == 0 || n > c.server.opt.Limits.HeaderBytes {
+	if n == 0 || n > s.worker.server.Limits.HeaderBytes {
 		s.handOffUnread()
 		return
 	}
@@ -142,10 +139,9 @@ func (s *connectOp) headRead() {
 		s.handOffUnread()
 		return
 	}
-	c.consume(n)
-	c.unlist() // a loop alone evicts what is on it, so it has not been
-	s.x = c.newExchange(gate.Connect, h)
-	c.current = s.x
+	c.Consume(n)
+	c.Unlist() // a loop alone evicts what is on it, so it has not been
+	s.x = s.worker.server.Begin(c, gate.Connect, h)
 	s.advance()
 }
 
@@ -154,20 +150,20 @@ func (s *connectOp) headRead() {
 func (s *connectOp) awaitHead() {
 	c := s.c
 	// A head can come in many pieces; it counts once.
-	if s.await(); s.stage == stageHead && !c.listed && (c.balanced || !c.server.fromBalancer(c.client.Addr())) {
-		c.list()
+	if s.await(); s.stage == stageHead && !c.Listed() && !c.AwaitsProxyHeader() {
+		c.List()
 	}
 }
 
-// evict ends a set-up, or the connection that it has become, because newer
+// Evict implements admission.Evictable: it ends a set-up, or the connection that it has become, because newer
 // ones of its source need the place. A head that has come meanwhile is answered.
-func (s *connectOp) evict() {
+func (s *connectOp) Evict() {
 	s.worker.loop.Post(func() {
 		switch {
 		case s.stage == stageHead:
 			s.withRecover(s.evictUnlessReady)
-		case s.stage == stageGone && s.c.raw != nil:
-			s.c.evictUnlessHeard()
+		case s.stage == stageGone && s.c.Attached():
+			s.c.EvictUnlessHeard()
 		}
 	})
 }
@@ -175,12 +171,9 @@ func (s *connectOp) evict() {
 // evictUnlessReady takes a set-up that has lost its place to its answer if its head is
 // there, and ends it if not.
 func (s *connectOp) evictUnlessReady() {
-	c := s.c
 	s.fill()
-	if b := c.buffered(); httphead.End(b, 0) == 0 {
-		if c.server.preAuth.Evict(&c.entry, c.client.Addr()) {
-			c.server.metrics.evicted.Inc()
-		}
+	if httphead.End(s.c.Buffered(), 0) == 0 {
+		s.c.CountEviction()
 		s.abort(tunnel.Client)
 		return
 	}
@@ -201,10 +194,10 @@ func (s *connectOp) await() {
 // has to wait for a resolver, and every refusal, goes on in a goroutine.
 func (s *connectOp) advance() {
 	x := s.x
-	switch x.next() {
+	switch x.Advance() {
 	case gate.Lookup:
-		if !x.lookupNow() {
-			s.handOff((&connectRun{exchange: x}).run)
+		if !x.LookupNow() {
+			s.handOff(s.run().run)
 			return
 		}
 		s.advance()
@@ -220,8 +213,8 @@ func (s *connectOp) advance() {
 	default:
 		// The place is given back at once: many may be refused before their
 		// goroutines have a turn.
-		x.release()
-		s.handOff(x.refuse)
+		x.Release()
+		s.handOff(x.SendRefusal)
 	}
 }
 
@@ -235,8 +228,9 @@ func (s *connectOp) refuse(r verdict.Reason) {
 func (s *connectOp) dial() {
 	s.since = time.Now()
 	s.dialed = egress.Interleave(s.x.Addresses, s.x.Target.Port)[0]
-	if reason := s.c.server.dials.Begin(s.key()); reason != verdict.ReasonNone {
-		s.refuse(s.c.server.metrics.notDialed(reason, false))
+	server := s.worker.server
+	if reason := server.Dials.Begin(s.x.DialKey()); reason != verdict.ReasonNone {
+		s.refuse(server.Metrics.NotDialed(reason, false))
 		return
 	}
 	s.stage = stageDialing
@@ -250,10 +244,6 @@ func (s *connectOp) dial() {
 	}
 }
 
-// key is by what the dial is counted among those under way, from dial to its
-// end, or until a goroutine goes on with it.
-func (s *connectOp) key() admission.DialKey { return s.x.dialKey() }
-
 // dialEnded goes on when connect(2) has.
 func (s *connectOp) dialEnded(e reactor.Events) {
 	switch {
@@ -266,9 +256,9 @@ func (s *connectOp) dialEnded(e reactor.Events) {
 	s.originReady = e & (reactor.Readable | reactor.HangUp)
 	now := time.Now()
 	x := s.x
-	x.server.dials.End(s.key())
+	s.worker.server.Dials.End(x.DialKey())
 	x.Event.Dialed = s.dialed
-	x.server.metrics.dialed(now.Sub(s.since), now.Sub(x.Start))
+	s.worker.server.Metrics.Dialed(now.Sub(s.since), now.Sub(x.Start))
 	x.Give(verdict.ReasonNone)
 	s.advance()
 }
@@ -281,8 +271,9 @@ func (s *connectOp) dialFailed(err error) {
 
 // dialElsewhere goes on in a goroutine with an attempt that has begun.
 func (s *connectOp) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
-	under := &egress.Inflight{Began: s.since, Wait: wait}
-	s.handOff((&connectRun{exchange: s.x, under: under}).run)
+	run := s.run()
+	run.under = &egress.Inflight{Began: s.since, Wait: wait}
+	s.handOff(run.run)
 }
 
 // permitted answers 200, or has a goroutine refuse what could not be recorded.
@@ -312,7 +303,7 @@ func (s *connectOp) permitted(err error) {
 // awaitHello reads the ClientHello if it has come, and waits for it if not.
 func (s *connectOp) awaitHello() {
 	switch early := s.clientReady; {
-	case len(s.c.buffered()) > 0:
+	case len(s.c.Buffered()) > 0:
 		s.inspect()
 	case early != 0:
 		s.helloCame(early)
@@ -321,7 +312,6 @@ func (s *connectOp) awaitHello() {
 
 // helloCame reads what the client has sent.
 func (s *connectOp) helloCame(e reactor.Events) {
-	c := s.c
 	got, open := s.fill()
 	switch {
 	case !got && !open:
@@ -331,7 +321,7 @@ func (s *connectOp) helloCame(e reactor.Events) {
 		return
 	}
 	s.clientReady = e & reactor.HangUp
-	if len(*c.buf) == cap(*c.buf) {
+	if len(s.c.Unfilled()) == 0 {
 		s.clientReady |= reactor.Readable
 	}
 	s.inspect()
@@ -342,7 +332,7 @@ func (s *connectOp) helloCame(e reactor.Events) {
 func (s *connectOp) inspect() {
 	x := s.x
 	var p hello.Parser
-	h, err := p.Parse(s.c.buffered())
+	h, err := p.Parse(s.c.Buffered())
 	if errors.Is(err, hello.ErrIncomplete) && s.clientReady == 0 {
 		return
 	}
@@ -356,7 +346,7 @@ func (s *connectOp) inspect() {
 
 // start forwards what the client has sent already, and starts the tunnel.
 func (s *connectOp) start() {
-	early := s.c.buffered()
+	early := s.c.Buffered()
 	if len(early) > 0 {
 		n, err := reactor.Write(s.origin, early)
 		if err != nil || n < len(early) {
@@ -366,11 +356,12 @@ func (s *connectOp) start() {
 	}
 	s.finish()
 	sent := int64(len(early))
-	s.x.startedTunnel(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
-		return s.c.server.tunnels.StartOn(s.worker.loop, tunnel.Sockets{
+	server := s.worker.server
+	server.startedTunnel(s.x, sent, func(o *exchange.Open, done func(tunnel.Result)) *tunnel.Tunnel {
+		return server.tunnels.StartOn(s.worker.loop, tunnel.Sockets{
 			Client: s.client, Origin: s.origin, ClientReady: s.clientReady, OriginReady: s.originReady,
-			Done: done, Value: s.x,
+			Done: done, Value: o,
 		})
 	})
-	s.c.server.serving.Done()
+	s.c.Served()
 }

@@ -1,4 +1,4 @@
-package proxy
+package connect
 
 import (
 	"context"
@@ -31,22 +31,19 @@ func (s *connectOp) abort(why tunnel.Cause) {
 	}
 	opened := s.stage == stageHello
 	if s.stage == stageDialing {
-		s.c.server.dials.End(s.key())
+		s.worker.server.Dials.End(s.x.DialKey())
 	}
 	s.finish()
 	s.closeOrigin()
 	s.worker.loop.Detach(s.client)
 	reactor.Close(s.client)
-	s.c.identified()
-	s.c.free()
 	switch {
 	case opened:
-		s.x.ended(tunnel.Result{Ended: why})
+		s.x.Ended(tunnel.Result{Ended: why})
 	case s.x != nil:
-		s.x.release()
+		s.x.Release()
 	}
-	s.c.server.conns.Release()
-	s.c.server.serving.Done()
+	s.c.Abandon()
 }
 
 // timedOut sends what has waited for too long on to a goroutine.
@@ -67,17 +64,16 @@ func (s *connectOp) timedOut() {
 // handOffUnread goes on in a goroutine as if the connection had just been
 // accepted, with what has been read of it.
 func (s *connectOp) handOffUnread() {
-	c, until := s.c, s.since.Add(s.c.server.opt.Limits.HeaderTimeout)
-	s.handOff(func() {
-		_ = c.SetReadDeadline(until)
-		c.serveRequests(nil)
-	})
+	s.attach()
+	_ = s.c.SetReadDeadline(s.since.Add(s.worker.server.Limits.HeaderTimeout))
+	go s.worker.server.serve(s.c)
 }
 
 // handOffOpened goes on in a goroutine behind the 200.
 func (s *connectOp) handOffOpened() {
 	fd := s.origin
-	run := &connectRun{exchange: s.x, open: true, until: s.since.Add(s.c.server.opt.Limits.HelloTimeout)}
+	run := s.run()
+	run.open, run.until = true, s.since.Add(s.worker.server.Limits.HelloTimeout)
 	s.worker.loop.Unwatch(fd)
 	s.origin = -1
 	s.handOff(func() {
@@ -86,20 +82,24 @@ func (s *connectOp) handOffOpened() {
 	})
 }
 
-// handOff goes on in a goroutine, with a net.Conn for the client.
+// run returns what goes on with the exchange in a goroutine.
+func (s *connectOp) run() *connectRun { return &connectRun{Exchange: s.x, server: s.worker.server} }
+
+// handOff goes on in a goroutine.
 func (s *connectOp) handOff(next func()) {
-	c := s.c
+	s.attach()
+	server, c, x := s.worker.server, s.c, s.x
+	go func() {
+		defer server.Finish(c, &x)
+		next()
+	}()
+}
+
+// attach takes the set-up off its loop, with a net.Conn for the client.
+func (s *connectOp) attach() {
 	s.finish()
 	if s.watched {
 		s.worker.loop.Unwatch(s.client)
 	}
-	client := reactor.Conn(s.client)
-	c.Conn, c.raw = client, client
-	if !c.server.track(c) {
-		_ = client.Close()
-	}
-	go func() {
-		defer c.served()
-		next()
-	}()
+	s.c.Attach(reactor.Conn(s.client))
 }

@@ -1,4 +1,4 @@
-package proxy
+package forward
 
 import (
 	"bufio"
@@ -8,52 +8,56 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// servePlain walks a plain HTTP request from the target to the last byte of
-// the response. It returns whether the connection can take another.
-func (x *exchange) servePlain() (again bool) {
-	var p plainRequest
+// plainRequest is a plain HTTP request on its way.
+type plainRequest struct {
+	*exchange.Exchange
+	client  *Client
+	request *http.Request  // as net/http reads it; nil: not yet
+	reader  *bufio.Reader  // stands behind the head; nil: there is no body
+	failure verdict.Reason // of what was permitted; ReasonNone: none
+}
+
+// Serve walks a plain HTTP request from the target to the last byte of the response. It
+// returns whether the connection can take another.
+func (c *Client) Serve(e *exchange.Exchange) (again bool) {
+	x := &plainRequest{Exchange: e, client: c}
 	for {
-		switch x.next() {
+		switch x.Advance() {
 		case gate.Content:
-			x.readRequest(&p)
+			x.readRequest()
 		case gate.Lookup:
-			x.lookup(x.server.base)
+			x.LookupHost(c.server.Base)
 		case gate.Open:
-			x.Give(x.permit())
+			x.Give(x.Permit())
 		case gate.Forward:
-			if p.request == nil {
-				p.request = x.Head.Request()
+			if x.request == nil {
+				x.request = x.Head.Request()
 			}
-			if len(x.conn.buffered()) == 0 {
-				x.conn.free() // the origin may take its time
+			if len(x.Conn.Buffered()) == 0 {
+				x.Conn.Free() // the origin may take its time
 			}
-			return x.forward(&p)
+			return x.forward()
 		default:
-			x.refuse()
+			x.SendRefusal()
 			return false
 		}
 	}
 }
 
-// plainRequest is a plain HTTP request as net/http reads it.
-type plainRequest struct {
-	request *http.Request
-	reader  *bufio.Reader // stands behind the head; nil: there is no body
-}
-
 // readRequest makes net/http's request of a head with content behind it. The reader
 // stands behind the head and belongs to the content. Our own grammar is the stricter
 // one; an error is of what it may not know.
-func (x *exchange) readRequest(p *plainRequest) {
-	p.reader = bufio.NewReader(io.MultiReader(strings.NewReader(x.Head.Raw), x.conn))
+func (x *plainRequest) readRequest() {
+	x.reader = bufio.NewReader(io.MultiReader(strings.NewReader(x.Head.Raw), x.Conn))
 	var err error
-	if p.request, err = http.ReadRequest(p.reader); err != nil {
+	if x.request, err = http.ReadRequest(x.reader); err != nil {
 		x.Refuse(verdict.ReasonBadRequest, httphead.ErrMalformed)
 		return
 	}
@@ -62,47 +66,48 @@ func (x *exchange) readRequest(p *plainRequest) {
 
 // forward sends the request on through goproxy and returns whether the
 // connection can take another request.
-func (x *exchange) forward(p *plainRequest) (again bool) {
+func (x *plainRequest) forward() (again bool) {
 	w := &response{
-		exchange: x, conn: x.conn, head: p.request.Method == http.MethodHead,
+		of: x, conn: x.Conn, head: x.request.Method == http.MethodHead,
 		chunkable: x.Head.Minor == 1, persist: x.Head.Persistent(),
 	}
-	body := newRequestBody(x, p, w)
-	ctx, cancel := context.WithTimeout(context.WithValue(x.server.plain, exchangeKey{}, x), x.server.opt.Limits.Lifetime)
+	s := x.client.server
+	body := newRequestBody(x, w)
+	ctx, cancel := context.WithTimeout(context.WithValue(s.traced, requestKey{}, x), s.Limits.Lifetime)
 	defer cancel()
-	x.server.goproxy.ServeHTTP(w, x.outbound(p.request.WithContext(ctx), body))
+	s.Handler.ServeHTTP(w, x.outbound(x.request.WithContext(ctx), body))
 	cancel()
 	body.stop()
 	if x.failure != verdict.ReasonNone && !w.started {
 		x.Refuse(x.failure, nil)
-		x.refuse()
+		x.SendRefusal()
 		return false
 	}
-	if !x.finishPlain(w, body) {
+	if !x.finish(w, body) {
 		return false
 	}
-	if p.reader != nil {
-		rest, _ := p.reader.Peek(p.reader.Buffered())
-		x.conn.unread(rest)
+	if x.reader != nil {
+		rest, _ := x.reader.Peek(x.reader.Buffered())
+		x.Conn.Unread(rest)
 	}
 	return true
 }
 
-// finishPlain ends the response, records how it went, and returns whether
+// finish ends the response, records how it went, and returns whether
 // client and proxy agree on where the next request begins.
-func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
+func (x *plainRequest) finish(w *response, body *requestBody) (again bool) {
 	whole := w.finish() == nil
 	result := tunnel.Result{Up: body.moved.Load(), Down: w.moved, Ended: tunnel.Origin}
 	if !whole {
 		result.Ended = tunnel.Error
 	}
-	x.ended(result)
+	x.Ended(result)
 	if !whole {
 		w.abort()
 		return false
 	}
 	if !w.persist {
-		x.conn.lingeringClose()
+		x.Conn.LingeringClose(x.Event.Function)
 		return false
 	}
 	return true
@@ -110,7 +115,7 @@ func (x *exchange) finishPlain(w *response, body *requestBody) (again bool) {
 
 // outbound turns the client's request into the one for the origin: target and
 // Host from the request line, hop-by-hop fields gone, Via added.
-func (x *exchange) outbound(r *http.Request, body *requestBody) *http.Request {
+func (x *plainRequest) outbound(r *http.Request, body *requestBody) *http.Request {
 	version := "1.1 "
 	if x.Head.Minor == 0 {
 		version = "1.0 "

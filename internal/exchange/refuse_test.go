@@ -1,4 +1,4 @@
-package proxy
+package exchange
 
 import (
 	"bytes"
@@ -49,12 +49,12 @@ func TestWhatTheEndCutsShortIsDrainingForEveryReasonFromOutside(t *testing.T) {
 	outside := []string{"dns_failed", "dns_timeout", "dial_failed", "dial_timeout", "origin_failed"}
 	for _, ended := range []bool{false, true} {
 		var records bytes.Buffer
-		s := New(Options{
+		s := NewShared(Options{
 			Policy: func() (*policy.Policy, *identity.Table) { return nil, nil },
 			Audit:  audit.New(&records, audit.Options{}),
 		})
 		if ended {
-			s.stop()
+			s.Stop()
 		}
 		blamed := 0
 		for _, r := range verdict.Reasons() {
@@ -75,19 +75,22 @@ func TestWhatTheEndCutsShortIsDrainingForEveryReasonFromOutside(t *testing.T) {
 		if ended && blamed != len(outside) {
 			t.Errorf("%d reasons are from outside, want %d", blamed, len(outside))
 		}
-		s.stop()
+		s.Stop()
 	}
 }
 
 // refusedWith returns what a client reads whose request is refused.
-func refusedWith(t *testing.T, s *Server, r verdict.Reason) string {
+func refusedWith(t *testing.T, s *Shared, r verdict.Reason) string {
 	t.Helper()
 	client, server := net.Pipe()
+	if !s.Conns.Acquire(nil) {
+		t.Fatal("no place for a connection")
+	}
 	go func() {
 		defer server.Close()
-		x := (&conn{Conn: server, server: s}).newExchange(gate.Plain, &httphead.Head{})
+		x := s.Begin(s.Conns.Add(server), gate.Plain, &httphead.Head{})
 		x.Refuse(r, nil)
-		x.refuse()
+		x.SendRefusal()
 	}()
 	reply, err := io.ReadAll(client)
 	if err != nil {

@@ -1,4 +1,4 @@
-package proxy
+package exchange
 
 import (
 	"time"
@@ -18,9 +18,9 @@ const (
 	protocolHTTP    = "http"
 )
 
-// metrics counts what the server decides and moves. Every label is of a
+// Metrics counts what the server decides and moves. Every label is of a
 // closed set: functions of the file, verdicts, reasons, directions.
-type metrics struct {
+type Metrics struct {
 	decisions      *prometheus.CounterVec
 	open           *prometheus.GaugeVec
 	bytes          *prometheus.CounterVec
@@ -34,9 +34,9 @@ type metrics struct {
 }
 
 // newMetrics registers the metrics; reg may be nil.
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	m := &metrics{
+	m := &Metrics{
 		decisions: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_decisions_total",
 			Help: "Decisions, by function (empty: unidentified), verdict, reason and protocol. Each has one record; answered lookups where dns.record says so.",
@@ -74,7 +74,7 @@ const (
 )
 
 // newSheds makes the metrics of what is turned away for want of room.
-func (m *metrics) newSheds(f promauto.Factory) {
+func (m *Metrics) newSheds(f promauto.Factory) {
 	m.shed = f.NewCounterVec(prometheus.CounterOpts{
 		Name: "egress_shed_total",
 		Help: "Requests refused as limit_total or limit_function, by what there was too little of.",
@@ -93,29 +93,29 @@ func (m *metrics) newSheds(f promauto.Factory) {
 }
 
 // newGauges registers what can be read of s at any instant.
-func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
+func (m *Metrics) newGauges(reg prometheus.Registerer, s *Shared) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_unidentified",
 		Help: "Connections that have not shown who they are; at limits.unidentified new ones wait in the listen queue.",
-	}, func() float64 { return float64(s.conns.PreAuth()) })
+	}, func() float64 { return float64(s.Conns.PreAuth()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_dials",
 		Help: "Dials under way.",
-	}, func() float64 { return float64(s.dials.Count()) })
+	}, func() float64 { return float64(s.Dials.Count()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_memory_short",
 		Help: "1 while new requests are refused because memory runs short, else 0.",
 	}, func() float64 {
-		if s.memory.High() {
+		if s.MemoryWatch.High() {
 			return 1
 		}
 		return 0
 	})
 }
 
-// notDialed counts a dial that a limit has stopped, and returns r.
-func (m *metrics) notDialed(r verdict.Reason, begun bool) verdict.Reason {
+// NotDialed counts a dial that a limit has stopped, and returns r.
+func (m *Metrics) NotDialed(r verdict.Reason, begun bool) verdict.Reason {
 	switch {
 	case r != verdict.ReasonLimitTotal && r != verdict.ReasonLimitFunction:
 	case begun:
@@ -127,7 +127,7 @@ func (m *metrics) notDialed(r verdict.Reason, begun bool) verdict.Reason {
 }
 
 // decided counts a decision. a may be nil.
-func (m *metrics) decided(a *series, e *audit.Event) {
+func (m *Metrics) decided(a *series, e *audit.Event) {
 	if a != nil && e.Verdict == verdict.Allow && e.Reason == verdict.ReasonNone && e.Protocol == protocolConnect {
 		a.allowed.Inc()
 		return
@@ -138,13 +138,13 @@ func (m *metrics) decided(a *series, e *audit.Event) {
 // Count counts a decision that another server took by the same policy, such as
 // the answer to a DNS question: all decisions stand in one metric. It does not
 // keep e.
-func (s *Server) Count(e *audit.Event) { s.metrics.decided(nil, e) }
+func (s *Shared) Count(e *audit.Event) { s.Metrics.decided(nil, e) }
 
 // resolved observes a lookup.
-func (m *metrics) resolved(d time.Duration) { m.resolve.Observe(d.Seconds()) }
+func (m *Metrics) resolved(d time.Duration) { m.resolve.Observe(d.Seconds()) }
 
-// dialed observes a dial, and the whole set-up that ends with it.
-func (m *metrics) dialed(dial, total time.Duration) {
+// Dialed observes a dial, and the whole set-up that ends with it.
+func (m *Metrics) Dialed(dial, total time.Duration) {
 	m.dial.Observe(dial.Seconds())
 	m.total.Observe(total.Seconds())
 }
@@ -158,7 +158,7 @@ type series struct {
 }
 
 // newSeries makes the series of a function.
-func (m *metrics) newSeries(function string) *series {
+func (m *Metrics) newSeries(function string) *series {
 	return &series{
 		allowed: m.decisions.WithLabelValues(function, verdict.Allow.String(), "", protocolConnect),
 		tunnels: m.open.WithLabelValues(function),

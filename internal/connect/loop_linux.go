@@ -1,4 +1,4 @@
-package proxy
+package connect
 
 import (
 	"crypto/tls"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -62,13 +63,13 @@ type loopListener struct {
 func (s *Server) loops() []*eventLoop {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running != nil || s.closed {
+	if s.running != nil || s.Conns.Closed() {
 		return s.running
 	}
 	for range min(runtime.GOMAXPROCS(0), maxLoops) {
 		loop, err := reactor.New()
 		if err != nil {
-			s.log.Warn("no event loop; each connection has goroutines instead", "error", err)
+			s.Log.Warn("no event loop; each connection has goroutines instead", "error", err)
 			break
 		}
 		l := &eventLoop{server: s, loop: loop, listeners: map[int]*loopListener{}, ops: map[*connectOp]struct{}{}, permits: make(chan []*connectOp, 1)}
@@ -80,9 +81,9 @@ func (s *Server) loops() []*eventLoop {
 	return s.running
 }
 
-// serveLoops serves a plain TCP listener by the loops. It returns false where
-// that cannot be; then nothing has been accepted.
-func (s *Server) serveLoops(ln net.Listener, tlsConfig *tls.Config) bool {
+// Serve serves a plain TCP listener by event loops, until it is closed. It returns
+// false where that cannot be; then nothing has been accepted.
+func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) bool {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok || tlsConfig != nil {
 		return false
@@ -100,7 +101,7 @@ func (s *Server) serveLoops(ln net.Listener, tlsConfig *tls.Config) bool {
 	for {
 		select {
 		case <-ticker.C:
-		case <-s.base.Done():
+		case <-s.Base.Done():
 			return true
 		}
 		if raw.Control(func(uintptr) {}) != nil {
@@ -110,6 +111,29 @@ func (s *Server) serveLoops(ln net.Listener, tlsConfig *tls.Config) bool {
 			l.loop.Post(l.sweep)
 		}
 	}
+}
+
+// Looping reports whether Serve has begun to accept on loops.
+func (s *Server) Looping() bool { return len(s.started()) > 0 }
+
+// Closing reports whether every loop has been told to end what it sets up.
+func (s *Server) Closing() bool {
+	loops := s.started()
+	all := len(loops) > 0
+	for _, l := range loops {
+		told := make(chan bool)
+		if l.loop.Post(func() { told <- l.closing }) {
+			all = <-told && all
+		}
+	}
+	return all
+}
+
+// started returns the loops that have been started.
+func (s *Server) started() []*eventLoop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
 }
 
 // add watches a listener.
@@ -135,21 +159,21 @@ func (d *loopListener) open() {
 func (d *loopListener) Ready(int, reactor.Events) {
 	l := d.worker
 	for range acceptAtOnce {
-		if !l.server.conns.TryAcquire() {
+		if !l.server.Conns.TryAcquire() {
 			d.shut()
 			return
 		}
 		fd, from, err := d.accept()
 		if err != nil {
-			l.server.giveUp()
+			l.server.Conns.Return()
 			d.failed(err)
 			return
 		}
-		if c := l.server.loopConn(from); c != nil {
+		if c := l.server.Conns.AddSocket(from); c != nil {
 			l.begin(c, fd)
 			continue
 		}
-		l.server.giveUp()
+		l.server.Conns.Return()
 		reactor.Close(fd)
 	}
 }
@@ -173,7 +197,7 @@ func (d *loopListener) failed(err error) {
 		delete(d.worker.listeners, d.fd)
 		return
 	}
-	d.worker.server.log.Warn("accepting a connection failed, retrying", "error", err, "pause", loopWait)
+	d.worker.server.Log.Warn("accepting a connection failed, retrying", "error", err, "pause", loopWait)
 	d.shut()
 }
 
@@ -181,18 +205,6 @@ func (d *loopListener) failed(err error) {
 func (d *loopListener) shut() {
 	d.closed = true
 	_ = d.raw.Control(func(uintptr) { d.worker.loop.Unwatch(d.fd) })
-}
-
-// loopConn counts a connection that an event loop has accepted; nil: Close has been
-// called.
-func (s *Server) loopConn(from netip.AddrPort) *conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.serving.Add(1)
-	return &conn{server: s, client: from, preAuth: true}
 }
 
 // sweep opens listeners that had to be closed, and sends what has waited longer
@@ -209,12 +221,10 @@ func (l *eventLoop) sweep() {
 	}
 }
 
-// sweepLoops sweeps the loops: where Serve has returned, because the caller has
+// Sweep sweeps the loops: where Serve has returned, because the caller has
 // closed its listener, nobody else does.
-func (s *Server) sweepLoops() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.running {
+func (s *Server) Sweep() {
+	for _, l := range s.started() {
 		l.loop.Post(l.sweep)
 	}
 }
@@ -234,11 +244,11 @@ func (l *eventLoop) recordReady() {
 // make it wait, and the loop must not.
 func (l *eventLoop) record() {
 	for permits := range l.permits {
-		all := make([]*exchange, len(permits))
+		all := make([]*exchange.Exchange, len(permits))
 		for i, s := range permits {
 			all[i] = s.x
 		}
-		n, err := l.server.recordOpened(all)
+		n, err := l.server.RecordOpened(all)
 		l.loop.Post(func() {
 			l.recording = false
 			l.recorded(permits[:n], nil)
@@ -250,7 +260,7 @@ func (l *eventLoop) record() {
 // recorded goes on with permits that have been recorded, or could not be.
 func (l *eventLoop) recorded(permits []*connectOp, err error) {
 	for _, s := range permits {
-		s.x.recorded(err)
+		s.x.Recorded(err)
 		s.withRecover(func() { s.permitted(err) })
 	}
 }
@@ -267,7 +277,7 @@ func (l *eventLoop) close() {
 		switch s.stage {
 		case stageRecording: // record posts it back, and then it ends
 		case stageDialing:
-			s.c.server.dials.End(s.key())
+			s.worker.server.Dials.End(s.x.DialKey())
 			s.closeOrigin()
 			s.refuse(verdict.ReasonDraining)
 		default:
@@ -276,13 +286,10 @@ func (l *eventLoop) close() {
 	}
 }
 
-// closeLoops ends what is being set up on the loops, and returns when that is
-// done.
-func (s *Server) closeLoops() {
-	s.mu.Lock()
-	loops := s.running
-	s.mu.Unlock()
-	for _, l := range loops {
+// Close ends what is being set up on the loops, and returns when that is done. The set
+// of connections has to be closed before.
+func (s *Server) Close() {
+	for _, l := range s.started() {
 		done := make(chan struct{})
 		if l.loop.Post(func() { l.close(); close(done) }) {
 			<-done
@@ -290,12 +297,9 @@ func (s *Server) closeLoops() {
 	}
 }
 
-// stopLoops ends the loops: nothing is set up and no tunnel is open any more.
-func (s *Server) stopLoops() {
-	s.mu.Lock()
-	loops := s.running
-	s.mu.Unlock()
-	for _, l := range loops {
+// Stop ends the loops: nothing is set up and no tunnel is open any more.
+func (s *Server) Stop() {
+	for _, l := range s.started() {
 		l.loop.Close()
 		l.loop.Wait()
 		close(l.permits)

@@ -1,17 +1,17 @@
-package proxy
+package forward
 
 import (
 	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -27,8 +27,8 @@ const copyBuffer = 16 << 10
 // server is not used because it answers malformed requests itself, before there
 // is a record.
 type response struct {
-	exchange  *exchange
-	conn      *conn
+	of        *plainRequest
+	conn      *clientconn.Conn
 	head      bool // the request was HEAD
 	chunkable bool // the client speaks HTTP/1.1
 	persist   bool // the connection is to be kept
@@ -61,7 +61,7 @@ func (w *response) proceed() error {
 	if w.started {
 		return errors.New("the response has begun")
 	}
-	_, err := io.WriteString(&deadlineWriter{w.conn}, "HTTP/1.1 100 Continue\r\n\r\n")
+	_, err := io.WriteString(w.client(), "HTTP/1.1 100 Continue\r\n\r\n")
 	return err
 }
 
@@ -72,12 +72,12 @@ func (w *response) WriteHeader(status int) {
 	defer w.mu.Unlock()
 	// A failed round trip is answered by refuse; what goproxy says of it is
 	// not for the client.
-	if w.started || w.exchange.failure != verdict.ReasonNone {
+	if w.started || w.of.failure != verdict.ReasonNone {
 		return
 	}
 	w.started = true
-	w.buf = w.exchange.server.writers.Get().(*bufio.Writer)
-	w.buf.Reset(&deadlineWriter{w.conn})
+	w.buf = w.server().writers.Get().(*bufio.Writer)
+	w.buf.Reset(w.client())
 	w.frame(status)
 	fmt.Fprintf(w.buf, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
 	if err := w.Header().Write(w.buf); err != nil {
@@ -120,7 +120,7 @@ func (w *response) frame(status int) {
 // frameConnection sets the fields that say whether the connection goes on.
 func (w *response) frameConnection() {
 	h := w.Header()
-	if !w.body.whole() || w.exchange.server.draining.Load() || !w.conn.takeKeepAlive() {
+	if !w.body.whole() || w.server().Draining.Load() || !w.conn.TakeKeepAlive() {
 		// Where the answer comes before the end of the request it is not known
 		// where the next one begins; a server that drains takes no next one, and one that
 		// is full keeps no connection waiting for it.
@@ -166,8 +166,8 @@ func (w *response) Write(p []byte) (int, error) {
 // ReadFrom implements io.ReaderFrom for the copying of a body: with a buffer
 // that is used again, where io.Copy would make one of 32 KiB for each response.
 func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
-	buf := w.exchange.server.copies.Get().(*[copyBuffer]byte)
-	defer w.exchange.server.copies.Put(buf)
+	buf := w.server().copies.Get().(*[copyBuffer]byte)
+	defer w.server().copies.Put(buf)
 	for {
 		got, readErr := r.Read(buf[:])
 		if got > 0 {
@@ -202,7 +202,7 @@ func (w *response) finish() error {
 	if w.err != nil {
 		return w.err
 	}
-	if w.exchange.failure != verdict.ReasonNone {
+	if w.of.failure != verdict.ReasonNone {
 		return errOrigin
 	}
 	if w.bodied && w.length >= 0 && w.moved != w.length {
@@ -217,7 +217,7 @@ func (w *response) finish() error {
 	err := w.buf.Flush()
 	if err == nil {
 		w.buf.Reset(nil)
-		w.exchange.server.writers.Put(w.buf)
+		w.server().writers.Put(w.buf)
 		w.buf = nil
 	}
 	return err
@@ -230,17 +230,25 @@ func (w *response) abort() {
 	if !w.started || !w.bodied || w.length >= 0 || w.chunks != nil {
 		return
 	}
-	if t, ok := w.conn.raw.(*net.TCPConn); ok {
-		_ = t.SetLinger(0)
-	}
-	_ = w.conn.raw.Close()
+	w.conn.Abort()
+}
+
+// server returns whose response it is.
+func (w *response) server() *Server { return w.of.client.server }
+
+// client returns the way to the client.
+func (w *response) client() *deadlineWriter {
+	return &deadlineWriter{conn: w.conn, idle: w.server().Limits.IdleTimeout}
 }
 
 // deadlineWriter gives each write to the client the idle time.
-type deadlineWriter struct{ conn *conn }
+type deadlineWriter struct {
+	conn *clientconn.Conn
+	idle time.Duration
+}
 
 // Write implements io.Writer.
 func (d *deadlineWriter) Write(p []byte) (int, error) {
-	_ = d.conn.SetWriteDeadline(time.Now().Add(d.conn.server.opt.Limits.IdleTimeout))
+	_ = d.conn.SetWriteDeadline(time.Now().Add(d.idle))
 	return d.conn.Conn.Write(p)
 }

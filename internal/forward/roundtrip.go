@@ -1,4 +1,4 @@
-package proxy
+package forward
 
 import (
 	"context"
@@ -13,24 +13,25 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// exchangeKey is the context key of the exchange that a round trip is for,
+// requestKey is the context key of the request that a round trip is for,
 // attemptKey that of the attempt.
 type (
-	exchangeKey struct{}
-	attemptKey  struct{}
+	requestKey struct{}
+	attemptKey struct{}
 )
 
 // attempt is a round trip to one address.
 type attempt struct {
-	exchange *exchange
-	to       netip.AddrPort
-	own      *ownOrigins       // whose the connection is to be; nil: its function's
-	dial     admission.DialKey // of its own: the exchange may be over before a dial is
-	dialBy   time.Time
+	permits func(netip.AddrPort) bool
+	to      netip.AddrPort
+	own     *ownOrigins       // whose the connection is to be; nil: its function's
+	dial    admission.DialKey // of its own: the exchange may be over before a dial is
+	dialBy  time.Time
 }
 
 // newTransport makes the way out for plain HTTP. Its pool has connections by
@@ -45,8 +46,8 @@ func (s *Server) newTransport(pooled int) *http.Transport {
 		MaxIdleConns:           pooled,
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        30 * time.Second,
-		ResponseHeaderTimeout:  s.opt.Limits.IdleTimeout,
-		MaxResponseHeaderBytes: int64(s.opt.Limits.HeaderBytes),
+		ResponseHeaderTimeout:  s.Limits.IdleTimeout,
+		MaxResponseHeaderBytes: int64(s.Limits.HeaderBytes),
 		ForceAttemptHTTP2:      false,
 	}
 }
@@ -63,19 +64,19 @@ func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	if !ok {
 		return nil, &dialError{egress.ErrNotPermitted}
 	}
-	if reason := s.dials.Begin(at.dial); reason != verdict.ReasonNone {
-		s.metrics.notDialed(reason, false)
+	if reason := s.Dials.Begin(at.dial); reason != verdict.ReasonNone {
+		s.Metrics.NotDialed(reason, false)
 		return nil, &dialError{&admission.LimitError{Reason: reason}}
 	}
-	defer s.dials.End(at.dial)
+	defer s.Dials.End(at.dial)
 	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
 	defer cancel()
-	c, err := egress.Dial(ctx, at.to, at.exchange.Permits)
+	c, err := egress.Dial(ctx, at.to, at.permits)
 	if err != nil {
-		s.metrics.notDialed(dialReason(err), true)
+		s.Metrics.NotDialed(exchange.DialReason(err), true)
 		return nil, &dialError{err}
 	}
-	origin := &originConn{Conn: c, idle: s.opt.Limits.IdleTimeout, own: at.own}
+	origin := &originConn{Conn: c, idle: s.Limits.IdleTimeout, own: at.own}
 	if at.own != nil && !at.own.add(origin) {
 		_ = c.Close()
 		return nil, &dialError{net.ErrClosed}
@@ -95,11 +96,12 @@ func traced(ctx context.Context) context.Context {
 // errOrigin is a response that cannot be handed on.
 var errOrigin = errors.New("origin's response is not usable")
 
-// roundTrip sends one request to the checked addresses, in turn while the dial
-// fails. It is what goproxy calls; a failure is kept in the exchange, and
-// nothing of it is written to the client by goproxy.
-func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
-	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
+// RoundTrip sends one request to the checked addresses, in turn while the dial fails.
+// It is what the Handler has to call; a failure is kept in the request, and nothing
+// that the Handler writes of it reaches the client. What comes by another way than
+// [Client.Serve] is egress.ErrNotPermitted.
+func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
+	x, ok := r.Context().Value(requestKey{}).(*plainRequest)
 	if !ok {
 		return nil, egress.ErrNotPermitted
 	}
@@ -123,7 +125,7 @@ func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Header.Add("Via", "1.1 "+gate.Pseudonym)
 	resp.Trailer = nil
-	resp.Body = &responseBody{ReadCloser: resp.Body, exchange: x}
+	resp.Body = &responseBody{ReadCloser: resp.Body, of: x}
 	return resp, nil
 }
 
@@ -136,15 +138,15 @@ func passable(status int) bool {
 
 // tryAddresses sends the request to the first address that can be dialed. Each
 // has its share of what is left of the time to dial.
-func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response, err error) {
+func (s *Server) tryAddresses(x *plainRequest, r *http.Request) (resp *http.Response, err error) {
 	err = egress.ErrNotPermitted
 	all := egress.Interleave(x.Addresses, x.Target.Port)
 	pool, own := x.poolOf(r.Header)
-	end := x.Start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
+	end := x.Start.Add(s.Limits.DialTimeout + x.Recording) // that wait is not the host's
 	for i, a := range all {
 		timeout := time.Until(end) / time.Duration(len(all)-i)
 		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{
-			exchange: x, to: a, own: own, dial: x.dialKey(), dialBy: time.Now().Add(timeout),
+			permits: x.Permits, to: a, own: own, dial: x.DialKey(), dialBy: time.Now().Add(timeout),
 		})
 		out, target := r.WithContext(ctx), *r.URL
 		target.Host = pool + "@" + a.String()
@@ -179,7 +181,7 @@ func hasContentByCustom(method string) bool {
 func roundTripReason(err error) verdict.Reason {
 	var dial *dialError
 	if errors.As(err, &dial) || errors.Is(err, egress.ErrNotPermitted) {
-		return dialReason(err)
+		return exchange.DialReason(err)
 	}
 	return verdict.ReasonOriginFailed
 }
@@ -188,14 +190,14 @@ func roundTripReason(err error) verdict.Reason {
 // does not take what came for the whole.
 type responseBody struct {
 	io.ReadCloser
-	exchange *exchange
+	of *plainRequest
 }
 
 // Read reads on and keeps the failure.
 func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		b.exchange.failure = verdict.ReasonOriginFailed
+		b.of.failure = verdict.ReasonOriginFailed
 	}
 	return n, err
 }

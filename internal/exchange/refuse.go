@@ -1,6 +1,7 @@
-package proxy
+package exchange
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -85,4 +87,20 @@ func appendStatusFields(b []byte, status int) []byte {
 		return append(b, "\r\nRetry-After: 60"...)
 	}
 	return b
+}
+
+// headStatus maps what is wrong with a head to a status.
+func headStatus(err error) (int, bool) {
+	switch {
+	case errors.Is(err, httphead.ErrTooLarge), errors.Is(err, httphead.ErrTooManyFields):
+		return http.StatusRequestHeaderFieldsTooLarge, true
+	case errors.Is(err, httphead.ErrVersion):
+		return http.StatusHTTPVersionNotSupported, true
+	case errors.Is(err, httphead.ErrCoding):
+		return http.StatusNotImplemented, true
+	case errors.Is(err, httphead.ErrExpectation):
+		return http.StatusExpectationFailed, true
+	default:
+		return 0, false
+	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package forward
 
 import (
 	"net/http"
@@ -23,14 +23,14 @@ type ownOrigins struct {
 
 // poolOf returns whose connections to origins the request may use: those of its
 // function, or of its client connection alone, which are returned too then.
-func (x *exchange) poolOf(h http.Header) (pool string, own *ownOrigins) {
-	c := x.conn
+func (x *plainRequest) poolOf(h http.Header) (pool string, own *ownOrigins) {
+	c := x.client
 	if c.own != nil && c.own.function != x.Event.Function {
 		c.own.close() // another function calls on the same connection
 		c.own = nil
 	}
 	if c.own == nil && authenticatesConnection(h) {
-		n := x.server.owners.Add(1)
+		n := c.server.owners.Add(1)
 		c.own = &ownOrigins{
 			function: x.Event.Function, pool: x.Event.Function + "@" + strconv.FormatUint(n, 10),
 			conns: map[*originConn]struct{}{},

@@ -1,4 +1,4 @@
-package proxy
+package clientconn
 
 import (
 	"bufio"
@@ -10,10 +10,13 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// fromBalancer reports whether a PROXY header is to be expected.
-func (s *Server) fromBalancer(a netip.Addr) bool {
-	for _, p := range s.opt.ProxyProtocolFrom {
-		if p.Contains(a) {
+// AwaitsProxyHeader reports whether a load balancer's PROXY header has yet to come.
+func (c *Conn) AwaitsProxyHeader() bool {
+	if c.balanced {
+		return false
+	}
+	for _, p := range c.set.opt.ProxyProtocolFrom {
+		if p.Contains(c.Client.Addr()) {
 			return true
 		}
 	}
@@ -26,7 +29,7 @@ var errNoByte = errors.New("connection ended before its first byte")
 
 // readProxyHeader reads the PROXY protocol header that a load balancer must
 // send.
-func (c *conn) readProxyHeader() error {
+func (c *Conn) readProxyHeader() error {
 	br := bufio.NewReaderSize(c, proxyHeaderBuffer)
 	if _, err := br.Peek(1); err != nil {
 		return errNoByte
@@ -36,21 +39,21 @@ func (c *conn) readProxyHeader() error {
 		return fmt.Errorf("reading the PROXY header: %w", err)
 	}
 	rest, _ := br.Peek(br.Buffered())
-	c.unread(rest)
+	c.Unread(rest)
 	return c.applyProxyHeader(h)
 }
 
-// cutProxyHeader is readProxyHeader for a header that has been read into the
-// buffer already. On an error the buffer is as it was.
-func (c *conn) cutProxyHeader() error {
-	rest := bytes.NewReader(c.buffered())
+// CutProxyHeader takes a PROXY header that has been read into the buffer already. On an
+// error the buffer is as it was, and ReadPreamble may go on.
+func (c *Conn) CutProxyHeader() error {
+	rest := bytes.NewReader(c.Buffered())
 	br := bufio.NewReaderSize(rest, proxyHeaderBuffer)
 	h, err := proxyproto.Read(br)
 	if err == nil {
 		err = c.applyProxyHeader(h)
 	}
 	if err == nil {
-		c.consume(len(c.buffered()) - rest.Len() - br.Buffered())
+		c.Consume(len(c.Buffered()) - rest.Len() - br.Buffered())
 	}
 	return err
 }
@@ -60,14 +63,14 @@ const proxyHeaderBuffer = 512
 
 // applyProxyHeader takes the client's address from a PROXY header. A LOCAL one, of a
 // health check, leaves the peer's own.
-func (c *conn) applyProxyHeader(h *proxyproto.Header) error {
+func (c *Conn) applyProxyHeader(h *proxyproto.Header) error {
 	if !h.Command.IsLocal() {
 		source, _, ok := h.TCPAddrs()
 		if !ok {
 			return fmt.Errorf("reading the PROXY header: %w", proxyproto.ErrUnsupportedAddressFamilyAndProtocol)
 		}
 		ap := source.AddrPort()
-		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+		c.Client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	c.balanced = true
 	return nil

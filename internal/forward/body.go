@@ -1,4 +1,4 @@
-package proxy
+package forward
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 )
 
@@ -22,7 +23,7 @@ var errStopped = errors.New("the exchange is over")
 type requestBody struct {
 	src      io.Reader // http.NoBody: there is none
 	response *response
-	conn     *conn
+	conn     *clientconn.Conn
 	idle     time.Duration
 	length   int64 // announced; -1: chunked
 	expects  bool  // the client waits for 100 before it sends
@@ -33,15 +34,15 @@ type requestBody struct {
 	closed   chan struct{} // closed by the reader of the attempt under way; nil: none yet
 }
 
-// newRequestBody returns the body of p, with w to ask the client for it.
-func newRequestBody(x *exchange, p *plainRequest, w *response) *requestBody {
+// newRequestBody returns the body of the request, with w to ask the client for it.
+func newRequestBody(x *plainRequest, w *response) *requestBody {
 	b := &requestBody{
-		src: p.request.Body, response: w, conn: x.conn, length: p.request.ContentLength,
-		idle:    x.server.opt.Limits.IdleTimeout,
+		src: x.request.Body, response: w, conn: x.Conn, length: x.request.ContentLength,
+		idle:    x.client.server.Limits.IdleTimeout,
 		expects: len(x.Head.Expect) > 0 && x.Head.Minor == 1,
 	}
 	if b.length < 0 {
-		b.src = &chunkedBody{reader: p.reader, chunks: httputil.NewChunkedReader(p.reader)}
+		b.src = &chunkedBody{reader: x.reader, chunks: httputil.NewChunkedReader(x.reader)}
 	}
 	w.body = b
 	return b

@@ -1,4 +1,4 @@
-package proxy
+package connect
 
 import (
 	"context"
@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
@@ -25,29 +27,30 @@ const neverBlocks = 4 << 10
 
 // connectRun drives a CONNECT with a goroutine, from wherever its decision stands.
 type connectRun struct {
-	*exchange
+	*exchange.Exchange
+	server *Server
 	under  *egress.Inflight // an attempt to dial that an event loop has begun; nil: none
 	origin net.Conn         // nil until connected
 	open   bool             // the 200 has been sent
 	until  time.Time        // when the ClientHello has to be there
 }
 
-// connect walks a CONNECT from the target to the tunnel. When it returns the
+// Run walks a CONNECT from the target to the tunnel. When it returns the
 // connection is refused and done with, or a tunnel owns it.
-func (x *exchange) connect() { (&connectRun{exchange: x}).run() }
+func (s *Server) Run(x *exchange.Exchange) { (&connectRun{Exchange: x, server: s}).run() }
 
 // run brings what the decision needs until it is over.
 func (r *connectRun) run() {
 	// Lookup and dial are bounded together, from the beginning of the exchange.
-	ctx, cancel := context.WithDeadline(r.server.base, r.Start.Add(r.server.opt.Limits.DialTimeout))
+	ctx, cancel := context.WithDeadline(r.server.Base, r.Start.Add(r.server.Limits.DialTimeout))
 	defer cancel()
 	for goesOn := true; goesOn; {
-		switch r.next() {
+		switch r.Advance() {
 		case gate.Lookup:
-			r.lookup(ctx)
+			r.LookupHost(ctx)
 		case gate.Dial:
 			var reason verdict.Reason
-			r.origin, reason = r.dial(ctx, r.under)
+			r.origin, reason = r.Dial(ctx, r.under)
 			r.Give(reason)
 		case gate.Open:
 			goesOn = r.opened()
@@ -66,7 +69,7 @@ func (r *connectRun) run() {
 // opened records the permit and answers 200; false: that is the end. The second time it
 // records what was let through of the ClientHello.
 func (r *connectRun) opened() bool {
-	reason := r.permit()
+	reason := r.Permit()
 	if r.open && reason != verdict.ReasonNone {
 		r.abandon(tunnel.Error, 0)
 		return false
@@ -76,13 +79,13 @@ func (r *connectRun) opened() bool {
 		return true
 	}
 	r.open = true
-	r.until = time.Now().Add(r.server.opt.Limits.HelloTimeout)
-	if r.conn.reused {
+	r.until = time.Now().Add(r.server.Limits.HelloTimeout)
+	if r.Conn.Reused {
 		// Replies before this one may still fill the socket's buffer; on a
 		// fresh connection these few bytes cannot block.
-		_ = r.conn.SetWriteDeadline(r.until)
+		_ = r.Conn.SetWriteDeadline(r.until)
 	}
-	if _, err := io.WriteString(r.conn.Conn, established); err != nil {
+	if _, err := io.WriteString(r.Conn.Conn, established); err != nil {
 		r.abandon(tunnel.Error, 0)
 		return false
 	}
@@ -92,22 +95,18 @@ func (r *connectRun) opened() bool {
 // readHello reads the client's first bytes and gives them; false: the client has gone.
 // Nothing has reached the origin before that.
 func (r *connectRun) readHello() bool {
-	c := r.conn
-	_ = c.SetReadDeadline(r.until)
-	if c.buf == nil {
-		c.buf = c.server.buffers.Get().(*[]byte)
-	}
-	first, h, err := hello.Read(&memGuardReader{c: c}, *c.buf)
-	if cap(first) != cap(*c.buf) {
-		c.free()
-		c.buf = &first
-	}
-	*c.buf = first
+	_ = r.Conn.SetReadDeadline(r.until)
+	var h hello.Hello
+	var err error
+	r.Conn.Rebuffer(func(b []byte) (first []byte) {
+		first, h, err = hello.Read(r.Conn.GuardedReader(), b)
+		return first
+	})
 	var timeout net.Error
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		r.Give(verdict.ReasonHelloTimeout)
-	case errors.Is(err, errShortOfMemory):
+	case errors.Is(err, clientconn.ErrShortOfMemory):
 		r.Give(verdict.ReasonLimitTotal)
 	case err == nil, errors.Is(err, hello.ErrMissing), errors.Is(err, hello.ErrMismatch), isNotTLS(err):
 		r.GiveHello(h, err)
@@ -130,36 +129,36 @@ func (r *connectRun) refused() {
 		_ = r.origin.Close()
 	}
 	if !r.open {
-		r.refuse()
+		r.SendRefusal()
 		return
 	}
-	_ = r.record(audit.Refused, verdict.Deny, r.Reason)
-	r.release()
+	_ = r.Record(audit.Refused, verdict.Deny, r.Reason)
+	r.Release()
 }
 
 // tunnel forwards what the client has sent already, and gives both connections to a
 // tunnel.
 func (r *connectRun) tunnel() {
-	_ = r.conn.SetReadDeadline(r.until)
+	_ = r.Conn.SetReadDeadline(r.until)
 	sent, err := r.forwardEarly()
 	if err != nil {
 		r.abandon(tunnel.Error, sent)
 		return
 	}
-	client, origin := r.conn.Conn, r.origin
-	r.startedTunnel(sent, func(done func(tunnel.Result)) *tunnel.Tunnel {
-		return r.server.tunnels.Start(tunnel.Params{Client: client, Origin: origin, Value: r.exchange, Done: done})
+	client, origin := r.Conn.Conn, r.origin
+	r.server.startedTunnel(r.Exchange, sent, func(o *exchange.Open, done func(tunnel.Result)) *tunnel.Tunnel {
+		return r.server.tunnels.Start(tunnel.Params{Client: client, Origin: origin, Value: o, Done: done})
 	})
 }
 
 // forwardEarly writes what the client has sent already to the origin.
 func (r *connectRun) forwardEarly() (int64, error) {
-	early := r.conn.buffered()
+	early := r.Conn.Buffered()
 	if len(early) == 0 {
 		return 0, nil
 	}
 	if len(early) > neverBlocks {
-		_ = r.origin.SetWriteDeadline(time.Now().Add(r.server.opt.Limits.HelloTimeout))
+		_ = r.origin.SetWriteDeadline(time.Now().Add(r.server.Limits.HelloTimeout))
 	}
 	n, err := r.origin.Write(early)
 	return int64(n), err
@@ -168,28 +167,20 @@ func (r *connectRun) forwardEarly() (int64, error) {
 // abandon ends an opened exchange that never became a tunnel.
 func (r *connectRun) abandon(why tunnel.Cause, sent int64) {
 	_ = r.origin.Close()
-	r.ended(tunnel.Result{Up: sent, Ended: why})
+	r.Ended(tunnel.Result{Up: sent, Ended: why})
 }
 
 // startedTunnel starts a tunnel and lets go of all that only the set-up needed,
 // because a tunnel may stay for hours. sent is what the origin has had already.
-func (x *exchange) startedTunnel(sent int64, start func(done func(tunnel.Result)) *tunnel.Tunnel) {
-	c := x.conn
-	c.taken = true
-	c.free()
-	x.server.untrack(c)
-	judgedBy := x.Policy
-	x.Slim()
-	x.conn = nil
-	x.series().tunnels.Inc()
-	t := start(func(r tunnel.Result) {
+func (s *Server) startedTunnel(x *exchange.Exchange, sent int64, start func(o *exchange.Open, done func(tunnel.Result)) *tunnel.Tunnel) {
+	x.Conn.ToTunnel()
+	judgedBy, o := x.Policy, x.Open()
+	t := start(o, func(r tunnel.Result) {
 		r.Up += sent
-		x.series().tunnels.Dec()
-		x.server.conns.Release()
-		x.ended(r)
+		o.Ended(r)
 	})
 	// A reload between the snapshot and the start has not seen this tunnel.
-	if now, _ := x.server.opt.Policy(); now != judgedBy {
-		x.server.rejudge(t)
+	if now, _ := s.Policy(); now != judgedBy {
+		s.rejudge(t)
 	}
 }

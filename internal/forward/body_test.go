@@ -1,4 +1,4 @@
-package proxy
+package forward
 
 import (
 	"net"
@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 )
 
 // The transport may still read when the response is over. What it has not
@@ -14,7 +16,7 @@ func TestBodyIsOverWhenItsReaderIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, client := net.Pipe()
 		defer client.Close()
-		b := &requestBody{src: ours, conn: &conn{Conn: ours}, length: -1, idle: time.Hour}
+		b := &requestBody{src: ours, conn: &clientconn.Conn{Conn: ours}, length: -1, idle: time.Hour}
 		attempt := b.attempt()
 		release := make(chan struct{})
 		var read, stopped atomic.Bool

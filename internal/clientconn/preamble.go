@@ -1,0 +1,89 @@
+package clientconn
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// ReadPreamble does what comes before the first request, within the time for its head:
+// it reads the PROXY header of a load balancer and shakes hands where the listener is
+// TLS. False: the connection has to be closed without an answer, for the reason given;
+// verdict.ReasonNone: for nothing that is worth a record.
+func (c *Conn) ReadPreamble(tlsConfig *tls.Config) (verdict.Reason, bool) {
+	if c.AwaitsProxyHeader() {
+		if err := c.readProxyHeader(); err != nil {
+			if errors.Is(err, errNoByte) {
+				return verdict.ReasonNone, false
+			}
+			return verdict.ReasonBadRequest, false
+		}
+	}
+	if !c.listed {
+		c.List()
+	}
+	if tlsConfig == nil {
+		return verdict.ReasonNone, true
+	}
+	return c.handshake(tlsConfig)
+}
+
+// handshake makes the connection a TLS one, within the deadline for the head.
+// Names are taken from a certificate that was verified, whatever the config
+// asks of clients; one that was shown and was not verified names nobody.
+func (c *Conn) handshake(config *tls.Config) (verdict.Reason, bool) {
+	// A peer that takes nothing must not hold the handshake either.
+	_ = c.SetWriteDeadline(time.Now().Add(c.set.opt.HeaderTimeout))
+	under := c.Conn
+	if len(c.Buffered()) > 0 {
+		under = &replayConn{Conn: c.Conn, ahead: bytes.Clone(c.Buffered())}
+	}
+	c.Free()
+	tc := tls.Server(under, config)
+	if err := tc.HandshakeContext(c.set.opt.Base); err != nil {
+		var unverified *tls.CertificateVerificationError
+		if errors.As(err, &unverified) {
+			return verdict.ReasonIdentityRejected, false
+		}
+		return verdict.ReasonNone, false
+	}
+	_ = c.SetWriteDeadline(time.Time{})
+	switch state := tc.ConnectionState(); {
+	case len(state.VerifiedChains) > 0:
+		c.Certificate = identity.CertificateNames(state.VerifiedChains[0][0])
+	case len(state.PeerCertificates) > 0:
+		c.Certificate = []string{}
+	}
+	c.Conn = tc
+	return verdict.ReasonNone, true
+}
+
+// replayConn is the raw connection under TLS, with what the PROXY header's
+// reader had read ahead.
+type replayConn struct {
+	net.Conn
+	ahead []byte
+}
+
+// Read reads what was read ahead first.
+func (r *replayConn) Read(p []byte) (int, error) {
+	if len(r.ahead) > 0 {
+		n := copy(p, r.ahead)
+		r.ahead = r.ahead[n:]
+		return n, nil
+	}
+	return r.Conn.Read(p)
+}
+
+// CloseWrite passes the end of the TLS stream on to the socket.
+func (r *replayConn) CloseWrite() error {
+	if t, ok := r.Conn.(*net.TCPConn); ok {
+		return t.CloseWrite()
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package clientconn
+
+import (
+	"errors"
+	"io"
+)
+
+// Unlist ends the counting: the connection has said something, and gets its
+// answer, however long that takes. It returns false where the connection has
+// been evicted before, so that nothing is answered that nobody can read.
+func (c *Conn) Unlist() bool {
+	if !c.listed {
+		return true
+	}
+	c.listed = false
+	return c.set.preAuth.Remove(&c.entry)
+}
+
+// List counts the connection to its source. What has asked nothing gets no
+// record, so a connection that is evicted is counted, and the log names a source.
+func (c *Conn) List() {
+	c.listed = true
+	if out := c.set.preAuth.Add(&c.entry, c, c.Client.Addr()); out != nil {
+		out.Evict()
+	}
+}
+
+// Evict implements admission.Evictable.
+func (c *Conn) Evict() {
+	if c.loop != nil {
+		c.loop.Evict()
+		return
+	}
+	c.EvictUnlessHeard()
+}
+
+// EvictUnlessHeard closes a connection that a goroutine serves and that has lost its
+// place, unless it has spoken since.
+func (c *Conn) EvictUnlessHeard() {
+	if c.CountEviction() {
+		_ = c.raw.Close()
+	}
+}
+
+// CountEviction reports whether a connection that has lost its place may be closed: it
+// has not spoken since. Then it counts as evicted.
+func (c *Conn) CountEviction() bool {
+	evicted := c.set.preAuth.Evict(&c.entry, c.Client.Addr())
+	if evicted {
+		c.set.opt.Evicted.Inc()
+	}
+	return evicted
+}
+
+// Listed reports whether the connection counts to its source, or did until it was evicted.
+func (c *Conn) Listed() bool { return c.listed }
+
+// ErrShortOfMemory ends what would take more memory while there is too little.
+var ErrShortOfMemory = errors.New("memory runs short")
+
+// GuardedReader returns a reader of what follows what is buffered. While memory runs
+// short it gives no more than fits the buffer that every connection has, and then
+// ErrShortOfMemory: many can be let in while they hold little, and grow at the same time.
+func (c *Conn) GuardedReader() io.Reader { return &memGuardReader{c: c} }
+
+// memGuardReader is what GuardedReader returns.
+type memGuardReader struct {
+	c    *Conn
+	read int
+}
+
+// Read implements io.Reader.
+func (r *memGuardReader) Read(p []byte) (int, error) {
+	if r.read+len(r.c.Buffered()) >= HeadBuffer && r.c.set.opt.Memory.ShortNow() {
+		r.c.set.opt.MemoryShort.Inc()
+		return 0, ErrShortOfMemory
+	}
+	n, err := r.c.Conn.Read(p)
+	r.read += n
+	return n, err
+}

@@ -1,0 +1,48 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// DialKey is by what a dial of the exchange is counted among those under way.
+func (x *Exchange) DialKey() admission.DialKey {
+	return admission.DialKey{Usage: x.usage, Target: x.Target}
+}
+
+// Dial connects to one of the checked addresses. It is the way out for CONNECT.
+// An attempt that a loop has begun counts as the first one, and has its place
+// among the dials under way.
+func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, verdict.Reason) {
+	s, key := x.shared, x.DialKey()
+	began, addrs := time.Now(), egress.Interleave(x.Addresses, x.Target.Port)
+	if under != nil {
+		began, addrs = under.Began, addrs[1:]
+	} else if reason := s.Dials.Begin(key); reason != verdict.ReasonNone {
+		return nil, s.Metrics.NotDialed(reason, false)
+	}
+	defer s.Dials.End(key)
+	c, err := s.dialer.Dial(ctx, addrs, x.Permits, under)
+	if err != nil {
+		return nil, s.Metrics.NotDialed(DialReason(err), true)
+	}
+	x.Event.Dialed = egress.RemoteOf(c)
+	now := time.Now()
+	s.Metrics.Dialed(now.Sub(began), now.Sub(x.Start))
+	return c, verdict.ReasonNone
+}
+
+// DialReason maps a dial error to the reason; the error itself stays here.
+func DialReason(err error) verdict.Reason {
+	var limit *admission.LimitError
+	if errors.As(err, &limit) {
+		return limit.Reason
+	}
+	return egress.ReasonOf(err)
+}

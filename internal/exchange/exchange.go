@@ -1,0 +1,181 @@
+// Package exchange is one request of a client: what its decision is given, its record,
+// and the reply where it is refused.
+//
+// What it does: [Shared.Begin] takes the policy in force and begins a decision of
+// package gate; Advance brings it what need not be waited for (a place among the
+// tunnels, whether records can be written), LookupHost and Dial what has to be. Record,
+// Permit and Ended write the records, and SendRefusal answers, so that records, metrics
+// and replies agree.
+//
+// What it does not do: it does not read requests and forwards nothing. Who drives a
+// decision (packages connect and forward) says when.
+package exchange
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// Exchange is one request: its decision, and what is brought to it. Whoever drives it
+// has it alone.
+type Exchange struct {
+	gate.Decision
+
+	Conn      *clientconn.Conn
+	Recording time.Duration // how long the permit waited for its record
+
+	shared *Shared
+	usage  *admission.Usage // nil until admitted
+}
+
+// Begin begins an exchange: the snapshot of the policy is taken here, once.
+func (s *Shared) Begin(c *clientconn.Conn, f gate.Front, h *httphead.Head) *Exchange {
+	x := &Exchange{shared: s, Conn: c}
+	x.Policy, x.Identities = s.Policy()
+	x.Self = s.Self
+	x.Caller.Certificate, x.Caller.Source = c.Certificate, c.Client.Addr()
+	x.Event = audit.Event{
+		ID:       s.Audit.NextID(),
+		Policy:   x.Policy.Hash(),
+		Client:   c.Client,
+		Method:   h.Word(),
+		Protocol: protocolHTTP,
+	}
+	if f == gate.Connect {
+		x.Event.Protocol = protocolConnect
+	}
+	x.Decision.Begin(f, h, time.Now())
+	return x
+}
+
+// Advance goes on to what has to be waited for, and brings what need not.
+func (x *Exchange) Advance() gate.Need {
+	for {
+		switch need := x.Next(); need {
+		case gate.Failure:
+			reason := x.shared.Failures.Judge(x.Conn.Client.Addr(), x.Start)
+			x.Event.Aggregate = reason == verdict.ReasonLimitFailures
+			x.Give(reason)
+		case gate.Slot:
+			x.Conn.Identified()
+			x.Give(x.admit())
+		case gate.Recordable:
+			x.Give(x.recordable())
+		default:
+			return need
+		}
+	}
+}
+
+// admit takes a place among the tunnels; Release gives it back.
+func (x *Exchange) admit() verdict.Reason {
+	usage, reason := x.shared.Slots.Acquire(x.Event.Function)
+	x.usage = usage
+	// Looked at after the take: Drain sets it before it looks at what is taken,
+	// so one of the two sees the other.
+	if x.shared.Draining.Load() {
+		return verdict.ReasonDraining
+	}
+	return reason
+}
+
+// series returns the metrics of the function that is admitted; nil: none is.
+func (x *Exchange) series() *series {
+	if x.usage == nil {
+		return nil
+	}
+	return x.usage.Data.(*series)
+}
+
+// Release gives the place among the tunnels back; it may be called again.
+func (x *Exchange) Release() {
+	if x.usage != nil {
+		x.shared.Slots.Release(x.usage)
+		x.usage = nil
+	}
+}
+
+// LookupHost finds the addresses of the target and gives them, or the reason why there
+// are none.
+func (x *Exchange) LookupHost(ctx context.Context) {
+	if x.LookupNow() {
+		return
+	}
+	ctx, cancel := context.WithDeadline(ctx, x.Start.Add(x.shared.Limits.DialTimeout))
+	defer cancel()
+	began := time.Now()
+	found, err := x.shared.Lookup(ctx, x.Target.Host.Name())
+	x.shared.Metrics.resolved(time.Since(began))
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil:
+		x.GiveAddresses(found.Addresses, found.Aliases)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		x.Give(verdict.ReasonDNSTimeout)
+	default:
+		x.Give(verdict.ReasonDNSFailed)
+	}
+}
+
+// LookupNow is LookupHost where nothing has to be waited for. False: it has to be.
+func (x *Exchange) LookupNow() bool {
+	began := time.Now()
+	found, err := x.shared.Lookup(x.shared.over, x.Target.Host.Name())
+	if err != nil || len(found.Addresses) == 0 {
+		return false
+	}
+	x.shared.Metrics.resolved(time.Since(began))
+	x.GiveAddresses(found.Addresses, found.Aliases)
+	return true
+}
+
+// recordable stops what could not be recorded before anything is dialed.
+func (x *Exchange) recordable() verdict.Reason {
+	if !x.shared.Audit.Healthy() {
+		return verdict.ReasonAuditUnavailable
+	}
+	return verdict.ReasonNone
+}
+
+// SendRefusal records the refusal, answers it, and ends the connection. Nothing
+// behind the request is read as a request (RFC 9931). The record may take a second
+// and the client its time to close, so what it has sent is let go before either, and
+// with it the place that a connection has until its caller is known.
+func (x *Exchange) SendRefusal() {
+	x.Release()
+	x.Head = nil
+	x.Conn.Free()
+	x.Conn.Identified()
+	reason, cause := x.Reason, x.Cause
+	if x.shared.Base.Err() != nil && reason.Row().Fault == verdict.FaultOutside {
+		reason = verdict.ReasonDraining // nothing has failed; Close has cut it short
+	}
+	kind := audit.Refused
+	if reason == verdict.ReasonIdentityRequired {
+		// Java and .NET ask without a credential first, always: that is a
+		// question and no attempt.
+		kind = audit.Challenged
+	}
+	switch {
+	case reason == verdict.ReasonAuditUnavailable && x.Event.Reason == reason:
+		// The record has failed and is counted; this is the answer to it.
+	default:
+		if x.Record(kind, verdict.Deny, reason) != nil {
+			cause = nil
+		}
+	}
+	status := statusOf(x.Event.Reason, cause)
+	reply := appendRefusal(nil, &x.Event, x.shared.Audit.FormatID(x.Event.ID), status)
+	x.Conn.SetLingerWriteDeadline()
+	if _, err := x.Conn.Write(reply); err == nil {
+		x.Conn.LingeringClose(x.Event.Function)
+	}
+}

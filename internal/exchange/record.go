@@ -1,0 +1,94 @@
+package exchange
+
+import (
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// The records of decisions are written in this file and nowhere else, and counted as
+// they are written, so that records and metrics agree.
+
+// Record writes the record of a decision and counts it. The error is that the
+// record could not be written; then audit_unavailable is counted instead.
+func (x *Exchange) Record(kind audit.Kind, v verdict.Verdict, r verdict.Reason) error {
+	x.Event.Kind, x.Event.Verdict, x.Event.Reason = kind, v, r
+	err := x.shared.Audit.Record(&x.Event)
+	x.Recorded(err)
+	return err
+}
+
+// RecordOpened is Record for many permits at once. It returns how many of them are on
+// the output, and why the others are not; each is then told by Recorded.
+func (s *Shared) RecordOpened(all []*Exchange) (n int, err error) {
+	events := make([]*audit.Event, len(all))
+	for i, x := range all {
+		x.Event.Kind = audit.Opened
+		events[i] = &x.Event
+	}
+	return s.Audit.RecordAll(events)
+}
+
+// Recorded counts a decision by how its record fared.
+func (x *Exchange) Recorded(err error) {
+	if err != nil {
+		x.Event.Verdict, x.Event.Reason = verdict.Deny, verdict.ReasonAuditUnavailable
+	}
+	x.shared.Metrics.decided(x.series(), &x.Event)
+}
+
+// Permit records that the request may pass; after it the first byte may flow.
+func (x *Exchange) Permit() verdict.Reason {
+	began := time.Now()
+	if x.Record(audit.Opened, x.Event.Verdict, x.Event.Reason) != nil {
+		return verdict.ReasonAuditUnavailable
+	}
+	x.Recording = time.Since(began)
+	return verdict.ReasonNone
+}
+
+// Open is what stays of an exchange that has become a tunnel.
+type Open struct {
+	gate.Opened
+
+	shared *Shared
+	usage  *admission.Usage
+}
+
+// Open returns what stays of the exchange, which has its place from now on.
+func (x *Exchange) Open() *Open {
+	o := &Open{Opened: x.Opened, shared: x.shared, usage: x.usage}
+	x.usage = nil
+	o.usage.Data.(*series).tunnels.Inc()
+	return o
+}
+
+// Ended writes the last record of a tunnel and gives its places back.
+func (o *Open) Ended(r tunnel.Result) {
+	o.usage.Data.(*series).tunnels.Dec()
+	o.shared.ended(&o.Opened, o.usage, r)
+	o.shared.Conns.Release()
+}
+
+// Ended writes the last record of what was opened, and is no tunnel, and gives its
+// place back.
+func (x *Exchange) Ended(r tunnel.Result) {
+	x.shared.ended(&x.Opened, x.usage, r)
+	x.usage = nil
+}
+
+// ended writes the last record of what was opened and gives its place back.
+func (s *Shared) ended(o *gate.Opened, usage *admission.Usage, r tunnel.Result) {
+	o.Event.Kind = audit.Closed
+	o.Event.BytesUp, o.Event.BytesDown = r.Up, r.Down
+	o.Event.Ended = r.Ended.String()
+	o.Event.Duration = time.Since(o.Start)
+	// Nothing waits for this record; one that cannot be written is counted.
+	s.Audit.Post(&o.Event)
+	usage.Data.(*series).moved(r)
+	s.Slots.Release(usage)
+}
