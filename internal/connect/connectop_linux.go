@@ -363,5 +363,7 @@ func (s *connectOp) start() {
 			Done: done, Value: o,
 		})
 	})
+	s.x.Recycle()
+	s.x = nil
 	s.c.Served()
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,6 +91,7 @@ type Shared struct {
 	dialer egress.Dialer
 	extra  admission.Budget // attempts to dial beside a host's first
 	over   context.Context  // has ended: what does not wait is given it
+	unused sync.Pool        // *Exchange
 }
 
 // NewShared returns what the requests of a server share.
@@ -103,6 +105,7 @@ func NewShared(o Options) *Shared {
 	}
 	s.Base, s.Stop = context.WithCancel(context.Background())
 	s.over = endedContext()
+	s.unused.New = func() any { return new(Exchange) }
 	s.MemoryWatch.Measure = o.Memory
 	s.Slots.Init(admission.SlotsOptions{
 		Total: s.Resources.Tunnels, PerFunction: o.Limits.TunnelsPerFunction, Short: s.MemoryWatch.Short,
