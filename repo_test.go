@@ -63,6 +63,10 @@ var mayImport = map[string][]string{
 	"internal/audit":              {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
 	"internal/emf":                {},
 	"internal/localfile":          {},
+	"internal/logqueue":           {},
+	"internal/shutdown":           {},
+	"internal/lowpriority":        {},
+	"internal/adminhttp":          {},
 	"internal/memory":             {},
 	"internal/daemon":             everything,
 	"internal/evidence":           {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
@@ -109,16 +113,16 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
-	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/memory", "internal/ocsf", "internal/policy",
-	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
+	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
+	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }
 
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/manpage", "internal/ocsf", "internal/policytool", "internal/report",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/policytool", "internal/report",
 	"internal/report/rulelist", "internal/suggest",
 }
 
