@@ -28,7 +28,7 @@ func Load(path string) (*Config, error) { return LoadWatched(path, func(string) 
 // with the path of each file before it opens it, also where the load fails.
 func LoadWatched(path string, reading func(path string)) (*Config, error) {
 	reading(path)
-	data, err := readFile(path, maxFile)
+	data, err := localfile.Read(path, maxFile, localfile.Timeout)
 	if err != nil {
 		return nil, fmt.Errorf("loading the configuration: %w", err)
 	}
@@ -38,13 +38,9 @@ func LoadWatched(path string, reading func(path string)) (*Config, error) {
 	})
 }
 
-// ReadFile reads a file that a configuration names, for Parse.
-func ReadFile(path string) ([]byte, error) { return readFile(path, maxList) }
-
-// readFile reads a regular file, at most one byte beyond most: whoever gets it checks
-// the length, so that the message has a line.
-func readFile(path string, most int64) ([]byte, error) {
-	return localfile.Read(path, most, localfile.Timeout)
+// ReadFile reads a file that a configuration names, for Parse. It must be a regular one.
+func ReadFile(path string) ([]byte, error) {
+	return localfile.Read(path, maxList, localfile.Timeout)
 }
 
 // Parse checks data, which is the configuration file called name. It calls
