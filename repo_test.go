@@ -58,10 +58,15 @@ var mayImport = map[string][]string{
 	"internal/httphead":           {},
 	"internal/reactor":            {},
 	"internal/tunnel":             {"internal/reactor"},
-	"internal/source":             {},
+	"internal/source":             {"internal/localfile"},
 	"internal/suggest":            {},
 	"internal/audit":              {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
 	"internal/emf":                {},
+	"internal/localfile":          {},
+	"internal/logqueue":           {},
+	"internal/shutdown":           {},
+	"internal/lowpriority":        {},
+	"internal/adminhttp":          {},
 	"internal/memory":             {},
 	"internal/daemon":             everything,
 	"internal/evidence":           {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
@@ -69,7 +74,7 @@ var mayImport = map[string][]string{
 	"internal/torture":            {},
 	"internal/ocsf":               {"internal/evidence"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
-	"config":                      {"internal/policy", "internal/identity", "internal/suggest", "internal/yamlread"},
+	"config":                      {"internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
 	"internal/clientconn":         {"internal/admission", "internal/httphead", "internal/identity"},
 	"internal/exchange":           {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
@@ -95,7 +100,7 @@ var mayImport = map[string][]string{
 	"internal/evidence/envelope":  {"internal/evidence/jsonscan"},
 	"internal/evidence/jsonscan":  {},
 	"internal/evidence/record":    {"internal/evidence/jsonscan"},
-	"internal/resolve/files":      {},
+	"internal/resolve/files":      {"internal/localfile"},
 	"internal/resolve/upstream":   {},
 	"dnsfilter/cache":             {"dnsfilter/wire"},
 	"dnsfilter/distinct":          {},
@@ -112,16 +117,16 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
-	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/memory", "internal/ocsf", "internal/policy",
-	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
+	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
+	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }
 
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/manpage", "internal/ocsf", "internal/policytool", "internal/report",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/policytool", "internal/report",
 	"internal/report/rulelist", "internal/suggest",
 }
 

@@ -43,7 +43,7 @@ var privateWords = map[string]string{
 var privateParts = map[string]string{
 	"lane": "worker, event loop", "door": "listener", "seat": "slot", "crowd": "preAuthLimiter", "tell": "log, warn", "account": "usage",
 	"kept": "idle keep-alive, stored", "settle": "release, setDecision, commitBatch", "aim": "setTarget", "patience": "loopWait, writeDeadline",
-	"meet": "readPreamble", "introduce": "applyProxyHeader", "hopeless": "cannotBeHTTP", "unheard": "recordSilentRefusal", "aside": "runLowPriority",
+	"meet": "readPreamble", "introduce": "applyProxyHeader", "hopeless": "cannotBeHTTP", "unheard": "recordSilentRefusal", "aside": "lowpriority.Run",
 	"listening": "ownAddrs", "inForce": "Current", "banner": "warnReportMode", "torn": "partial", "mend": "completePartial", "foreign": "WriteRaw, untrusted",
 	"party": "limitKey", "likeness": "aggregateKey", "trail": "trace", "outlasts": "expiresLater", "breadth": "WildcardScope", "neverOpen": "AlwaysBlocked",
 	"fly": "do", "land": "finish", "hush": "stopReads", "half": "direction", "looped": "loopTunnel", "janitor": "sweeper", "boot": "process",

@@ -1,15 +1,14 @@
 package config
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"math"
-	"os"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
@@ -29,7 +28,7 @@ func Load(path string) (*Config, error) { return LoadWatched(path, func(string) 
 // with the path of each file before it opens it, also where the load fails.
 func LoadWatched(path string, reading func(path string)) (*Config, error) {
 	reading(path)
-	data, err := readFile(path, maxFile)
+	data, err := localfile.Read(path, maxFile, localfile.Timeout)
 	if err != nil {
 		return nil, fmt.Errorf("loading the configuration: %w", err)
 	}
@@ -39,24 +38,9 @@ func LoadWatched(path string, reading func(path string)) (*Config, error) {
 	})
 }
 
-// ReadFile reads a file that a configuration names, for Parse.
-func ReadFile(path string) ([]byte, error) { return readFile(path, maxList) }
-
-// readFile reads a file, at most one byte beyond most: whoever gets it checks
-// the length, so that the message has a line. It makes room once: a buffer that
-// grows leaves several times the file to the collector.
-func readFile(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // nothing was written
-	var data bytes.Buffer
-	if info, err := f.Stat(); err == nil {
-		data.Grow(int(min(info.Size(), most)) + bytes.MinRead)
-	}
-	_, err = data.ReadFrom(io.LimitReader(f, most+1))
-	return data.Bytes(), err
+// ReadFile reads a file that a configuration names, for Parse. It must be a regular one.
+func ReadFile(path string) ([]byte, error) {
+	return localfile.Read(path, maxList, localfile.Timeout)
 }
 
 // Parse checks data, which is the configuration file called name. It calls

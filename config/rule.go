@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +42,7 @@ func (r *reader) rules(n yamlread.Node) (all []policy.RuleSpec) {
 		d.spec.Conditions = r.intern(d.conditions)
 		all = append(all, d.spec)
 	})
+	r.checkRepeats(n, all)
 	return all
 }
 
@@ -103,7 +103,10 @@ func (r *reader) setRef(n yamlread.Node, d *ruleBuilder) {
 	}
 	if d.set = r.sets[name]; d.set == nil {
 		hint := "write it under sets"
-		if len(r.sets) > 0 {
+		switch {
+		case len(r.sets) > suggest.MaxWords:
+			hint = "write one that is defined" // and do not sort them all for each mistake
+		case len(r.sets) > 0:
 			hint = suggest.For(name, r.setNames())
 		}
 		r.Fail(n, "there is no set %s; %s", yamlread.Quote(name), hint)
@@ -140,13 +143,15 @@ func (r *reader) canOpen(n yamlread.Node, p netip.Prefix) bool {
 
 // ports reads the ports of a rule.
 func (r *reader) ports(n yamlread.Node) (all []uint16) {
+	listed := map[int]bool{}
 	if r.List(n, func(item yamlread.Node) {
 		port, ok := r.Integer(item, 1, 65535)
 		switch {
 		case !ok:
-		case slices.Contains(all, uint16(port)):
+		case listed[port]:
 			r.Fail(item, "%d is listed twice; write it once", port)
 		default:
+			listed[port] = true
 			all = append(all, uint16(port))
 		}
 	}) && n.Len() == 0 {

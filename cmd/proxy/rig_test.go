@@ -67,6 +67,9 @@ func (w *world) startFile(dir string, args []string, env ...string) *running {
 	defer stderr.Close()
 	p.cmd = exec.Command("proxy", args...)
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	if w.stderr != nil {
+		p.cmd.Stderr = w.stderr
+	}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), exitAtOnce}, env...)
 	p.cmd.Dir = dir
 	w.must(p.cmd.Start())

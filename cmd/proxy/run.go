@@ -9,10 +9,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 )
 
 // shortest is the least time between two polls, or between two lots of metrics.
 const shortest = time.Second
+
+// lastWord is how long a program that failed waits for its reason to be written.
+const lastWord = 500 * time.Millisecond
 
 // newRun returns the command that serves.
 func newRun() *cobra.Command {
@@ -30,7 +34,15 @@ func newRun() *cobra.Command {
 			}
 			b := build()
 			o.Version, o.Commit, o.Log = b.Version, b.Commit, cmd.ErrOrStderr()
-			return failed(daemon.Run(cmd.Context(), o))
+			err := daemon.Run(cmd.Context(), o)
+			if err == nil {
+				return nil
+			}
+			// A standard error that nobody reads must not keep the process either.
+			last := logqueue.New(cmd.ErrOrStderr(), logqueue.Options{})
+			fmt.Fprintln(last, err)
+			last.Close(lastWord)
+			return &exitError{code: exitFailed}
 		},
 	}
 	cmd.Flags().StringVar(&o.Config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path")

@@ -33,6 +33,8 @@ type world struct {
 	roots *x509.CertPool
 	ca    string // path of the CA's certificate
 
+	stderr *os.File // of the programs; nil: a file
+
 	vars      map[string]string // variables of a policy
 	functions map[string]bool   // those that a policy has named by ${token_…}
 }

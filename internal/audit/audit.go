@@ -143,6 +143,7 @@ type Log struct {
 	busy     bool              // someone uses out and partial without holding mu
 	stalled  bool              // busy lasts longer than a write may block
 	failing  bool              // the last write failed
+	ended    bool              // the last record is in open, or went out
 	closed   bool
 
 	out     *sink.Output // of whoever set busy
@@ -243,7 +244,8 @@ func (l *Log) Healthy() bool {
 // error is ErrKind, or wraps ErrUnavailable, which Options.OnFailure can turn into
 // a count. It returns within about twice Options.Timeout, unless its own write
 // hangs in the kernel. While the output fails it does not wait for it at all. It
-// does not retain e.
+// does not retain e. Behind a Stopped there is no other record: what was left behind at
+// the end gets an error.
 //
 // A refusal beyond Options.RefusalRecords waits first, for a second and a
 // challenge for a tenth of one, and shares a record with those that are like it
@@ -304,7 +306,7 @@ func (l *Log) Post(e *Event) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.stalled || len(l.open.buf) >= pendingLimit {
+	if l.closed || l.ended || l.stalled || len(l.open.buf) >= pendingLimit {
 		l.countLost(record.EntryOf(e))
 		return
 	}

@@ -86,7 +86,7 @@ func unavailable(cause error) error { return fmt.Errorf("%w: %w", ErrUnavailable
 func (l *Log) admit() error {
 	for began := (time.Time{}); ; l.cond.Wait() {
 		switch {
-		case l.closed:
+		case l.closed || l.ended:
 			return errClosed
 		case l.stalled:
 			return sink.ErrTimeout
@@ -112,6 +112,7 @@ func (l *Log) append(b *batch, e *Event, now time.Time) {
 	l.seq++
 	l.prev = record.HashLine(b.buf[start:])
 	l.policy = e.Policy
+	l.ended = l.ended || e.Kind == Stopped
 }
 
 // await waits for the outcome of n lines of b, from line first on, and writes the

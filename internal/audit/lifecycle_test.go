@@ -248,3 +248,25 @@ func TestCloseCountsTheLineThatItCouldNotComplete(t *testing.T) {
 		}
 	})
 }
+
+// What the program leaves behind at its end may go on, but not in the records.
+func TestNothingFollowsTheLastRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records")
+	l := mustOpen(t, path, Options{})
+	if err := l.Record(&Event{Kind: Stopped}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Record(refusal("late.example")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a record behind the last one: %v", err)
+	}
+	if n, err := l.RecordAll([]*Event{refusal("late.example")}); n != 0 || !errors.Is(err, ErrUnavailable) {
+		t.Errorf("records behind the last one: %d, %v", n, err)
+	}
+	l.Post(refusal("late.example"))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if b := read(t, path); bytes.Count(b, []byte("\n")) != 1 || !bytes.Contains(b, []byte(`"stopped"`)) {
+		t.Errorf("the file holds %s", b)
+	}
+}

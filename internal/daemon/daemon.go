@@ -14,26 +14,27 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	stdlog "log"
 	"log/slog"
 	"net/http"
-	"os"
-	"os/signal"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/adminhttp"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -63,37 +64,43 @@ type program struct {
 	reg      *prometheus.Registry
 	self     *OwnAddrs // not changed once there are requests
 	stopping atomic.Bool
+
+	reopening chan struct{} // holds one while audit.output is opened anew
 }
 
-// Run serves until SIGTERM or SIGINT has been carried out. It takes over the
-// signals and the log of the standard library, so a process calls it once.
+// Run serves until SIGTERM or SIGINT has been carried out, which takes the drain and
+// five seconds at most: what hangs then is left behind and is an error, and the
+// caller has to end the process. It takes over the signals and the log of the
+// standard library, so a process calls it once.
 func Run(ctx context.Context, o Options) error {
-	// Signals are caught before the first load, so that none of them kills a
-	// program that is about to be ready, and until the process ends, so that a
-	// second one cannot turn a clean end into a death by signal. SIGPIPE must not
-	// end it: a reader of stderr that is gone is no reason to stop serving.
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
-	signal.Ignore(syscall.SIGPIPE)
-
-	log := newLogger(o.Log)
+	reg := prometheus.NewRegistry()
+	log, flush := newLogger(o.Log, reg)
+	defer flush()
+	s := shutdown.New(ctx, log)
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(libraryLog{log})
-	memory.SetLimit(log)
-	p, err := newProgram(ctx, o, log)
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	return p.serve(ctx, signals)
+	return s.Supervise(func() error {
+		memory.SetLimit(log)
+		p, err := newProgram(s.Stopping(), o, reg, log)
+		switch {
+		case errors.Is(err, context.Canceled) && s.Stopping().Err() != nil:
+			return nil // told to stop before it served, it has
+		case err != nil:
+			return err
+		}
+		defer p.close()
+		return p.serve(ctx, s)
+	})
 }
 
-// newLogger returns the log of the program; nil: it goes nowhere.
-func newLogger(to io.Writer) *slog.Logger {
+// newLogger returns the log of the program, which nobody who logs waits for, and what
+// gives it time for its last lines; nil: it goes nowhere.
+func newLogger(to io.Writer, reg prometheus.Registerer) (log *slog.Logger, flush func()) {
 	if to == nil {
-		return slog.New(slog.DiscardHandler)
+		return slog.New(slog.DiscardHandler), func() {}
 	}
-	return slog.New(slog.NewJSONHandler(to, nil))
+	queue := logqueue.New(to, logqueue.Options{Registerer: reg})
+	return slog.New(slog.NewJSONHandler(queue, nil)), func() { queue.Close(flushTime) }
 }
 
 // libraryLog takes what libraries print, net/http above all, into the log of the
@@ -108,9 +115,9 @@ func (l libraryLog) Write(p []byte) (int, error) {
 }
 
 // newProgram loads the file and builds everything that does not listen yet.
-func newProgram(ctx context.Context, o Options, log *slog.Logger) (*program, error) {
-	p := &program{log: log, reg: prometheus.NewRegistry()}
-	p.file = &policyFile{path: o.Config, log: log, metrics: newMetrics(p.reg, o.Version, o.Commit)}
+func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *slog.Logger) (*program, error) {
+	p := &program{log: log, reg: reg, reopening: make(chan struct{}, 1)}
+	p.file = newPolicyFile(o.Config, log, newMetrics(p.reg, o.Version, o.Commit))
 	var err error
 	if p.file.remote, err = openRemote(ctx, o.Config, o.Poll, p.file.watcher.Reading); err != nil {
 		return nil, err
@@ -149,7 +156,7 @@ func newProgram(ctx context.Context, o Options, log *slog.Logger) (*program, err
 	if p.filter, err = p.newFilter(); err != nil {
 		return nil, err
 	}
-	p.admin = newAdmin(p.reg, p.notReady, o.Profiles)
+	p.admin = adminhttp.New(p.reg, p.notReady, o.Profiles)
 	p.admin.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	return p, nil
 }

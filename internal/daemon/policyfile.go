@@ -3,17 +3,18 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lowpriority"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
 )
@@ -36,8 +37,45 @@ type policyFile struct {
 	audit   *audit.Log     // nil during the first load
 	running *config.Config // of the start, without sets and functions: what only a restart changes
 	current atomic.Pointer[snapshot]
+	loading chan struct{} // holds one during a load
+	within  time.Duration // how long a load may take
+}
 
-	mu sync.Mutex // one load at a time
+// loadTimeout is how long a reload may take before it is given up.
+const loadTimeout = time.Minute
+
+// newPolicyFile returns the file at path, of which nothing is in force yet.
+func newPolicyFile(path string, log *slog.Logger, m *metrics) *policyFile {
+	return &policyFile{path: path, log: log, metrics: m, loading: make(chan struct{}, 1), within: loadTimeout}
+}
+
+// load calls read with an end, behind those that serve requests. What it gives up may
+// still run, and as long as it does no other load begins: there is one at most.
+func (f *policyFile) load(ctx context.Context, read func(context.Context) (*snapshot, error)) (*snapshot, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, f.within, fmt.Errorf("loading the configuration: it took longer than %v, and was given up", f.within))
+	defer cancel()
+	select {
+	case f.loading <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w; so was the one before it, which has not ended yet", context.Cause(ctx))
+	}
+	var s *snapshot
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { <-f.loading }()
+		lowpriority.Run(func() { s, err = read(ctx) })
+	}()
+	select {
+	case <-done:
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return s, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // read loads and compiles the file as check does, and puts nothing in force.
@@ -115,14 +153,10 @@ func (f *policyFile) warnReportMode(p *policy.Policy) {
 
 // reload loads the file again. A bad one leaves the old policy in force and
 // says every error of it, in the log and in a record. It returns whether a
-// policy was put in force.
+// policy was put in force. One goroutine calls it.
 func (f *policyFile) reload(ctx context.Context) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	old := f.current.Load()
-	var s *snapshot
-	var err error
-	runLowPriority(func() { s, err = f.read(ctx) })
+	s, err := f.load(ctx, f.read)
 	if ctx.Err() != nil {
 		return false // the program stops, which is not a fault of the file
 	}

@@ -2,17 +2,22 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 )
 
 // testFile is a policy file that has been loaded once, as the program does.
@@ -27,10 +32,8 @@ func newTestFile(t *testing.T, text string) *testFile {
 	t.Helper()
 	dir := t.TempDir()
 	f := &testFile{t: t, records: filepath.Join(dir, "records")}
-	f.policyFile = &policyFile{
-		path: filepath.Join(dir, "egress.yaml"), log: slog.New(slog.NewJSONHandler(&f.log, nil)),
-		metrics: newMetrics(prometheus.NewRegistry(), "", ""),
-	}
+	f.policyFile = newPolicyFile(filepath.Join(dir, "egress.yaml"), slog.New(slog.NewJSONHandler(&f.log, nil)),
+		newMetrics(prometheus.NewRegistry(), "", ""))
 	var err error
 	if f.audit, err = audit.Open(f.records, audit.Options{}); err != nil {
 		t.Fatal(err)
@@ -130,5 +133,73 @@ func TestLimitsThatTheFileDoesNotHaveAreTheServersOwn(t *testing.T) {
 		if l := proxyLimits(cfg.Limits); l.Tunnels != want[0] || l.Unidentified != want[1] {
 			t.Errorf("%q: %d tunnels and %d unidentified, want %v", keys, l.Tunnels, l.Unidentified, want)
 		}
+	}
+}
+
+func TestLoadKeepsTheCompiledRulesAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "egress.yaml")
+	const file = `version: 1
+sets: {names: [api.example.com]}
+functions: {billing: {identify: {sources: [192.0.2.1/32]}, allow: [{set: names}]}}
+`
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := (&policyFile{path: path}).read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.cfg.Sets != nil || s.cfg.Functions != nil {
+		t.Error("the text of the file stays in memory beside the policy")
+	}
+	if n := s.policy.Rules(); n != 1 {
+		t.Errorf("the policy has %d rules, want 1", n)
+	}
+}
+
+// A load that hangs is given up, and costs neither the policy nor the loads after it,
+// of which none begins while it still runs.
+func TestALoadThatHangsIsGivenUp(t *testing.T) {
+	f := newTestFile(t, policyOf(""))
+	synctest.Test(t, func(t *testing.T) {
+		hangs := make(chan struct{})
+		var calls atomic.Int32
+		f.loading = make(chan struct{}, 1) // of this bubble
+		read := func(ctx context.Context) (*snapshot, error) {
+			if calls.Add(1) == 1 {
+				<-hangs
+			}
+			return f.read(ctx)
+		}
+		old := f.current.Load()
+		for _, want := range []string{"took longer than 1m0s, and was given up", "so was the one before it, which has not ended yet"} {
+			began := time.Now()
+			_, err := f.load(t.Context(), read)
+			if err == nil || !strings.Contains(err.Error(), want) || time.Since(began) != loadTimeout {
+				t.Errorf("after %v: %v, want %q", time.Since(began), err, want)
+			}
+		}
+		if calls.Load() != 1 || f.current.Load() != old {
+			t.Errorf("%d loads began", calls.Load())
+		}
+		close(hangs)
+		synctest.Wait()
+		if s, err := f.load(t.Context(), read); err != nil || s == nil || calls.Load() != 2 {
+			t.Errorf("the load after it: %v, %d began", err, calls.Load())
+		}
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		if f.reload(stopped) {
+			t.Error("a program that stops has reloaded")
+		}
+	})
+}
+
+// What a platform is told of the end is the drain and five seconds.
+func TestTheEndTakesFiveSecondsAtMost(t *testing.T) {
+	t.Parallel()
+	const lastWord = 500 * time.Millisecond // of the command line
+	if shutdown.EndTime+flushTime+lastWord >= 5*time.Second || closeTime >= shutdown.EndTime {
+		t.Errorf("%v, %v and %v", closeTime, shutdown.EndTime, flushTime)
 	}
 }

@@ -6,20 +6,34 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 )
 
-// serve opens the listeners, says so, and serves until the signals say stop.
-func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
+// What the end may take once nothing more is waited for, which is shutdown.EndTime in
+// all. With flushTime and what the command line has for its last word it is less than
+// five seconds.
+const (
+	// closeTime is for what is served and for what runs beside it. Behind it there
+	// is still time for the last record.
+	closeTime = shutdown.EndTime - 1250*time.Millisecond
+	// flushTime is for lines of the log, behind shutdown.EndTime.
+	flushTime = 500 * time.Millisecond
+)
+
+var errNotClosed = errors.New("something that was served did not end in time, and was given up")
+
+// serve opens the listeners, says so, and serves until it is told to stop.
+func (p *program) serve(ctx context.Context, s *shutdown.Stopper) error {
 	open, err := p.listen(ctx)
 	if err != nil {
 		return err
 	}
+	s.MayDrain(p.cfg.Limits.Drain)
 	pol, _ := p.file.Current()
 	p.file.record(&audit.Event{Kind: audit.Started, Policy: pol.Hash(), Functions: len(pol.Functions()), Rules: pol.Rules(), Detail: open.String()})
 	p.log.LogAttrs(ctx, slog.LevelInfo, "serving", append(open.attrs(), slog.String("policy", pol.Hash()))...)
@@ -31,25 +45,51 @@ func (p *program) serve(ctx context.Context, signals <-chan os.Signal) error {
 	all, running := errgroup.WithContext(ctx)
 	all.Go(func() error { p.server.Run(tunnels); return nil })
 	p.serveListeners(open, all)
-	all.Go(func() error { p.housekeeping(background); return nil })
 	reloads := make(chan struct{}, 1)
-	all.Go(func() error { p.watch(background, reloads); return nil })
-	all.Go(func() error { p.reloadLoop(background, reloads); return nil })
+	for _, run := range []func(){
+		func() { p.watchRecords(background) },
+		func() { p.watchPolicy(background) },
+		func() { p.watch(background, reloads) },
+		func() { p.reloadLoop(background, reloads) },
+		func() { p.hangupLoop(background, s.Hangups(), reloads) },
+	} {
+		all.Go(func() error { run(); return nil })
+	}
 	if p.emf != nil {
 		all.Go(func() error { p.emf.Run(background); return nil })
 	}
 
-	p.signalLoop(running, signals, reloads)
-	p.drain(ctx, signals)
+	select {
+	case <-running.Done():
+	case <-s.Stopping().Done():
+	}
+	s.Request()
+	drained := p.drain(s)
 	stopBackground()
 	abort()
-	p.audit.Flush() // who waits to be refused would hold the end up
-	p.server.Close()
-	_ = p.admin.Close()
-	err = all.Wait()
+	err = p.closeAll(drained, all)
 	pol, _ = p.file.Current()
 	p.file.record(&audit.Event{Kind: audit.Stopped, Policy: pol.Hash()})
 	return err
+}
+
+// closeAll closes what is served and waits for it, but not for what hangs: the last
+// record is still to be written.
+func (p *program) closeAll(drained <-chan struct{}, all *errgroup.Group) error {
+	ended := make(chan error, 1)
+	go func() {
+		<-drained
+		p.audit.Flush() // who waits to be refused would hold the end up
+		p.server.Close()
+		_ = p.admin.Close()
+		ended <- all.Wait()
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(closeTime):
+		return errNotClosed
+	}
 }
 
 // tlsConfig takes the certificates of whatever load is in force.
@@ -65,32 +105,46 @@ func (p *program) tlsConfig() *tls.Config {
 	}
 }
 
-// housekeeping does what is done by the clock: it looks after the output of records
-// each second, and each minute writes a heartbeat and judges open tunnels by
-// rules that may have expired.
-func (p *program) housekeeping(ctx context.Context) {
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for n := 1; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-second.C:
-		}
+// watchRecords looks after the output of records each second, and writes a heartbeat
+// each minute.
+func (p *program) watchRecords(ctx context.Context) {
+	each(ctx, time.Second, func(n int) {
 		if err := p.audit.Probe(); err != nil && n%60 == 0 {
 			p.log.Error("records cannot be written", "error", err)
 		}
 		if n%60 != 0 {
-			continue
+			return
 		}
 		pol, _ := p.file.Current()
 		if err := p.audit.Heartbeat(pol.Hash()); err != nil {
 			p.log.Error("writing a heartbeat failed", "error", err)
 		}
+	})
+}
+
+// watchPolicy judges open tunnels each minute by rules that may have expired. It does
+// not wait for the output of records.
+func (p *program) watchPolicy(ctx context.Context) {
+	each(ctx, time.Minute, func(n int) {
+		pol, _ := p.file.Current()
 		p.file.metrics.countDown(pol, time.Now())
 		p.server.Rejudge()
-		if n%3600 == 0 {
+		if n%60 == 0 {
 			p.file.warnReportMode(pol)
+		}
+	})
+}
+
+// each calls f at each tick until ctx ends, with the number of the tick.
+func each(ctx context.Context, every time.Duration, f func(n int)) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			f(n)
 		}
 	}
 }
@@ -104,56 +158,74 @@ func requestReload(reloads chan<- struct{}) {
 	}
 }
 
-// signalLoop asks for a reload at every SIGHUP until a signal says stop.
-func (p *program) signalLoop(ctx context.Context, signals <-chan os.Signal, reloads chan<- struct{}) {
+// reopenTime is how long a reload waits for the records to go on in their new file.
+const reopenTime = time.Second
+
+// hangupLoop opens audit.output anew and asks for a reload at every SIGHUP.
+func (p *program) hangupLoop(ctx context.Context, hangups <-chan os.Signal, reloads chan<- struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case s := <-signals:
-			if s != syscall.SIGHUP {
-				p.log.Info("stopping", "signal", s.String())
-				return
-			}
-			if err := p.audit.Reopen(); err != nil {
-				p.log.Error("reopening audit.output failed, the old file stays in use", "error", err)
-			}
-			requestReload(reloads)
+		case <-hangups:
 		}
+		select {
+		case <-p.reopen():
+		case <-time.After(reopenTime):
+		case <-ctx.Done():
+			return
+		}
+		requestReload(reloads)
 	}
+}
+
+// reopen opens audit.output anew. The channel is closed when that is done, and at once
+// where it is under way already: a file that moves meanwhile is noticed by
+// watchRecords.
+func (p *program) reopen() <-chan struct{} {
+	done := make(chan struct{})
+	select {
+	case p.reopening <- struct{}{}:
+	default:
+		close(done)
+		return done
+	}
+	go func() {
+		defer close(done)
+		defer func() { <-p.reopening }()
+		if err := p.audit.Reopen(); err != nil {
+			p.log.Error("reopening audit.output failed, the old file stays in use", "error", err)
+		}
+	}()
+	return done
 }
 
 // drain fails readiness, refuses what is new, and waits for what is open:
 // until it has ended, the drain time is over, or a second signal comes. DNS
 // questions are answered as long as there are tunnels: a client that is still
-// sent here by UDP cannot be told to try elsewhere.
-func (p *program) drain(ctx context.Context, signals <-chan os.Signal) {
+// sent here by UDP cannot be told to try elsewhere. The channel that it returns is
+// closed when what waits has seen that its time is over.
+func (p *program) drain(s *shutdown.Stopper) <-chan struct{} {
 	p.stopping.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Limits.Drain)
-	defer cancel()
-	drained := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(s.Hurrying(), p.cfg.Limits.Drain)
+	drained := make(chan struct{})
 	go func() {
-		err := p.server.Drain(ctx)
+		defer close(drained)
+		defer cancel()
+		_ = p.server.Drain(ctx) // its error is that of ctx
 		if p.filter != nil {
 			p.filter.Shutdown(ctx)
 		}
-		drained <- err
 	}()
-	for {
-		select {
-		case err := <-drained:
-			if err != nil {
-				p.log.Warn("the drain time is over; closing what is open", "tunnels", p.server.Tunnels())
-			}
-			return
-		case s := <-signals:
-			if s == syscall.SIGHUP {
-				continue
-			}
-			p.log.Warn("a second signal; closing what is open", "tunnels", p.server.Tunnels())
-			cancel()
-			<-drained
-			return
-		}
+	select {
+	case <-drained:
+	case <-ctx.Done():
 	}
+	switch {
+	case s.Hurrying().Err() != nil:
+		p.log.Warn("a second signal; closing what is open", "tunnels", p.server.Tunnels())
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		p.log.Warn("the drain time is over; closing what is open", "tunnels", p.server.Tunnels())
+	}
+	return drained
 }

@@ -1,10 +1,12 @@
 package resolve
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,5 +200,33 @@ func TestUpstreamsOfTheConfigurationSilenceResolvConf(t *testing.T) {
 	r, _ := newScripted(t, Config{ResolvConf: path, Upstreams: []netip.AddrPort{want}}, nil)
 	if got := r.upstreams.Servers(); len(got) != 1 || got[0] != want {
 		t.Errorf("%v, want %v alone", got, want)
+	}
+}
+
+// A FIFO that nobody writes to would hold up whoever opens it, and whoever waits for
+// that.
+func TestNoLookupWaitsForAFileThatIsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, path, "192.0.2.1 x.example", time.Unix(1, 0))
+	write(t, conf, "nameserver 10.0.0.2", time.Unix(1, 0))
+	r, err := New(Config{Hosts: path, ResolvConf: conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, file := range []string{path, conf} {
+		if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := r.now() + 2*files.CheckEvery
+	for range 3 {
+		r.files.Refresh(now)
+		mustLookup(t, r, "x.example", "192.0.2.1")
+		now += 2 * files.CheckEvery
+	}
+	if got := r.upstreams.Servers(); len(got) != 1 || got[0].String() != "10.0.0.2:53" {
+		t.Errorf("the upstreams are %v", got)
 	}
 }

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
 )
 
 // The errors that tell why an object could not be read. The cause is wrapped
@@ -160,12 +161,11 @@ func (r *Remote) open(ctx context.Context, path string) ([]byte, error) {
 
 // readFile reads a file of this machine.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	data, err := localfile.Read(path, MaxObject, localfile.Timeout)
+	if err == nil && len(data) > MaxObject {
+		return nil, ErrTooLarge
 	}
-	defer func() { _ = f.Close() }() // nothing was written
-	return readAll(f)
+	return data, err
 }
 
 // readAll reads what is not too large.

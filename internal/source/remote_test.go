@@ -10,9 +10,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
 )
 
 // folder is what a Remote reads in a bubble, where there is no network.
@@ -363,5 +366,23 @@ func TestClientsTakeNoProxyFromTheEnvironment(t *testing.T) {
 	}
 	if newSDKClient().GetTransport().Proxy != nil {
 		t.Error("the client of the SDK asks the environment for a proxy")
+	}
+}
+
+// A file of this machine that a remote configuration names is a regular one, of the size
+// that an object may have.
+func TestFilesBesideARemoteConfigurationAreRegular(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fifo, large := filepath.Join(dir, "fifo"), filepath.Join(dir, "large")
+	err := errors.Join(syscall.Mkfifo(fifo, 0o600), os.WriteFile(large, nil, 0o600), os.Truncate(large, MaxObject+1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Remote{name: "s3://bucket/main.yaml"}
+	for path, want := range map[string]error{fifo: localfile.ErrNotRegular, large: ErrTooLarge} {
+		if _, err := r.open(t.Context(), path); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
 	}
 }

@@ -28,14 +28,20 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
 )
+
+// lookTimeout is how long a look at one file may take: a file system that does not
+// answer must not hide what changes elsewhere.
+const lookTimeout = 5 * time.Second
 
 // Watcher says when a file of this machine has changed since it was read. The
 // zero Watcher is ready. It is safe for one load at a time, beside one Run.
@@ -134,8 +140,11 @@ func compare(load int, read map[string]held, now func(path string, then held) st
 // stateOfFile returns what tells one state of a file from another: the file that
 // the path leads to, its size and its time of change, or that it cannot be seen.
 func stateOfFile(path string) string {
-	info, err := os.Stat(path)
-	if err != nil {
+	info, err := localfile.Stat(path, lookTimeout)
+	switch {
+	case errors.Is(err, localfile.ErrHangs):
+		return "no answer"
+	case err != nil:
 		return "missing"
 	}
 	return fmt.Sprintf("%s %d %d", identity(info), info.Size(), info.ModTime().UnixNano())

@@ -13,11 +13,25 @@ import (
 	"strings"
 )
 
+// MaxWords is how many words For compares: where it is given more, it names none.
+const MaxWords = 256
+
+// maxWord is how long a word is that For compares. Whoever wrote the words must not be
+// able to make this take long.
+const maxWord = 256
+
 // For returns the hint for a word that is none of those known: the nearest of them
 // whatever their case, or all of them where none is near.
 func For(word string, known []string) string {
 	best, least := "", 1+len(word)/3
-	for _, w := range known {
+	compared := known
+	if len(known) > MaxWords || len(word) > maxWord {
+		compared = nil
+	}
+	for _, w := range compared {
+		if len(w) > maxWord {
+			continue
+		}
 		if d := distance(strings.ToLower(word), strings.ToLower(w), least+1); d <= least {
 			best, least = w, d-1
 		}

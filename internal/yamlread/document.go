@@ -19,6 +19,13 @@ import (
 // kilobyte of nested anchors is billions of them.
 const maxExpanded = 2_000_000
 
+// maxDirectives bounds the lines that begin with "%", of which the parser compares each
+// with all before it. No policy needs one.
+const maxDirectives = 16
+
+// maxText bounds what is repeated of the parser's own words, in which a file has a say.
+const maxText = 200
+
 // wholeFile is the key of a problem that is about no key.
 const wholeFile = "file"
 
@@ -33,7 +40,7 @@ type Hints struct {
 // what is wrong, and returns false where there is nothing to read.
 func (r *Reader) Document(data []byte, hints Hints) (Node, bool) {
 	name := r.files[0]
-	if !r.PlainText(name, wholeFile, data) {
+	if !r.PlainText(name, wholeFile, data) || !r.fewDirectives(name, data) {
 		return Node{}, false
 	}
 	root, err := decodeFirst(data)
@@ -53,6 +60,22 @@ func (r *Reader) Document(data []byte, hints Hints) (Node, bool) {
 		return Node{}, false
 	}
 	return Node{yaml: root, at: Position{name, max(root.Line, 1)}}, true
+}
+
+// fewDirectives checks that not too many lines begin with "%".
+func (r *Reader) fewDirectives(name string, data []byte) bool {
+	line, found := 0, 0
+	for text := range bytes.Lines(data) {
+		line++
+		if text[0] == '%' {
+			found++
+		}
+		if found > maxDirectives {
+			r.FailAt(Position{name, line}, wholeFile, `more than %d lines begin with "%%", which makes them directives; leave them out`, maxDirectives)
+			return false
+		}
+	}
+	return true
 }
 
 // PlainText checks that a file is what it looks like in an editor: UTF-8
@@ -102,29 +125,34 @@ func invalidRune(c rune, size int, rest []byte) string {
 // decodeFirst parses the first document and sees to it that there is no
 // second one. It returns io.EOF where there is none at all.
 func decodeFirst(data []byte) (root *yaml.Node, err error) {
-	// The parser panics on what it believes cannot happen. A reload must not
-	// end the process for it.
-	defer func() {
-		if p := recover(); p != nil {
-			root, err = nil, fmt.Errorf("yaml: %n", p)
-		}
-	}()
 	lines := &lineReader{rest: data}
 	dec := yaml.NewDecoder(lines)
-	var doc, second yaml.Node
-	if err := dec.Decode(&doc); err != nil {
+	doc, err := decodeNext(dec)
+	if err != nil {
 		return nil, err
 	}
 	if len(doc.Content) == 0 {
 		return nil, io.EOF
 	}
-	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+	if second, err := decodeNext(dec); !errors.Is(err, io.EOF) {
 		if second.Line == 0 {
 			second.Line = lines.count // it is not a document either
 		}
 		return nil, &secondDocumentError{line: second.Line}
 	}
 	return doc.Content[0], nil
+}
+
+// decodeNext parses the next document. The parser panics on what it believes cannot
+// happen; a reload must not end the process for it.
+func decodeNext(dec *yaml.Decoder) (doc yaml.Node, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("yaml: %v", p)
+		}
+	}()
+	err = dec.Decode(&doc)
+	return doc, err
 }
 
 // secondDocumentError says that something follows the document.
@@ -145,11 +173,12 @@ func (l *lineReader) Read(p []byte) (int, error) {
 	if len(l.rest) == 0 {
 		return 0, io.EOF
 	}
-	n := bytes.IndexByte(l.rest, '\n') + 1
-	if n == 0 {
-		n = len(l.rest)
+	part := l.rest[:min(len(p), len(l.rest))] // a line may be as long as the file
+	if end := bytes.IndexByte(part, '\n'); end >= 0 {
+		part = part[:end+1]
 	}
-	if n = copy(p, l.rest[:n]); l.rest[n-1] == '\n' || n == len(l.rest) {
+	n := copy(p, part)
+	if l.rest[n-1] == '\n' || n == len(l.rest) {
 		l.count++
 	}
 	l.rest = l.rest[n:]
@@ -172,9 +201,11 @@ func syntax(data []byte, err error) (line int, text string) {
 	if n, err := strconv.Atoi(m[1]); err == nil && !strings.HasPrefix(m[2], "did not find expected") && !strings.Contains(m[2], "tab") {
 		line = n
 	}
-	lines := bytes.SplitN(data, []byte("\n"), line+1)
-	at := string(lines[min(line, len(lines))-1])
-	indent := at[:len(at)-len(strings.TrimLeft(at, " \t"))]
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	at := data[lineStart(data, line):]
+	indent := string(at[:len(at)-len(bytes.TrimLeft(at, " \t"))])
 	switch {
 	case strings.Contains(indent, "\t"):
 		text = "a tab indents this line; write spaces"
@@ -190,21 +221,33 @@ func syntax(data []byte, err error) (line int, text string) {
 	return line, text
 }
 
+// lineStart returns where a line begins, or the last one where there are fewer.
+func lineStart(data []byte, line int) (start int) {
+	for ; line > 1; line-- {
+		n := bytes.IndexByte(data[start:], '\n')
+		if n < 0 {
+			break
+		}
+		start += n + 1
+	}
+	return start
+}
+
 // failedLine returns the line that makes the parser fail with that message:
 // the last of the shortest beginning of the file that fails the same way, of
 // the few lines that the parser reads ahead.
 func failedLine(data []byte, message string) int {
 	fails := func(data []byte) (int, bool) {
 		lines := &lineReader{rest: data}
-		var doc yaml.Node
-		err := yaml.NewDecoder(lines).Decode(&doc)
+		_, err := decodeNext(yaml.NewDecoder(lines))
 		return lines.count, err != nil && strings.HasSuffix(err.Error(), message)
 	}
-	line, _ := fails(data)
+	line, _ := fails(data) // 0: within the first line
 	for range 3 {
-		lines := bytes.SplitAfterN(data, []byte("\n"), line)
-		head := data[:len(data)-len(lines[len(lines)-1])]
-		if _, same := fails(head); line <= 1 || !same {
+		if line <= 1 {
+			break
+		}
+		if _, same := fails(data[:lineStart(data, line)]); !same {
 			break
 		}
 		line--

@@ -84,7 +84,7 @@ func (p *path) write(b *strings.Builder) {
 	if p.parent != nil {
 		b.WriteByte('.')
 	}
-	if strings.ContainsFunc(p.key, func(c rune) bool { return c <= ' ' || c == ':' || c > '~' }) {
+	if len(p.key) > maxQuoted || strings.ContainsFunc(p.key, func(c rune) bool { return c <= ' ' || c == ':' || c > '~' }) {
 		b.WriteString(Quote(p.key))
 		return
 	}
@@ -146,14 +146,15 @@ func (r *Reader) Require(n Node, found map[string]Node, why string, keys ...stri
 	}
 }
 
-// Members calls yield for each key of the mapping n, in file order. It
+// Members calls yield for each key of the mapping n, in file order, until there are
+// more problems than are listed. It
 // reports whether n is one.
 func (r *Reader) Members(n Node, yield func(key string, member Node)) bool {
 	if !r.isKind(n, yaml.MappingNode, "keys and values") {
 		return false
 	}
 	lines := make(map[string]int, len(n.yaml.Content)/2)
-	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
+	for i := 0; i+1 < len(n.yaml.Content) && !r.full(); i += 2 {
 		key, child := n.yaml.Content[i], n.yaml.Content[i+1]
 		member := Node{resolveAlias(child), Position{n.at.File, key.Line}, &path{parent: n.path, key: key.Value}}
 		first, again := lines[key.Value]
@@ -172,12 +173,16 @@ func (r *Reader) Members(n Node, yield func(key string, member Node)) bool {
 	return true
 }
 
-// List calls yield for each item of the list n. It reports whether n is one.
+// List calls yield for each item of the list n, until there are more problems than
+// are listed. It reports whether n is one.
 func (r *Reader) List(n Node, yield func(item Node)) bool {
 	if !r.isKind(n, yaml.SequenceNode, "a list") {
 		return false
 	}
 	for i, item := range n.yaml.Content {
+		if r.full() {
+			break
+		}
 		yield(Node{resolveAlias(item), Position{n.at.File, item.Line}, &path{parent: n.path, index: i}})
 	}
 	return true

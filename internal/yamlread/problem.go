@@ -10,6 +10,9 @@ import (
 // maxProblems bounds what one file can make the program print.
 const maxProblems = 1000
 
+// maxQuoted bounds what a message repeats of one text of the file.
+const maxQuoted = 80
+
 // Problem is one thing that is wrong with a file.
 type Problem struct {
 	Position
@@ -53,6 +56,10 @@ func (r *Reader) FailAt(at Position, key, format string, args ...any) {
 	}
 }
 
+// full reports whether there are more problems than are listed. Nothing that is read
+// then is of use: the file is refused.
+func (r *Reader) full() bool { return len(r.problems) > maxProblems }
+
 // Problems returns how many problems were noted up to now, so that a caller can
 // see whether reading a value added one.
 func (r *Reader) Problems() int { return len(r.problems) }
@@ -63,8 +70,12 @@ func (r *Reader) Err() error {
 		return nil
 	}
 	problems := slices.Clone(r.problems)
+	order := make(map[string]int, len(r.files))
+	for i, file := range r.files {
+		order[file] = i
+	}
 	slices.SortStableFunc(problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(slices.Index(r.files, a.File), slices.Index(r.files, b.File)), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
 	})
 	return &Error{problems}
 }
@@ -81,9 +92,8 @@ func OneLine(s string) string {
 
 // Quote quotes text of the file, capped, for a message of one line.
 func Quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return fmt.Sprintf("%q…", s[:most])
+	if len(s) > maxQuoted {
+		return fmt.Sprintf("%q…", s[:maxQuoted])
 	}
 	return fmt.Sprintf("%q", s)
 }

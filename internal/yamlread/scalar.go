@@ -80,7 +80,7 @@ func (r *Reader) Duration(n Node, dst *time.Duration) {
 	}
 	d, err := time.ParseDuration(s)
 	switch {
-	case err != nil:
+	case err != nil || len(s) > maxQuoted: // "000…0s" is one for the parser
 		r.Fail(n, "%s is not a duration; write a number and a unit, such as 30s, 5m or 12h", Quote(s))
 	case d <= 0:
 		r.Fail(n, "%s is not above zero; write a duration such as 30s (there is no unlimited)", s)

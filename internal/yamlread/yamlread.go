@@ -30,7 +30,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 )
 
 // Position is a line of a file.
@@ -81,7 +80,7 @@ func (r *Reader) File(n Node, most int) (data []byte, path string, ok bool) {
 			return nil, "", false
 		}
 		r.contents[path] = data
-		if !slices.Contains(r.files, path) {
+		if path != r.files[0] { // the others were opened before they were put there
 			r.files = append(r.files, path)
 		}
 	}

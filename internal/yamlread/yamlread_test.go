@@ -1,6 +1,7 @@
 package yamlread
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -189,4 +190,31 @@ func TestOnlyATextIsTheEmptyText(t *testing.T) {
 			t.Errorf("IsEmptyText of %s is %v", text, got)
 		}
 	}
+}
+
+// A line is read in pieces, and none of them costs a look at the rest of the line.
+func TestLongLineIsReadInTimeInProportionToItsLength(t *testing.T) {
+	const times, most = 8, 28
+	read := func(n int) time.Duration {
+		lines := &lineReader{rest: bytes.Repeat([]byte("x"), n)}
+		var piece [1]byte
+		began := time.Now()
+		for {
+			if _, err := lines.Read(piece[:]); err != nil {
+				break
+			}
+		}
+		if lines.count != 1 {
+			t.Errorf("%d lines", lines.count)
+		}
+		return time.Since(began)
+	}
+	const n = 128 << 10
+	ratio := 0.0
+	for range 10 { // a machine that is busy makes one look long
+		if ratio = float64(read(times*n)) / float64(max(read(n), time.Millisecond)); ratio <= most {
+			return
+		}
+	}
+	t.Errorf("a line %d times as long takes %.0f times as long", times, ratio)
 }

@@ -2,7 +2,8 @@
 // change.
 //
 // What it does not do: it watches nothing by itself. Every few seconds one lookup
-// checks whether the files have changed, so there is no goroutine to stop.
+// has the files looked at, and goes on without them where that takes long. So there
+// is no goroutine to stop.
 //
 //	f := files.New(files.Config{Hosts: "/etc/hosts", Logger: logger, MaxAddrs: 16})
 //	f.Refresh(now)
@@ -12,7 +13,6 @@ package files
 import (
 	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
 )
 
 const (
@@ -29,6 +31,9 @@ const (
 	CheckEvery = 5 * time.Second
 	// maxFile is how much of a file is read.
 	maxFile = 1 << 20
+	// maxWait is how long a lookup waits for a look at the files, which takes some
+	// microseconds unless their file system is in trouble.
+	maxWait = 50 * time.Millisecond
 )
 
 // Config is what Files are made from.
@@ -85,19 +90,29 @@ func (f *Files) Host(name string) (h Host, ok bool) {
 	return h, ok
 }
 
-// Refresh looks at the files if it is time to.
+// Refresh has the files looked at if it is time to. A look that takes long goes on
+// without the caller.
 func (f *Files) Refresh(now time.Duration) {
 	next := f.next.Load()
 	if int64(now) < next || !f.next.CompareAndSwap(next, int64(now+CheckEvery)) {
 		return
 	}
-	f.look()
+	looked := make(chan struct{})
+	go func() { defer close(looked); f.look() }()
+	wait := time.NewTimer(maxWait)
+	defer wait.Stop()
+	select {
+	case <-looked:
+	case <-wait.C:
+	}
 }
 
 // look reads the files that changed. One that cannot be read keeps what it said
-// last; a hosts file that is gone says nothing.
+// last; a hosts file that is gone says nothing. There is one look at a time.
 func (f *Files) look() {
-	f.mu.Lock()
+	if !f.mu.TryLock() {
+		return
+	}
 	defer f.mu.Unlock()
 	data, changed, err := f.hostsFile.read()
 	switch {
@@ -154,7 +169,7 @@ type watched struct {
 // read returns the file's bytes if they may have changed since the last call. A
 // missing file is an empty one.
 func (w *watched) read() (data []byte, changed bool, err error) {
-	info, err := os.Stat(w.path)
+	info, err := localfile.Stat(w.path, localfile.Timeout)
 	if errors.Is(err, fs.ErrNotExist) {
 		changed = w.info != nil || !w.seen
 		w.info, w.seen = nil, true
@@ -167,14 +182,9 @@ func (w *watched) read() (data []byte, changed bool, err error) {
 		info.ModTime().Equal(w.info.ModTime()) && info.Size() == w.info.Size() {
 		return nil, false, nil
 	}
-	file, err := os.Open(w.path)
-	if err != nil {
-		return nil, false, err
-	}
-	defer file.Close()
-	if data, err = io.ReadAll(io.LimitReader(file, maxFile)); err != nil {
+	if data, err = localfile.Read(w.path, maxFile, localfile.Timeout); err != nil {
 		return nil, false, err
 	}
 	w.info, w.seen = info, true
-	return data, true, nil
+	return data[:min(len(data), maxFile)], true, nil
 }

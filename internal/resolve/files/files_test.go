@@ -1,9 +1,14 @@
 package files
 
 import (
+	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestOneNameOfTheHostsFileHoldsSixteenAddressesAtMost(t *testing.T) {
@@ -14,4 +19,37 @@ func TestOneNameOfTheHostsFileHoldsSixteenAddressesAtMost(t *testing.T) {
 	if got := parseHosts([]byte(text.String()), 16)["x.example"].Both; len(got) != 16 {
 		t.Errorf("%d addresses, want 16", len(got))
 	}
+}
+
+// What a look has to wait for, a lookup does not: it goes on by what it knows, and so
+// do those after it while the look still waits.
+func TestNobodyWaitsForALookThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hangs, calls := make(chan struct{}), 0
+		f := New(Config{
+			Hosts: filepath.Join(t.TempDir(), "hosts"), ResolvConf: filepath.Join(t.TempDir(), "resolv.conf"),
+			Logger: slog.New(slog.DiscardHandler),
+			SetServers: func([]netip.AddrPort) {
+				if calls++; calls > 2 { // those of New
+					<-hangs
+				}
+			},
+		})
+		if err := os.WriteFile(f.confFile.path, []byte("nameserver 10.0.0.2"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		f.Refresh(CheckEvery)
+		synctest.Wait()
+		if took := time.Since(began); calls != 3 || took > maxWait {
+			t.Errorf("it took %v, with %d calls", took, calls)
+		}
+		f.Refresh(2 * CheckEvery)
+		synctest.Wait()
+		if took := time.Since(began); calls != 3 || took > maxWait {
+			t.Errorf("the next one took %v, with %d calls", took, calls)
+		}
+		close(hangs)
+	})
 }

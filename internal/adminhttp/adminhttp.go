@@ -1,4 +1,11 @@
-package daemon
+// Package adminhttp answers on the admin listener: health, metrics, and profiles where
+// they are asked for.
+//
+// What it does not do: it listens nowhere, counts nothing, and changes nothing.
+//
+//	server := adminhttp.New(reg, notReady, false)
+//	err := server.Serve(listener)
+package adminhttp
 
 import (
 	"fmt"
@@ -10,10 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// newAdmin returns the server of the admin listener: health, metrics, and
-// profiles where they are asked for. notReady says why the program is not
+// New returns the server of the admin listener. notReady says why the program is not
 // ready, "" when it is.
-func newAdmin(reg *prometheus.Registry, notReady func() string, profiles bool) *http.Server {
+func New(reg *prometheus.Registry, notReady func() string, profiles bool) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
