@@ -50,8 +50,9 @@ var mayImport = map[string][]string{
 	"internal/verdict":            {},
 	"internal/policy":             {"internal/policy/matcher"},
 	"internal/identity":           {},
-	"internal/resolve":            {"internal/resolve/files", "internal/resolve/upstream"},
+	"internal/resolve":            {"internal/fair", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
 	"internal/admission":          {},
+	"internal/fair":               {},
 	"internal/egress":             {"internal/reactor"},
 	"internal/gate":               {"internal/audit", "internal/hello", "internal/httphead", "internal/identity", "internal/policy"},
 	"internal/hello":              {},
@@ -70,8 +71,8 @@ var mayImport = map[string][]string{
 	"internal/ocsf":               {"internal/evidence"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"internal/policy", "internal/identity", "internal/suggest", "internal/yamlread"},
-	"proxy":                       {"internal/admission", "internal/egress", "internal/gate", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
-	"dnsfilter":                   {"internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/distinct", "dnsfilter/wire"},
+	"proxy":                       {"internal/admission", "internal/fair", "internal/egress", "internal/gate", "internal/httphead", "internal/policy", "internal/identity", "internal/audit", "internal/hello", "internal/reactor", "internal/tunnel"},
+	"dnsfilter":                   {"internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/distinct", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
@@ -92,6 +93,7 @@ var mayImport = map[string][]string{
 	"internal/evidence/jsonscan":  {},
 	"internal/evidence/record":    {"internal/evidence/jsonscan"},
 	"internal/resolve/files":      {},
+	"internal/resolve/chain":      {"internal/resolve/upstream"},
 	"internal/resolve/upstream":   {},
 	"dnsfilter/cache":             {"dnsfilter/wire"},
 	"dnsfilter/distinct":          {},
@@ -108,7 +110,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
+	"config", "dnsfilter", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }

@@ -12,8 +12,10 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 func TestNameIsAnsweredAsThePolicyOfItsCallerSays(t *testing.T) {
@@ -355,14 +357,24 @@ func TestFailedLookupIsServfailWithItsReason(t *testing.T) {
 	for _, tt := range []struct {
 		err    error
 		reason string
-	}{{errors.New("refused by 10.0.0.2"), "dns_failed"}, {timeout{}, "dns_timeout"}} {
+	}{
+		{errors.New("refused by 10.0.0.2"), "dns_failed"}, {timeout{}, "dns_timeout"},
+		{fmt.Errorf("resolving: %w", &fair.ShareError{Reason: verdict.ReasonLimitFunction}), "limit_function"},
+	} {
 		r := newFixture(t, nil, func(o *dnsfilter.Options) {
-			o.Exchange = func(context.Context, dns.Question, bool) (dnsfilter.Records, error) {
+			o.Exchange = func(ctx context.Context, _ dns.Question, _ bool) (dnsfilter.Records, error) {
+				if c := fair.CallerFrom(ctx); c != (fair.Caller{Function: "billing"}) {
+					t.Errorf("asked for %v", c)
+				}
 				return dnsfilter.Records{}, tt.err
 			}
 		})
 		m := r.ask(question("api.example.org.", "A"), billing)
-		if code, text := ede(m); m.Rcode != dns.RcodeServerFailure || code != dns.ExtendedErrorCodeNoReachableAuthority || text != tt.reason {
+		want := dns.ExtendedErrorCodeNoReachableAuthority
+		if tt.reason == "limit_function" {
+			want = dns.ExtendedErrorCodeNotReady
+		}
+		if code, text := ede(m); m.Rcode != dns.RcodeServerFailure || code != want || text != tt.reason {
 			t.Errorf("answer: %v", m)
 		}
 		if strings.Contains(m.String(), "10.0.0.2") {

@@ -73,7 +73,8 @@ type Options struct {
 	// Exchange asks a question that the policy has allowed, of class IN, with
 	// a lower-case name; dnssec: signatures are asked for. Identical questions
 	// in flight are its to merge. An error whose Timeout method returns true is
-	// dns_timeout, any other is dns_failed.
+	// dns_timeout, a *fair.ShareError has its own reason, any other is
+	// dns_failed. ctx says who asks (fair.CallerFrom).
 	Exchange func(ctx context.Context, q dns.Question, dnssec bool) (Records, error)
 
 	// Audit writes the records.

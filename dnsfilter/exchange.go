@@ -10,6 +10,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -108,6 +109,11 @@ func (x *exchange) finish() bool {
 	return x.conclude(err)
 }
 
+// caller returns who asks, for what is shared out among callers.
+func (x *exchange) caller() fair.Caller {
+	return fair.CallerOf(x.Event.Function, x.Event.Client.Addr())
+}
+
 // typeName returns the type's word, "TYPE65280" where it has none.
 func typeName(qtype uint16) string {
 	if label, known := typeLabels[qtype]; known {
@@ -118,6 +124,10 @@ func typeName(qtype uint16) string {
 
 // failure tells why Exchange failed.
 func failure(err error) verdict.Reason {
+	var limit *fair.ShareError
+	if errors.As(err, &limit) {
+		return limit.Reason
+	}
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return verdict.ReasonDNSTimeout

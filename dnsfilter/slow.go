@@ -8,6 +8,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -77,7 +78,7 @@ func (x *exchange) resolve(ctx context.Context) time.Time {
 
 // exchange asks Exchange, and says why nothing was found.
 func (x *exchange) exchange(ctx context.Context, q dns.Question) (Records, verdict.Reason) {
-	limited, cancel := context.WithTimeout(ctx, x.server.opt.Limits.Budget)
+	limited, cancel := context.WithTimeout(fair.WithCaller(ctx, x.caller()), x.server.opt.Limits.Budget)
 	defer cancel()
 	r, err := x.server.opt.Exchange(limited, q, x.query.DO)
 	switch {
