@@ -7,6 +7,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -100,10 +101,13 @@ func (x *exchange) lookup(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(ctx, x.Start.Add(x.server.opt.Limits.DialTimeout))
 	defer cancel()
 	began := time.Now()
-	found, err := x.server.opt.Lookup(ctx, x.Target.Host.Name())
+	found, err := x.server.opt.Lookup(fair.WithCaller(ctx, fair.CallerOf(x.Event.Function, x.Event.Client.Addr())), x.Target.Host.Name())
 	x.server.metrics.resolved(time.Since(began))
 	var timeout interface{ Timeout() bool }
+	var limit *fair.ShareError
 	switch {
+	case errors.As(err, &limit):
+		x.Give(limit.Reason)
 	case err == nil:
 		x.GiveAddresses(found.Addresses, found.Aliases)
 	case errors.As(err, &timeout) && timeout.Timeout():
