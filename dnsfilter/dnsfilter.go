@@ -44,6 +44,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -110,8 +111,9 @@ type Limits struct {
 	// DistinctNames bounds the names below one wildcard that one client may
 	// ask for in a minute; default 1,000. More looks like data carried in names.
 	DistinctNames int
-	// InFlight bounds the questions that wait for Exchange; default 4,096.
-	// Beyond it the answer is SERVFAIL.
+	// InFlight bounds the questions that wait for Exchange; default 4,096. Package
+	// fair shares them out among callers: a function, or a source of no function. What
+	// is beyond the share of one is answered SERVFAIL.
 	InFlight int
 	// Conns bounds the TCP connections; default 4,096. Beyond it new ones are
 	// closed.
@@ -162,8 +164,9 @@ type Server struct {
 	building sync.Mutex // of the snapshot
 	current  atomic.Pointer[snapshot]
 
-	server  *dnsserver.Server
-	pending chan struct{} // a token for each question that waits for Exchange
+	server   *dnsserver.Server
+	pending  fair.Places // of questions that wait for Exchange
+	crowding fair.CrowdingLog
 }
 
 // New makes a Server of the options.
@@ -181,11 +184,12 @@ func New(o Options) (*Server, error) {
 		metrics: newMetrics(o.Registerer),
 		types:   map[uint16]bool{},
 		names:   distinct.New(o.Limits.DistinctNames, distinct.MaxNames),
-		pending: make(chan struct{}, o.Limits.InFlight),
 	}
+	s.pending.Init(o.Limits.InFlight)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.crowding.What, s.crowding.Log = "DNS questions under way", s.log
 	for _, t := range o.Types {
 		s.types[t] = true
 	}

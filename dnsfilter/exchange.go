@@ -29,6 +29,8 @@ type exchange struct {
 	packed *wire.Packed // what an allowed question gets; nil: the resolver has to be asked, or nobody
 	form   form         // of the fast path: how the answer is made
 	judged bool         // the fast path has read and allowed the question; it lacks the answer
+
+	question *question // that it is the exchange of; nil: it need not wait
 }
 
 // begin makes x a new exchange, in the memory of the one before it.

@@ -33,6 +33,7 @@ type decisionKey struct {
 type metrics struct {
 	answers  *prometheus.CounterVec
 	inFlight prometheus.Gauge
+	refused  *prometheus.CounterVec // questions that had to make place for others, by whose they were
 	panics   prometheus.Counter
 	hit      prometheus.Counter
 	miss     prometheus.Counter
@@ -59,6 +60,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_dns_in_flight",
 			Help: "Questions that wait for the resolver.",
 		}),
+		refused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_questions_refused_total",
+			Help: "Questions that were refused or cut short because their client has its share of those that wait for the resolver, by who it is.",
+		}, []string{"cause"}),
 		panics: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_dns_panics_total",
 			Help: "Questions whose handling panicked; each got SERVFAIL.",

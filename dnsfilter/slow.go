@@ -80,8 +80,11 @@ func (x *exchange) resolve(ctx context.Context) time.Time {
 func (x *exchange) exchange(ctx context.Context, q dns.Question) (Records, verdict.Reason) {
 	limited, cancel := context.WithTimeout(fair.WithCaller(ctx, x.caller()), x.server.opt.Limits.Budget)
 	defer cancel()
+	x.question.begins(cancel)
 	r, err := x.server.opt.Exchange(limited, q, x.query.DO)
-	switch {
+	switch evicted := x.question.cutShort(); {
+	case err != nil && evicted != verdict.ReasonNone:
+		return r, evicted
 	case err != nil && ctx.Err() != nil:
 		return r, verdict.ReasonDraining // nothing has failed; Shutdown has cut it short
 	case err != nil:

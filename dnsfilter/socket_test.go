@@ -324,7 +324,7 @@ func TestQuestionsBeyondThoseInFlightAreServfail(t *testing.T) {
 	})
 	for _, pkt := range [][]byte{question("d.wild.example.org.", "A"), unusual} {
 		m := exchange(t, c, pkt)
-		if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != "limit_total" {
+		if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != "limit_function" {
 			t.Errorf("answer: %v", m)
 		}
 	}
@@ -338,7 +338,7 @@ func TestQuestionsBeyondThoseInFlightAreServfail(t *testing.T) {
 		}
 	}
 	all := r.records()
-	if len(all) != 3 || all[0].Reason != "limit_total" || all[0].Host != "d.wild.example.org" {
+	if len(all) != 3 || all[0].Reason != "limit_function" || all[0].Host != "d.wild.example.org" || all[0].Function != "billing" || all[0].Via != "source" || all[0].Owner != "payments" {
 		t.Fatalf("records: %+v", all)
 	}
 	if diff := cmp.Diff(all[0], all[1]); diff != "" {

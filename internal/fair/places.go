@@ -242,13 +242,13 @@ func (p *Place) unlink() {
 }
 
 // Release gives a place back, also one that somebody else has by now: its owner has
-// ended. It does nothing for one that is of nobody.
-func (s *Places) Release(p *Place) {
+// ended. It reports false, and does nothing, for one that is of nobody.
+func (s *Places) Release(p *Place) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := p.holder
 	if h == nil {
-		return
+		return false
 	}
 	if p.evicted {
 		h.evicted--
@@ -260,6 +260,7 @@ func (s *Places) Release(p *Place) {
 	if h.n == 0 && h.evicted == 0 {
 		delete(s.callers, h.caller)
 	}
+	return true
 }
 
 // Renew makes a place its caller's newest.
