@@ -115,6 +115,10 @@ type Limits struct {
 	// fair shares them out among callers: a function, or a source of no function. What
 	// is beyond the share of one is answered SERVFAIL.
 	InFlight int
+	// Refusals bounds the refused questions that wait, for a second at most, for the
+	// record that they share because their caller is refused too often; default 2,048,
+	// shared out in the same way. What is beyond that gets no answer and no record.
+	Refusals int
 	// Conns bounds the TCP connections; default 4,096. Beyond it new ones are
 	// closed.
 	Conns int
@@ -135,6 +139,7 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.DistinctNames, 1000)
 	setDefault(&l.InFlight, 4096)
+	setDefault(&l.Refusals, 2048)
 	setDefault(&l.Budget, 5*time.Second)
 	setDefault(&l.CacheBytes, 16<<20)
 	return l
@@ -167,6 +172,8 @@ type Server struct {
 	server   *dnsserver.Server
 	pending  fair.Places // of questions that wait for Exchange
 	crowding fair.CrowdingLog
+	refusals fair.Places // of refused questions that wait for the record that they share
+	flooding fair.CrowdingLog
 }
 
 // New makes a Server of the options.
@@ -186,10 +193,12 @@ func New(o Options) (*Server, error) {
 		names:   distinct.New(o.Limits.DistinctNames, distinct.MaxNames),
 	}
 	s.pending.Init(o.Limits.InFlight)
+	s.refusals.Init(o.Limits.Refusals)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.crowding.What, s.crowding.Log = "DNS questions under way", s.log
+	s.flooding.What, s.flooding.Log = "refused DNS questions that wait for the record that they share", s.log
 	for _, t := range o.Types {
 		s.types[t] = true
 	}

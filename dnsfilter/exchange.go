@@ -31,6 +31,7 @@ type exchange struct {
 	judged bool         // the fast path has read and allowed the question; it lacks the answer
 
 	question *question // that it is the exchange of; nil: it need not wait
+	dropped  bool      // nobody may see an answer, because no record has it
 }
 
 // begin makes x a new exchange, in the memory of the one before it.
@@ -99,15 +100,27 @@ func (x *exchange) conclude(err error) bool {
 	return x.Next() == gate.Answer
 }
 
-// finish settles, records and concludes.
+// finish settles, records and concludes. Where the refusal has to share its record and may
+// not wait for that, x is dropped then.
 func (x *exchange) finish() bool {
 	x.number()
-	var err error
-	if x.recorded() {
-		// Not Record, where a refusal may wait for company: a question that is
-		// answered here holds one of few places that all clients share.
-		_, err = x.server.opt.Audit.RecordAll([]*audit.Event{&x.Event})
+	if !x.recorded() {
+		return x.conclude(nil)
 	}
+	// Not Record: what is answered here waits among questions of its caller, with a
+	// place of theirs, and they are bounded apart from those that wait for a record.
+	if x.Event.Verdict == verdict.Deny {
+		switch p, course := x.question.postpone(x); course {
+		case audit.Shared:
+			x.question.release()
+			defer x.server.refusals.Release(&x.question.shared)
+			return x.conclude(p.Wait(&x.Event))
+		case audit.Dropped:
+			x.dropped = true
+			return false
+		}
+	}
+	_, err := x.server.opt.Audit.RecordAll([]*audit.Event{&x.Event})
 	return x.conclude(err)
 }
 

@@ -79,7 +79,9 @@ func (s *Server) Deliver(pkt []byte, client netip.AddrPort, answered func([]byte
 }
 
 // Holds returns how many places are taken, and of how many callers there is something.
-func (s *Server) Holds() (places, callers int) { return s.pending.Taken(), s.pending.Callers() }
+func (s *Server) Holds() (places, callers int) {
+	return s.pending.Taken() + s.refusals.Taken(), s.pending.Callers() + s.refusals.Callers()
+}
 
 // RememberNames fills the memory for distinct names, so that there is no room.
 func (s *Server) RememberNames() { s.names = distinct.New(s.opt.Limits.DistinctNames, 0) }

@@ -52,7 +52,7 @@ func (g *group) handle(packets []dnsserver.Packet) {
 		case !g.decided[i]:
 			g.startPending(x, p)
 		case x.recorded():
-			g.events = append(g.events, &x.Event)
+			g.record(x, p, &g.decided[i])
 		}
 	}
 	var err error
@@ -63,6 +63,27 @@ func (g *group) handle(packets []dnsserver.Packet) {
 		if p := &packets[i]; g.decided[i] {
 			p.Answer = s.answer(&g.exchanges[i], p.Data, err, p.Answer)
 		}
+	}
+}
+
+// record has the record of a decided packet written with those of the group. One of a
+// refusal beyond the budget of its caller is shared instead: then the packet is answered
+// later, or not at all, and here is nothing to do for it.
+func (g *group) record(x *exchange, p *dnsserver.Packet, here *bool) {
+	if x.Event.Verdict != verdict.Deny {
+		g.events = append(g.events, &x.Event)
+		return
+	}
+	switch postponed, course := g.next().postpone(x); course {
+	case audit.Shared:
+		q := g.spare
+		g.spare, *here = nil, false
+		q.moveFrom(x, p)
+		p.Later(func(context.Context) []byte { return q.answerRefusal(postponed) })
+	case audit.Dropped:
+		*here = false
+	default:
+		g.events = append(g.events, &x.Event)
 	}
 }
 

@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// question is one that waits, in memory of its own, and what it holds meanwhile: one of
-// the places of Limits.InFlight.
+// question is one that waits, in memory of its own, and what it holds meanwhile: while
+// Exchange works one of the places of Limits.InFlight, and while others come to share
+// the record of its refusal one of Limits.Refusals.
 type question struct {
 	server *Server
 	x      exchange
@@ -22,6 +24,9 @@ type question struct {
 	client netip.AddrPort
 	tcp    bool
 	place  fair.Place
+
+	caller fair.Caller // who may wait for a record
+	shared fair.Place
 
 	mu      sync.Mutex
 	evicted verdict.Reason     // why its place is somebody else's; ReasonNone: it is not
@@ -79,16 +84,40 @@ func (q *question) cutShort() verdict.Reason {
 	return q.evicted
 }
 
+// MayWait implements audit.Waiter: it takes a place to wait for a record in.
+func (q *question) MayWait() bool {
+	_, ok := q.server.refusals.TryAcquire(&q.shared, q.caller)
+	return ok
+}
+
+// postpone says what becomes of the record of x, which is refused. Where it is shared, q
+// has to wait for it; where it is dropped, that is counted.
+func (q *question) postpone(x *exchange) (audit.Postponed, audit.Course) {
+	s := q.server
+	q.caller = x.caller()
+	p, course := s.opt.Audit.Postpone(&x.Event, q)
+	if course == audit.Dropped {
+		s.metrics.refusalsDropped.Inc()
+		s.flooding.Add(q.caller)
+	}
+	return p, course
+}
+
 // moveFrom moves a packet and its exchange, with all that has been found, into q; both
 // are free for the next one then.
 func (q *question) moveFrom(x *exchange, p *dnsserver.Packet) {
 	q.pkt, q.client, q.tcp = bytes.Clone(p.Data), p.Client, p.TCP
-	if x.judged {
-		q.x = *x
-		*x = exchange{}
-		q.x.query.MoveTo(q.pkt)
-	}
+	q.x = *x
+	*x = exchange{}
+	q.x.query.MoveTo(q.pkt)
 	q.x.question = q
+}
+
+// answerRefusal answers a question that was refused, once the record that it shares is
+// written.
+func (q *question) answerRefusal(p audit.Postponed) []byte {
+	defer q.server.refusals.Release(&q.shared)
+	return q.server.answer(&q.x, q.pkt, p.Wait(&q.x.Event), nil)
 }
 
 // answer answers the question. ctx ends when Shutdown gives up.

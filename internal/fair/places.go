@@ -130,6 +130,12 @@ func (s *Places) Acquire(p *Place, c Caller, owner Owner) (out Eviction, ok bool
 		}
 		out.Owner = s.evict(from.oldest)
 	}
+	s.add(p, h, owner)
+	return out, true
+}
+
+// add makes p the newest place of h.
+func (s *Places) add(p *Place, h *holder, owner Owner) {
 	*p = Place{owner: owner, holder: h, older: h.newest}
 	if h.newest != nil {
 		h.newest.newer = p
@@ -138,7 +144,27 @@ func (s *Places) Acquire(p *Place, c Caller, owner Owner) (out Eviction, ok bool
 	}
 	h.newest = p
 	s.count(h, 1)
-	return out, true
+}
+
+// TryAcquire is Acquire that nobody has to go for. False: the caller has its share, or
+// there are no places left, as the Eviction says.
+func (s *Places) TryAcquire(p *Place, c Caller) (out Eviction, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.callers[c]
+	if h == nil {
+		h = &holder{caller: c}
+	}
+	if s.most <= 0 || s.over(h) != nil {
+		out = Eviction{Caller: c, Reason: verdict.ReasonLimitTotal}
+		if h.n >= s.quota && h.n > 0 {
+			out.Reason = verdict.ReasonLimitFunction
+		}
+		return out, false
+	}
+	s.callers[c] = h
+	s.add(p, h, nil)
+	return Eviction{}, true
 }
 
 // over returns who has to give a place for another one of h, nil if nobody.

@@ -148,6 +148,35 @@ func TestForgedSourcesTakeNoPlaceOfAFunction(t *testing.T) {
 	}
 }
 
+// Where nobody has to go for another, who has its share is refused, and others are not.
+func TestWhoTriesTakesNobodysPlace(t *testing.T) {
+	var s fair.Places
+	if _, ok := s.TryAcquire(&fair.Place{}, function(1)); ok {
+		t.Error("a place of none")
+	}
+	s.Init(100)
+	got := 0
+	for i := range 60 {
+		var p fair.Place
+		if out, ok := s.TryAcquire(&p, function(1)); ok {
+			got++
+		} else if i < 25 || out.Cause() != fair.CauseFunction {
+			t.Errorf("place %d: %+v", i, out)
+		}
+	}
+	for i := range 60 {
+		var p fair.Place
+		if out, ok := s.TryAcquire(&p, source(i)); ok {
+			got++
+		} else if i < 50 || out.Cause() != fair.CauseAll {
+			t.Errorf("source %d: %+v", i, out)
+		}
+	}
+	if _, ok := s.TryAcquire(&fair.Place{}, function(2)); !ok || got != 75 || s.Callers() != 52 {
+		t.Errorf("%d places, then %t; %d callers", got, ok, s.Callers())
+	}
+}
+
 // model is the same by counting everything again at each step.
 type model struct{ held []*lookup } // from the oldest to the newest
 
