@@ -288,7 +288,7 @@ func TestStaleAnswerSaysSoAndIsNotKept(t *testing.T) {
 	}
 }
 
-func TestNamesBelowAWildcardAreLimitedByClient(t *testing.T) {
+func TestNamesBelowAWildcardAreLimitedByFunction(t *testing.T) {
 	synctestRun(t, func(t *testing.T, pass func(seconds int)) {
 		r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.DistinctNames = 10 })
 		ask := func(i int, client netip.AddrPort) string {
@@ -308,8 +308,11 @@ func TestNamesBelowAWildcardAreLimitedByClient(t *testing.T) {
 			t.Errorf("%d records, %d questions upstream", n, r.asked.Load())
 		}
 		other := netip.MustParseAddrPort("127.0.1.2:1")
-		if ask(3, billing) != "" || ask(99, other) != "" {
-			t.Error("a known name or another client is limited")
+		if ask(3, billing) != "" || ask(99, nobody) != "" {
+			t.Error("a known name or another caller is limited")
+		}
+		if got := ask(99, other); got != "limit_names" {
+			t.Errorf("another address of the same function: %q", got)
 		}
 		if m := r.ask(question("api.example.org.", "A"), billing); len(m.Answer) != 2 {
 			t.Error("a name that a rule has itself is limited")

@@ -40,9 +40,9 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -108,8 +108,8 @@ type Options struct {
 // Limits bound what clients can make the server hold. A field that is zero or
 // less has its default.
 type Limits struct {
-	// DistinctNames bounds the names below one wildcard that one client may
-	// ask for in a minute; default 1,000. More looks like data carried in names.
+	// DistinctNames bounds the names below one wildcard that one function, or one
+	// source of no function, may ask for in a minute; default 1,000. More looks like data carried in names.
 	DistinctNames int
 	// InFlight bounds the questions that wait for Exchange; default 4,096. Package
 	// fair shares them out among callers: a function, or a source of no function. What
@@ -165,6 +165,7 @@ type Server struct {
 	metrics *metrics
 	types   map[uint16]bool
 	names   *distinct.Counter
+	naming  fair.CrowdingLog // of callers whose names fill the memory for those
 
 	building sync.Mutex // of the snapshot
 	current  atomic.Pointer[snapshot]
@@ -190,13 +191,14 @@ func New(o Options) (*Server, error) {
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
 		types:   map[uint16]bool{},
-		names:   distinct.New(o.Limits.DistinctNames, distinct.MaxNames),
 	}
+	s.names = distinct.New(distinct.Options{Limit: o.Limits.DistinctNames, Full: s.namesFull})
 	s.pending.Init(o.Limits.InFlight)
 	s.refusals.Init(o.Limits.Refusals)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.naming.What, s.naming.Log = "names below wildcards", s.log
 	s.crowding.What, s.crowding.Log = "DNS questions under way", s.log
 	s.flooding.What, s.flooding.Log = "refused DNS questions that wait for the record that they share", s.log
 	for _, t := range o.Types {
@@ -213,6 +215,13 @@ func New(o Options) (*Server, error) {
 		Logger:            s.log,
 	})
 	return s, nil
+}
+
+// namesFull counts a name that is refused, or a caller that gives way, because the memory
+// for names is full.
+func (s *Server) namesFull(c fair.Caller, cause string) {
+	s.metrics.namesRefused.WithLabelValues(cause).Inc()
+	s.naming.Add(c)
 }
 
 // Sockets are what a Server listens on: one address, over UDP and TCP.

@@ -5,10 +5,11 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // Fast is the fast path alone: its answer, and whether it took the packet.
@@ -84,4 +85,7 @@ func (s *Server) Holds() (places, callers int) {
 }
 
 // RememberNames fills the memory for distinct names, so that there is no room.
-func (s *Server) RememberNames() { s.names = distinct.New(s.opt.Limits.DistinctNames, 0) }
+func (s *Server) RememberNames() {
+	s.names = distinct.New(distinct.Options{Limit: s.opt.Limits.DistinctNames, Most: 1, Full: s.namesFull})
+	s.names.Allow(fair.Caller{}, "", "", time.Now())
+}
