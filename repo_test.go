@@ -99,7 +99,7 @@ var mayImport = map[string][]string{
 	"dnsfilter/cache":             {"dnsfilter/wire"},
 	"dnsfilter/chain":             {"dnsfilter/wire"},
 	"dnsfilter/wire":              {},
-	"internal/dnsserver":          {},
+	"internal/dnsserver":          {"internal/fair"},
 
 	"internal/buildinfo":           {},
 	"internal/evidence/conclusion": {"internal/evidence"},

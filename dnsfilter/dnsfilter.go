@@ -119,11 +119,10 @@ type Limits struct {
 	// record that they share because their caller is refused too often; default 2,048,
 	// shared out in the same way. What is beyond that gets no answer and no record.
 	Refusals int
-	// Conns bounds the TCP connections; default 4,096. Beyond it new ones are
-	// closed.
+	// Conns bounds the TCP connections; default 4,096. One source may have a quarter.
+	// Beyond that the one that has been idle longest is closed for a newer one: of the
+	// source, or of whoever has most.
 	Conns int
-	// ConnsPerClient bounds those of one client; default 1,024.
-	ConnsPerClient int
 	// ConnIdle is how long a TCP client may take for its next whole question,
 	// or for taking an answer; default 8 s.
 	ConnIdle time.Duration
@@ -209,7 +208,6 @@ func New(o Options) (*Server, error) {
 		Clients:           o.Clients,
 		ProxyProtocolFrom: o.ProxyProtocolFrom,
 		Conns:             o.Limits.Conns,
-		ConnsPerClient:    o.Limits.ConnsPerClient,
 		ConnIdle:          o.Limits.ConnIdle,
 		Registerer:        o.Registerer,
 		Logger:            s.log,

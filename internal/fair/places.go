@@ -106,6 +106,12 @@ func (s *Places) Init(most int) {
 	s.known.levels, s.unknown.levels = make([]level, s.quota+1), make([]level, s.quota+1)
 }
 
+// InitSources sets how many there are where all callers are sources: they may have all.
+func (s *Places) InitSources(most int) {
+	s.Init(most)
+	s.sources = most
+}
+
 // Acquire gives a place to a caller. False: there is none, because more than a few that
 // the caller has lost have not ended yet. What the place has cost is for the caller of
 // Acquire to carry out, when it holds no lock.
@@ -289,12 +295,19 @@ func (s *Places) Release(p *Place) bool {
 	return true
 }
 
-// Renew makes a place its caller's newest.
+// Renew makes a place its caller's newest, and its caller the last of those with as many
+// places to give way.
 func (s *Places) Renew(p *Place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := p.holder
-	if h == nil || p.evicted || h.newest == p {
+	if h == nil || p.evicted {
+		return
+	}
+	level := &s.ranking(h).levels[h.n]
+	level.remove(h)
+	level.add(h)
+	if h.newest == p {
 		return
 	}
 	p.unlink()

@@ -263,3 +263,25 @@ func BenchmarkPlaces(b *testing.B) {
 		s.Release(&l.place)
 	}
 }
+
+// Of those who have as many places, who has used one last is the last to give way.
+func TestWhoUsesItsPlaceIsTheLastToGiveWay(t *testing.T) {
+	var s fair.Places
+	s.InitSources(8)
+	used, _, _ := begin(&s, source(0))
+	for i := 1; i < 100; i++ {
+		_, out, _ := begin(&s, source(i))
+		if i < 8 && out.Happened() {
+			t.Errorf("sources may have all, and number %d costs %+v", i, out)
+		}
+		if out.Owner != nil {
+			s.Release(&out.Owner.(*lookup).place)
+		}
+		if i%5 == 0 {
+			s.Renew(&used.place)
+		}
+	}
+	if used.lost != verdict.ReasonNone {
+		t.Error("a place that is used has been lost")
+	}
+}
