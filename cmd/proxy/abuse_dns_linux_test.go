@@ -62,3 +62,52 @@ func TestIdleConnectionsToTheFilterTakeNoDescriptorOfOthers(t *testing.T) {
 		})
 	}
 }
+
+// All of it at once, under 256 files: as many tunnels as there may be, connections that
+// say nothing, idle clients of the filter, and lookups that nobody answers.
+func TestWhatLookupsTakeIsLeftByTunnels(t *testing.T) {
+	w := newWorld(t)
+	target := w.echoing()
+	p := w.startUnder(t, "ulimit -n 256", withDNS("", strings.TrimPrefix(abusePolicy, head)+"      - '*.silent.test'\n"))
+	goroutines, files := p.holds(target)
+	for i := range 64 {
+		w.names.set(fmt.Sprintf("n%d.silent.test", i), silence)
+	}
+	var all []net.Conn
+	for i := range 64 {
+		all = append(all, p.openConns(1, connectLine("billing", fmt.Sprintf("n%d.silent.test:443", i)))...)
+		c, err := dialerAt(fmt.Sprintf("127.0.7.%d", i), "udp").Dial("udp", p.dns)
+		w.must(err)
+		pkt, err := new(dns.Msg).SetQuestion(fmt.Sprintf("n%d.silent.test.", i), dns.TypeAAAA).Pack()
+		w.must(err)
+		_, err = c.Write(pkt)
+		w.must(err)
+		all = append(all, c)
+	}
+	tunnels := p.openConns(200, connectLine("billing", target))
+	answersOf(tunnels, patience)
+	all = append(append(all, tunnels...), p.openConns(300, "")...)
+	for i := range 100 {
+		c, err := dialerAt(fmt.Sprintf("127.0.5.%d", i%3), "tcp").Dial("tcp", p.dns)
+		w.must(err)
+		all = append(all, c)
+	}
+	for range 10 {
+		if status, _ := p.get("/readyz"); status != http.StatusOK {
+			t.Errorf("readyz answers %d", status)
+		}
+		if got := p.lookup("127.0.6.1", "udp", "allowed.test", dns.TypeA); got.rcode != dns.RcodeSuccess {
+			t.Errorf("a lookup is answered %v", got)
+		}
+		if n := p.number("process_open_fds"); n > 256-64 { // what is left for all else
+			t.Errorf("%v descriptors are open", n)
+		}
+	}
+	if p.logged("accepting a connection failed, retrying") {
+		t.Error("the last descriptor was reached")
+	}
+	for _, c := range all {
+		_ = c.Close()
+	}
+	p.unharmed(goroutines, files, target)
+}
