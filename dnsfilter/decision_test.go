@@ -366,7 +366,7 @@ func TestFailedLookupIsServfailWithItsReason(t *testing.T) {
 	} {
 		r := newFixture(t, nil, func(o *dnsfilter.Options) {
 			o.Exchange = func(ctx context.Context, _ dns.Question, _ bool) (dnsfilter.Records, error) {
-				if c := fair.CallerFrom(ctx); c != (fair.Caller{Function: "billing"}) {
+				if c := fair.CallerFrom(ctx); c != (fair.Caller{Function: "billing", ByAddress: true}) {
 					t.Errorf("asked for %v", c)
 				}
 				return dnsfilter.Records{}, tt.err

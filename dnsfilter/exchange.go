@@ -124,9 +124,12 @@ func (x *exchange) finish() bool {
 	return x.conclude(err)
 }
 
-// caller returns who asks, for what is shared out among callers.
+// caller returns who asks, for what is shared out among callers. What a question shows of
+// a function can be forged.
 func (x *exchange) caller() fair.Caller {
-	return fair.CallerOf(x.Event.Function, x.Event.Client.Addr())
+	c := fair.CallerOf(x.Event.Function, x.Event.Client.Addr())
+	c.ByAddress = c.Function != ""
+	return c
 }
 
 // typeName returns the type's word, "TYPE65280" where it has none.

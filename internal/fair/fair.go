@@ -28,6 +28,10 @@ import (
 type Caller struct {
 	Function string
 	Source   netip.Addr // of IPv6 the first address of the /64; not valid where there is a function
+	// ByAddress: the function is known by the address of a packet alone, which can be
+	// forged. It is another caller than the function itself, from which a forger must
+	// take nothing.
+	ByAddress bool
 }
 
 // CallerOf returns the caller of a function, "" where it is not known, and an address.

@@ -205,9 +205,9 @@ func (r *Resolver) start(k key, old *entry, c fair.Caller, askers int) (f *infli
 		return done(nil, fmt.Errorf("the resolver is closed: %w", ErrFailed)), false
 	}
 	f = &inflight{done: make(chan struct{}), caller: c, askers: max(askers, 1)}
+	f.ctx, f.stop = context.WithCancelCause(r.base) // before it can be evicted
 	out, ok := r.places.Acquire(&f.place, c, f)
 	if ok {
-		f.ctx, f.stop = context.WithCancelCause(r.base)
 		// The name may be a slice of somebody's whole request.
 		k.Name = strings.Clone(k.Name)
 		s.inflight[k] = f
@@ -220,6 +220,7 @@ func (r *Resolver) start(k key, old *entry, c fair.Caller, askers int) (f *infli
 		r.crowding.Add(out.Caller)
 	}
 	if !ok {
+		f.stop(nil)
 		f = done(nil, &fair.ShareError{Reason: out.Reason})
 		f.caller = c
 	}

@@ -109,6 +109,7 @@ var attackers = []struct {
 	{"one source", func(int) fair.Caller { return source("10.0.0.1") }},
 	{"many addresses of one prefix", func(i int) fair.Caller { return source(fmt.Sprintf("2001:db8::%x", i+1)) }},
 	{"many sources of no function", func(i int) fair.Caller { return source(fmt.Sprintf("10.1.%d.%d", i/250, i%250)) }},
+	{"who forges the addresses of the honest function", func(int) fair.Caller { return fair.Caller{Function: "honest", ByAddress: true} }},
 	{"seven functions", func(i int) fair.Caller { return function(fmt.Sprintf("attacker%d", i%7)) }},
 }
 
@@ -270,4 +271,24 @@ func TestEvictedLookupIsNoFailureOfTheName(t *testing.T) {
 			t.Errorf("asked %v", s.asked)
 		}
 	})
+}
+
+// Lookups that begin at the same time take each other's places while they begin.
+func TestLookupsThatBeginAtOnceTakeEachOthersPlaces(t *testing.T) {
+	n := newCrowdedNet(t, 2)
+	n.r.upstreams.Query = func(context.Context, netip.AddrPort, key) (*dns.Msg, error) { return nil, errDown }
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			for k := range 500 {
+				if err := n.lookup(t, function(fmt.Sprint(k%3)), fmt.Sprintf("n%d-%d.good.example", i, k)); err == nil {
+					t.Error("an answer of nobody")
+				}
+			}
+		})
+	}
+	all.Wait()
+	if taken, callers := n.r.places.Taken(), n.r.places.Callers(); taken != 0 || callers != 0 {
+		t.Errorf("%d places of %d callers are left", taken, callers)
+	}
 }
