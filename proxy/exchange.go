@@ -107,6 +107,7 @@ func (x *exchange) lookup(ctx context.Context) {
 	var limit *fair.ShareError
 	switch {
 	case errors.As(err, &limit):
+		x.server.metrics.shed.WithLabelValues(shedLookups).Inc()
 		x.Give(limit.Reason)
 	case err == nil:
 		x.GiveAddresses(found.Addresses, found.Aliases)

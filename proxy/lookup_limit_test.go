@@ -27,4 +27,7 @@ func TestALookupThatIsBeyondTheShareOfItsFunctionIsRefusedAsThat(t *testing.T) {
 		}
 	}})
 	r.wantRefusal(r.ask(connectAs("billing", o.at("any.test"))), 503, "limit_function", "connection_limit_reached")
+	if got := r.shed("lookups"); got != 1 {
+		t.Errorf("%v counted, want 1", got)
+	}
 }
