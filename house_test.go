@@ -26,6 +26,7 @@ var ownReasons = map[string][]string{
 	"internal/forward":   {"BadRequest", "OriginFailed"},                                   // of content and of an origin
 	"internal/egress":    {"AddressNotAllowed", "DialFailed", "DialTimeout", "LimitTotal"}, // why a dial failed
 	"internal/admission": {"LimitFunction", "LimitTotal", "LimitFailures", "IdentityRejected"},
+	"internal/fair":      {"LimitFunction", "LimitTotal"},
 	"internal/httphead":  {"BadRequest", "BadTarget", "HTTPSNotTunneled", "SchemeNotSupported"}, // forms of a target
 	"internal/policy":    {"HostDenied", "HostNotAllowed", "PortNotAllowed", "RuleExpired"},     // of the lists
 	"internal/daemon":    {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup

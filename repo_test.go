@@ -50,8 +50,10 @@ var mayImport = map[string][]string{
 	"internal/verdict":            {},
 	"internal/policy":             {"internal/policy/matcher"},
 	"internal/identity":           {},
-	"internal/resolve":            {"internal/resolve/files", "internal/resolve/upstream"},
+	"internal/resolve":            {"internal/fair", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
 	"internal/admission":          {},
+	"internal/distinct":           {"internal/fair"},
+	"internal/fair":               {},
 	"internal/egress":             {"internal/reactor"},
 	"internal/gate":               {"internal/audit", "internal/hello", "internal/httphead", "internal/identity", "internal/policy"},
 	"internal/hello":              {},
@@ -77,10 +79,10 @@ var mayImport = map[string][]string{
 	"config":                      {"internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
 	"internal/clientconn":         {"internal/admission", "internal/httphead", "internal/identity"},
-	"internal/exchange":           {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
+	"internal/exchange":           {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
 	"internal/connect":            {"internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/admission", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/httphead", "internal/tunnel"},
-	"dnsfilter":                   {"internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/distinct", "dnsfilter/wire"},
+	"dnsfilter":                   {"internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
@@ -101,11 +103,12 @@ var mayImport = map[string][]string{
 	"internal/evidence/jsonscan":  {},
 	"internal/evidence/record":    {"internal/evidence/jsonscan"},
 	"internal/resolve/files":      {"internal/localfile"},
+	"internal/resolve/chain":      {"internal/resolve/upstream"},
 	"internal/resolve/upstream":   {},
 	"dnsfilter/cache":             {"dnsfilter/wire"},
-	"dnsfilter/distinct":          {},
+	"dnsfilter/chain":             {"dnsfilter/wire"},
 	"dnsfilter/wire":              {},
-	"internal/dnsserver":          {},
+	"internal/dnsserver":          {"internal/fair"},
 
 	"internal/buildinfo":           {},
 	"internal/evidence/conclusion": {"internal/evidence"},
@@ -117,7 +120,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence",
+	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }

@@ -12,8 +12,10 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 func TestNameIsAnsweredAsThePolicyOfItsCallerSays(t *testing.T) {
@@ -286,7 +288,7 @@ func TestStaleAnswerSaysSoAndIsNotKept(t *testing.T) {
 	}
 }
 
-func TestNamesBelowAWildcardAreLimitedByClient(t *testing.T) {
+func TestNamesBelowAWildcardAreLimitedByFunction(t *testing.T) {
 	synctestRun(t, func(t *testing.T, pass func(seconds int)) {
 		r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.DistinctNames = 10 })
 		ask := func(i int, client netip.AddrPort) string {
@@ -306,8 +308,11 @@ func TestNamesBelowAWildcardAreLimitedByClient(t *testing.T) {
 			t.Errorf("%d records, %d questions upstream", n, r.asked.Load())
 		}
 		other := netip.MustParseAddrPort("127.0.1.2:1")
-		if ask(3, billing) != "" || ask(99, other) != "" {
-			t.Error("a known name or another client is limited")
+		if ask(3, billing) != "" || ask(99, nobody) != "" {
+			t.Error("a known name or another caller is limited")
+		}
+		if got := ask(99, other); got != "limit_names" {
+			t.Errorf("another address of the same function: %q", got)
 		}
 		if m := r.ask(question("api.example.org.", "A"), billing); len(m.Answer) != 2 {
 			t.Error("a name that a rule has itself is limited")
@@ -355,14 +360,24 @@ func TestFailedLookupIsServfailWithItsReason(t *testing.T) {
 	for _, tt := range []struct {
 		err    error
 		reason string
-	}{{errors.New("refused by 10.0.0.2"), "dns_failed"}, {timeout{}, "dns_timeout"}} {
+	}{
+		{errors.New("refused by 10.0.0.2"), "dns_failed"}, {timeout{}, "dns_timeout"},
+		{fmt.Errorf("resolving: %w", &fair.ShareError{Reason: verdict.ReasonLimitFunction}), "limit_function"},
+	} {
 		r := newFixture(t, nil, func(o *dnsfilter.Options) {
-			o.Exchange = func(context.Context, dns.Question, bool) (dnsfilter.Records, error) {
+			o.Exchange = func(ctx context.Context, _ dns.Question, _ bool) (dnsfilter.Records, error) {
+				if c := fair.CallerFrom(ctx); c != (fair.Caller{Function: "billing", ByAddress: true}) {
+					t.Errorf("asked for %v", c)
+				}
 				return dnsfilter.Records{}, tt.err
 			}
 		})
 		m := r.ask(question("api.example.org.", "A"), billing)
-		if code, text := ede(m); m.Rcode != dns.RcodeServerFailure || code != dns.ExtendedErrorCodeNoReachableAuthority || text != tt.reason {
+		want := dns.ExtendedErrorCodeNoReachableAuthority
+		if tt.reason == "limit_function" {
+			want = dns.ExtendedErrorCodeNotReady
+		}
+		if code, text := ede(m); m.Rcode != dns.RcodeServerFailure || code != want || text != tt.reason {
 			t.Errorf("answer: %v", m)
 		}
 		if strings.Contains(m.String(), "10.0.0.2") {

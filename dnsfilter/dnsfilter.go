@@ -40,10 +40,11 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 )
@@ -73,7 +74,8 @@ type Options struct {
 	// Exchange asks a question that the policy has allowed, of class IN, with
 	// a lower-case name; dnssec: signatures are asked for. Identical questions
 	// in flight are its to merge. An error whose Timeout method returns true is
-	// dns_timeout, any other is dns_failed.
+	// dns_timeout, a *fair.ShareError has its own reason, any other is
+	// dns_failed. ctx says who asks (fair.CallerFrom).
 	Exchange func(ctx context.Context, q dns.Question, dnssec bool) (Records, error)
 
 	// Audit writes the records.
@@ -106,17 +108,21 @@ type Options struct {
 // Limits bound what clients can make the server hold. A field that is zero or
 // less has its default.
 type Limits struct {
-	// DistinctNames bounds the names below one wildcard that one client may
-	// ask for in a minute; default 1,000. More looks like data carried in names.
+	// DistinctNames bounds the names below one wildcard that one function, or one
+	// source of no function, may ask for in a minute; default 1,000. More looks like data carried in names.
 	DistinctNames int
-	// InFlight bounds the questions that wait for Exchange; default 4,096.
-	// Beyond it the answer is SERVFAIL.
+	// InFlight bounds the questions that wait for Exchange; default 4,096. Package
+	// fair shares them out among callers: a function, or a source of no function. What
+	// is beyond the share of one is answered SERVFAIL.
 	InFlight int
-	// Conns bounds the TCP connections; default 4,096. Beyond it new ones are
-	// closed.
+	// Refusals bounds the refused questions that wait, for a second at most, for the
+	// record that they share because their caller is refused too often; default 2,048,
+	// shared out in the same way. What is beyond that gets no answer and no record.
+	Refusals int
+	// Conns bounds the TCP connections; default 4,096. One source may have a quarter.
+	// Beyond that the one that has been idle longest is closed for a newer one: of the
+	// source, or of whoever has most.
 	Conns int
-	// ConnsPerClient bounds those of one client; default 1,024.
-	ConnsPerClient int
 	// ConnIdle is how long a TCP client may take for its next whole question,
 	// or for taking an answer; default 8 s.
 	ConnIdle time.Duration
@@ -132,6 +138,7 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.DistinctNames, 1000)
 	setDefault(&l.InFlight, 4096)
+	setDefault(&l.Refusals, 2048)
 	setDefault(&l.Budget, 5*time.Second)
 	setDefault(&l.CacheBytes, 16<<20)
 	return l
@@ -157,12 +164,16 @@ type Server struct {
 	metrics *metrics
 	types   map[uint16]bool
 	names   *distinct.Counter
+	naming  fair.CrowdingLog // of callers whose names fill the memory for those
 
 	building sync.Mutex // of the snapshot
 	current  atomic.Pointer[snapshot]
 
-	server  *dnsserver.Server
-	pending chan struct{} // a token for each question that waits for Exchange
+	server   *dnsserver.Server
+	pending  fair.Places // of questions that wait for Exchange
+	crowding fair.CrowdingLog
+	refusals fair.Places // of refused questions that wait for the record that they share
+	flooding fair.CrowdingLog
 }
 
 // New makes a Server of the options.
@@ -179,12 +190,16 @@ func New(o Options) (*Server, error) {
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
 		types:   map[uint16]bool{},
-		names:   distinct.New(o.Limits.DistinctNames, distinct.MaxNames),
-		pending: make(chan struct{}, o.Limits.InFlight),
 	}
+	s.names = distinct.New(distinct.Options{Limit: o.Limits.DistinctNames, Full: s.namesFull})
+	s.pending.Init(o.Limits.InFlight)
+	s.refusals.Init(o.Limits.Refusals)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.naming.What, s.naming.Log = "names below wildcards", s.log
+	s.crowding.What, s.crowding.Log = "DNS questions under way", s.log
+	s.flooding.What, s.flooding.Log = "refused DNS questions that wait for the record that they share", s.log
 	for _, t := range o.Types {
 		s.types[t] = true
 	}
@@ -193,12 +208,18 @@ func New(o Options) (*Server, error) {
 		Clients:           o.Clients,
 		ProxyProtocolFrom: o.ProxyProtocolFrom,
 		Conns:             o.Limits.Conns,
-		ConnsPerClient:    o.Limits.ConnsPerClient,
 		ConnIdle:          o.Limits.ConnIdle,
 		Registerer:        o.Registerer,
 		Logger:            s.log,
 	})
 	return s, nil
+}
+
+// namesFull counts a name that is refused, or a caller that gives way, because the memory
+// for names is full.
+func (s *Server) namesFull(c fair.Caller, cause string) {
+	s.metrics.namesRefused.WithLabelValues(cause).Inc()
+	s.naming.Add(c)
 }
 
 // Sockets are what a Server listens on: one address, over UDP and TCP.

@@ -10,6 +10,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -28,6 +29,9 @@ type exchange struct {
 	packed *wire.Packed // what an allowed question gets; nil: the resolver has to be asked, or nobody
 	form   form         // of the fast path: how the answer is made
 	judged bool         // the fast path has read and allowed the question; it lacks the answer
+
+	question *question // that it is the exchange of; nil: it need not wait
+	dropped  bool      // nobody may see an answer, because no record has it
 }
 
 // begin makes x a new exchange, in the memory of the one before it.
@@ -54,7 +58,7 @@ func (x *exchange) drive(now time.Time) gate.Need {
 	for {
 		switch need := x.Next(); need {
 		case gate.Names:
-			x.GiveNames(x.server.names.Allow(x.Event.Client.Addr(), x.Decided.Wildcard, x.Event.Host, now))
+			x.GiveNames(x.server.names.Allow(x.caller(), x.Decided.Wildcard, x.Event.Host, now))
 		case gate.Records:
 			x.key = cache.Key(x.key[:0], &x.query)
 			if x.packed = x.snap.packed.Get(x.key, now); x.packed == nil {
@@ -96,16 +100,36 @@ func (x *exchange) conclude(err error) bool {
 	return x.Next() == gate.Answer
 }
 
-// finish settles, records and concludes.
+// finish settles, records and concludes. Where the refusal has to share its record and may
+// not wait for that, x is dropped then.
 func (x *exchange) finish() bool {
 	x.number()
-	var err error
-	if x.recorded() {
-		// Not Record, where a refusal may wait for company: a question that is
-		// answered here holds one of few places that all clients share.
-		_, err = x.server.opt.Audit.RecordAll([]*audit.Event{&x.Event})
+	if !x.recorded() {
+		return x.conclude(nil)
 	}
+	// Not Record: what is answered here waits among questions of its caller, with a
+	// place of theirs, and they are bounded apart from those that wait for a record.
+	if x.Event.Verdict == verdict.Deny {
+		switch p, course := x.question.postpone(x); course {
+		case audit.Shared:
+			x.question.release()
+			defer x.server.refusals.Release(&x.question.shared)
+			return x.conclude(p.Wait(&x.Event))
+		case audit.Dropped:
+			x.dropped = true
+			return false
+		}
+	}
+	_, err := x.server.opt.Audit.RecordAll([]*audit.Event{&x.Event})
 	return x.conclude(err)
+}
+
+// caller returns who asks, for what is shared out among callers. What a question shows of
+// a function can be forged.
+func (x *exchange) caller() fair.Caller {
+	c := fair.CallerOf(x.Event.Function, x.Event.Client.Addr())
+	c.ByAddress = c.Function != ""
+	return c
 }
 
 // typeName returns the type's word, "TYPE65280" where it has none.
@@ -118,6 +142,10 @@ func typeName(qtype uint16) string {
 
 // failure tells why Exchange failed.
 func failure(err error) verdict.Reason {
+	var limit *fair.ShareError
+	if errors.As(err, &limit) {
+		return limit.Reason
+	}
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return verdict.ReasonDNSTimeout

@@ -5,10 +5,11 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // Fast is the fast path alone: its answer, and whether it took the packet.
@@ -26,8 +27,9 @@ func (s *Server) Fast(pkt []byte, client netip.AddrPort, now time.Time, tcp bool
 
 // Slow is the slow path alone, for what the cache lacks too.
 func (s *Server) Slow(pkt []byte, client netip.AddrPort, now time.Time, tcp bool) []byte {
-	var x exchange
-	return x.answerSlow(context.Background(), s, pkt, client, now, tcp)
+	q := &question{server: s}
+	q.x.question = q
+	return q.x.answerSlow(context.Background(), s, pkt, client, now, tcp)
 }
 
 // Loop is the way of a packet as the readers of sockets take it, with memory
@@ -63,5 +65,27 @@ func (l *Loop) Handle(pkt []byte, client netip.AddrPort, tcp bool) []byte {
 	return l.packets[0].Answer
 }
 
+// Deliver gives a packet to a handler of its own as a reader of UDP does, and calls
+// answered with the answer, nil for silence, at once or later.
+func (s *Server) Deliver(pkt []byte, client netip.AddrPort, answered func([]byte)) {
+	later := false
+	packets := []dnsserver.Packet{{Data: pkt, Client: client, Later: func(answer func(context.Context) []byte) {
+		later = true
+		go func() { answered(answer(context.Background())) }()
+	}}}
+	s.newHandler()(packets)
+	if !later {
+		answered(packets[0].Answer)
+	}
+}
+
+// Holds returns how many places are taken, and of how many callers there is something.
+func (s *Server) Holds() (places, callers int) {
+	return s.pending.Taken() + s.refusals.Taken(), s.pending.Callers() + s.refusals.Callers()
+}
+
 // RememberNames fills the memory for distinct names, so that there is no room.
-func (s *Server) RememberNames() { s.names = distinct.New(s.opt.Limits.DistinctNames, 0) }
+func (s *Server) RememberNames() {
+	s.names = distinct.New(distinct.Options{Limit: s.opt.Limits.DistinctNames, Most: 1, Full: s.namesFull})
+	s.names.Allow(fair.Caller{}, "", "", time.Now())
+}

@@ -47,7 +47,10 @@ func (x *exchange) answerFast(pkt, dst []byte, failed error) []byte {
 // answer for: it asks Exchange.
 func (x *exchange) answerMiss(ctx context.Context, pkt []byte) []byte {
 	now := x.resolve(ctx)
-	if !x.finish() {
+	switch answered := x.finish(); {
+	case x.dropped:
+		return nil
+	case !answered:
 		return x.appendRefusal(nil, pkt, x.Reason)
 	}
 	return x.query.AppendPacked(make([]byte, 0, x.packed.Size()+packedBytes), pkt, x.packed, now)

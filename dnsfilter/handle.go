@@ -1,10 +1,8 @@
 package dnsfilter
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
-	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -36,6 +34,7 @@ type group struct {
 	exchanges []exchange
 	decided   []bool
 	events    []*audit.Event // of those that are recorded
+	spare     *question      // memory for the next one that has to wait
 }
 
 // handle answers packets: it decides all of them, then writes the records of all
@@ -48,12 +47,12 @@ func (g *group) handle(packets []dnsserver.Packet) {
 	g.events = g.events[:0]
 	for i := range packets {
 		p, x := &packets[i], &g.exchanges[i]
-		g.decided[i] = s.decide(x, p.Data, p.Client, now, p.TCP)
+		g.decided[i] = g.decide(x, p, now)
 		switch {
 		case !g.decided[i]:
-			s.startPending(x, p)
+			g.startPending(x, p)
 		case x.recorded():
-			g.events = append(g.events, &x.Event)
+			g.record(x, p, &g.decided[i])
 		}
 	}
 	var err error
@@ -67,17 +66,48 @@ func (g *group) handle(packets []dnsserver.Packet) {
 	}
 }
 
+// record has the record of a decided packet written with those of the group. One of a
+// refusal beyond the budget of its caller is shared instead: then the packet is answered
+// later, or not at all, and here is nothing to do for it.
+func (g *group) record(x *exchange, p *dnsserver.Packet, here *bool) {
+	if x.Event.Verdict != verdict.Deny {
+		g.events = append(g.events, &x.Event)
+		return
+	}
+	switch postponed, course := g.next().postpone(x); course {
+	case audit.Shared:
+		q := g.spare
+		g.spare, *here = nil, false
+		q.moveFrom(x, p)
+		p.Later(func(context.Context) []byte { return q.answerRefusal(postponed) })
+	case audit.Dropped:
+		*here = false
+	default:
+		g.events = append(g.events, &x.Event)
+	}
+}
+
+// next returns the memory for the next question that has to wait.
+func (g *group) next() *question {
+	if g.spare == nil {
+		g.spare = &question{server: g.server}
+	}
+	return g.spare
+}
+
 // startPending has a question that waits answered later, in memory of its own.
-func (s *Server) startPending(x *exchange, p *dnsserver.Packet) {
-	x, own := x.handOver(p.Data)
-	client, tcp := p.Client, p.TCP
-	p.Later(func(ctx context.Context) []byte { return s.handlePending(ctx, x, own, client, tcp) })
+func (g *group) startPending(x *exchange, p *dnsserver.Packet) {
+	q := g.spare
+	g.spare = nil
+	q.moveFrom(x, p)
+	p.Later(q.answer)
 }
 
 // decide takes a packet as far as it goes without a record. False: it has to wait,
-// and holds a token of pending, which handlePending gives back; where there is
-// none the question is refused.
-func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time.Time, tcp bool) (decided bool) {
+// and the group's next question holds its place; where there is none the packet is
+// refused.
+func (g *group) decide(x *exchange, p *dnsserver.Packet, now time.Time) (decided bool) {
+	s := g.server
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.panicked(fault)
@@ -85,48 +115,36 @@ func (s *Server) decide(x *exchange, pkt []byte, client netip.AddrPort, now time
 		}
 	}()
 	x.judged = false // what the memory is left with of the question before
-	if x.decideFast(s, pkt, client, now, tcp) {
+	if x.decideFast(s, p.Data, p.Client, now, p.TCP) {
 		return true
 	}
-	select {
-	case s.pending <- struct{}{}:
-		s.metrics.inFlight.Inc()
-		return false
-	default:
+	if !x.judged {
+		x.begin(s, p.Client)
+		x.FindSource()
 	}
-	x.refuseOverload(s, pkt, client, tcp)
+	reason := g.next().acquire(x.caller())
+	if reason == verdict.ReasonNone {
+		return false
+	}
+	x.refuseOverload(p, reason)
 	return true
 }
 
-// refuseOverload decides a question that had to wait where there is no room. Its
-// record has what was asked, and not what was found of it.
-func (x *exchange) refuseOverload(s *Server, pkt []byte, client netip.AddrPort, tcp bool) {
-	if x.judged {
-		host, qtype := x.Event.Host, x.Event.QType
-		x.beginEvent(client)
-		x.Event.Host, x.Event.QType = host, qtype
-	} else {
-		x.begin(s, client)
-		if _, bad := x.readSlow(pkt, tcp); bad {
+// refuseOverload decides a question that had to wait where there is no place for it. Its
+// record has who asked for what, and not what was found of that.
+func (x *exchange) refuseOverload(p *dnsserver.Packet, reason verdict.Reason) {
+	if !x.judged {
+		if _, bad := x.readSlow(p.Data, p.TCP); bad {
 			x.query.Name = nil
 		}
 		x.form = overloaded
 	}
-	x.Refuse(verdict.ReasonLimitTotal)
+	e := x.Event
+	x.beginEvent(p.Client)
+	x.Event.Host, x.Event.QType = e.Host, e.QType
+	x.Event.Function, x.Event.Owner, x.Event.Via = e.Function, e.Owner, e.Via
+	x.Refuse(reason)
 	x.number()
-}
-
-// handOver returns packet and exchange of a question that waits in memory of
-// their own, with all that has been found; x and pkt are free for the next one.
-func (x *exchange) handOver(pkt []byte) (*exchange, []byte) {
-	own := bytes.Clone(pkt)
-	if !x.judged {
-		return &exchange{}, own
-	}
-	next := *x
-	*x = exchange{}
-	next.query.MoveTo(own)
-	return &next, own
 }
 
 // record writes the records of decided questions, by one write. Nobody may be
@@ -163,23 +181,6 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 		return append(dst, x.writeRefusal(pkt, x.Reason, s.refusalOf(x.Reason))...)
 	}
 	return x.answerFast(pkt, dst, failed)
-}
-
-// handlePending answers a packet that decide said has to wait, in memory of its
-// own; see handOver. ctx ends when Shutdown gives up.
-func (s *Server) handlePending(ctx context.Context, x *exchange, pkt []byte, client netip.AddrPort, tcp bool) (reply []byte) {
-	defer func() {
-		<-s.pending
-		s.metrics.inFlight.Dec()
-		if fault := recover(); fault != nil {
-			s.panicked(fault)
-			reply = wire.AppendFailure(nil, pkt)
-		}
-	}()
-	if x.judged {
-		return x.answerMiss(ctx, pkt)
-	}
-	return x.answerSlow(ctx, s, pkt, client, time.Now(), tcp)
 }
 
 // panicked counts a panic and tells where it was, not for which question.

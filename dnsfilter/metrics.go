@@ -31,11 +31,14 @@ type decisionKey struct {
 // metrics counts what the server decides. Every label is of a closed
 // set: functions of the file, verdicts, reasons, types.
 type metrics struct {
-	answers  *prometheus.CounterVec
-	inFlight prometheus.Gauge
-	panics   prometheus.Counter
-	hit      prometheus.Counter
-	miss     prometheus.Counter
+	answers         *prometheus.CounterVec
+	inFlight        prometheus.Gauge
+	refused         *prometheus.CounterVec // questions that had to make place for others, by whose they were
+	panics          prometheus.Counter
+	refusalsDropped prometheus.Counter
+	namesRefused    *prometheus.CounterVec // names for which the memory was full, by whose they were
+	hit             prometheus.Counter
+	miss            prometheus.Counter
 
 	// known are the counters of answers that have been used, so that a question
 	// does not hash its labels. The map is replaced, never changed.
@@ -59,6 +62,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_dns_in_flight",
 			Help: "Questions that wait for the resolver.",
 		}),
+		refused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_questions_refused_total",
+			Help: "Questions that were refused or cut short because their client has its share of those that wait for the resolver, by who it is.",
+		}, []string{"cause"}),
+		refusalsDropped: f.NewCounter(prometheus.CounterOpts{
+			Name: "egress_dns_refusals_dropped_total",
+			Help: "Refused questions without answer and record: their client has its share of those that wait for a record that they share.",
+		}),
+		namesRefused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_dns_names_full_total",
+			Help: "New names below a wildcard that were refused, and callers that gave way, because the memory for names was full, by who it is.",
+		}, []string{"cause"}),
 		panics: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_dns_panics_total",
 			Help: "Questions whose handling panicked; each got SERVFAIL.",

@@ -7,7 +7,9 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/chain"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -25,8 +27,10 @@ func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client
 	case need == gate.Record && x.packed != nil:
 		s.metrics.hit.Inc()
 	}
-	switch {
-	case !x.finish():
+	switch answered := x.finish(); {
+	case x.dropped:
+		return nil
+	case !answered:
 		return x.writeRefusal(pkt, x.Reason, s.refusalOf(x.Reason))
 	case x.packed == nil:
 		return x.orNothing(x.query.WriteAny(pkt))
@@ -58,18 +62,17 @@ func (x *exchange) resolve(ctx context.Context) time.Time {
 		x.Give(reason)
 		return now
 	}
-	found := x.chain(x.Event.Host, &r)
-	x.GiveAnswer(found.aliases, found.addrs)
+	found := chain.Find(&x.query, x.Event.Host, &r)
+	x.GiveAnswer(found.Aliases, found.Addrs)
 	if x.Next() == gate.Refused {
 		return now
 	}
-	r.Authority = x.denials(r.Authority)
 	p, err := wire.Pack(q, &r, now)
 	if err != nil {
 		x.Refuse(verdict.ReasonDNSFailed)
 		return now
 	}
-	p.Addrs, p.Special = found.addrs, gate.Special(found.addrs)
+	p.Addrs, p.Special = found.Addrs, gate.Special(found.Addrs)
 	x.snap.packed.Store(x.key, p, now)
 	x.packed = p
 	return now
@@ -77,10 +80,13 @@ func (x *exchange) resolve(ctx context.Context) time.Time {
 
 // exchange asks Exchange, and says why nothing was found.
 func (x *exchange) exchange(ctx context.Context, q dns.Question) (Records, verdict.Reason) {
-	limited, cancel := context.WithTimeout(ctx, x.server.opt.Limits.Budget)
+	limited, cancel := context.WithTimeout(fair.WithCaller(ctx, x.caller()), x.server.opt.Limits.Budget)
 	defer cancel()
+	x.question.begins(cancel)
 	r, err := x.server.opt.Exchange(limited, q, x.query.DO)
-	switch {
+	switch evicted := x.question.cutShort(); {
+	case err != nil && evicted != verdict.ReasonNone:
+		return r, evicted
 	case err != nil && ctx.Err() != nil:
 		return r, verdict.ReasonDraining // nothing has failed; Shutdown has cut it short
 	case err != nil:
@@ -91,27 +97,13 @@ func (x *exchange) exchange(ctx context.Context, q dns.Question) (Records, verdi
 	return r, verdict.ReasonNone
 }
 
-// denials leaves of an authority section what proves a denial.
-func (x *exchange) denials(records []dns.RR) []dns.RR {
-	remaining := records[:0]
-	for _, rr := range records {
-		switch rr.(type) {
-		case *dns.SOA:
-			remaining = append(remaining, rr)
-		case *dns.NSEC, *dns.NSEC3, *dns.RRSIG:
-			if x.query.DO {
-				remaining = append(remaining, rr)
-			}
-		}
-	}
-	return remaining
-}
-
 // refuseFault records a packet that cannot be answered and writes what its fault says,
 // unless it could not be recorded.
 func (x *exchange) refuseFault(pkt []byte, fault wire.Fault) []byte {
 	x.Refuse(fault.Reason)
-	x.finish()
+	if x.finish(); x.dropped {
+		return nil
+	}
 	f := fault.Refusal
 	if x.Reason != fault.Reason {
 		f = x.server.refusalOf(x.Reason)

@@ -191,31 +191,81 @@ func TestSilentAndSlowConnectionsEnd(t *testing.T) {
 	dripping.Wait()
 }
 
-func TestConnectionsBeyondTheLimitsAreClosedAndOthersServed(t *testing.T) {
-	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.Conns, o.Limits.ConnsPerClient = 4, 3 })
+// The share of one client: the connection that has been idle longest gives way.
+func TestConnectionsBeyondTheShareOfAClientCloseItsIdleOnes(t *testing.T) {
+	r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.Conns = 8 })
 	addr := r.listen(t, "127.0.0.1:0")
 	var open []net.Conn
-	for range 3 {
+	for range 4 {
 		c := dial(t, "tcp", billing, addr)
 		exchange(t, c, question("api.example.org.", "A"))
 		open = append(open, c)
 	}
-	if !ended(t, dial(t, "tcp", billing, addr)) {
-		t.Error("a fourth connection of one client stays open")
+	exchange(t, open[0], question("api.example.org.", "A")) // the second is the oldest now
+	exchange(t, dial(t, "tcp", billing, addr), question("api.example.org.", "A"))
+	if !ended(t, open[1]) {
+		t.Error("the one that has been idle longest stays open")
 	}
-	egresstest.Eventually(t, "three connections are open", func() bool { return r.metric("egress_dns_connections") == 3 })
+	for _, c := range []net.Conn{open[0], open[2], open[3]} {
+		exchange(t, c, question("api.example.org.", "A"))
+	}
 	exchange(t, dial(t, "tcp", partner, addr), question("api.example.org.", "A"))
-	if !ended(t, dial(t, "tcp", nobody, addr)) {
-		t.Error("a fifth connection stays open")
-	}
 	if m := exchange(t, dial(t, "udp", billing, addr), question("api.example.org.", "A")); len(m.Answer) != 2 {
 		t.Errorf("UDP meanwhile: %v", m)
 	}
-	_ = open[0].Close()
-	egresstest.Eventually(t, "three connections are open", func() bool { return r.metric("egress_dns_connections") == 3 })
-	exchange(t, dial(t, "tcp", billing, addr), question("api.example.org.", "A"))
-	if r.metric("egress_dns_connections_refused_total", "per_client") != 1 || r.metric("egress_dns_connections_refused_total", "total") != 1 {
-		t.Error("refused connections are not counted")
+	if got := r.metric("egress_dns_connections_refused_total", "source"); got != 1 {
+		t.Errorf("%v closed connections are counted, want 1", got)
+	}
+}
+
+// However many connections others leave idle, and behind whatever balancer, a client gets
+// one, and it stays as long as it is used.
+func TestIdleConnectionsStandInNobodysWay(t *testing.T) {
+	for _, attacker := range []struct {
+		name string
+		from func(i int) string
+	}{
+		{"one client", func(int) string { return "127.0.1.1" }},
+		{"five clients", func(i int) string { return fmt.Sprintf("127.0.1.%d", i%5) }},
+		{"many clients", func(i int) string { return fmt.Sprintf("127.0.1.%d", i) }},
+		{"many addresses of one prefix", func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) }},
+		{"a balancer that says nothing", func(int) string { return "" }},
+	} {
+		t.Run(attacker.name, func(t *testing.T) {
+			const most = 64
+			r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) {
+				o.Limits.Conns = most
+				o.Clients = append(o.Clients, netip.MustParsePrefix("2001:db8::/32"))
+				o.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.9.0/24")}
+			})
+			addr := r.listen(t, "127.0.0.1:0")
+			honest := dial(t, "tcp", partner, addr)
+			exchange(t, honest, question("api.example.org.", "A"))
+			for i := range 3 * most {
+				from, via := attacker.from(i), netip.MustParseAddrPort("127.0.9.1:0")
+				a, err := netip.ParseAddr(from)
+				if err == nil && a.Is4() {
+					via = netip.AddrPortFrom(a, 0)
+				}
+				c := dial(t, "tcp", via, addr)
+				if a.Is6() {
+					_, _ = fmt.Fprintf(c, "PROXY TCP6 %s ::1 1 53\r\n", from)
+				}
+				if from != "" { // once, so that it is known to have its place
+					exchange(t, c, question("api.example.org.", "A"))
+				}
+				if i%20 == 0 {
+					exchange(t, honest, question("api.example.org.", "A"))
+					if attacker.name != "many clients" { // each of which has one, as the honest one has
+						exchange(t, dial(t, "tcp", partner, addr), question("api.example.org.", "A"))
+					}
+				}
+			}
+			egresstest.Eventually(t, "no more connections than places", func() bool {
+				return r.metric("egress_dns_connections") <= most
+			})
+			exchange(t, honest, question("api.example.org.", "A"))
+		})
 	}
 }
 
@@ -324,7 +374,7 @@ func TestQuestionsBeyondThoseInFlightAreServfail(t *testing.T) {
 	})
 	for _, pkt := range [][]byte{question("d.wild.example.org.", "A"), unusual} {
 		m := exchange(t, c, pkt)
-		if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != "limit_total" {
+		if _, text := ede(m); m.Rcode != dns.RcodeServerFailure || text != "limit_function" {
 			t.Errorf("answer: %v", m)
 		}
 	}
@@ -338,7 +388,7 @@ func TestQuestionsBeyondThoseInFlightAreServfail(t *testing.T) {
 		}
 	}
 	all := r.records()
-	if len(all) != 3 || all[0].Reason != "limit_total" || all[0].Host != "d.wild.example.org" {
+	if len(all) != 3 || all[0].Reason != "limit_function" || all[0].Host != "d.wild.example.org" || all[0].Function != "billing" || all[0].Via != "source" || all[0].Owner != "payments" {
 		t.Fatalf("records: %+v", all)
 	}
 	if diff := cmp.Diff(all[0], all[1]); diff != "" {

@@ -44,7 +44,11 @@ type Query struct {
 }
 
 // MoveTo makes q a question of pkt, a copy of the packet it was read from.
-func (q *Query) MoveTo(pkt []byte) { q.Name = pkt[headerLen : headerLen+len(q.Name)] }
+func (q *Query) MoveTo(pkt []byte) {
+	if q.Name != nil {
+		q.Name = pkt[headerLen : headerLen+len(q.Name)]
+	}
+}
 
 // Question returns the question with its name in lower case.
 func (q *Query) Question() dns.Question {

@@ -275,14 +275,12 @@ func (l *Log) Flush() { l.limiter.Flush() }
 // ErrKind. It is for some tens of events; without events it does nothing. It does
 // not retain them.
 //
-// It does not wait for other callers: refusals beyond Options.RefusalRecords share
-// a record with those of the same call that are like them, in the place of the
-// first of them, and get its ID; they do not count as records of their own.
+// It waits for nobody and each event has a record of its own: which refusals may have
+// one is for Postpone to say.
 func (l *Log) RecordAll(events []*Event) (written int, err error) {
-	own := l.limiter.AggregateAll(events)
-	written, err = l.record(own...)
+	written, err = l.record(events...)
 	if err = l.maskIfCounting(err); err == nil {
-		written = len(own)
+		written = len(events)
 	}
 	return written, err
 }

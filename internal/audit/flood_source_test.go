@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"fmt"
 	"io"
 	"net/netip"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/flood"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -41,39 +41,73 @@ func TestCallersWithoutAFunctionAreToldApartBySource(t *testing.T) {
 	}
 }
 
-func TestAGroupBeyondTheBudgetSharesRecordsWithoutWaiting(t *testing.T) {
+// places is a Waiter with so many places to wait in.
+type places int
+
+func (p *places) MayWait() bool {
+	*p--
+	return *p >= 0
+}
+
+// Who must not wait is told what becomes of each refusal: those within the budget have
+// records of their own, those beyond it share one, and those that may not wait for it
+// have none and are in none.
+func TestRefusalOfWhoMustNotWaitSharesARecordOrHasNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out output
-		l := spent(t, &out, Options{RefusalRecords: 2})
+		l := New(&out, Options{RefusalRecords: 2})
 		began := time.Now()
-		var events []*Event
+		wait := places(3)
+		var own []*Event
+		var all sync.WaitGroup
+		dropped := 0
 		for i := range 12 {
-			e := denial(l, []string{"f", "g", "f"}[i%3])
+			e := denial(l, []string{"f", "g", "f"}[i%3]) // eight of f, four of g
 			e.Kind = Answered
-			if i == 11 {
-				e.Reason = verdict.ReasonBadTarget
+			switch p, course := l.Postpone(e, &wait); course {
+			case Own:
+				own = append(own, e)
+			case Dropped:
+				dropped++
+			case Shared:
+				all.Go(func() {
+					if err := p.Wait(e); err != nil || time.Since(began) != flood.RefusalWait {
+						t.Errorf("after %v: %v", time.Since(began), err)
+					}
+				})
 			}
-			events = append(events, e)
 		}
-		if _, err := l.RecordAll(events); err != nil || time.Since(began) != 0 {
-			t.Fatalf("%v, after %v", err, time.Since(began))
+		if _, err := l.RecordAll(own); err != nil || len(own) != 4 || dropped != 5 || time.Since(began) != 0 {
+			t.Fatalf("%d own, %d dropped, %v, after %v", len(own), dropped, err, time.Since(began))
 		}
-		l.Flush() // the flood records are posted
-		var got []string
-		for _, e := range entries(t, out.Bytes(), l.Process())[2:] {
-			got = append(got, fmt.Sprint(e.Event, " ", e.Function, " ", e.Reason, " ", e.Suppressed))
+		all.Wait()
+		if err := l.Record(&Event{Kind: Stopped}); err != nil {
+			t.Fatal(err)
 		}
-		want := "flood f  0|flood g  0|answered f host_not_allowed 6|answered g host_not_allowed 0|answered g host_not_allowed 0|" +
-			"answered g host_not_allowed 1|answered f bad_target 0"
-		if s := strings.Join(got, "|"); s != want {
-			t.Errorf("got  %s\nwant %s", s, want)
+		n, of := weight(entries(t, out.Bytes(), l.Process()))
+		if n != 7 || of["answered"] != 5 || of["flood"] != 4 {
+			t.Errorf("%d refusals in %v, want four and three that share one", n, of)
 		}
-		for i, e := range events {
-			if want := []uint64{0, 1, 0}[i%3]; e.Suppressed != 0 || i < 11 && want == 0 && e.ID != events[0].ID {
-				t.Errorf("event %d was left with %d suppressed and id %d", i, e.Suppressed, e.ID)
-			}
+		if text := string(out.Bytes()); !strings.Contains(text, "over: 3 refusals beyond the budget of 2 a minute shared records, 3 more got no answer") || !strings.Contains(text, "over: 0 refusals") {
+			t.Errorf("the floods are told as %s", text)
 		}
 	})
+}
+
+// An event that is no refusal, and one of a log without a budget, has its own record.
+func TestOnlyRefusalsBeyondTheBudgetArePostponed(t *testing.T) {
+	none := places(0)
+	l := New(io.Discard, Options{RefusalRecords: 1})
+	for range 5 {
+		e := denial(l, "f")
+		e.Kind, e.Verdict, e.Reason = Answered, verdict.Allow, verdict.ReasonNone
+		if _, course := l.Postpone(e, &none); course != Own {
+			t.Errorf("an answer is %d", course)
+		}
+		if _, course := New(io.Discard, Options{}).Postpone(denial(l, "f"), &none); course != Own {
+			t.Errorf("a refusal without a budget is %d", course)
+		}
+	}
 }
 
 func TestHundredThousandsOfRefusalsAddUp(t *testing.T) {
@@ -125,7 +159,8 @@ func TestARefusalWithinTheBudgetDoesNotAllocate(t *testing.T) {
 	l := New(io.Discard, Options{RefusalRecords: 1 << 30})
 	e := denial(l, "f")
 	group := []*Event{e, e, e}
-	if n := testing.AllocsPerRun(100, func() { _ = l.Record(e); _, _ = l.RecordAll(group) }); n != 0 {
+	none := places(0)
+	if n := testing.AllocsPerRun(100, func() { _ = l.Record(e); _, _ = l.Postpone(e, &none); _, _ = l.RecordAll(group) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/adminhttp"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
@@ -56,6 +57,7 @@ type program struct {
 	file     *policyFile
 	cfg      *config.Config // of the start; what a reload does not change
 	audit    *audit.Log
+	limits   admission.LookupLimits
 	resolver *resolve.Resolver
 	server   *proxy.Server
 	filter   *dnsfilter.Server // nil: the file asks for none
@@ -138,7 +140,9 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	}
 	p.file.audit = p.audit
 	p.file.activate(first)
-	if p.resolver, err = newResolver(p.cfg, p.reg, log); err != nil {
+	p.limits = admission.FitLookups(admission.Files(), p.cfg.Listen.DNS.IsValid())
+	p.limits.LogIfCut(log)
+	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.reg, log); err != nil {
 		return nil, err
 	}
 	p.self = NewOwnAddrs(p.cfg)
@@ -149,6 +153,7 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 		Self:              p.self.Has,
 		ProxyProtocolFrom: p.cfg.Listen.ProxyProtocolFrom,
 		Limits:            proxyLimits(p.cfg.Limits),
+		Files:             p.limits.Files,
 		Memory:            memory.NewGauge().Usage,
 		Registerer:        p.reg,
 		Logger:            log,

@@ -36,7 +36,7 @@ func (p *program) newFilter() (*dnsfilter.Server, error) {
 		RefuseUnknown:     !d.AnswerUnion,
 		RecordAll:         d.RecordAll,
 		Types:             d.Types,
-		Limits:            dnsfilter.Limits{DistinctNames: d.DistinctNamesPerMinute},
+		Limits:            dnsfilter.Limits{DistinctNames: d.DistinctNamesPerMinute, Conns: p.limits.DNSConns},
 		Registerer:        p.reg,
 		Logger:            p.log,
 	})

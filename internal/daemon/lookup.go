@@ -24,10 +24,11 @@ var families = map[config.Families]resolve.Families{
 	config.FamiliesBoth: resolve.Both,
 }
 
-// newResolver makes the resolver that the file asks for.
-func newResolver(cfg *config.Config, reg prometheus.Registerer, log *slog.Logger) (*resolve.Resolver, error) {
+// newResolver makes the resolver that the file asks for, with so many lookups at a time;
+// 0: its default.
+func newResolver(cfg *config.Config, lookups int, reg prometheus.Registerer, log *slog.Logger) (*resolve.Resolver, error) {
 	r, err := resolve.New(resolve.Config{
-		Upstreams: cfg.DNS.Upstreams, Families: families[cfg.DNS.Families], Registerer: reg, Logger: log,
+		Upstreams: cfg.DNS.Upstreams, Families: families[cfg.DNS.Families], Lookups: lookups, Registerer: reg, Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting the resolver: %w", err)
@@ -57,7 +58,7 @@ func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy
 // resolver for that name alone: its addresses and aliases, or why there are none.
 func LookupOnce(cfg *config.Config) func(context.Context, hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
 	return func(ctx context.Context, name hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
-		r, err := newResolver(cfg, nil, slog.New(slog.DiscardHandler))
+		r, err := newResolver(cfg, 0, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return nil, nil, verdict.ReasonDNSFailed
 		}

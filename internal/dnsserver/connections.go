@@ -1,66 +1,42 @@
 package dnsserver
 
 import (
-	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// connections are the open ones, in all and by client.
+// connections are the open ones, and who has the places for them.
 type connections struct {
 	draining atomic.Bool // no more questions are read
+	places   fair.Places
 
-	mu        sync.Mutex
-	most      int
-	perClient int
-	open      map[net.Conn]struct{}
-	clients   map[netip.Addr]int
+	mu   sync.Mutex
+	open map[*conn]struct{}
 }
 
-// init sets the limits.
-func (c *connections) init(most, perClient int) {
-	c.most, c.perClient = most, perClient
-	c.open, c.clients = map[net.Conn]struct{}{}, map[netip.Addr]int{}
+// init sets how many there may be.
+func (c *connections) init(most int) {
+	c.places.InitSources(most)
+	c.open = map[*conn]struct{}{}
 }
 
-// add adds a connection; false: there are too many.
-func (c *connections) add(raw net.Conn) bool {
+// add adds a connection, that of its client.
+func (c *connections) add(added *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open) >= c.most {
-		return false
-	}
-	c.open[raw] = struct{}{}
-	return true
+	c.open[added] = struct{}{}
 }
 
 // remove takes it out.
-func (c *connections) remove(raw net.Conn) {
+func (c *connections) remove(ended *conn) {
+	c.places.Release(&ended.place)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.open, raw)
-}
-
-// acquire gives a connection to a client; false: it has too many.
-func (c *connections) acquire(client netip.Addr) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.clients[client] >= c.perClient {
-		return false
-	}
-	c.clients[client]++
-	return true
-}
-
-// release takes it back.
-func (c *connections) release(client netip.Addr) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.clients[client]--; c.clients[client] == 0 {
-		delete(c.clients, client)
-	}
+	delete(c.open, ended)
 }
 
 // drain ends the reading of all connections.
@@ -68,8 +44,8 @@ func (c *connections) drain() {
 	c.draining.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for raw := range c.open {
-		_ = raw.SetReadDeadline(time.Unix(1, 0))
+	for one := range c.open {
+		_ = one.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -77,7 +53,23 @@ func (c *connections) drain() {
 func (c *connections) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for raw := range c.open {
-		_ = raw.Close()
+	for one := range c.open {
+		_ = one.Close()
 	}
 }
+
+// acquire gives a connection a place of its client's. Where that has its share, the
+// connection that has been idle longest is closed: one of the client's, or of whoever has
+// most.
+func (s *Server) acquire(c *conn) bool {
+	out, ok := s.conns.places.Acquire(&c.place, fair.CallerOf("", c.client.Addr()), c)
+	if out.Happened() {
+		s.metrics.refused.WithLabelValues(out.Cause()).Inc()
+		out.CarryOut()
+		s.crowding.Add(out.Caller)
+	}
+	return ok
+}
+
+// Evict implements fair.Owner: a newer connection needs the place.
+func (c *conn) Evict(verdict.Reason) { _ = c.Close() }

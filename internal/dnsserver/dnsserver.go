@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // headerLen is the length of a message's header (RFC 1035, section 4.1.1), and
@@ -68,9 +70,8 @@ type Options struct {
 	// Empty: nobody.
 	ProxyProtocolFrom []netip.Prefix
 
-	Conns          int           // bounds the TCP connections; zero or less: 4,096
-	ConnsPerClient int           // bounds those of one client; zero or less: 1,024
-	ConnIdle       time.Duration // for a whole question, and for taking an answer; zero or less: 8 s
+	Conns    int           // bounds the TCP connections, of which one source may have a quarter; zero or less: 4,096
+	ConnIdle time.Duration // for a whole question, and for taking an answer; zero or less: 8 s
 
 	Registerer prometheus.Registerer // takes the metrics; nil: they are not registered
 	Logger     *slog.Logger          // operational messages; nil discards them
@@ -79,10 +80,11 @@ type Options struct {
 // Server serves sockets. Make one with New; its methods may be called from many
 // goroutines.
 type Server struct {
-	opt     Options
-	log     *slog.Logger
-	metrics *metrics
-	conns   connections
+	opt      Options
+	log      *slog.Logger
+	metrics  *metrics
+	conns    connections
+	crowding fair.CrowdingLog
 
 	base context.Context // ends when Shutdown gives up
 	stop context.CancelFunc
@@ -100,7 +102,8 @@ func New(o Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.conns.init(cmp.Or(max(0, o.Conns), 4096), cmp.Or(max(0, o.ConnsPerClient), 1024))
+	s.conns.init(cmp.Or(max(0, o.Conns), 4096))
+	s.crowding.What, s.crowding.Log = "TCP connections of DNS clients", s.log
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s
 }

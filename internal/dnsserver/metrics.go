@@ -7,12 +7,10 @@ import (
 
 // Why a packet or connection got no answer: values of the label cause.
 const (
-	causeClient    = "client"    // the source may not ask
-	causeResponse  = "response"  // it is a response, no question
-	causeShort     = "short"     // it has no whole header
-	causeTruncated = "truncated" // it is larger than any question
-	causeTotal     = "total"     // as many connections as there may be
-	causePerClient = "per_client"
+	causeClient    = "client"       // the source may not ask
+	causeResponse  = "response"     // it is a response, no question
+	causeShort     = "short"        // it has no whole header
+	causeTruncated = "truncated"    // it is larger than any question
 	causeProxy     = "proxy_header" // missing, or not one
 )
 
@@ -34,7 +32,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"cause"}),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_dns_connections_refused_total",
-			Help: "TCP connections that were closed at once, by the limit they met.",
+			Help: "TCP connections that were closed because newer ones needed the place, by who had it: a source with its share, or with most of all, or anybody.",
 		}, []string{"cause"}),
 		conns: f.NewGauge(prometheus.GaugeOpts{
 			Name: "egress_dns_connections",

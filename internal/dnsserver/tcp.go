@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // connPending is how many questions of one connection may wait at a time; the
@@ -29,6 +31,7 @@ type conn struct {
 	server *Server
 	client netip.AddrPort // as the PROXY header says, else the peer
 	in     *bufio.Reader
+	place  fair.Place
 
 	writing sync.Mutex
 	pending sync.WaitGroup
@@ -66,7 +69,8 @@ func (s *Server) acceptTCP(ln *net.TCPListener, errs chan<- error) {
 	}
 }
 
-// admit starts serving a connection, or closes it where a limit is met.
+// admit starts serving a connection, or closes it where its client has too many that do not
+// end.
 func (s *Server) admit(raw net.Conn) {
 	c := &conn{Conn: raw, server: s, in: bufio.NewReaderSize(raw, 512), tokens: make(chan struct{}, connPending), handle: s.opt.NewHandler()}
 	if peer, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
@@ -74,13 +78,13 @@ func (s *Server) admit(raw net.Conn) {
 		c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	switch {
-	case !s.conns.add(raw):
-		s.metrics.refused.WithLabelValues(causeTotal).Inc()
+	case !s.acquire(c):
 		_ = raw.Close()
 	case !s.begin():
-		s.conns.remove(raw)
+		s.conns.places.Release(&c.place)
 		_ = raw.Close()
 	default:
+		s.conns.add(c)
 		s.metrics.conns.Inc()
 		go c.serve()
 	}
@@ -92,18 +96,13 @@ func (c *conn) serve() {
 	defer func() {
 		c.pending.Wait()
 		_ = c.Close()
-		s.conns.remove(c.Conn)
+		s.conns.remove(c)
 		s.metrics.conns.Dec()
 		s.working.Done()
 	}()
 	if !c.setDeadline() || !c.readPreamble() {
 		return
 	}
-	if !s.conns.acquire(c.client.Addr()) {
-		s.metrics.refused.WithLabelValues(causePerClient).Inc()
-		return
-	}
-	defer s.conns.release(c.client.Addr())
 	for c.serveQuestion() && c.setDeadline() {
 	}
 }
@@ -121,6 +120,11 @@ func (c *conn) readPreamble() bool {
 	if contains(s.opt.ProxyProtocolFrom, c.client.Addr()) {
 		if err := c.readProxyHeader(); err != nil {
 			s.metrics.countDropped(causeProxy)
+			return false
+		}
+		// It was the balancer's until now.
+		s.conns.places.Release(&c.place)
+		if !s.acquire(c) {
 			return false
 		}
 	}
@@ -168,6 +172,7 @@ func (c *conn) serveQuestion() bool {
 	if _, err := io.ReadFull(c.in, pkt); err != nil {
 		return false
 	}
+	c.server.conns.places.Renew(&c.place) // it is not idle
 	if !c.server.Eligible(pkt, c.client.Addr()) {
 		return true
 	}

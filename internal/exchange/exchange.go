@@ -19,6 +19,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -121,10 +122,14 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(ctx, x.Start.Add(x.shared.Limits.DialTimeout))
 	defer cancel()
 	began := time.Now()
-	found, err := x.shared.Lookup(ctx, x.Target.Host.Name())
+	found, err := x.shared.Lookup(fair.WithCaller(ctx, fair.CallerOf(x.Event.Function, x.Event.Client.Addr())), x.Target.Host.Name())
 	x.shared.Metrics.resolved(time.Since(began))
 	var timeout interface{ Timeout() bool }
+	var limit *fair.ShareError
 	switch {
+	case errors.As(err, &limit):
+		x.shared.Metrics.shed.WithLabelValues(shedLookups).Inc()
+		x.Give(limit.Reason)
 	case err == nil:
 		x.GiveAddresses(found.Addresses, found.Aliases)
 	case errors.As(err, &timeout) && timeout.Timeout():

@@ -69,8 +69,9 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 // Further values of the label cause, beside those of package admission: what there
 // was too little of.
 const (
-	shedDials  = "dials"  // of one function, one target, or all that are under way
-	shedSystem = "system" // descriptors, ports or memory of the kernel, at the dial
+	shedDials   = "dials"   // of one function, one target, or all that are under way
+	shedLookups = "lookups" // of one caller, or all that are under way
+	shedSystem  = "system"  // descriptors, ports or memory of the kernel, at the dial
 )
 
 // newSheds makes the metrics of what is turned away for want of room.
@@ -79,7 +80,7 @@ func (m *Metrics) newSheds(f promauto.Factory) {
 		Name: "egress_shed_total",
 		Help: "Requests refused as limit_total or limit_function, by what there was too little of.",
 	}, []string{"cause"})
-	for _, cause := range [...]string{admission.ShedTunnels, admission.ShedFunction, admission.ShedMemory, shedDials, shedSystem} {
+	for _, cause := range [...]string{admission.ShedTunnels, admission.ShedFunction, admission.ShedMemory, shedDials, shedLookups, shedSystem} {
 		m.shed.WithLabelValues(cause)
 	}
 	m.evicted = f.NewCounter(prometheus.CounterOpts{

@@ -26,9 +26,10 @@ type Options struct {
 	Policy func() (*policy.Policy, *identity.Table)
 
 	// Lookup resolves a name that the policy has allowed. An error whose Timeout
-	// method returns true is dns_timeout, any other is dns_failed. With a ctx that
-	// has ended it does not wait: it returns what it has, or an error, and then it
-	// is called again.
+	// method returns true is dns_timeout, a *fair.ShareError has its own reason, any
+	// other is dns_failed. ctx says whose lookup it is (fair.CallerFrom). With one
+	// that has ended it does not wait: it returns what it has, or an error, and then
+	// it is called again.
 	Lookup func(ctx context.Context, name hostname.Name) (Resolved, error)
 
 	// Audit writes the records.

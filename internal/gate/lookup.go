@@ -165,6 +165,10 @@ func (d *LookupDecision) source() Need {
 	return goOn
 }
 
+// FindSource finds out whose source asks, for a front that refuses a question before its
+// first step: the event has the function then.
+func (d *LookupDecision) FindSource() { d.source() }
+
 // known reports whether the source is of a function.
 func (d *LookupDecision) known() bool { return d.Event.Function != "" }
 

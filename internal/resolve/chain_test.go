@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/chain"
 )
 
 // aliases is a chain of n CNAMEs from c0.example to cN.example, and the address there.
@@ -101,27 +102,27 @@ func chainCases() []chainCase {
 			fails: ErrNotFound},
 		{name: "eight CNAMEs", plays: script{"c0.example. A": {answer: aliases(8)}}, want: []string{"192.0.2.1"},
 			chain: []string{"c1.example", "c2.example", "c3.example", "c4.example", "c5.example", "c6.example", "c7.example", "c8.example"}},
-		{name: "nine CNAMEs", plays: script{"c0.example. A": {answer: aliases(9)}}, fails: errTooLong},
-		{name: "fifty CNAMEs", plays: script{"c0.example. A": {answer: aliases(50)}}, fails: errTooLong},
+		{name: "nine CNAMEs", plays: script{"c0.example. A": {answer: aliases(9)}}, fails: chain.ErrTooLong},
+		{name: "fifty CNAMEs", plays: script{"c0.example. A": {answer: aliases(50)}}, fails: chain.ErrTooLong},
 		{name: "a CNAME that the upstream did not follow", plays: unchased(1), want: []string{"192.0.2.1"}, chain: []string{"c1.example"}},
 		{name: "eight of them", plays: unchased(8), want: []string{"192.0.2.1"},
 			chain: []string{"c1.example", "c2.example", "c3.example", "c4.example", "c5.example", "c6.example", "c7.example", "c8.example"}},
-		{name: "nine of them", plays: unchased(9), fails: errTooLong},
+		{name: "nine of them", plays: unchased(9), fails: chain.ErrTooLong},
 		{name: "a loop of three",
 			plays: script{"c0.example. A": {answer: "c0.example. 60 IN CNAME c1.example.\nc1.example. 60 IN CNAME c2.example.\nc2.example. 60 IN CNAME c0.example."}},
-			fails: errLoop},
+			fails: chain.ErrLoop},
 		{name: "a loop beside the question",
 			plays: script{"c0.example. A": {answer: "c0.example. 60 IN CNAME c1.example.\nc1.example. 60 IN CNAME c2.example.\nc2.example. 60 IN CNAME c1.example."}},
-			fails: errLoop},
+			fails: chain.ErrLoop},
 		{name: "a CNAME to itself",
 			plays: script{"c0.example. A": {answer: "c0.example. 60 IN CNAME c0.example."}},
-			fails: errLoop},
+			fails: chain.ErrLoop},
 		{name: "a loop over several replies",
 			plays: script{"c0.example. A": {answer: "c0.example. 60 IN CNAME c1.example."}, "c1.example. A": {answer: "c1.example. 60 IN CNAME c0.example."}},
-			fails: errLoop},
+			fails: chain.ErrLoop},
 		{name: "a CNAME to the root",
 			plays: script{"c0.example. A": {answer: "c0.example. 60 IN CNAME ."}},
-			fails: errNoTarget},
+			fails: chain.ErrNoTarget},
 		{name: "a CNAME into nothing",
 			plays: script{"c0.example. A": {rcode: dns.RcodeNameError, answer: "c0.example. 60 IN CNAME c1.example.", authority: soa}},
 			fails: ErrNotFound},
@@ -212,12 +213,12 @@ func TestTTLIsTheSmallestOfTheChainClamped(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := key{Name: "c0.example", Type: dns.TypeA}
-			c := newChain(k, 8)
-			done, err := c.add(&dns.Msg{Answer: zone(tt.answer), Ns: zone(tt.soa)})
+			c := chain.New(k, 8)
+			done, err := c.Add(&dns.Msg{Answer: zone(tt.answer), Ns: zone(tt.soa)})
 			if !done || err != nil {
 				t.Fatal(done, err)
 			}
-			if got := c.entry(cfg, 0).expires; got != tt.want {
+			if got := newEntry(c, k, cfg, 0).expires; got != tt.want {
 				t.Errorf("kept for %v, want %v", got, tt.want)
 			}
 		})
@@ -261,14 +262,14 @@ func FuzzReply(f *testing.F) {
 		if m.Unpack(wire) != nil || !m.Response {
 			return
 		}
-		c := newChain(k, 8)
-		if _, err := c.add(m); err != nil {
-			if !errors.Is(err, errLoop) && !errors.Is(err, errTooLong) && !errors.Is(err, errNoTarget) {
+		c := chain.New(k, 8)
+		if _, err := c.Add(m); err != nil {
+			if !errors.Is(err, chain.ErrLoop) && !errors.Is(err, chain.ErrTooLong) && !errors.Is(err, chain.ErrNoTarget) {
 				t.Fatal(err)
 			}
 			return
 		}
-		checkEntry(t, k, c.entry(Config{}.withDefaults(), 0))
+		checkEntry(t, k, newEntry(c, k, Config{}.withDefaults(), 0))
 	})
 }
 

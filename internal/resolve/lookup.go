@@ -53,8 +53,11 @@ const staleTTL = 30 * time.Second
 // broken AAAA must not cut off a host that has a good A.
 //
 // The error matches ErrNotFound, ErrTimeout or ErrFailed, or is ctx's own when
-// that is cancelled; a deadline of ctx that passes is ErrTimeout. A question that
-// its asker gives up goes on for the others who wait for it.
+// that is cancelled; a deadline of ctx that passes is ErrTimeout. It is a
+// *fair.ShareError where the caller that ctx has (fair.WithCaller) has as many lookups
+// under way as it may have, and the place went to a newer one. A question that its asker
+// gives up goes on for the others who wait for it, and ends with the last one. With a
+// ctx that has ended Lookup returns what the cache has.
 func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	now := r.now()
 	r.files.Refresh(now)
@@ -64,7 +67,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	// Both questions are on their way before either is waited for.
 	var started [2]pending
 	for i, qtype := range r.types {
-		started[i] = r.begin(key{Name: name, Type: qtype}, now)
+		started[i] = r.begin(ctx, key{Name: name, Type: qtype}, now)
 	}
 	var found Answer
 	var failed error
@@ -75,6 +78,9 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 		}
 		switch {
 		case errors.Is(err, context.Canceled):
+			for _, other := range started[i+1 : len(r.types)] {
+				r.abandon(other)
+			}
 			return Answer{}, err // half of the answer is not the answer
 		case err == nil:
 			found = combine(found, Answer{Addrs: e.addrs, Chain: e.chain, Stale: stale})
@@ -130,7 +136,7 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	if host, ok := r.files.Host(k.Name); ok && (k.Type == dns.TypeA || k.Type == dns.TypeAAAA) {
 		return hostRecords(host, k), nil
 	}
-	e, stale, err := r.await(ctx, r.begin(k, now))
+	e, stale, err := r.await(ctx, r.begin(ctx, k, now))
 	if err == nil && errors.Is(e.problem, ErrFailed) {
 		err = e.problem
 	}

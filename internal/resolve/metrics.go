@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	hit, negative, stale, miss, shared, prefetch prometheus.Counter
 
+	refused  *prometheus.CounterVec // lookups that had to make place for others, by whose they were
 	upstream prometheus.Histogram
 }
 
@@ -29,6 +30,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		miss:     cache.WithLabelValues("miss"),
 		shared:   cache.WithLabelValues("shared"),
 		prefetch: cache.WithLabelValues("prefetch"),
+		refused: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+			Name: "egress_lookups_refused_total",
+			Help: "Questions to upstreams that were refused or cut short because their caller has its share of those under way, by who it is.",
+		}, []string{"cause"}),
 		upstream: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
 			Name:    "egress_dns_upstream_seconds",
 			Help:    "How long upstream DNS servers took for one question, silence included.",

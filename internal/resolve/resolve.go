@@ -38,12 +38,13 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/files"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 // What went wrong with a lookup, to be matched with errors.Is. An error that is
-// none of these is the caller's own context, cancelled.
+// none of these is the caller's own context, cancelled, or a *fair.ShareError.
 var (
 	// ErrNotFound: the name does not exist (NXDOMAIN), or has no address of the
 	// families asked for (NODATA).
@@ -113,6 +114,10 @@ type Config struct {
 	// fails. Zero: 15 min. Negative: never.
 	StaleFor time.Duration
 
+	// Lookups bounds the questions at upstreams at the same time, and with it the
+	// sockets; package fair shares them out among callers. Zero: 1,024.
+	Lookups int
+
 	// Registerer takes the metrics. Nil: they are counted and not registered.
 	Registerer prometheus.Registerer
 	// Logger hears about upstreams and files, never about names. Nil: silence.
@@ -123,9 +128,6 @@ const (
 	// inflightBudget bounds a question whatever its askers' contexts say: it works
 	// for all of them and is cancelled by none.
 	inflightBudget = 10 * time.Second
-	// maxAsking bounds the questions at upstreams at one time, and with it the
-	// sockets. Others wait for their turn within inflightBudget.
-	maxAsking = 1024
 	// maxPrefetch bounds the refreshes in the background at one time.
 	maxPrefetch = 32
 	// recheckAfter is how long a stale answer serves before upstreams that just
@@ -142,6 +144,7 @@ func (c Config) withDefaults() Config {
 	c.CacheBytes = cmp.Or(c.CacheBytes, 16<<20)
 	c.MaxTTL = cmp.Or(c.MaxTTL, time.Hour)
 	c.NegativeTTL = cmp.Or(c.NegativeTTL, time.Minute)
+	c.Lookups = cmp.Or(c.Lookups, 1024)
 	c.StaleFor = max(0, cmp.Or(c.StaleFor, 15*time.Minute))
 	if c.HasIPv6 == nil {
 		c.HasIPv6 = hasGlobalIPv6
@@ -158,8 +161,8 @@ func (c Config) validate() error {
 	switch {
 	case c.Families > Both:
 		return fmt.Errorf("families %d is not one of Auto, IP4, IP6, Both", c.Families)
-	case c.Timeout < 0 || c.MaxChain < 0 || c.CacheBytes < 0:
-		return errors.New("a timeout, a chain or a cache cannot be negative")
+	case c.Timeout < 0 || c.MaxChain < 0 || c.CacheBytes < 0 || c.Lookups < 0:
+		return errors.New("a timeout, a chain, a cache or a number of lookups cannot be negative")
 	case c.MinTTL < 0 || c.NegativeTTL < 0 || c.MinTTL > c.MaxTTL:
 		return fmt.Errorf("TTLs from %v to %v, negative %v, are not a range", c.MinTTL, c.MaxTTL, c.NegativeTTL)
 	}
@@ -202,7 +205,9 @@ type Resolver struct {
 	base        context.Context // ends at Close, and every flight with it
 	cancel      context.CancelFunc
 	lookups     sync.WaitGroup
-	asking      chan struct{} // a token for each question at an upstream
+	places      fair.Places // of questions in flight
+	crowding    fair.CrowdingLog
+	asking      chan struct{} // a token for each question at an upstream, those that are being evicted included
 	prefetching atomic.Int32  // refreshes in the background
 }
 
@@ -219,8 +224,10 @@ func New(cfg Config) (*Resolver, error) {
 		epoch:   time.Now(),
 		metrics: newMetrics(cfg.Registerer),
 		cache:   newCache(cfg.CacheBytes),
-		asking:  make(chan struct{}, maxAsking),
+		asking:  make(chan struct{}, cfg.Lookups),
 	}
+	r.places.Init(cfg.Lookups)
+	r.crowding.What, r.crowding.Log = "lookups under way", cfg.Logger
 	r.base, r.cancel = context.WithCancel(context.Background())
 	transport := &upstream.Transport{Timeout: cfg.Timeout, Seconds: r.metrics.upstream}
 	r.upstreams = &upstream.Pool{Query: transport.Query, Logger: cfg.Logger, Now: r.now}

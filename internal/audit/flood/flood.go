@@ -2,7 +2,7 @@
 // flood of them fills no disk and no client sees a refusal that no record shows.
 //
 // What it does: a refusal beyond the budget of its function or source is not
-// dropped. It waits with those that are like it, one record is written for all
+// sampled. It waits with those that are like it, one record is written for all
 // of them, and then all return, each with the ID of that record. Who floods is
 // slowed by it; who keeps to the budget is not delayed. That a flood begins and
 // ends is a record of its own.
@@ -66,10 +66,11 @@ type limitKey struct {
 
 // budget is what a function or source has left.
 type budget struct {
-	full  time.Duration // when nothing is spent any more
-	over  uint64        // refusals of this flood beyond the budget; 0: there is no flood
-	last  time.Duration // when the last of them came
-	event record.Event  // the flood record, for the end of the flood
+	full    time.Duration // when nothing is spent any more
+	over    uint64        // refusals of this flood beyond the budget; 0: there is no flood
+	dropped uint64        // of over: those that neither shared a record nor were answered
+	last    time.Duration // when the last of them came
+	event   record.Event  // the flood record, for the end of the flood
 }
 
 // aggregateKey is what refusals have in common that one record stands for.
@@ -135,6 +136,11 @@ func (l *Limiter) windowOf(e *record.Event) *window {
 	if !over {
 		return nil
 	}
+	return l.add(e, key)
+}
+
+// add adds e to the window of those that are like it.
+func (l *Limiter) add(e *record.Event, key aggregateKey) *window {
 	w := l.windows[key]
 	if w == nil {
 		w = &window{key: key, event: first(e, key), done: make(chan struct{})}
@@ -147,41 +153,6 @@ func (l *Limiter) windowOf(e *record.Event) *window {
 	}
 	w.count++
 	return w
-}
-
-// AggregateAll returns events with those beyond the budget that are alike made
-// one, where the first of them stood. Nobody waits for others to come.
-func (l *Limiter) AggregateAll(events []*record.Event) []*record.Event {
-	if l.size == 0 {
-		return events
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var shared map[aggregateKey]*record.Event
-	own := events
-	for i, e := range events {
-		var key aggregateKey
-		over := false
-		if limited(e) {
-			key, over = l.spend(e)
-		}
-		if over && shared == nil {
-			shared, own = map[aggregateKey]*record.Event{}, append(make([]*record.Event, 0, len(events)), events[:i]...)
-		}
-		switch one := shared[key]; {
-		case shared == nil:
-		case !over:
-			own = append(own, e)
-		case one == nil:
-			copied := first(e, key)
-			shared[key] = &copied
-			own = append(own, &copied)
-		default:
-			one.Suppressed++
-			e.ID = one.ID
-		}
-	}
-	return own
 }
 
 // first is the event of a record that may stand for others.
@@ -318,9 +289,12 @@ func (l *Limiter) sweep() {
 
 // ends records the end of a flood.
 func (l *Limiter) ends(b *budget) {
-	b.event.Detail = fmt.Sprintf("the flood is over: %d refusals beyond the budget of %d a minute shared records", b.over, l.size)
+	b.event.Detail = fmt.Sprintf("the flood is over: %d refusals beyond the budget of %d a minute shared records", b.over-b.dropped, l.size)
+	if b.dropped > 0 {
+		b.event.Detail += fmt.Sprintf(", %d more got no answer", b.dropped)
+	}
 	l.post(&b.event)
-	b.over = 0
+	b.over, b.dropped = 0, 0
 }
 
 // Finish writes all records of floods, because the last record of the process is

@@ -1,4 +1,10 @@
-package dnsfilter
+// Package chain finds what an answer leads to, and takes out of it what does not belong
+// to the question and what clients must not have.
+//
+// What it does not do: it judges neither names nor addresses; package gate does.
+//
+//	found := chain.Find(&query, "api.example.org", &records)
+package chain
 
 import (
 	"net"
@@ -6,33 +12,34 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
-// finding is what an answer has that is judged.
-type finding struct {
-	aliases  []string     // the names that it leads through, as they are written
-	addrs    []netip.Addr // addresses and hints, each time it is there
+// Finding is what an answer has that is judged.
+type Finding struct {
+	Aliases  []string     // the names that it leads through, as they are written
+	Addrs    []netip.Addr // addresses and hints, each time it is there
 	stripped bool         // ech was taken out of a record
 }
 
-// chain finds what the records that came back lead to, for package gate to judge, and
-// leaves in r only those that lie on the chain from the question's name and are of its
-// type.
-func (x *exchange) chain(name string, r *Records) (found finding) {
+// Find finds what the records that came back for the question q lead to, and leaves in r
+// only those that lie on the chain from name and are of its type, and those that prove a
+// denial.
+func Find(q *wire.Query, name string, r *wire.Records) (found Finding) {
 	on := map[string]bool{name: true}
 	remaining := r.Answer[:0]
 	for _, rr := range r.Answer {
-		if !on[hostname.Fold(rr.Header().Name)] || !x.belongs(rr) {
+		if !on[hostname.Fold(rr.Header().Name)] || !belongs(q, rr) {
 			continue
 		}
 		if alias, ok := rr.(*dns.CNAME); ok {
 			on[hostname.Fold(alias.Target)] = true
-			found.aliases = append(found.aliases, alias.Target)
+			found.Aliases = append(found.Aliases, alias.Target)
 		}
 		if service, ok := svcbOf(rr); ok {
 			if service.Target != "." {
-				found.aliases = append(found.aliases, service.Target)
+				found.Aliases = append(found.Aliases, service.Target)
 			}
 			if !found.service(service) {
 				continue
@@ -43,22 +50,23 @@ func (x *exchange) chain(name string, r *Records) (found finding) {
 	}
 	r.Answer = remaining
 	if found.stripped {
-		r.Answer = withoutSignatures(remaining, x.query.Type)
+		r.Answer = withoutSignatures(remaining, q.Type)
 	}
+	r.Authority = denials(q, r.Authority)
 	return found
 }
 
 // belongs reports whether a record is of the type that was asked for, an alias,
 // or a signature over either.
-func (x *exchange) belongs(rr dns.RR) bool {
+func belongs(q *wire.Query, rr dns.RR) bool {
 	h := rr.Header()
 	if h.Class != dns.ClassINET {
 		return false
 	}
-	if sig, ok := rr.(*dns.RRSIG); ok && x.query.DO {
-		return sig.TypeCovered == x.query.Type || sig.TypeCovered == dns.TypeCNAME
+	if sig, ok := rr.(*dns.RRSIG); ok && q.DO {
+		return sig.TypeCovered == q.Type || sig.TypeCovered == dns.TypeCNAME
 	}
-	return h.Rrtype == x.query.Type || h.Rrtype == dns.TypeCNAME
+	return h.Rrtype == q.Type || h.Rrtype == dns.TypeCNAME
 }
 
 // svcbOf returns the SVCB in an SVCB or HTTPS record.
@@ -76,7 +84,7 @@ func svcbOf(rr dns.RR) (*dns.SVCB, bool) {
 // service takes the ech parameter out and notes the address hints. It returns
 // false where the record must not be used by a client without ech (RFC 9460,
 // section 8): then it is left out.
-func (f *finding) service(s *dns.SVCB) bool {
+func (f *Finding) service(s *dns.SVCB) bool {
 	remaining := s.Value[:0]
 	usable := true
 	for _, kv := range s.Value {
@@ -101,7 +109,7 @@ func (f *finding) service(s *dns.SVCB) bool {
 }
 
 // address notes the address of an A or AAAA record.
-func (f *finding) address(rr dns.RR) {
+func (f *Finding) address(rr dns.RR) {
 	switch rr := rr.(type) {
 	case *dns.A:
 		f.addSlices(rr.A)
@@ -112,10 +120,10 @@ func (f *finding) address(rr dns.RR) {
 
 // addSlices notes addresses. What is none is noted as the zero Addr, which no
 // rule permits.
-func (f *finding) addSlices(all ...net.IP) {
+func (f *Finding) addSlices(all ...net.IP) {
 	for _, b := range all {
 		a, _ := netip.AddrFromSlice(b)
-		f.addrs = append(f.addrs, a.Unmap())
+		f.Addrs = append(f.Addrs, a.Unmap())
 	}
 }
 
@@ -126,6 +134,22 @@ func withoutSignatures(records []dns.RR, qtype uint16) []dns.RR {
 	for _, rr := range records {
 		if sig, ok := rr.(*dns.RRSIG); !ok || sig.TypeCovered != qtype {
 			remaining = append(remaining, rr)
+		}
+	}
+	return remaining
+}
+
+// denials leaves of an authority section what proves a denial.
+func denials(q *wire.Query, records []dns.RR) []dns.RR {
+	remaining := records[:0]
+	for _, rr := range records {
+		switch rr.(type) {
+		case *dns.SOA:
+			remaining = append(remaining, rr)
+		case *dns.NSEC, *dns.NSEC3, *dns.RRSIG:
+			if q.DO {
+				remaining = append(remaining, rr)
+			}
 		}
 	}
 	return remaining

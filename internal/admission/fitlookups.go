@@ -1,0 +1,54 @@
+package admission
+
+import (
+	"context"
+	"log/slog"
+)
+
+// What lookups and the DNS filter may have where the process may open as many files as
+// it wants.
+const (
+	mostLookups  = 1024 // questions at upstreams at the same time; a socket each
+	mostDNSConns = 4096 // TCP connections of DNS clients
+)
+
+// dnsListeners is how many sockets the DNS filter listens on at most: one for TCP, and
+// sixteen for UDP.
+const dnsListeners = 17
+
+// LookupLimits are the bounds of what lookups take, cut to what the process may open.
+type LookupLimits struct {
+	Lookups  int // questions at upstreams at the same time
+	DNSConns int // TCP connections of DNS clients; 0: there is no filter
+	Files    int // descriptors that are left to all else, for [Fit]; 0 or less: as many as are asked for
+}
+
+// FitLookups takes what lookups, and the DNS filter where there is one, may have from so
+// many descriptors; 0 or less: as many as there are. An eighth is for lookups and a
+// sixteenth for DNS clients, so that neither can take what the other or a tunnel needs.
+func FitLookups(files int, filter bool) LookupLimits {
+	l := LookupLimits{Lookups: mostLookups, Files: files}
+	if filter {
+		l.DNSConns = mostDNSConns
+	}
+	if files <= 0 {
+		return l
+	}
+	l.Lookups = min(l.Lookups, max(files/8, 4))
+	l.Files -= l.Lookups
+	if filter {
+		l.DNSConns = min(l.DNSConns, max((files+15)/16, 4))
+		l.Files -= l.DNSConns + dnsListeners
+	}
+	l.Files = max(l.Files, 1)
+	return l
+}
+
+// LogIfCut says in the log where descriptors are too few for the defaults.
+func (l LookupLimits) LogIfCut(log *slog.Logger) {
+	if l.Lookups == mostLookups && (l.DNSConns == 0 || l.DNSConns == mostDNSConns) {
+		return
+	}
+	log.LogAttrs(context.Background(), slog.LevelInfo, "the limits of lookups are cut to the descriptors of the process",
+		slog.Int("lookups", mostLookups), slog.Int("lookups_cut_to", l.Lookups), slog.Int("dns_connections_cut_to", l.DNSConns))
+}

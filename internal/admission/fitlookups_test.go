@@ -1,0 +1,41 @@
+package admission
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+// What lookups and DNS clients take, and what is left to all else, is together no more than
+// the process may open, and everybody has some.
+func TestLookupsAndDNSClientsHaveAPartOfTheDescriptors(t *testing.T) {
+	for _, tt := range []struct {
+		files  int
+		filter bool
+		want   LookupLimits
+	}{
+		{0, true, LookupLimits{1024, 4096, 0}},
+		{-1, false, LookupLimits{1024, 0, -1}},
+		{1, true, LookupLimits{4, 4, 1}},
+		{256, true, LookupLimits{32, 16, 191}},
+		{256, false, LookupLimits{32, 0, 224}},
+		{1024, true, LookupLimits{128, 64, 815}},
+		{20_000, true, LookupLimits{1024, 1250, 17_709}},
+		{65_535, true, LookupLimits{1024, 4096, 60_398}},
+		{1 << 20, true, LookupLimits{1024, 4096, 1<<20 - 1024 - 4096 - 17}},
+	} {
+		l := FitLookups(tt.files, tt.filter)
+		if l != tt.want {
+			t.Errorf("of %d, filter %t: %+v, want %+v", tt.files, tt.filter, l, tt.want)
+		}
+		if sum := l.Lookups + l.DNSConns + l.Files; tt.files >= 64 && sum > tt.files {
+			t.Errorf("of %d: %d", tt.files, sum)
+		}
+		var log bytes.Buffer
+		l.LogIfCut(slog.New(slog.NewJSONHandler(&log, nil)))
+		if cut := tt.files > 0 && tt.files < 65_535; strings.Contains(log.String(), "cut to") != cut || strings.Count(log.String(), "\n") > 1 {
+			t.Errorf("of %d: logged %q", tt.files, log.String())
+		}
+	}
+}

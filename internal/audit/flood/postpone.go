@@ -1,0 +1,53 @@
+package flood
+
+import "github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit/record"
+
+// Course is what becomes of the record of a refusal whose caller must not wait.
+type Course uint8
+
+// The courses. The zero Course has a record.
+const (
+	Own     Course = iota // the refusal has a record of its own, which is to be written
+	Shared                // it shares a record with others, for which it has to wait
+	Dropped               // it would have to wait and may not: it has no record and must not be answered
+)
+
+// Waiter is who would have to wait.
+type Waiter interface {
+	// MayWait reports whether there is a place to wait in. It is called at most once, and
+	// must not block or call the Limiter.
+	MayWait() bool
+}
+
+// Postponed is a refusal's wait for the record that it shares with others.
+type Postponed struct{ w *window }
+
+// Postpone decides what becomes of the record of e, a refusal whose caller must not wait
+// here. Where it is Shared, Wait returns once the record is written. What is Dropped is
+// in no record, and does not count as one that shares it.
+func (l *Limiter) Postpone(e *record.Event, waiter Waiter) (Postponed, Course) {
+	if !limited(e) || l.size == 0 && !e.Aggregate {
+		return Postponed{}, Own
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key, over := l.spend(e)
+	switch {
+	case !over:
+		return Postponed{}, Own
+	case !waiter.MayWait():
+		if b := l.budgets[key.limit]; b != nil {
+			b.dropped++
+		}
+		return Postponed{}, Dropped
+	default:
+		return Postponed{l.add(e, key)}, Shared
+	}
+}
+
+// Wait waits for the record, sets e.ID to the ID of it, and returns what became of it.
+func (p Postponed) Wait(e *record.Event) error {
+	<-p.w.done
+	e.ID = p.w.event.ID
+	return p.w.err
+}
