@@ -106,7 +106,7 @@ type Resolved struct {
 // less has its default.
 type Limits struct {
 	Tunnels            int           // open tunnels and plain requests in all; default 20,000, or what the process has descriptors for
-	TunnelsPerFunction int           // of one function; default 5,000
+	TunnelsPerFunction int           // of one function; default 5,000, or Tunnels if that is less; cut in proportion to them
 	Unidentified       int           // connections that have not shown who they are; default 4,096, or what there are descriptors and memory for
 	HeaderTimeout      time.Duration // from accept to the end of the request head; default 10 s
 	HeaderBytes        int           // of a request head; default 16 KiB
@@ -119,7 +119,7 @@ type Limits struct {
 // withDefaults fills in what is zero.
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.Tunnels, 20000)
-	setDefault(&l.TunnelsPerFunction, 5000)
+	setDefault(&l.TunnelsPerFunction, min(5000, l.Tunnels))
 	setDefault(&l.Unidentified, 4096)
 	setDefault(&l.HeaderTimeout, 10*time.Second)
 	setDefault(&l.HeaderBytes, 16<<10)
@@ -199,7 +199,7 @@ func New(o Options) *Server {
 	}
 	s.memory.Measure = o.Memory
 	s.slots.Init(admission.SlotsOptions{
-		Total: resources.Tunnels, PerFunction: o.Limits.TunnelsPerFunction, Short: s.memory.Short,
+		Total: resources.Tunnels, PerFunction: resources.PerFunction, Short: s.memory.Short,
 		NewData: func(function string) any { return s.metrics.newSeries(function) },
 		Shed:    func(cause string) { s.metrics.shed.WithLabelValues(cause).Inc() },
 	})
@@ -226,7 +226,7 @@ func New(o Options) *Server {
 
 // wanted are the limits that descriptors and memory may cut.
 func (l Limits) wanted() admission.Wanted {
-	return admission.Wanted{Tunnels: l.Tunnels, PreAuth: l.Unidentified}
+	return admission.Wanted{Tunnels: l.Tunnels, PerFunction: l.TunnelsPerFunction, PreAuth: l.Unidentified}
 }
 
 // resources returns the limits as the process can have them.
