@@ -49,7 +49,7 @@ func (s *Server) LingerShare() int { return s.lingering.Share() }
 // nobody is known, have their last reply and are not closed yet.
 func (s *Server) Lingering(function string, source netip.Addr) int {
 	if function != "" {
-		return s.lingering.Len(admission.Lingerer{Function: function})
+		return s.lingering.Len(admission.Caller{Function: function})
 	}
-	return s.lingering.Len(admission.Lingerer{Source: admission.Source(source)})
+	return s.lingering.Len(admission.Caller{Source: admission.Source(source)})
 }

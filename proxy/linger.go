@@ -16,11 +16,11 @@ const (
 )
 
 // lingerer returns whom the connection counts to when it lingers.
-func (c *conn) lingerer() admission.Lingerer {
+func (c *conn) lingerer() admission.Caller {
 	if c.current != nil && c.current.Event.Function != "" {
-		return admission.Lingerer{Function: c.current.Event.Function}
+		return admission.Caller{Function: c.current.Event.Function}
 	}
-	return admission.Lingerer{Source: admission.Source(c.client.Addr())}
+	return admission.Caller{Source: admission.Source(c.client.Addr())}
 }
 
 // lingeringClose ends a connection so that the client can read the reply
@@ -32,9 +32,9 @@ func (c *conn) lingeringClose() {
 		return
 	}
 	c.free()
-	key := c.lingerer()
-	at, out := c.server.lingering.Add(key, c.raw)
-	defer c.server.lingering.Remove(key, at)
+	var place admission.LingeringEntry
+	out := c.server.lingering.Add(c.lingerer(), &place, c.raw)
+	defer c.server.lingering.Remove(&place)
 	if out != nil {
 		c.server.metrics.lingererClosed.Inc()
 		_ = out.Close()

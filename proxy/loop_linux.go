@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
@@ -137,6 +138,11 @@ func (d *loopListener) Ready(int, reactor.Events) {
 	for range acceptAtOnce {
 		if !l.server.conns.TryAcquire() {
 			d.shut()
+			if again := func() { l.loop.Post(d.open) }; l.server.makeRoom() {
+				again() // behind the end of whoever has to go
+			} else {
+				time.AfterFunc(admission.Grace, again)
+			}
 			return
 		}
 		fd, from, err := d.accept()
@@ -146,6 +152,7 @@ func (d *loopListener) Ready(int, reactor.Events) {
 			return
 		}
 		if c := l.server.loopConn(from); c != nil {
+			l.server.makeRoom()
 			l.begin(c, fd)
 			continue
 		}

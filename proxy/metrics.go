@@ -29,6 +29,7 @@ type metrics struct {
 	evicted        prometheus.Counter
 	lingererClosed prometheus.Counter
 	shed           *prometheus.CounterVec
+	over           [admission.Rows]prometheus.Counter
 
 	resolve, dial, total prometheus.Observer
 }
@@ -82,9 +83,16 @@ func (m *metrics) newSheds(f promauto.Factory) {
 	for _, cause := range [...]string{admission.ShedTunnels, admission.ShedFunction, admission.ShedMemory, shedDials, shedSystem} {
 		m.shed.WithLabelValues(cause)
 	}
+	over := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_over_share_total",
+		Help: "How often a caller asked for more than its share and was refused, or had its oldest closed, by what it is a share of; the log names who.",
+	}, []string{"share"})
+	for r := range admission.Rows {
+		m.over[r] = over.WithLabelValues(r.String())
+	}
 	m.evicted = f.NewCounter(prometheus.CounterOpts{
 		Name: "egress_unidentified_closed_total",
-		Help: "Connections closed before they showed who they are, because newer ones of their source needed the place.",
+		Help: "Connections closed before they showed who they are, because newer ones, of their source or of others that have fewer, needed the place.",
 	})
 	m.lingererClosed = f.NewCounter(prometheus.CounterOpts{
 		Name: "egress_lingering_closed_total",
@@ -97,7 +105,7 @@ func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_unidentified",
-		Help: "Connections that have not shown who they are; at limits.unidentified new ones wait in the listen queue.",
+		Help: "Connections that have not shown who they are; at limits.unidentified the oldest of the source that has most is closed for a new one.",
 	}, func() float64 { return float64(s.conns.PreAuth()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_dials",
@@ -113,6 +121,9 @@ func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
 		return 0
 	})
 }
+
+// overShare counts a caller that asked for more than its share.
+func (m *metrics) overShare(r admission.Row) { m.over[r].Inc() }
 
 // notDialed counts a dial that a limit has stopped, and returns r.
 func (m *metrics) notDialed(r verdict.Reason, begun bool) verdict.Reason {

@@ -44,6 +44,19 @@ func (c *conn) evictUnlessHeard() {
 	}
 }
 
+// makeRoom has the oldest silent connection of whoever has most evicted where the places
+// of the unidentified are taken. False: there is room, or none is silent.
+func (s *Server) makeRoom() bool {
+	if !s.conns.Crowded() {
+		return false
+	}
+	out := s.preAuth.MakeRoom()
+	if out != nil {
+		out.Evict()
+	}
+	return out != nil
+}
+
 // takeKeepAlive reports whether the connection may wait for its next request. One that
 // may goes on to count until it is closed.
 func (c *conn) takeKeepAlive() bool {

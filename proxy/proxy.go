@@ -153,6 +153,7 @@ type Server struct {
 	conns     *admission.Connections
 	preAuth   admission.PreAuthLimiter // those whose caller is not known, by source
 	failures  admission.Failures
+	crowding  admission.Crowding
 	lingering admission.Lingering
 	lingerFor atomic.Int64  // a time.Duration: lingerTime, but in tests
 	owners    atomic.Uint64 // how many ownOrigins there have been
@@ -198,6 +199,8 @@ func New(o Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.memory.Measure = o.Memory
+	s.conns.Full = func() { s.makeRoom() }
+	s.crowding.Over = s.metrics.overShare
 	s.slots.Init(admission.SlotsOptions{
 		Total: resources.Tunnels, PerFunction: resources.PerFunction, Short: s.memory.Short,
 		NewData: func(function string) any { return s.metrics.newSeries(function) },
@@ -207,8 +210,8 @@ func New(o Options) *Server {
 	s.extra.Init(resources.ExtraDials)
 	s.dialer = egress.Dialer{TakeExtra: s.extra.Acquire, GiveExtra: s.extra.Release}
 	s.keepAlive.Init(resources.KeepAlive)
-	s.preAuth.Init(resources.PreAuth)
-	s.lingering.Init(resources.Connections)
+	s.preAuth.Init(resources.PreAuth, &s.crowding)
+	s.lingering.Init(resources.Connections, &s.crowding)
 	s.lingerFor.Store(int64(lingerTime))
 	s.metrics.newGauges(o.Registerer, s)
 	resources.WarnIfCut(given.wanted(), o.Limits.wanted(), s.log)

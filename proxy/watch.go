@@ -8,41 +8,36 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 )
 
-// evictionsEvery is how often the log says that unidentified connections are
-// evicted; the metric has every one.
-const evictionsEvery = time.Minute
-
 // watch does what is done by the clock: it ends the windows of failed
-// credentials, looks at the memory, and logs evictions, until ctx ends.
+// credentials, looks at the memory, and logs who crowds, until ctx ends.
 func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	var told time.Time
 	for {
 		select {
 		case now := <-ticker.C:
 			s.failures.Sweep(now.Add(-admission.FailureWindow))
 			s.memory.Look()
 			s.sweepLoops()
-			if now.Sub(told) >= evictionsEvery && s.logEvictions() {
-				told = now
-			}
+			s.logCrowding(now)
 		case <-ctx.Done():
-			s.logEvictions()
+			s.logCrowding(time.Now().Add(admission.CrowdingEvery)) // whatever is left
 			return
 		}
 	}
 }
 
-// logEvictions logs how many connections have been evicted since the last time.
-func (s *Server) logEvictions() bool {
-	n, from := s.preAuth.Evictions()
-	if n == 0 {
-		return false
+// logCrowding logs who has asked for more than its share, each kind once a minute; the
+// metric has every one.
+func (s *Server) logCrowding(now time.Time) {
+	for _, c := range s.crowding.Report(now) {
+		who := slog.String("function", c.Who.Function)
+		if c.Who.Source.IsValid() {
+			who = slog.String("source", c.Who.Source.String())
+		}
+		s.log.LogAttrs(context.Background(), slog.LevelWarn,
+			"a caller asks for more than its share of what all need; it is refused, or its oldest is closed",
+			slog.String("share", c.Row.String()), slog.Uint64("times", c.Times), who)
 	}
-	s.log.LogAttrs(context.Background(), slog.LevelWarn,
-		"a source has more connections that do not say who they are than it may; its oldest were closed",
-		slog.Uint64("closed", n), slog.String("source", from.String()))
-	return true
 }

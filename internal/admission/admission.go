@@ -15,6 +15,7 @@ package admission
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
 )
 
 // Source is whom the bounds for callers that are not known count an address to: an
@@ -54,10 +55,20 @@ func (b *Budget) Taken() int64 { return b.n.Load() }
 
 // Connections are the places for client connections: one for each, tunnels included,
 // and one more for each whose caller has not been known yet. A connection takes both
-// before it is accepted, so that a flood waits in the kernel's listen queue.
+// before it is accepted, so that a flood waits in the kernel's listen queue. Of the
+// places of those that are not known an eighth is kept free where it can be: one that
+// comes there has another put out ([Connections.Crowded], [PreAuthLimiter.MakeRoom]),
+// and does not wait until that has gone.
 type Connections struct {
+	// Full is called by Acquire now and then while it waits for a place of those that
+	// are not known: it has somebody go. Nil: they go when they like.
+	Full func()
+
 	all, preAuth chan struct{}
 }
+
+// askAgain is after how long Acquire calls Full again.
+const askAgain = 100 * time.Millisecond
 
 // NewConnections returns places for that many connections, of which so many at a time
 // may be before their caller is known.
@@ -65,30 +76,47 @@ func NewConnections(all, preAuth int) *Connections {
 	return &Connections{all: make(chan struct{}, all), preAuth: make(chan struct{}, preAuth)}
 }
 
+// Crowded reports whether somebody has to go for the next one whose caller is not
+// known.
+func (c *Connections) Crowded() bool {
+	places := cap(c.preAuth)
+	return len(c.preAuth) > places-max(places/8, 1)
+}
+
 // Acquire waits for both places; false: done was closed first.
 func (c *Connections) Acquire(done <-chan struct{}) bool {
-	if !enter(c.all, done) {
+	if !enter(c.all, done, nil) {
 		return false
 	}
-	if !enter(c.preAuth, done) {
+	if !enter(c.preAuth, done, c.Full) {
 		<-c.all
 		return false
 	}
 	return true
 }
 
-// enter puts a token into slots when one is free.
-func enter(slots chan struct{}, done <-chan struct{}) bool {
+// enter puts a token into slots when one is free. While none is, it calls full.
+func enter(slots chan struct{}, done <-chan struct{}, full func()) bool {
 	select {
 	case slots <- struct{}{}: // the common case, for less than what waiting costs
 		return true
 	default:
 	}
-	select {
-	case slots <- struct{}{}:
-		return true
-	case <-done:
-		return false
+	var again <-chan time.Time
+	if full != nil {
+		ticker := time.NewTicker(askAgain)
+		defer ticker.Stop()
+		again = ticker.C
+	}
+	for {
+		select {
+		case slots <- struct{}{}:
+			return true
+		case <-done:
+			return false
+		case <-again:
+			full()
+		}
 	}
 }
 

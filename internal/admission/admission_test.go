@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // asked are the default limits.
@@ -150,7 +151,8 @@ func (*nobody) Evict() {}
 // spoke first or was evicted first, and neither does the other's part.
 func TestConnectionThatLosesItsPlaceSpeaksOrIsEvicted(t *testing.T) {
 	var l PreAuthLimiter
-	l.Init(1)
+	var c Crowding
+	l.Init(1, &c)
 	from := netip.MustParseAddr("127.0.0.1")
 	lost := func() *PreAuthEntry {
 		var out Evictable
@@ -168,8 +170,8 @@ func TestConnectionThatLosesItsPlaceSpeaksOrIsEvicted(t *testing.T) {
 	if !l.Evict(silent, from) || l.Remove(silent) || l.Evict(silent, from) {
 		t.Error("what has been evicted speaks, or is evicted twice")
 	}
-	if n, worst := l.Evictions(); n != 1 || worst != from {
-		t.Errorf("%d were evicted, of %v", n, worst)
+	if got := c.Report(time.Now()); len(got) != 1 || got[0] != (Crowd{RowUnidentified, 1, Caller{Source: from}}) {
+		t.Errorf("reported: %v", got)
 	}
 }
 
@@ -178,7 +180,7 @@ func TestConnectionThatLosesItsPlaceSpeaksOrIsEvicted(t *testing.T) {
 func BenchmarkAdmission(b *testing.B) {
 	conns := NewConnections(16, 16)
 	var l PreAuthLimiter
-	l.Init(16)
+	l.Init(16, nil)
 	var m Memory
 	var d DialLimiter
 	d.Init(1024)
