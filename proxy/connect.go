@@ -97,7 +97,7 @@ func (r *connectRun) readHello() bool {
 	if c.buf == nil {
 		c.buf = c.server.buffers.Get().(*[]byte)
 	}
-	first, h, err := hello.Read(&memGuardReader{c: c}, *c.buf)
+	first, h, err := hello.Read(&memGuardReader{x: r.exchange}, *c.buf)
 	if cap(first) != cap(*c.buf) {
 		c.free()
 		c.buf = &first
@@ -109,6 +109,8 @@ func (r *connectRun) readHello() bool {
 		r.Give(verdict.ReasonHelloTimeout)
 	case errors.Is(err, errShortOfMemory):
 		r.Give(verdict.ReasonLimitTotal)
+	case errors.Is(err, errOverShare):
+		r.Give(verdict.ReasonLimitFunction)
 	case err == nil, errors.Is(err, hello.ErrMissing), errors.Is(err, hello.ErrMismatch), isNotTLS(err):
 		r.GiveHello(h, err)
 	default: // an end or a reset
@@ -180,6 +182,7 @@ func (x *exchange) startedTunnel(sent int64, start func(done func(tunnel.Result)
 	x.server.untrack(c)
 	judgedBy := x.Policy
 	x.Slim()
+	x.letGo()
 	x.conn = nil
 	x.series().tunnels.Inc()
 	t := start(func(r tunnel.Result) {

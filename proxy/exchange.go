@@ -20,6 +20,7 @@ type exchange struct {
 	server    *Server
 	conn      *conn
 	usage     *admission.Usage // nil until admitted
+	held      int64            // bytes that it holds at worst, while usage has them
 	failure   verdict.Reason   // of a plain request that was permitted; ReasonNone: none
 	recording time.Duration    // how long the permit waited for its record
 }
@@ -65,8 +66,14 @@ func (x *exchange) next() gate.Need {
 
 // admit takes a place among the tunnels; release gives it back.
 func (x *exchange) admit() verdict.Reason {
-	usage, reason := x.server.slots.Acquire(x.Event.Function)
-	x.usage = usage
+	bytes := admission.PlainBytes(len(x.Head.Raw))
+	if x.Event.Protocol == protocolConnect {
+		bytes = admission.ConnectBytes(len(x.Head.Raw))
+	}
+	usage, reason := x.server.slots.Acquire(x.Event.Function, bytes)
+	if x.usage = usage; usage != nil {
+		x.held = bytes
+	}
 	// Looked at after the take: Drain sets it before it looks at what is taken,
 	// so one of the two sees the other.
 	if x.server.draining.Load() {
@@ -83,11 +90,17 @@ func (x *exchange) series() *series {
 	return x.usage.Data.(*series)
 }
 
-// release gives the place among the tunnels back.
+// letGo gives back what only the set-up of a tunnel holds.
+func (x *exchange) letGo() {
+	x.server.slots.Shrink(x.usage, x.held)
+	x.held = 0
+}
+
+// release gives the place among the tunnels back, and the bytes.
 func (x *exchange) release() {
 	if x.usage != nil {
-		x.server.slots.Release(x.usage)
-		x.usage = nil
+		x.server.slots.Release(x.usage, x.held)
+		x.usage, x.held = nil, 0
 	}
 }
 

@@ -77,21 +77,36 @@ func (c *conn) releaseKeepAlive() {
 // errShortOfMemory ends what would take more memory while there is too little.
 var errShortOfMemory = errors.New("memory runs short")
 
+// errOverShare ends what would take more memory than its function may hold.
+var errOverShare = errors.New("the function holds its share of the memory")
+
 // memGuardReader reads a connection of which the beginning fits the buffer that
 // every connection has. It gives no more than that while memory runs short: many
-// can be let in while they hold little, and grow at the same time.
+// can be let in while they hold little, and grow at the same time; and no more than its
+// function may hold.
 type memGuardReader struct {
-	c    *conn
-	read int
+	x     *exchange
+	read  int
+	grown bool // what is more than usual is counted
 }
 
 // Read implements io.Reader.
 func (r *memGuardReader) Read(p []byte) (int, error) {
-	if r.read+len(r.c.buffered()) >= headBuffer && r.c.server.memory.ShortNow() {
-		r.c.server.metrics.shed.WithLabelValues(admission.ShedMemory).Inc()
-		return 0, errShortOfMemory
+	c := r.x.conn
+	if r.read+len(c.buffered()) >= headBuffer {
+		if c.server.memory.ShortNow() {
+			c.server.metrics.shed.WithLabelValues(admission.ShedMemory).Inc()
+			return 0, errShortOfMemory
+		}
+		if !r.grown && !c.server.slots.Grow(r.x.usage, admission.HelloBytes) {
+			return 0, errOverShare
+		}
+		if !r.grown {
+			r.grown = true
+			r.x.held += admission.HelloBytes
+		}
 	}
-	n, err := r.c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
 	r.read += n
 	return n, err
 }

@@ -81,10 +81,11 @@ type Options struct {
 	Files int
 
 	// Memory returns how much memory is in use, without what the collector would
-	// free, and how much there may be, in bytes; a limit of 0 is none. New requests
-	// are refused while it runs short. It is called once a second and with every
-	// 64th request. Nil: the memory is not looked at.
-	Memory func() (used, limit uint64)
+	// free, and how much there may be, in bytes; a limit of 0 is none. It is told what
+	// requests hold at worst. New requests are refused while it runs short, and those
+	// of a function that has taken its share. It is called once a second and with
+	// every 64th request. Nil: the memory is not looked at.
+	Memory func(held uint64) (used, limit uint64)
 
 	// Registerer takes the metrics; nil: they are not registered.
 	Registerer prometheus.Registerer
@@ -198,11 +199,12 @@ func New(o Options) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.memory.Measure = o.Memory
+	s.memory.Measure, s.memory.Held = o.Memory, s.slots.Held
 	s.conns.Full = func() { s.makeRoom() }
 	s.crowding.Over = s.metrics.overShare
 	s.slots.Init(admission.SlotsOptions{
-		Total: resources.Tunnels, PerFunction: resources.PerFunction, Short: s.memory.Short,
+		Total: resources.Tunnels, PerFunction: resources.PerFunction, Beside: resources.ExtraDials, Memory: o.memoryLimit(), Crowding: &s.crowding,
+		Short:   s.memory.Short,
 		NewData: func(function string) any { return s.metrics.newSeries(function) },
 		Shed:    func(cause string) { s.metrics.shed.WithLabelValues(cause).Inc() },
 	})
@@ -237,11 +239,16 @@ func (o *Options) resources() admission.ResourceLimits {
 	if o.Files == 0 {
 		o.Files = admission.Files()
 	}
-	var memory uint64
-	if o.Memory != nil {
-		_, memory = o.Memory()
+	return admission.Fit(o.Limits.wanted(), o.Files, o.memoryLimit())
+}
+
+// memoryLimit returns how much memory there may be; 0: that is not known.
+func (o *Options) memoryLimit() uint64 {
+	if o.Memory == nil {
+		return 0
 	}
-	return admission.Fit(o.Limits.wanted(), o.Files, memory)
+	_, limit := o.Memory(0)
+	return limit
 }
 
 // endedContext returns a context that has ended.

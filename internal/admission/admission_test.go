@@ -110,7 +110,7 @@ func TestLimitsThatAreCutAreTold(t *testing.T) {
 // at the edge does not refuse every other request.
 func TestMemoryIsShortFromOneMarkDownToAnother(t *testing.T) {
 	var used, limit uint64 = 0, 1000
-	m := Memory{Measure: func() (uint64, uint64) { return used, limit }}
+	m := Memory{Measure: func(uint64) (uint64, uint64) { return used, limit }}
 	for _, row := range []struct {
 		used uint64
 		want bool
@@ -130,7 +130,7 @@ func TestMemoryIsShortFromOneMarkDownToAnother(t *testing.T) {
 // In between the clock's looks so many requests may come as to fill what is left.
 func TestMemoryIsLookedAtByTheNumberOfRequestsToo(t *testing.T) {
 	looks := 0
-	m := Memory{Measure: func() (uint64, uint64) { looks++; return 0, 1000 }}
+	m := Memory{Measure: func(uint64) (uint64, uint64) { looks++; return 0, 1000 }}
 	for range 10 * lookEvery {
 		m.Short()
 	}
