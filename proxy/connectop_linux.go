@@ -234,7 +234,7 @@ func (s *connectOp) refuse(r verdict.Reason) {
 // dial begins to connect to the first address.
 func (s *connectOp) dial() {
 	s.since = time.Now()
-	s.dialed = egress.Interleave(s.x.Addresses, s.x.Target.Port)[0]
+	s.dialed = s.c.server.dialer.Order(s.x.Addresses, s.x.Target.Port)[0]
 	if reason := s.c.server.dials.Begin(s.key()); reason != verdict.ReasonNone {
 		s.refuse(s.c.server.metrics.notDialed(reason, false))
 		return
@@ -267,6 +267,7 @@ func (s *connectOp) dialEnded(e reactor.Events) {
 	now := time.Now()
 	x := s.x
 	x.server.dials.End(s.key())
+	x.server.dialer.Worked(s.dialed)
 	x.Event.Dialed = s.dialed
 	x.server.metrics.dialed(now.Sub(s.since), now.Sub(x.Start))
 	x.Give(verdict.ReasonNone)
@@ -281,7 +282,7 @@ func (s *connectOp) dialFailed(err error) {
 
 // dialElsewhere goes on in a goroutine with an attempt that has begun.
 func (s *connectOp) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
-	under := &egress.Inflight{Began: s.since, Wait: wait}
+	under := &egress.Inflight{To: s.dialed, Began: s.since, Wait: wait}
 	s.handOff((&connectRun{exchange: s.x, under: under}).run)
 }
 

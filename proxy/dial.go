@@ -21,7 +21,7 @@ func refuseToDial(context.Context, string, string) (net.Conn, error) { return ni
 
 // dialKey is by what a dial of the exchange is counted among those under way.
 func (x *exchange) dialKey() admission.DialKey {
-	return admission.DialKey{Usage: x.usage, Target: x.Target}
+	return x.usage.Dials(x.Addresses, x.Target.Port)
 }
 
 // dial connects to one of the checked addresses. It is the way out for CONNECT.
@@ -29,14 +29,14 @@ func (x *exchange) dialKey() admission.DialKey {
 // among the dials under way.
 func (x *exchange) dial(ctx context.Context, under *egress.Inflight) (net.Conn, verdict.Reason) {
 	s, key := x.server, x.dialKey()
-	began, addrs := time.Now(), egress.Interleave(x.Addresses, x.Target.Port)
+	began, addrs := time.Now(), s.dialer.Order(x.Addresses, x.Target.Port)
 	if under != nil {
-		began, addrs = under.Began, addrs[1:]
+		began = under.Began
 	} else if reason := s.dials.Begin(key); reason != verdict.ReasonNone {
 		return nil, s.metrics.notDialed(reason, false)
 	}
 	defer s.dials.End(key)
-	c, err := s.dialer.Dial(ctx, addrs, x.Permits, under)
+	c, err := s.dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Beside: x.usage})
 	if err != nil {
 		return nil, s.metrics.notDialed(dialReason(err), true)
 	}

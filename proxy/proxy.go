@@ -148,7 +148,6 @@ type Server struct {
 	slots     admission.Slots
 	dials     admission.DialLimiter
 	dialer    egress.Dialer
-	extra     admission.Budget // attempts to dial beside a host's first
 	keepAlive admission.Budget // connections that wait for their next plain request
 	memory    admission.Memory
 	conns     *admission.Connections
@@ -208,9 +207,7 @@ func New(o Options) *Server {
 		NewData: func(function string) any { return s.metrics.newSeries(function) },
 		Shed:    func(cause string) { s.metrics.shed.WithLabelValues(cause).Inc() },
 	})
-	s.dials.Init(resources.Tunnels)
-	s.extra.Init(resources.ExtraDials)
-	s.dialer = egress.Dialer{TakeExtra: s.extra.Acquire, GiveExtra: s.extra.Release}
+	s.dials.Init(resources.Tunnels, &s.crowding)
 	s.keepAlive.Init(resources.KeepAlive)
 	s.preAuth.Init(resources.PreAuth, &s.crowding)
 	s.lingering.Init(resources.Connections, &s.crowding)

@@ -70,7 +70,7 @@ func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	defer s.dials.End(at.dial)
 	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
 	defer cancel()
-	c, err := egress.Dial(ctx, at.to, at.exchange.Permits)
+	c, err := s.dialer.One(ctx, at.to, at.exchange.Permits)
 	if err != nil {
 		s.metrics.notDialed(dialReason(err), true)
 		return nil, &dialError{err}
@@ -138,7 +138,7 @@ func passable(status int) bool {
 // has its share of what is left of the time to dial.
 func (s *Server) tryAddresses(x *exchange, r *http.Request) (resp *http.Response, err error) {
 	err = egress.ErrNotPermitted
-	all := egress.Interleave(x.Addresses, x.Target.Port)
+	all := s.dialer.Order(x.Addresses, x.Target.Port)
 	pool, own := x.poolOf(r.Header)
 	end := x.Start.Add(s.opt.Limits.DialTimeout + x.recording) // that wait is not the host's
 	for i, a := range all {

@@ -183,7 +183,7 @@ func BenchmarkAdmission(b *testing.B) {
 	l.Init(16, nil)
 	var m Memory
 	var d DialLimiter
-	d.Init(1024)
+	d.Init(1024, nil)
 	key := DialKey{Usage: &Usage{}}
 	c := &nobody{}
 	done := make(chan struct{})
