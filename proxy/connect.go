@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
@@ -104,13 +105,12 @@ func (r *connectRun) readHello() bool {
 	}
 	*c.buf = first
 	var timeout net.Error
+	var limit *admission.LimitError
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		r.Give(verdict.ReasonHelloTimeout)
-	case errors.Is(err, errShortOfMemory):
-		r.Give(verdict.ReasonLimitTotal)
-	case errors.Is(err, errOverShare):
-		r.Give(verdict.ReasonLimitFunction)
+	case errors.As(err, &limit):
+		r.Give(limit.Reason)
 	case err == nil, errors.Is(err, hello.ErrMissing), errors.Is(err, hello.ErrMismatch), isNotTLS(err):
 		r.GiveHello(h, err)
 	default: // an end or a reset
@@ -182,7 +182,8 @@ func (x *exchange) startedTunnel(sent int64, start func(done func(tunnel.Result)
 	x.server.untrack(c)
 	judgedBy := x.Policy
 	x.Slim()
-	x.letGo()
+	x.server.slots.Shrink(x.usage, x.held)
+	x.held = 0
 	x.conn = nil
 	x.series().tunnels.Inc()
 	t := start(func(r tunnel.Result) {

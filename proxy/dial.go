@@ -36,7 +36,7 @@ func (x *exchange) dial(ctx context.Context, under *egress.Inflight) (net.Conn, 
 		return nil, s.metrics.notDialed(reason, false)
 	}
 	defer s.dials.End(key)
-	c, err := s.dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Beside: x.usage})
+	c, err := s.dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Extra: x.usage})
 	if err != nil {
 		return nil, s.metrics.notDialed(dialReason(err), true)
 	}

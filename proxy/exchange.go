@@ -66,10 +66,7 @@ func (x *exchange) next() gate.Need {
 
 // admit takes a place among the tunnels; release gives it back.
 func (x *exchange) admit() verdict.Reason {
-	bytes := admission.PlainBytes(len(x.Head.Raw))
-	if x.Event.Protocol == protocolConnect {
-		bytes = admission.ConnectBytes(len(x.Head.Raw))
-	}
+	bytes := admission.RequestBytes(x.Event.Protocol == protocolConnect, len(x.Head.Raw))
 	usage, reason := x.server.slots.Acquire(x.Event.Function, bytes)
 	if x.usage = usage; usage != nil {
 		x.held = bytes
@@ -88,12 +85,6 @@ func (x *exchange) series() *series {
 		return nil
 	}
 	return x.usage.Data.(*series)
-}
-
-// letGo gives back what only the set-up of a tunnel holds.
-func (x *exchange) letGo() {
-	x.server.slots.Shrink(x.usage, x.held)
-	x.held = 0
 }
 
 // release gives the place among the tunnels back, and the bytes.

@@ -138,7 +138,7 @@ func (d *loopListener) Ready(int, reactor.Events) {
 	for range acceptAtOnce {
 		if !l.server.conns.TryAcquire() {
 			d.shut()
-			if again := func() { l.loop.Post(d.open) }; l.server.makeRoom() {
+			if again := func() { l.loop.Post(d.open) }; l.server.conns.MakeRoom() {
 				again() // behind the end of whoever has to go
 			} else {
 				time.AfterFunc(admission.Grace, again)
@@ -152,7 +152,7 @@ func (d *loopListener) Ready(int, reactor.Events) {
 			return
 		}
 		if c := l.server.loopConn(from); c != nil {
-			l.server.makeRoom()
+			l.server.conns.MakeRoom()
 			l.begin(c, fd)
 			continue
 		}

@@ -122,9 +122,6 @@ func (m *metrics) newGauges(reg prometheus.Registerer, s *Server) {
 	})
 }
 
-// overShare counts a caller that asked for more than its share.
-func (m *metrics) overShare(r admission.Row) { m.over[r].Inc() }
-
 // notDialed counts a dial that a limit has stopped, and returns r.
 func (m *metrics) notDialed(r verdict.Reason, begun bool) verdict.Reason {
 	switch {

@@ -1,9 +1,8 @@
 package proxy
 
 import (
-	"errors"
-
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // unlist ends the counting: the connection has said something, and gets its
@@ -44,19 +43,6 @@ func (c *conn) evictUnlessHeard() {
 	}
 }
 
-// makeRoom has the oldest silent connection of whoever has most evicted where the places
-// of the unidentified are taken. False: there is room, or none is silent.
-func (s *Server) makeRoom() bool {
-	if !s.conns.Crowded() {
-		return false
-	}
-	out := s.preAuth.MakeRoom()
-	if out != nil {
-		out.Evict()
-	}
-	return out != nil
-}
-
 // takeKeepAlive reports whether the connection may wait for its next request. One that
 // may goes on to count until it is closed.
 func (c *conn) takeKeepAlive() bool {
@@ -74,12 +60,6 @@ func (c *conn) releaseKeepAlive() {
 	}
 }
 
-// errShortOfMemory ends what would take more memory while there is too little.
-var errShortOfMemory = errors.New("memory runs short")
-
-// errOverShare ends what would take more memory than its function may hold.
-var errOverShare = errors.New("the function holds its share of the memory")
-
 // memGuardReader reads a connection of which the beginning fits the buffer that
 // every connection has. It gives no more than that while memory runs short: many
 // can be let in while they hold little, and grow at the same time; and no more than its
@@ -96,14 +76,13 @@ func (r *memGuardReader) Read(p []byte) (int, error) {
 	if r.read+len(c.buffered()) >= headBuffer {
 		if c.server.memory.ShortNow() {
 			c.server.metrics.shed.WithLabelValues(admission.ShedMemory).Inc()
-			return 0, errShortOfMemory
-		}
-		if !r.grown && !c.server.slots.Grow(r.x.usage, admission.HelloBytes) {
-			return 0, errOverShare
+			return 0, &admission.LimitError{Reason: verdict.ReasonLimitTotal}
 		}
 		if !r.grown {
-			r.grown = true
-			r.x.held += admission.HelloBytes
+			if !c.server.slots.Grow(r.x.usage, admission.HelloBytes) {
+				return 0, &admission.LimitError{Reason: verdict.ReasonLimitFunction}
+			}
+			r.grown, r.x.held = true, r.x.held+admission.HelloBytes
 		}
 	}
 	n, err := c.Conn.Read(p)

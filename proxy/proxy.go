@@ -153,7 +153,7 @@ type Server struct {
 	conns     *admission.Connections
 	preAuth   admission.PreAuthLimiter // those whose caller is not known, by source
 	failures  admission.Failures
-	crowding  admission.Crowding
+	excess    admission.Excess
 	lingering admission.Lingering
 	lingerFor atomic.Int64  // a time.Duration: lingerTime, but in tests
 	owners    atomic.Uint64 // how many ownOrigins there have been
@@ -199,18 +199,18 @@ func New(o Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.memory.Measure, s.memory.Held = o.Memory, s.slots.Held
-	s.conns.Full = func() { s.makeRoom() }
-	s.crowding.Over = s.metrics.overShare
+	s.conns.Limiter = &s.preAuth
+	s.excess.Over = func(r admission.Row) { s.metrics.over[r].Inc() }
 	s.slots.Init(admission.SlotsOptions{
-		Total: resources.Tunnels, PerFunction: resources.PerFunction, Beside: resources.ExtraDials, Memory: o.memoryLimit(), Crowding: &s.crowding,
+		Total: resources.Tunnels, PerFunction: resources.PerFunction, ExtraDials: resources.ExtraDials, Memory: admission.LimitOf(o.Memory), Excess: &s.excess,
 		Short:   s.memory.Short,
 		NewData: func(function string) any { return s.metrics.newSeries(function) },
 		Shed:    func(cause string) { s.metrics.shed.WithLabelValues(cause).Inc() },
 	})
-	s.dials.Init(resources.Tunnels, &s.crowding)
+	s.dials.Init(resources.Tunnels, &s.excess)
 	s.keepAlive.Init(resources.KeepAlive)
-	s.preAuth.Init(resources.PreAuth, &s.crowding)
-	s.lingering.Init(resources.Connections, &s.crowding)
+	s.preAuth.Init(resources.PreAuth, &s.excess)
+	s.lingering.Init(resources.Connections, &s.excess)
 	s.lingerFor.Store(int64(lingerTime))
 	s.metrics.newGauges(o.Registerer, s)
 	resources.WarnIfCut(given.wanted(), o.Limits.wanted(), s.log)
@@ -236,16 +236,7 @@ func (o *Options) resources() admission.ResourceLimits {
 	if o.Files == 0 {
 		o.Files = admission.Files()
 	}
-	return admission.Fit(o.Limits.wanted(), o.Files, o.memoryLimit())
-}
-
-// memoryLimit returns how much memory there may be; 0: that is not known.
-func (o *Options) memoryLimit() uint64 {
-	if o.Memory == nil {
-		return 0
-	}
-	_, limit := o.Memory(0)
-	return limit
+	return admission.Fit(o.Limits.wanted(), o.Files, admission.LimitOf(o.Memory))
 }
 
 // endedContext returns a context that has ended.

@@ -42,7 +42,7 @@ func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 			s.giveUp()
 			return nil
 		}
-		s.makeRoom()
+		s.conns.MakeRoom()
 		go s.serveConn(c, tlsConfig)
 	}
 }

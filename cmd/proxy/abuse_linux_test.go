@@ -189,8 +189,8 @@ func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 	p.unharmed(goroutines, files, target)
 }
 
-// crowded is the line that names who is over its share.
-const crowded = "a caller asks for more than its share of what all need; it is refused, or its oldest is closed"
+// overShare is the line that names who is over its share.
+const overShare = "a caller asks for more than its share of what all need; it is refused, or its oldest is closed"
 
 // The program may open 256 or 1,024 files. One function asks for every tunnel there is,
 // and another has one at once.
@@ -216,7 +216,7 @@ func TestFunctionThatAsksForEveryTunnelCostsAnotherNone(t *testing.T) {
 			r.carries(t)
 			_ = r.conn.Close()
 		}
-		w.eventually("the log says who crowds", func() bool { return p.logged(crowded) })
+		w.eventually("the log says who crowds", func() bool { return p.logged(overShare) })
 		if p.number(`egress_over_share_total{share="tunnels"}`) == 0 {
 			t.Errorf("%d descriptors: nobody is counted as over its share", files)
 		}

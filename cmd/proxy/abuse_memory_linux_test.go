@@ -195,7 +195,7 @@ limits: {idle_timeout: 5s}
 	if n := kills(); n != "0" {
 		t.Errorf("the kernel has killed: %s", n)
 	}
-	if !p.logged(crowded) || p.number(`egress_over_share_total{share="memory"}`) == 0 {
+	if !p.logged(overShare) || p.number(`egress_over_share_total{share="memory"}`) == 0 {
 		t.Error("nothing says that a function holds its share")
 	}
 	p.unharmed(goroutines, files, target)

@@ -57,17 +57,17 @@ func (b *Budget) Taken() int64 { return b.n.Load() }
 // and one more for each whose caller has not been known yet. A connection takes both
 // before it is accepted, so that a flood waits in the kernel's listen queue. Of the
 // places of those that are not known an eighth is kept free where it can be: one that
-// comes there has another put out ([Connections.Crowded], [PreAuthLimiter.MakeRoom]),
+// comes there has another put out ([Connections.MakeRoom]),
 // and does not wait until that has gone.
 type Connections struct {
-	// Full is called by Acquire now and then while it waits for a place of those that
-	// are not known: it has somebody go. Nil: they go when they like.
-	Full func()
+	// Limiter has those of whom one goes for a newcomer where there is no place; nil: they
+	// go when they like.
+	Limiter *PreAuthLimiter
 
 	all, preAuth chan struct{}
 }
 
-// askAgain is after how long Acquire calls Full again.
+// askAgain is after how long Acquire, while it waits, has another one go.
 const askAgain = 100 * time.Millisecond
 
 // NewConnections returns places for that many connections, of which so many at a time
@@ -76,46 +76,50 @@ func NewConnections(all, preAuth int) *Connections {
 	return &Connections{all: make(chan struct{}, all), preAuth: make(chan struct{}, preAuth)}
 }
 
-// Crowded reports whether somebody has to go for the next one whose caller is not
-// known.
-func (c *Connections) Crowded() bool {
-	places := cap(c.preAuth)
-	return len(c.preAuth) > places-max(places/8, 1)
+// MakeRoom has the oldest silent connection of whoever has most evict itself where the
+// places of those that are not known are taken. False: there is room, or none is silent.
+func (c *Connections) MakeRoom() bool {
+	if places := cap(c.preAuth); len(c.preAuth) <= places-max(places/8, 1) || c.Limiter == nil {
+		return false
+	}
+	out := c.Limiter.oldestOfLargest()
+	if out != nil {
+		out.Evict()
+	}
+	return out != nil
 }
 
 // Acquire waits for both places; false: done was closed first.
 func (c *Connections) Acquire(done <-chan struct{}) bool {
-	if !enter(c.all, done, nil) {
+	if !c.enter(c.all, done) {
 		return false
 	}
-	if !enter(c.preAuth, done, c.Full) {
+	if !c.enter(c.preAuth, done) {
 		<-c.all
 		return false
 	}
 	return true
 }
 
-// enter puts a token into slots when one is free. While none is, it calls full.
-func enter(slots chan struct{}, done <-chan struct{}, full func()) bool {
+// enter puts a token into slots when one is free.
+func (c *Connections) enter(slots chan struct{}, done <-chan struct{}) bool {
 	select {
 	case slots <- struct{}{}: // the common case, for less than what waiting costs
 		return true
 	default:
 	}
-	var again <-chan time.Time
-	if full != nil {
-		ticker := time.NewTicker(askAgain)
-		defer ticker.Stop()
-		again = ticker.C
-	}
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
 	for {
 		select {
 		case slots <- struct{}{}:
 			return true
 		case <-done:
 			return false
-		case <-again:
-			full()
+		case <-again.C:
+			if cap(c.preAuth) > 1 { // a place of one alone is had until its head is late
+				c.MakeRoom()
+			}
 		}
 	}
 }

@@ -93,7 +93,7 @@ func TestLimitsThatAreCutAreTold(t *testing.T) {
 		{Wanted{Tunnels: 10000}, 1024, 0, `"level":"WARN"`},
 		{Wanted{PreAuth: 4096}, 1024, 0, `"level":"WARN"`},
 		{Wanted{PerFunction: 5000}, 1024, 0, `"level":"WARN"`},
-		{asked, 256, 0, `"tunnels":20000,"tunnels_cut_to":73,"tunnels_per_function":5000,"tunnels_per_function_cut_to":18,"unidentified":4096,"unidentified_cut_to":24,"kept_alive":8192,"kept_alive_cut_to":6,"pooled":1024,"pooled_cut_to":6,"pipes":128,"pipes_cut_to":3,"dials_beside":1024,"dials_beside_cut_to":3}`},
+		{asked, 256, 0, `"tunnels":20000,"tunnels_cut_to":73,"tunnels_per_function":5000,"tunnels_per_function_cut_to":18,"unidentified":4096,"unidentified_cut_to":24,"kept_alive":8192,"kept_alive_cut_to":6,"pooled":1024,"pooled_cut_to":6,"pipes":128,"pipes_cut_to":3,"extra_dials":1024,"extra_dials_cut_to":3}`},
 		{asked, 0, 256 << 20, `"tunnels":20000,"tunnels_cut_to":20000,"tunnels_per_function":5000,"tunnels_per_function_cut_to":5000,"unidentified":4096,"unidentified_cut_to":1024}`},
 		{asked, 1024, 0, `"tunnels_cut_to":`},
 	} {
@@ -151,7 +151,7 @@ func (*nobody) Evict() {}
 // spoke first or was evicted first, and neither does the other's part.
 func TestConnectionThatLosesItsPlaceSpeaksOrIsEvicted(t *testing.T) {
 	var l PreAuthLimiter
-	var c Crowding
+	var c Excess
 	l.Init(1, &c)
 	from := netip.MustParseAddr("127.0.0.1")
 	lost := func() *PreAuthEntry {
@@ -170,7 +170,7 @@ func TestConnectionThatLosesItsPlaceSpeaksOrIsEvicted(t *testing.T) {
 	if !l.Evict(silent, from) || l.Remove(silent) || l.Evict(silent, from) {
 		t.Error("what has been evicted speaks, or is evicted twice")
 	}
-	if got := c.Report(time.Now()); len(got) != 1 || got[0] != (Crowd{RowUnidentified, 1, Caller{Source: from}}) {
+	if got := c.Report(time.Now()); len(got) != 1 || got[0] != (Exceeded{RowUnidentified, 1, Caller{Source: from}}) {
 		t.Errorf("reported: %v", got)
 	}
 }

@@ -16,7 +16,7 @@ const leastDials = 64
 type DialLimiter struct {
 	all       shares
 	perTarget int64
-	crowding  *Crowding
+	excess    *Excess
 
 	mu      sync.Mutex
 	targets map[DialKey]int64
@@ -45,27 +45,27 @@ func (u *Usage) Dials(addrs []netip.Addr, port uint16) DialKey {
 // one function, and half of those for one of its targets. They are no rates: a
 // thousand callers who have waited for the same lookup dial at the same instant. c is
 // told who asks for more; nil: nobody is.
-func (d *DialLimiter) Init(tunnels int, c *Crowding) {
+func (d *DialLimiter) Init(tunnels int, c *Excess) {
 	most := int64(max(tunnels/2, leastDials))
 	d.all.init(most, max(most/4, leastDials/2))
 	d.perTarget = d.all.share / 2
-	d.crowding = c
+	d.excess = c
 	d.targets = map[DialKey]int64{}
 }
 
 // Begin takes a place for one dial, or says which limit is reached. End gives
 // it back.
 func (d *DialLimiter) Begin(k DialKey) verdict.Reason {
-	got := d.all.take(&k.Usage.dials, 1)
-	if got == takenOK && !d.toTarget(k) {
-		d.all.give(&k.Usage.dials, 1)
-		got = takenShare
+	got := d.all.acquire(&k.Usage.dials, 1)
+	if got == acquired && !d.toTarget(k) {
+		d.all.release(&k.Usage.dials, 1)
+		got = overShare
 	}
 	switch got {
-	case takenOK:
+	case acquired:
 		return verdict.ReasonNone
-	case takenShare:
-		d.crowding.Note(RowDials, Caller{Function: k.Usage.name})
+	case overShare:
+		d.excess.Add(RowDials, Caller{Function: k.Usage.name})
 		return verdict.ReasonLimitFunction
 	default:
 		return verdict.ReasonLimitTotal
@@ -93,27 +93,28 @@ func (d *DialLimiter) End(k DialKey) {
 		delete(d.targets, k)
 	}
 	d.mu.Unlock()
-	d.all.give(&k.Usage.dials, 1)
+	d.all.release(&k.Usage.dials, 1)
 }
 
-// LimitError is a dial that was not begun because a limit is reached.
+// LimitError is a dial that was not begun, or bytes that were not read, because a limit
+// is reached.
 type LimitError struct{ Reason verdict.Reason }
 
 // Error implements error.
-func (e *LimitError) Error() string { return "not dialed: " + e.Reason.String() }
+func (e *LimitError) Error() string { return "not done: " + e.Reason.String() }
 
 // Count returns how many dials are under way.
 func (d *DialLimiter) Count() int64 { return d.all.taken.Load() }
 
-// TakeBeside takes one of the attempts to dial beside a host's first, if the function may
+// AcquireExtra takes one of the attempts to dial beside a host's first, if the function may
 // have one more.
-func (u *Usage) TakeBeside() bool {
-	got := u.slots.beside.take(&u.beside, 1)
-	if got == takenShare {
-		u.slots.opt.Crowding.Note(RowDialsBeside, Caller{Function: u.name})
+func (u *Usage) AcquireExtra() bool {
+	got := u.slots.extra.acquire(&u.extra, 1)
+	if got == overShare {
+		u.slots.opt.Excess.Add(RowExtraDials, Caller{Function: u.name})
 	}
-	return got == takenOK
+	return got == acquired
 }
 
-// GiveBeside gives it back.
-func (u *Usage) GiveBeside() { u.slots.beside.give(&u.beside, 1) }
+// ReleaseExtra gives it back.
+func (u *Usage) ReleaseExtra() { u.slots.extra.release(&u.extra, 1) }

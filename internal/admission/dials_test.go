@@ -18,10 +18,10 @@ func dead(n int) []netip.Addr {
 // as they like, another is not refused one, nor one beside it.
 func TestFunctionsThatDialDeadHostsLeaveRoomForOthers(t *testing.T) {
 	for _, functions := range []int{1, 3, 4, 10, 40} {
-		var crowding Crowding
+		var excess Excess
 		var d DialLimiter
-		d.Init(2000, &crowding)
-		s, _ := slotsFor(0, &crowding)
+		d.Init(2000, &excess)
+		s, _ := slotsFor(0, &excess)
 		usage := func(name string) *Usage {
 			u, reason := s.Acquire(name, 0)
 			if reason != verdict.ReasonNone {
@@ -35,7 +35,7 @@ func TestFunctionsThatDialDeadHostsLeaveRoomForOthers(t *testing.T) {
 				if d.Begin(u.Dials(dead(i), 443)) == verdict.ReasonLimitTotal {
 					t.Fatalf("%d functions: all dials are taken", functions)
 				}
-				u.TakeBeside()
+				u.AcquireExtra()
 				s.Release(u, 0)
 			}
 		}
@@ -45,25 +45,25 @@ func TestFunctionsThatDialDeadHostsLeaveRoomForOthers(t *testing.T) {
 			if reason := d.Begin(honest.Dials(dead(i), 443)); reason != verdict.ReasonNone {
 				t.Fatalf("%d functions: dial %d of another: %v", functions, i, reason)
 			}
-			if !honest.TakeBeside() {
+			if !honest.AcquireExtra() {
 				t.Fatalf("%d functions: dial %d of another has none beside it", functions, i)
 			}
 			attack(100)
 		}
 		for i := range 8 {
 			d.End(honest.Dials(dead(i), 443))
-			honest.GiveBeside()
+			honest.ReleaseExtra()
 		}
 		if n := d.Count(); n > 1000 {
 			t.Errorf("%d functions: %d dials", functions, n)
 		}
 		rows := map[Row]bool{}
-		for _, c := range crowding.Report(time.Now()) {
-			if rows[c.Row] = true; c.Who.Function == "honest" {
+		for _, c := range excess.Report(time.Now()) {
+			if rows[c.Row] = true; c.Caller.Function == "honest" {
 				t.Errorf("%d functions: %v", functions, c)
 			}
 		}
-		if !rows[RowDials] || !rows[RowDialsBeside] {
+		if !rows[RowDials] || !rows[RowExtraDials] {
 			t.Errorf("%d functions: reported %v", functions, rows)
 		}
 	}

@@ -84,25 +84,25 @@ func inProportion(per, had, wanted int) int {
 	return max(int(int64(min(per, wanted))*int64(had)/int64(wanted)), 1)
 }
 
-// cut is one bound as it was asked for and as it can be had.
-type cut struct {
+// limit is one bound as it was asked for and as it can be had.
+type limit struct {
 	name        string
 	wanted, had int
 	given       int  // what the file has; 0: nothing, and wanted is a default
 	always      bool // the line has it even where it is whole
 }
 
-// cuts are the bounds, in the order of the line. What the file cannot ask for makes no
+// limits are the bounds, in the order of the line. What the file cannot ask for makes no
 // line by itself: where everything else is whole nobody misses it.
-func (r ResourceLimits) cuts(given, w Wanted) []cut {
-	return []cut{
+func (r ResourceLimits) limits(given, w Wanted) []limit {
+	return []limit{
 		{"tunnels", w.Tunnels, r.Tunnels, given.Tunnels, true},
 		{"tunnels_per_function", w.PerFunction, r.PerFunction, given.PerFunction, true},
 		{"unidentified", w.PreAuth, r.PreAuth, given.PreAuth, true},
 		{"kept_alive", mostKeepAlive, r.KeepAlive, 0, false},
 		{"pooled", mostPooled, r.Pooled, 0, false},
 		{"pipes", mostPipes, r.Pipes, 0, false},
-		{"dials_beside", mostExtraDials, r.ExtraDials, 0, false},
+		{"extra_dials", mostExtraDials, r.ExtraDials, 0, false},
 	}
 }
 
@@ -112,7 +112,7 @@ func (r ResourceLimits) cuts(given, w Wanted) []cut {
 func (r ResourceLimits) WarnIfCut(given, w Wanted, log *slog.Logger) {
 	say, level, text := false, slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
 	var attrs []slog.Attr
-	for _, c := range r.cuts(given, w) {
+	for _, c := range r.limits(given, w) {
 		if c.had >= c.wanted && !c.always {
 			continue
 		}

@@ -19,12 +19,14 @@ const (
 // HelloBytes is what a long ClientHello makes the process hold beside.
 const HelloBytes = 80 << 10
 
-// PlainBytes is what a plain request with a head of that many bytes holds.
-func PlainBytes(head int) int64 { return plainBytes + plainTimes*int64(head) }
-
-// ConnectBytes is what a CONNECT with a head of that many bytes holds until it is a
-// tunnel.
-func ConnectBytes(head int) int64 { return connectBytes + connectTimes*int64(head) }
+// RequestBytes is what a request with a head of that many bytes holds: a plain one until
+// its answer is over, a CONNECT until it is a tunnel.
+func RequestBytes(connect bool, head int) int64 {
+	if connect {
+		return connectBytes + connectTimes*int64(head)
+	}
+	return plainBytes + plainTimes*int64(head)
+}
 
 // initHeld shares the memory out; 0: it is not known, and nothing is bounded by it.
 func (s *Slots) initHeld(memory uint64) {
@@ -38,18 +40,18 @@ func (s *Slots) initHeld(memory uint64) {
 // Grow has a function hold more bytes for a request that has been let in; false: it
 // may not, and holds what it did.
 func (s *Slots) Grow(u *Usage, bytes int64) bool {
-	switch s.held.take(&u.held, bytes) {
-	case takenOK:
+	switch s.held.acquire(&u.held, bytes) {
+	case acquired:
 		return true
-	case takenShare:
-		s.opt.Crowding.Note(RowMemory, Caller{Function: u.name})
+	case overShare:
+		s.opt.Excess.Add(RowMemory, Caller{Function: u.name})
 	}
 	s.opt.Shed(ShedMemory)
 	return false
 }
 
 // Shrink gives bytes back before the slot is.
-func (s *Slots) Shrink(u *Usage, bytes int64) { s.held.give(&u.held, bytes) }
+func (s *Slots) Shrink(u *Usage, bytes int64) { s.held.release(&u.held, bytes) }
 
 // Held returns how many bytes are held for what has been let in, at worst.
 func (s *Slots) Held() uint64 { return uint64(max(s.held.taken.Load(), 0)) }

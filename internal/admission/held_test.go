@@ -10,10 +10,10 @@ import (
 )
 
 // slotsFor returns slots in a task with that much memory, and what counts what they shed.
-func slotsFor(memory uint64, c *Crowding) (s *Slots, shed map[string]int) {
+func slotsFor(memory uint64, c *Excess) (s *Slots, shed map[string]int) {
 	s, shed = &Slots{}, map[string]int{}
 	s.Init(SlotsOptions{
-		Total: 20000, PerFunction: 5000, Beside: 1024, Memory: memory, Crowding: c,
+		Total: 20000, PerFunction: 5000, ExtraDials: 1024, Memory: memory, Excess: c,
 		Short:   func() bool { return false },
 		NewData: func(string) any { return nil },
 		Shed:    func(cause string) { shed[cause]++ },
@@ -26,10 +26,10 @@ func slotsFor(memory uint64, c *Crowding) (s *Slots, shed map[string]int) {
 // memory.
 func TestFunctionsThatHoldWhatTheyCanLeaveRoomForOthers(t *testing.T) {
 	const memory = 256 << 20
-	big, small := PlainBytes(15<<10), PlainBytes(500)
+	big, small := RequestBytes(false, 15<<10), RequestBytes(false, 500)
 	for _, functions := range []int{1, 2, 4, 10, 20} {
-		var crowding Crowding
-		s, shed := slotsFor(memory, &crowding)
+		var excess Excess
+		s, shed := slotsFor(memory, &excess)
 		let := map[string]int{}
 		attack := func() {
 			for i := range 5000 {
@@ -64,8 +64,8 @@ func TestFunctionsThatHoldWhatTheyCanLeaveRoomForOthers(t *testing.T) {
 		for _, u := range held {
 			s.Release(u, small)
 		}
-		got := crowding.Report(time.Now())
-		if shed[ShedMemory] == 0 || len(got) != 1 || got[0].Row != RowMemory || got[0].Who.Function == "honest" {
+		got := excess.Report(time.Now())
+		if shed[ShedMemory] == 0 || len(got) != 1 || got[0].Row != RowMemory || got[0].Caller.Function == "honest" {
 			t.Errorf("%d functions: %v shed, reported %v", functions, shed, got)
 		}
 	}

@@ -3,6 +3,8 @@ package admission
 import (
 	"io"
 	"sync"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission/holders"
 )
 
 // mostLingering bounds the share of one caller.
@@ -15,40 +17,42 @@ const mostLingering = 256
 // most goes, so that many callers together do not take the places of those that come.
 type Lingering struct {
 	share, most int
-	crowding    *Crowding
+	excess      *Excess
 
-	mu    sync.Mutex
-	crowd crowd[io.Closer]
+	mu     sync.Mutex
+	places holders.Table[Caller, io.Closer]
 }
 
 // LingeringEntry is a connection's place, part of what holds it.
-type LingeringEntry struct{ place member[io.Closer] }
+type LingeringEntry struct {
+	place holders.Place[Caller, io.Closer]
+}
 
 // Init gives each caller a sixteenth of the places for connections, and all of them
 // together a quarter. c is told who has more; nil: nobody is.
-func (l *Lingering) Init(connections int, c *Crowding) {
+func (l *Lingering) Init(connections int, c *Excess) {
 	l.share = max(min(connections/16, mostLingering), 1)
 	l.most = max(connections/4, 1)
-	l.crowding = c
+	l.excess = c
 }
 
 // Add adds a connection, and returns the one that has to go for it, nil if none.
 func (l *Lingering) Add(k Caller, e *LingeringEntry, c io.Closer) (out io.Closer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var m *member[io.Closer]
+	var m *holders.Place[Caller, io.Closer]
 	switch {
-	case l.crowd.held(k) >= l.share:
-		m = l.crowd.oldest(k)
-	case l.crowd.n >= l.most:
-		m = l.crowd.largest()
+	case l.places.Of(k) >= l.share:
+		m = l.places.Oldest(k)
+	case l.places.Len() >= l.most:
+		m = l.places.Largest()
 	}
 	if m != nil {
-		l.crowding.Note(RowLingering, m.caller.key)
-		out = m.value
-		l.crowd.remove(m)
+		l.excess.Add(RowLingering, m.Key())
+		out = m.Value
+		l.places.Remove(m)
 	}
-	l.crowd.add(k, &e.place, c)
+	l.places.Add(k, &e.place, c)
 	return out
 }
 
@@ -56,7 +60,7 @@ func (l *Lingering) Add(k Caller, e *LingeringEntry, c io.Closer) (out io.Closer
 func (l *Lingering) Remove(e *LingeringEntry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.crowd.remove(&e.place)
+	l.places.Remove(&e.place)
 }
 
 // Share returns how many connections of one caller may linger.
@@ -66,5 +70,5 @@ func (l *Lingering) Share() int { return l.share }
 func (l *Lingering) Len(k Caller) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.crowd.held(k)
+	return l.places.Of(k)
 }

@@ -31,6 +31,15 @@ type Memory struct {
 	mu       sync.Mutex // of who looks
 }
 
+// LimitOf returns how much memory there may be by a Measure; 0: that is not known.
+func LimitOf(measure func(held uint64) (used, limit uint64)) uint64 {
+	if measure == nil {
+		return 0
+	}
+	_, limit := measure(0)
+	return limit
+}
+
 // Short reports whether there is too little memory for another request.
 func (m *Memory) Short() bool {
 	if m.Measure == nil {

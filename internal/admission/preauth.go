@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission/holders"
 )
 
 // PreAuthLimiter is the connections that have not said anything yet, by source. One
@@ -19,11 +21,11 @@ import (
 // sources as there are places each has one, and a newcomer has the time in which as many
 // others come as there are places.
 type PreAuthLimiter struct {
-	share    int // places of one source
-	crowding *Crowding
+	share  int // places of one source
+	excess *Excess
 
-	mu    sync.Mutex
-	crowd crowd[*PreAuthEntry]
+	mu     sync.Mutex
+	places holders.Table[Caller, *PreAuthEntry]
 }
 
 // Evictable is a connection that can be closed for a newer one.
@@ -36,7 +38,7 @@ type Evictable interface {
 // PreAuthEntry is a connection's entry in its source's list, part of what holds the
 // connection. The zero entry stands in no list.
 type PreAuthEntry struct {
-	place    member[*PreAuthEntry]
+	place    holders.Place[Caller, *PreAuthEntry]
 	owner    Evictable
 	came     time.Time
 	evicting bool // it is to be closed, unless it speaks before that is done
@@ -52,9 +54,9 @@ const Grace = 10 * time.Millisecond
 
 // Init shares the places out: a quarter for one source. c is told who has more; nil:
 // nobody is.
-func (l *PreAuthLimiter) Init(places int, c *Crowding) {
+func (l *PreAuthLimiter) Init(places int, c *Excess) {
 	l.share = max(places/4, leastShare)
-	l.crowding = c
+	l.excess = c
 }
 
 // Add adds a connection whose source has become known, and returns whose place it
@@ -63,31 +65,31 @@ func (l *PreAuthLimiter) Add(e *PreAuthEntry, owner Evictable, from netip.Addr) 
 	k := Caller{Source: Source(from)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.crowd.held(k) >= l.share {
-		out = l.putOut(l.crowd.oldest(k))
+	if l.places.Of(k) >= l.share {
+		out = l.beginEvict(l.places.Oldest(k))
 	}
 	*e = PreAuthEntry{owner: owner, came: time.Now()}
-	l.crowd.add(k, &e.place, e)
+	l.places.Add(k, &e.place, e)
 	return out
 }
 
-// MakeRoom returns who has to go when all places are taken: the oldest of the source
+// oldestOfLargest returns who has to go when all places are taken: the oldest of the source
 // that has most; nil: nobody is silent, or not for [Grace]. The caller has it evict
 // itself.
-func (l *PreAuthLimiter) MakeRoom() Evictable {
+func (l *PreAuthLimiter) oldestOfLargest() Evictable {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m := l.crowd.largest()
-	if m == nil || time.Since(m.value.came) < Grace {
+	m := l.places.Largest()
+	if m == nil || time.Since(m.Value.came) < Grace {
 		return nil
 	}
-	return l.putOut(m)
+	return l.beginEvict(m)
 }
 
-// putOut takes a connection out that is to be evicted.
-func (l *PreAuthLimiter) putOut(m *member[*PreAuthEntry]) Evictable {
-	e := m.value
-	l.crowd.remove(m)
+// beginEvict takes a connection out that is to be evicted.
+func (l *PreAuthLimiter) beginEvict(m *holders.Place[Caller, *PreAuthEntry]) Evictable {
+	e := m.Value
+	l.places.Remove(m)
 	e.evicting = true
 	return e.owner
 }
@@ -100,7 +102,7 @@ func (l *PreAuthLimiter) Remove(e *PreAuthEntry) bool {
 	if e.evicted {
 		return false
 	}
-	l.crowd.remove(&e.place)
+	l.places.Remove(&e.place)
 	e.evicting = false
 	return true
 }
@@ -113,7 +115,7 @@ func (l *PreAuthLimiter) Evict(e *PreAuthEntry, from netip.Addr) bool {
 	e.evicting, e.evicted = false, e.evicted || evict
 	l.mu.Unlock()
 	if evict {
-		l.crowding.Note(RowUnidentified, Caller{Source: Source(from)})
+		l.excess.Add(RowUnidentified, Caller{Source: Source(from)})
 	}
 	return evict
 }
@@ -125,5 +127,5 @@ func (l *PreAuthLimiter) Share() int { return l.share }
 func (l *PreAuthLimiter) Sources() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.crowd.callers)
+	return l.places.Holders()
 }

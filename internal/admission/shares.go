@@ -12,32 +12,32 @@ type shares struct {
 }
 
 // taking says how an attempt to take ended.
-type taking uint8
+type acquisition uint8
 
 const (
-	takenWhole taking = iota // there is too little in all
-	takenShare               // whoever asked has too much of it already
-	takenOK
+	overTotal acquisition = iota // there is too little in all
+	overShare                    // whoever asked has too much of it already
+	acquired
 )
 
 // init sets how much there is, and how much of it is for one where nobody else asks.
 func (s *shares) init(total, share int64) { s.total, s.share = total, min(share, total) }
 
-// take takes n for one who has mine.
-func (s *shares) take(mine *atomic.Int64, n int64) taking {
+// acquire takes n for one who has mine.
+func (s *shares) acquire(mine *atomic.Int64, n int64) acquisition {
 	m, t := mine.Add(n), s.taken.Add(n)
-	out := takenOK
+	out := acquired
 	switch {
 	case t > s.total:
-		out = takenWhole
+		out = overTotal
 		if m > s.share {
-			out = takenShare
+			out = overShare
 		}
 	case m > n && !s.fits(m, t):
-		out = takenShare
+		out = overShare
 	}
-	if out != takenOK {
-		s.give(mine, n)
+	if out != acquired {
+		s.release(mine, n)
 	}
 	return out
 }
@@ -48,8 +48,8 @@ func (s *shares) fits(m, t int64) bool {
 	return float64(m)*float64(s.total-s.share) <= float64(s.share)*float64(s.total-t)
 }
 
-// give gives n back.
-func (s *shares) give(mine *atomic.Int64, n int64) {
+// release gives n back.
+func (s *shares) release(mine *atomic.Int64, n int64) {
 	mine.Add(-n)
 	s.taken.Add(-n)
 }

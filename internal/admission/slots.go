@@ -14,7 +14,7 @@ type Slots struct {
 	opt    SlotsOptions
 	total  atomic.Int64
 	held   shares   // bytes
-	beside shares   // attempts to dial beside a host's first
+	extra  shares   // attempts to dial beside a host's first
 	usages sync.Map // function name → *Usage; as many as files have named
 
 	mu   sync.Mutex
@@ -24,9 +24,9 @@ type Slots struct {
 // SlotsOptions is what Slots are made of; all of it is required.
 type SlotsOptions struct {
 	Total, PerFunction int                       // how many slots there are
-	Beside             int                       // attempts to dial beside a host's first; a quarter for one function
+	ExtraDials         int                       // attempts to dial beside a host's first; a quarter for one function
 	Memory             uint64                    // in bytes; half is for requests, a quarter of that for one function's; 0: not known
-	Crowding           *Crowding                 // is told who asks for too much
+	Excess             *Excess                   // is told who asks for too much
 	Short              func() bool               // whether there is too little memory for another
 	NewData            func(function string) any // makes the Data of a function's Usage
 	Shed               func(cause string)        // is told of each that was turned away
@@ -41,20 +41,20 @@ const (
 
 // Usage is what one function holds.
 type Usage struct {
-	Data   any // what NewData has made
-	name   string
-	slots  *Slots
-	open   atomic.Int64 // slots
-	held   atomic.Int64 // bytes
-	dials  atomic.Int64 // dials under way
-	beside atomic.Int64 // of them, those beside a first
+	Data  any // what NewData has made
+	name  string
+	slots *Slots
+	open  atomic.Int64 // slots
+	held  atomic.Int64 // bytes
+	dials atomic.Int64 // dials under way
+	extra atomic.Int64 // of them, those beside a first
 }
 
 // Init sets the bounds, and who is told.
 func (s *Slots) Init(o SlotsOptions) {
 	s.opt = o
 	s.initHeld(o.Memory)
-	s.beside.init(int64(o.Beside), int64(max(o.Beside/4, 1)))
+	s.extra.init(int64(o.ExtraDials), int64(max(o.ExtraDials/4, 1)))
 }
 
 // Acquire takes a slot for the function, and the bytes that its request holds at worst,
@@ -81,15 +81,15 @@ func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 		u.open.Add(-1)
 		s.releaseTotal()
 		s.opt.Shed(ShedFunction)
-		s.opt.Crowding.Note(RowTunnels, Caller{Function: function})
+		s.opt.Excess.Add(RowTunnels, Caller{Function: function})
 		return nil, verdict.ReasonLimitFunction
 	}
 	reason := verdict.ReasonNone
-	switch s.held.take(&u.held, bytes) {
-	case takenOK:
+	switch s.held.acquire(&u.held, bytes) {
+	case acquired:
 		return u, reason
-	case takenShare:
-		s.opt.Crowding.Note(RowMemory, Caller{Function: function})
+	case overShare:
+		s.opt.Excess.Add(RowMemory, Caller{Function: function})
 		reason = verdict.ReasonLimitFunction
 	default:
 		reason = verdict.ReasonLimitTotal
@@ -103,7 +103,7 @@ func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 // Release gives a slot back, and the bytes that its request still holds; once for each
 // Acquire.
 func (s *Slots) Release(u *Usage, bytes int64) {
-	s.held.give(&u.held, bytes)
+	s.held.release(&u.held, bytes)
 	u.open.Add(-1)
 	s.releaseTotal()
 }

@@ -13,9 +13,9 @@ const (
 	// mostFailing bounds the addresses that are remembered. Of one that is forgotten
 	// the next caller finds out again: it costs that one AttemptDelay.
 	mostFailing = 4096
-	// leastPatience is how long a dial has waited when silence is the address's fault,
+	// leastTimeout is how long a dial has waited when silence is the address's fault,
 	// and not that of a caller with no time left: the first SYN may be lost.
-	leastPatience = time.Second
+	leastTimeout = time.Second
 )
 
 // failing is the addresses that did not answer lately. The zero failing remembers none.
@@ -35,14 +35,14 @@ func (f *failing) failed(a netip.AddrPort) {
 		f.until = map[netip.AddrPort]time.Time{}
 	}
 	if _, known := f.until[a]; !known && len(f.until) >= mostFailing {
-		f.forget(now)
+		f.evict(now)
 	}
 	f.until[a] = now.Add(FailingFor)
 	f.n.Store(int64(len(f.until)))
 }
 
-// forget makes room: whatever is over, or else any.
-func (f *failing) forget(now time.Time) {
+// evict makes room: whatever is over, or else any.
+func (f *failing) evict(now time.Time) {
 	for a, until := range f.until {
 		if !until.After(now) {
 			delete(f.until, a)

@@ -20,18 +20,18 @@ type Inflight struct {
 	Wait  func(context.Context) (net.Conn, error) // for its end; called once
 }
 
-// Beside is how many attempts a caller may have under way beside its hosts' first.
-type Beside interface {
-	TakeBeside() bool // takes one, if there is one
-	GiveBeside()      // gives it back
+// ExtraDials is how many attempts a caller may have under way beside its hosts' first.
+type ExtraDials interface {
+	AcquireExtra() bool // takes one, if there is one
+	ReleaseExtra()      // gives it back
 }
 
 // Host is what is to be connected to.
 type Host struct {
 	Addresses []netip.AddrPort // in the order in which they are tried
 	Permits   Permits
-	Under     *Inflight // tried before all of them; nil: nothing is under way
-	Beside    Beside    // nil: there is always one
+	Under     *Inflight  // tried before all of them; nil: nothing is under way
+	Extra     ExtraDials // nil: there is always one
 }
 
 // Dialer dials hosts with several addresses, and remembers which did not answer. The
@@ -70,12 +70,12 @@ func (d *Dialer) One(ctx context.Context, a netip.AddrPort, permits Permits) (ne
 // ended remembers how an attempt ended, where that was the address's doing.
 func (d *Dialer) ended(a netip.AddrPort, began time.Time, err error) {
 	var timeout net.Error
-	silent := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)
+	timedOut := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)
 	switch {
 	case err == nil:
 		d.failing.worked(a)
 	case errors.Is(err, ErrNotPermitted), errors.Is(err, context.Canceled), exhausted(err):
-	case silent && time.Since(began) < leastPatience:
+	case timedOut && time.Since(began) < leastTimeout:
 	default:
 		d.failing.failed(a)
 	}
@@ -130,7 +130,7 @@ type dialAttempt struct {
 	to     netip.AddrPort
 	began  time.Time
 	wait   func(context.Context) (net.Conn, error)
-	beside bool // it holds one of the attempts beside a first
+	extra  bool // it holds one of the attempts beside a first
 	cancel context.CancelFunc
 	ended  bool
 }
@@ -178,14 +178,14 @@ func (r *dialRace) start(ctx context.Context) {
 		return
 	}
 	r.timer.Reset(AttemptDelay)
-	beside := r.pending > 0 && r.host.Beside != nil
-	if beside && !r.host.Beside.TakeBeside() {
+	extra := r.pending > 0 && r.host.Extra != nil
+	if extra && !r.host.Extra.AcquireExtra() {
 		r.giveWay(ctx)
 		return
 	}
 	to := r.left[0]
 	r.left = r.left[1:]
-	r.begin(ctx, dialAttempt{to: to, began: time.Now(), beside: beside, wait: func(ctx context.Context) (net.Conn, error) {
+	r.begin(ctx, dialAttempt{to: to, began: time.Now(), extra: extra, wait: func(ctx context.Context) (net.Conn, error) {
 		return r.dialer.One(ctx, to, r.host.Permits)
 	}})
 }
@@ -203,8 +203,8 @@ func (r *dialRace) begin(ctx context.Context, a dialAttempt) {
 func (d *Dialer) attempt(ctx context.Context, a dialAttempt, at int, r *dialRace) {
 	c, err := a.wait(ctx)
 	a.cancel()
-	if a.beside {
-		r.host.Beside.GiveBeside()
+	if a.extra {
+		r.host.Extra.ReleaseExtra()
 	}
 	if u := r.host.Under; u != nil && at == 0 {
 		d.ended(u.To, u.Began, err)

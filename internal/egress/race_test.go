@@ -45,7 +45,7 @@ func (n *network) dial(ctx context.Context, a netip.AddrPort, _ Permits) (net.Co
 // few is a number of attempts beside a first.
 type few struct{ left atomic.Int64 }
 
-func (f *few) TakeBeside() bool {
+func (f *few) AcquireExtra() bool {
 	if f.left.Add(-1) < 0 {
 		f.left.Add(1)
 		return false
@@ -53,7 +53,7 @@ func (f *few) TakeBeside() bool {
 	return true
 }
 
-func (f *few) GiveBeside() { f.left.Add(1) }
+func (f *few) ReleaseExtra() { f.left.Add(1) }
 
 var (
 	deadAddr  = netip.MustParseAddr("192.0.2.1")
@@ -62,11 +62,11 @@ var (
 )
 
 // reach dials the addresses within five seconds and returns how long that took.
-func reach(d *Dialer, beside Beside, addrs ...netip.Addr) (time.Duration, error) {
+func reach(d *Dialer, extra ExtraDials, addrs ...netip.Addr) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	began := time.Now()
-	c, err := d.Dial(ctx, Host{Addresses: d.Order(addrs, 443), Beside: beside})
+	c, err := d.Dial(ctx, Host{Addresses: d.Order(addrs, 443), Extra: extra})
 	if err == nil {
 		_ = c.Close()
 	}

@@ -3,75 +3,12 @@ package admission
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-// slowCrowd is crowd as one reads it: the places in the order in which they came.
-type slowCrowd []struct {
-	key Caller
-	m   *member[int]
-}
-
-// largest returns what the oldest place of one that has most may be.
-func (s slowCrowd) largest() (may []*member[int]) {
-	n := map[Caller]int{}
-	for _, p := range s {
-		n[p.key]++
-	}
-	most := 0
-	for _, k := range n {
-		most = max(most, k)
-	}
-	for _, p := range s {
-		if n[p.key] == most {
-			may = append(may, p.m)
-			n[p.key] = -1 // the others of this caller are newer
-		}
-	}
-	return may
-}
-
-// Whoever comes and goes in whatever order, the list by size says what counting says.
-func TestCrowdKnowsWhoHasMost(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	var fast crowd[int]
-	var slow slowCrowd
-	for i := range 20000 {
-		key := Caller{Function: fmt.Sprint(rnd.IntN(1 + i%9))}
-		switch rnd.IntN(5) {
-		case 0, 1, 2:
-			m := &member[int]{}
-			fast.add(key, m, i)
-			slow = append(slow, slowCrowd{{key, m}}...)
-		default:
-			if len(slow) > 0 {
-				at := rnd.IntN(len(slow))
-				fast.remove(slow[at].m)
-				fast.remove(slow[at].m) // what is out stays out
-				slow = slices.Delete(slow, at, at+1)
-			}
-		}
-		if i%2000 == 1999 {
-			for _, p := range slow {
-				fast.remove(p.m)
-			}
-			slow = nil
-		}
-		switch may := slow.largest(); {
-		case fast.n != len(slow):
-			t.Fatalf("step %d: %d places, want %d", i, fast.n, len(slow))
-		case len(may) == 0 && (fast.largest() != nil || len(fast.callers) > 0):
-			t.Fatalf("step %d: somebody has most of nothing", i)
-		case len(may) > 0 && !slices.Contains(may, fast.largest()):
-			t.Fatalf("step %d: not the oldest place of one that has most", i)
-		}
-	}
-}
 
 // silent is a connection that says nothing until it is told to go.
 type silent struct {
@@ -97,11 +34,7 @@ func (c *silent) comes(t *testing.T) bool {
 	if !c.conns.TryAcquire() {
 		return false
 	}
-	if c.conns.Crowded() {
-		if out := c.limit.MakeRoom(); out != nil {
-			out.Evict()
-		}
-	}
+	c.conns.MakeRoom()
 	if out := c.limit.Add(&c.entry, c, c.from); out != nil {
 		out.Evict()
 	}
@@ -118,9 +51,10 @@ func testSourcesTogetherKeepNobodyOut(t *testing.T) {
 	const places = 64
 	for _, sources := range []int{1, 3, 4, 5, 16, 56, 200} {
 		var l PreAuthLimiter
-		var crowding Crowding
-		l.Init(places, &crowding)
+		var excess Excess
+		l.Init(places, &excess)
 		conns := NewConnections(1000, places)
+		conns.Limiter = &l
 		attack := func(n int) {
 			for i := range n {
 				c := &silent{limit: &l, conns: conns, from: netip.AddrFrom4([4]byte{10, 0, byte(i % sources >> 8), byte(i % sources)})}
@@ -147,8 +81,8 @@ func testSourcesTogetherKeepNobodyOut(t *testing.T) {
 			conns.ReleasePreAuth()
 			conns.Release()
 		}
-		got := crowding.Report(time.Now())
-		if len(got) != 1 || got[0].Row != RowUnidentified || got[0].Who.Source == netip.MustParseAddr("192.0.2.1") {
+		got := excess.Report(time.Now())
+		if len(got) != 1 || got[0].Row != RowUnidentified || got[0].Caller.Source == netip.MustParseAddr("192.0.2.1") {
 			t.Errorf("%d sources: reported %v", sources, got)
 		}
 	}
@@ -161,6 +95,7 @@ func TestBurstOfHonestClientsLosesNone(t *testing.T) {
 		var l PreAuthLimiter
 		l.Init(64, nil)
 		conns := NewConnections(1000, 64)
+		conns.Limiter = &l
 		var burst []*silent
 		for i := range byte(100) {
 			c := &silent{limit: &l, conns: conns, from: netip.AddrFrom4([4]byte{10, 0, 0, i % 10})}
@@ -189,11 +124,7 @@ func testOneNetworkIsOneSource(t *testing.T) {
 	var l PreAuthLimiter
 	l.Init(64, nil)
 	conns := NewConnections(1000, 64)
-	conns.Full = func() {
-		if out := l.MakeRoom(); out != nil {
-			out.Evict()
-		}
-	}
+	conns.Limiter = &l
 	for i := range 64 {
 		c := &silent{limit: &l, conns: conns, from: netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1))}
 		if !conns.TryAcquire() {
@@ -226,8 +157,8 @@ func (c *cutter) Close() error { c.cut++; return nil }
 func TestThoseThatLingerTogetherTakeAPart(t *testing.T) {
 	for _, callers := range []int{1, 4, 16, 40, 200} {
 		var l Lingering
-		var crowding Crowding
-		l.Init(160, &crowding)
+		var excess Excess
+		l.Init(160, &excess)
 		if l.Share() != 10 {
 			t.Fatalf("a share of %d", l.Share())
 		}
@@ -241,7 +172,7 @@ func TestThoseThatLingerTogetherTakeAPart(t *testing.T) {
 		for i := range 1000 {
 			linger(Caller{Function: fmt.Sprint(i % callers)})
 		}
-		if n := l.crowd.n; n != min(40, 10*callers) {
+		if n := l.places.Len(); n != min(40, 10*callers) {
 			t.Errorf("%d callers: %d linger", callers, n)
 		}
 		e, honest := linger(Caller{Function: "honest"})
@@ -252,42 +183,42 @@ func TestThoseThatLingerTogetherTakeAPart(t *testing.T) {
 			t.Errorf("%d callers: whoever has one is cut", callers)
 		}
 		l.Remove(e)
-		if got := crowding.Report(time.Now()); len(got) != 1 || got[0].Row != RowLingering || got[0].Who.Function == "honest" {
+		if got := excess.Report(time.Now()); len(got) != 1 || got[0].Row != RowLingering || got[0].Caller.Function == "honest" {
 			t.Errorf("%d callers: reported %v", callers, got)
 		}
 	}
 }
 
 // A minute has one line of each row, and it names who asked most.
-func TestCrowdingIsReportedOnceAMinuteAndByName(t *testing.T) {
-	var c Crowding
+func TestExcessIsReportedOnceAMinuteAndByName(t *testing.T) {
+	var c Excess
 	var told [Rows]int
 	c.Over = func(r Row) { told[r]++ }
 	now := time.Unix(1000, 0)
 	greedy, other := Caller{Function: "greedy"}, Caller{Source: netip.MustParseAddr("192.0.2.9")}
 	for i := range 100 {
-		c.Note(RowDials, greedy)
+		c.Add(RowDials, greedy)
 		if i%3 == 0 {
-			c.Note(RowDials, other)
+			c.Add(RowDials, other)
 		}
 	}
-	c.Note(RowMemory, other)
-	want := []Crowd{{RowMemory, 1, other}, {RowDials, 134, greedy}}
+	c.Add(RowMemory, other)
+	want := []Exceeded{{RowMemory, 1, other}, {RowDials, 134, greedy}}
 	if got := c.Report(now); !slices.Equal(got, want) {
 		t.Errorf("reported %v, want %v", got, want)
 	}
-	c.Note(RowDials, other)
-	if got := c.Report(now.Add(CrowdingEvery - 1)); got != nil {
+	c.Add(RowDials, other)
+	if got := c.Report(now.Add(ReportEvery - 1)); got != nil {
 		t.Errorf("within the minute: %v", got)
 	}
-	c.Note(RowDials, other)
-	if got := c.Report(now.Add(CrowdingEvery)); !slices.Equal(got, []Crowd{{RowDials, 2, other}}) {
+	c.Add(RowDials, other)
+	if got := c.Report(now.Add(ReportEvery)); !slices.Equal(got, []Exceeded{{RowDials, 2, other}}) {
 		t.Errorf("after the minute: %v", got)
 	}
 	if told[RowDials] != 136 || told[RowMemory] != 1 {
 		t.Errorf("told %v", told)
 	}
-	(*Crowding)(nil).Note(RowDials, other)
+	(*Excess)(nil).Add(RowDials, other)
 	for r := range Rows {
 		if r.String() == "" {
 			t.Errorf("row %d has no name", r)
