@@ -41,18 +41,17 @@ func (f *failing) failed(a netip.AddrPort) {
 	f.n.Store(int64(len(f.until)))
 }
 
-// evict makes room: whatever is over, or else any.
+// evict makes room for one: of a few it takes those that are over, or else any.
 func (f *failing) evict(now time.Time) {
+	few := 16
 	for a, until := range f.until {
-		if !until.After(now) {
-			delete(f.until, a)
-		}
-	}
-	for a := range f.until {
-		if len(f.until) < mostFailing {
-			return
+		if few--; few > 0 && until.After(now) {
+			continue
 		}
 		delete(f.until, a)
+		if few <= 0 {
+			return
+		}
 	}
 }
 

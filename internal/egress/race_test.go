@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,12 +19,16 @@ import (
 type network struct {
 	answers map[netip.Addr]time.Duration
 	refuses map[netip.Addr]bool
-	dials   []netip.Addr
+
+	mu    sync.Mutex
+	dials []netip.Addr
 }
 
 // dial is Dial in the network.
 func (n *network) dial(ctx context.Context, a netip.AddrPort, _ Permits) (net.Conn, error) {
+	n.mu.Lock()
 	n.dials = append(n.dials, a.Addr())
+	n.mu.Unlock()
 	if n.refuses[a.Addr()] {
 		return nil, syscall.ECONNREFUSED
 	}
