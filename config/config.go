@@ -122,9 +122,9 @@ type Limits struct {
 	// is no function's, get a record of their own in a minute; default 6,000.
 	RefusalRecords int
 
-	// Whether the file itself has tunnels and unidentified. The program cuts both
+	// Whether the file itself has these. The program cuts them
 	// to the descriptors of the process, and warns where it was asked for more.
-	HasTunnels, HasUnidentified bool
+	HasTunnels, HasTunnelsPerFunction, HasUnidentified bool
 }
 
 // Audit says where records go.

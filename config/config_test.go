@@ -131,7 +131,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 	check("limits", Limits{
 		Tunnels: 1000, TunnelsPerFunction: 500, Unidentified: 64, HeaderTimeout: time.Second, HeaderBytes: 64000,
 		DialTimeout: 2 * time.Second, HelloTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute, Lifetime: 5 * time.Hour, Drain: 6 * time.Second,
-		RefusalRecords: 700, HasTunnels: true, HasUnidentified: true,
+		RefusalRecords: 700, HasTunnels: true, HasTunnelsPerFunction: true, HasUnidentified: true,
 	}, cfg.Limits)
 	check("audit", Audit{Output: "audit.jsonl", CountLoss: true}, cfg.Audit)
 }

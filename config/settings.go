@@ -128,6 +128,7 @@ func (r *reader) limits(n yamlread.Node) {
 	)
 	_, l.HasTunnels = found["tunnels"]
 	_, l.HasUnidentified = found["unidentified"]
+	_, l.HasTunnelsPerFunction = found["tunnels_per_function"]
 	if l.TunnelsPerFunction <= l.Tunnels {
 		return
 	}

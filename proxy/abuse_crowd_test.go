@@ -82,11 +82,71 @@ func TestOneSourceOfSilentConnectionsKeepsNobodyOut(t *testing.T) {
 	eventually(t, "the log says which source", func() bool {
 		log.mu.Lock()
 		defer log.mu.Unlock()
-		return strings.Contains(log.buf.String(), `"closed":`) && strings.Contains(log.buf.String(), `"source":"127.0.0.1"`)
+		return strings.Contains(log.buf.String(), `"share":"unidentified","times":`) && strings.Contains(log.buf.String(), `"source":"127.0.0.1"`)
 	})
 	_ = tunnel.Close()
 	closes(t, silent)
 	r.unharmed(before, o.at("any.test"))
+}
+
+// serveByGoroutines makes another door the rig's, at which no event loop stands, until
+// the caller closes it.
+func (r *rig) serveByGoroutines() (closeDoor func()) {
+	r.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.server.Serve(struct{ net.Listener }{ln}, nil) }()
+	before := r.addr
+	r.addr = ln.Addr().String()
+	return func() {
+		r.addr = before
+		_ = ln.Close()
+		if err := <-done; err != nil {
+			r.t.Errorf("Serve returned %v", err)
+		}
+	}
+}
+
+// Each of many sources holds as many silent connections as it may, and as many again
+// come as fast as they can; together they have more than all places. Another source is
+// served as if they were not there, at the door of a loop and at one of goroutines.
+func TestManySourcesOfSilentConnectionsKeepNobodyOut(t *testing.T) {
+	for _, door := range []string{"loop", "goroutines"} {
+		t.Run(door, func(t *testing.T) {
+			o := newOrigin(t, echo)
+			var log recordBuffer
+			options := rigOptions{
+				limits:  proxy.Limits{Unidentified: 64, HeaderTimeout: time.Hour},
+				options: func(opt *proxy.Options) { opt.Logger = slog.New(slog.NewJSONHandler(&log, nil)) },
+			}
+			r := openRig(t, o, options)
+			before, closeDoor := hold(), func() {}
+			if door == "goroutines" {
+				closeDoor = r.serveByGoroutines()
+			}
+			var silent []*net.TCPConn
+			for i := range 10 * 64 {
+				silent = append(silent, r.dialFrom(fmt.Sprintf("127.0.1.%d", 1+i%10)))
+				if i%10 == 9 {
+					isServed(t, r.dialFrom("127.0.0.2"), o.at("any.test"))
+				}
+			}
+			if n := r.value("egress_over_share_total"); n == 0 {
+				t.Error("nobody is counted as over its share")
+			}
+			eventually(t, "the log names one of them", func() bool {
+				log.mu.Lock()
+				defer log.mu.Unlock()
+				return strings.Contains(log.buf.String(), `"source":"127.0.1.`) && !strings.Contains(log.buf.String(), `"source":"127.0.0.2"`)
+			})
+			closes(t, silent)
+			closeDoor()
+			r.unharmed(before, o.at("any.test"))
+		})
+	}
 }
 
 // Whoever speaks at the moment at which a newer one takes its place is answered,

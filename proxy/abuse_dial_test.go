@@ -31,7 +31,8 @@ func stormRig(t *testing.T, o *origin, timeout time.Duration, deaf ...uint16) *r
 	})
 	r.resolves("any.test", "127.0.0.1")
 	for i := range 50 {
-		r.resolves(fmt.Sprintf("h%d.deaf.test", i), "127.0.0.1")
+		r.resolves(fmt.Sprintf("h%d.deaf.test", i), fmt.Sprintf("127.0.0.%d", 1+i))
+		r.resolves(fmt.Sprintf("name%d.deaf.test", i), "127.0.0.1")
 	}
 	return r
 }
@@ -93,10 +94,27 @@ func TestStormOfDialsToAHostThatDoesNotAnswerIsBounded(t *testing.T) {
 	r.unharmed(before, o.at("any.test"))
 }
 
-// Names below a wildcard make as many targets as one likes.
-func TestStormOfDialsToManyHostsIsBoundedByFunctionAndInAll(t *testing.T) {
+// Names below a wildcard make one host as many as one likes, and it counts as one: the
+// other hosts of the function are dialed meanwhile.
+func TestStormOfDialsToOneHostOfManyNamesLeavesRoomForOthers(t *testing.T) {
 	o := newOrigin(t, echo)
 	port, hear := deafListener(t)
+	r := stormRig(t, o, 2*patience, port)
+	before := hold()
+	conns := r.storm(45, func(i int) string { return connectAs("billing", fmt.Sprintf("name%d.deaf.test:%d", i, port)) })
+	eventually(t, "the host at its bound", func() bool {
+		return r.value("egress_dials") == dialsToTarget && len(r.of("refused")) == 45-dialsToTarget
+	})
+	isServed(t, r.dial(), o.at("any.test"))
+	closes(t, conns)
+	hear()
+	r.unharmed(before, o.at("any.test"))
+}
+
+// Hosts below a wildcard make as many targets as one likes.
+func TestStormOfDialsToManyHostsIsBoundedByFunctionAndInAll(t *testing.T) {
+	o := newOrigin(t, echo)
+	port, hear := deafAt(t, [4]byte{})
 	r := stormRig(t, o, 2*patience, port)
 	before := hold()
 	request := func(name string) func(int) string {

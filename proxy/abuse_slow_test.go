@@ -24,7 +24,7 @@ func TestWhileMemoryRunsShortNewRequestsAreRefusedAndOpenTunnelsGoOn(t *testing.
 	used := uint64(0)
 	set := func(n uint64) { mu.Lock(); used = n; mu.Unlock() }
 	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) {
-		opt.Memory = func() (uint64, uint64) { mu.Lock(); defer mu.Unlock(); return used, 1 << 30 }
+		opt.Memory = func(uint64) (uint64, uint64) { mu.Lock(); defer mu.Unlock(); return used, 1 << 30 }
 	}})
 	before := hold()
 	c, br := r.send(connectAs("billing", o.at("any.test")))
@@ -248,7 +248,7 @@ func TestHelloThatGrowsWhileMemoryRunsShortIsRefused(t *testing.T) {
 	r := openRig(t, o, rigOptions{
 		functions: []function{{name: "reports", report: time.Now().Add(time.Hour), rules: rules}},
 		options: func(opt *proxy.Options) {
-			opt.Memory = func() (uint64, uint64) { return used.Load(), 1 << 30 }
+			opt.Memory = func(uint64) (uint64, uint64) { return used.Load(), 1 << 30 }
 		},
 	})
 	before := hold()

@@ -13,7 +13,13 @@ import (
 // goes there is dropped. From hear on it is refused.
 func deafListener(t testing.TB) (port uint16, hear func()) {
 	t.Helper()
-	fd, port := boundSocket(t, [4]byte{127, 0, 0, 1})
+	return deafAt(t, [4]byte{127, 0, 0, 1})
+}
+
+// deafAt is deafListener at an address; the zero address is every one.
+func deafAt(t testing.TB, addr [4]byte) (port uint16, hear func()) {
+	t.Helper()
+	fd, port := boundSocket(t, addr)
 	if err := sys.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,12 @@ func deafListener(t testing.TB) (port uint16, hear func()) {
 	return 0, nil
 }
 
+// deafAt is not there either.
+func deafAt(t testing.TB, _ [4]byte) (port uint16, hear func()) {
+	t.Helper()
+	return deafListener(t)
+}
+
 // boundSocket needs a port that stays refused while a socket has it.
 func boundSocket(t testing.TB, _ [4]byte) (fd int, port uint16) {
 	t.Helper()

@@ -41,7 +41,7 @@ func (s *Server) LingerShare() int { return s.shared.Conns.LingerShare() }
 // nobody is known, have their last reply and are not closed yet.
 func (s *Server) Lingering(function string, source netip.Addr) int {
 	if function != "" {
-		return s.shared.Conns.Lingering(admission.Lingerer{Function: function})
+		return s.shared.Conns.Lingering(admission.Caller{Function: function})
 	}
-	return s.shared.Conns.Lingering(admission.Lingerer{Source: admission.Source(source)})
+	return s.shared.Conns.Lingering(admission.Caller{Source: admission.Source(source)})
 }

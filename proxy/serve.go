@@ -40,6 +40,7 @@ func (s *Server) Serve(ln net.Listener, tlsConfig *tls.Config) error {
 			s.shared.Conns.Return()
 			return nil
 		}
+		s.shared.Conns.MakeRoom()
 		_ = c.SetReadDeadline(time.Now().Add(s.shared.Limits.HeaderTimeout))
 		go s.serveConn(c, tlsConfig)
 	}

@@ -153,14 +153,14 @@ func (w *world) echoing() string {
 	return l.Addr().String()
 }
 
-// The program may open 256 files. Clients ask for more than twice what fits, and
+// The program may open 256 files, and one function may have all tunnels. Clients ask for more than twice what fits, and
 // others say nothing: what does not fit is told to come again or waits, the
 // admin listener answers all the while, and the last descriptor is never reached.
 func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
-	p := w.startUnder(t, "ulimit -n 256", abusePolicy)
-	if !p.logged("the default limits are cut to the descriptors and the memory of the process") {
+	p := w.startUnder(t, "ulimit -n 256", abusePolicy+"limits: {tunnels_per_function: 20000}\n")
+	if !p.logged("the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits") {
 		t.Error("nothing says that the limits do not fit")
 	}
 	goroutines, files := p.holds(target)
@@ -187,6 +187,43 @@ func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 		_ = c.Close()
 	}
 	p.unharmed(goroutines, files, target)
+}
+
+// overShare is the line that names who is over its share.
+const overShare = "a caller asks for more than its share of what all need; it is refused, or its oldest is closed"
+
+// The program may open 256 or 1,024 files. One function asks for every tunnel there is,
+// and another has one at once.
+func TestFunctionThatAsksForEveryTunnelCostsAnotherNone(t *testing.T) {
+	for _, files := range []int{256, 1024} {
+		w := newWorld(t)
+		target := w.echoing()
+		p := w.startUnder(t, fmt.Sprintf("ulimit -n %d", files), abusePolicy+`  greedy:
+    identify: {${token_greedy}}
+    allow: [{cidr: 127.0.0.1/32, ports: [${echo}], tls: any}]
+`)
+		tunnels := p.openConns(files, connectLine("greedy", target))
+		got := answersOf(tunnels, patience)
+		// So many at once may reach the bound of dials to one target too.
+		if got["200"] < 16 || got["503 limit_function"] == 0 || got["503 limit_total"] > 0 {
+			t.Errorf("%d descriptors: the function that asks for all: %v", files, got)
+		}
+		for range 10 {
+			r := p.connect("billing", target)
+			if r.conn == nil {
+				t.Fatalf("%d descriptors: another is answered %s %s", files, r.Status, r.reason())
+			}
+			r.carries(t)
+			_ = r.conn.Close()
+		}
+		w.eventually("the log says who crowds", func() bool { return p.logged(overShare) })
+		if p.number(`egress_over_share_total{share="tunnels"}`) == 0 {
+			t.Errorf("%d descriptors: nobody is counted as over its share", files)
+		}
+		for _, c := range tunnels {
+			_ = c.Close()
+		}
+	}
 }
 
 // The limit falls below what is open already, which no count foresees.

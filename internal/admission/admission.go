@@ -15,6 +15,7 @@ package admission
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
 )
 
 // Source is whom the bounds for callers that are not known count an address to: an
@@ -54,10 +55,20 @@ func (b *Budget) Taken() int64 { return b.n.Load() }
 
 // Connections are the places for client connections: one for each, tunnels included,
 // and one more for each whose caller has not been known yet. A connection takes both
-// before it is accepted, so that a flood waits in the kernel's listen queue.
+// before it is accepted, so that a flood waits in the kernel's listen queue. Of the
+// places of those that are not known an eighth is kept free where it can be: one that
+// comes there has another put out ([Connections.MakeRoom]),
+// and does not wait until that has gone.
 type Connections struct {
+	// Limiter has those of whom one goes for a newcomer where there is no place; nil: they
+	// go when they like.
+	Limiter *PreAuthLimiter
+
 	all, preAuth chan struct{}
 }
+
+// askAgain is after how long Acquire, while it waits, has another one go.
+const askAgain = 100 * time.Millisecond
 
 // NewConnections returns places for that many connections, of which so many at a time
 // may be before their caller is known.
@@ -65,12 +76,25 @@ func NewConnections(all, preAuth int) *Connections {
 	return &Connections{all: make(chan struct{}, all), preAuth: make(chan struct{}, preAuth)}
 }
 
-// Acquire waits for both places; false: done was closed first.
-func (c *Connections) Acquire(done <-chan struct{}) bool {
-	if !enter(c.all, done) {
+// MakeRoom has the oldest silent connection of whoever has most evict itself where the
+// places of those that are not known are taken. False: there is room, or none is silent.
+func (c *Connections) MakeRoom() bool {
+	if places := cap(c.preAuth); len(c.preAuth) <= places-max(places/8, 1) || c.Limiter == nil {
 		return false
 	}
-	if !enter(c.preAuth, done) {
+	out := c.Limiter.oldestOfLargest()
+	if out != nil {
+		out.Evict()
+	}
+	return out != nil
+}
+
+// Acquire waits for both places; false: done was closed first.
+func (c *Connections) Acquire(done <-chan struct{}) bool {
+	if !c.enter(c.all, done) {
+		return false
+	}
+	if !c.enter(c.preAuth, done) {
 		<-c.all
 		return false
 	}
@@ -78,17 +102,25 @@ func (c *Connections) Acquire(done <-chan struct{}) bool {
 }
 
 // enter puts a token into slots when one is free.
-func enter(slots chan struct{}, done <-chan struct{}) bool {
+func (c *Connections) enter(slots chan struct{}, done <-chan struct{}) bool {
 	select {
 	case slots <- struct{}{}: // the common case, for less than what waiting costs
 		return true
 	default:
 	}
-	select {
-	case slots <- struct{}{}:
-		return true
-	case <-done:
-		return false
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for {
+		select {
+		case slots <- struct{}{}:
+			return true
+		case <-done:
+			return false
+		case <-again.C:
+			if cap(c.preAuth) > 1 { // a place of one alone is had until its head is late
+				c.MakeRoom()
+			}
+		}
 	}
 }
 

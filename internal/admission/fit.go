@@ -29,6 +29,7 @@ type ResourceLimits struct {
 	Connections int // of clients, in all
 	PreAuth     int // of them, before their caller is known
 	Tunnels     int // connections to origins that are in use
+	PerFunction int // of them, those of one function
 	KeepAlive   int // client connections that wait for their next plain request
 	Pooled      int // idle connections to origins of plain HTTP
 	Pipes       int // of streaming tunnels; two descriptors each
@@ -37,15 +38,16 @@ type ResourceLimits struct {
 
 // Wanted are the bounds that the file asks for.
 type Wanted struct {
-	Tunnels int
-	PreAuth int
+	Tunnels     int
+	PerFunction int
+	PreAuth     int
 }
 
 // Fit shares out files descriptors; 0 or less: as many as are asked for. memory is
 // in bytes; 0: not known.
 func Fit(w Wanted, files int, memory uint64) ResourceLimits {
 	r := ResourceLimits{
-		PreAuth: w.PreAuth, Tunnels: w.Tunnels,
+		PreAuth: w.PreAuth, Tunnels: w.Tunnels, PerFunction: w.PerFunction,
 		KeepAlive: mostKeepAlive, Pooled: mostPooled, Pipes: mostPipes, ExtraDials: mostExtraDials,
 	}
 	if memory > 0 {
@@ -66,23 +68,61 @@ func Fit(w Wanted, files int, memory uint64) ResourceLimits {
 	r.PreAuth = min(r.PreAuth, max(left/32, min(left/8, 64), left-2*r.Tunnels-max(left/16, others+r.KeepAlive)))
 	left -= others
 	r.Tunnels = min(r.Tunnels, (left-r.PreAuth-r.KeepAlive)/2)
+	r.PerFunction = inProportion(w.PerFunction, r.Tunnels, w.Tunnels)
 	// Who is refused keeps its connection until it has read why, so there are
 	// more connections than what is let through can take.
 	r.Connections = left - r.Tunnels
 	return r
 }
 
-// WarnIfCut logs where a bound that was asked for cannot be had, and says so where a
-// default has become less: nobody asked for that many. w is asked with its defaults.
+// inProportion returns the part of what there is that per was of what was wanted: a
+// share that is not cut with its whole is no share.
+func inProportion(per, had, wanted int) int {
+	if had >= wanted {
+		return per
+	}
+	return max(int(int64(min(per, wanted))*int64(had)/int64(wanted)), 1)
+}
+
+// limit is one bound as it was asked for and as it can be had.
+type limit struct {
+	name        string
+	wanted, had int
+	given       int  // what the file has; 0: nothing, and wanted is a default
+	always      bool // the line has it even where it is whole
+}
+
+// limits are the bounds, in the order of the line. What the file cannot ask for makes no
+// line by itself: where everything else is whole nobody misses it.
+func (r ResourceLimits) limits(given, w Wanted) []limit {
+	return []limit{
+		{"tunnels", w.Tunnels, r.Tunnels, given.Tunnels, true},
+		{"tunnels_per_function", w.PerFunction, r.PerFunction, given.PerFunction, true},
+		{"unidentified", w.PreAuth, r.PreAuth, given.PreAuth, true},
+		{"kept_alive", mostKeepAlive, r.KeepAlive, 0, false},
+		{"pooled", mostPooled, r.Pooled, 0, false},
+		{"pipes", mostPipes, r.Pipes, 0, false},
+		{"extra_dials", mostExtraDials, r.ExtraDials, 0, false},
+	}
+}
+
+// WarnIfCut logs, in one line, which bounds that were asked for cannot be had, with all
+// that are cut, and says so where a default has become less: nobody asked for that
+// many. w is asked with its defaults.
 func (r ResourceLimits) WarnIfCut(given, w Wanted, log *slog.Logger) {
-	if r.Tunnels == w.Tunnels && r.PreAuth == w.PreAuth {
-		return
+	say, level, text := false, slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
+	var attrs []slog.Attr
+	for _, c := range r.limits(given, w) {
+		if c.had >= c.wanted && !c.always {
+			continue
+		}
+		attrs = append(attrs, slog.Int(c.name, c.wanted), slog.Int(c.name+"_cut_to", c.had))
+		say = say || c.always && c.had < c.wanted
+		if c.had < c.given {
+			level, text = slog.LevelWarn, "the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits"
+		}
 	}
-	level, text := slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
-	if r.Tunnels < given.Tunnels || r.PreAuth < given.PreAuth {
-		level, text = slog.LevelWarn, "the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits"
+	if say {
+		log.LogAttrs(context.Background(), level, text, attrs...)
 	}
-	log.Log(context.Background(), level, text,
-		"tunnels", w.Tunnels, "tunnels_cut_to", r.Tunnels,
-		"unidentified", w.PreAuth, "unidentified_cut_to", r.PreAuth)
 }

@@ -1,10 +1,10 @@
 package admission
 
 import (
-	"container/list"
 	"io"
-	"net/netip"
 	"sync"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission/holders"
 )
 
 // mostLingering bounds the share of one caller.
@@ -13,66 +13,62 @@ const mostLingering = 256
 // Lingering is the connections that have had their last reply and that their client
 // has not closed yet, by caller. One caller gets a share; who comes beyond it takes
 // the place of that caller's oldest, which is cut: it has had the longest time to
-// read its reply.
+// read its reply. Where all of them are as many as may be the oldest of whoever has
+// most goes, so that many callers together do not take the places of those that come.
 type Lingering struct {
-	share int
+	share, most int
+	excess      *Excess
 
-	mu      sync.Mutex
-	callers map[Lingerer]*list.List // of io.Closer, from the oldest to the newest
+	mu     sync.Mutex
+	places holders.Table[Caller, io.Closer]
 }
 
-// Lingerer is whom a lingering connection counts to: the function where it is known,
-// else the [Source].
-type Lingerer struct {
-	Function string
-	Source   netip.Addr
+// LingeringEntry is a connection's place, part of what holds it.
+type LingeringEntry struct {
+	place holders.Place[Caller, io.Closer]
 }
 
-// Init gives each caller a sixteenth of the places for connections.
-func (l *Lingering) Init(connections int) {
+// Init gives each caller a sixteenth of the places for connections, and all of them
+// together a quarter. c is told who has more; nil: nobody is.
+func (l *Lingering) Init(connections int, c *Excess) {
 	l.share = max(min(connections/16, mostLingering), 1)
-	l.callers = map[Lingerer]*list.List{}
+	l.most = max(connections/4, 1)
+	l.excess = c
 }
 
-// Add adds a connection, and returns its place and the one that has to go for
-// it, nil if none.
-func (l *Lingering) Add(k Lingerer, c io.Closer) (at *list.Element, out io.Closer) {
+// Add adds a connection, and returns the one that has to go for it, nil if none.
+func (l *Lingering) Add(k Caller, e *LingeringEntry, c io.Closer) (out io.Closer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := l.callers[k]
-	if all == nil {
-		all = list.New()
-		l.callers[k] = all
+	var m *holders.Place[Caller, io.Closer]
+	switch {
+	case l.places.Of(k) >= l.share:
+		m = l.places.Oldest(k)
+	case l.places.Len() >= l.most:
+		m = l.places.Largest()
 	}
-	if all.Len() >= l.share {
-		out = all.Remove(all.Front()).(io.Closer)
+	if m != nil {
+		l.excess.Add(RowLingering, m.Key())
+		out = m.Value
+		l.places.Remove(m)
 	}
-	return all.PushBack(c), out
+	l.places.Add(k, &e.place, c)
+	return out
 }
 
 // Remove takes a connection out, unless it had to go before.
-func (l *Lingering) Remove(k Lingerer, at *list.Element) {
+func (l *Lingering) Remove(e *LingeringEntry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := l.callers[k]
-	if all == nil {
-		return
-	}
-	all.Remove(at) // does nothing where it is not in the list
-	if all.Len() == 0 {
-		delete(l.callers, k)
-	}
+	l.places.Remove(&e.place)
 }
 
 // Share returns how many connections of one caller may linger.
 func (l *Lingering) Share() int { return l.share }
 
 // Len returns how many connections of a caller linger.
-func (l *Lingering) Len(k Lingerer) int {
+func (l *Lingering) Len(k Caller) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if all := l.callers[k]; all != nil {
-		return all.Len()
-	}
-	return 0
+	return l.places.Of(k)
 }

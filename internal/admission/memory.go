@@ -20,10 +20,24 @@ const (
 // Memory says when there is too little left for another request. A client can repeat a
 // request that was refused; the kernel, when memory has run out, kills the process.
 type Memory struct {
-	Measure  func() (used, limit uint64) // in bytes; a limit of 0 is none; nil: nobody looks
+	// Measure returns how much is in use and how much there is, in bytes, where requests
+	// hold at worst held; a limit of 0 is none. Nil: nobody looks.
+	Measure func(held uint64) (used, limit uint64)
+	// Held returns what requests hold at worst; nil: that is not known.
+	Held func() uint64
+
 	requests atomic.Uint32
 	high     atomic.Bool
 	mu       sync.Mutex // of who looks
+}
+
+// LimitOf returns how much memory there may be by a Measure; 0: that is not known.
+func LimitOf(measure func(held uint64) (used, limit uint64)) uint64 {
+	if measure == nil {
+		return 0
+	}
+	_, limit := measure(0)
+	return limit
 }
 
 // Short reports whether there is too little memory for another request.
@@ -49,7 +63,11 @@ func (m *Memory) Look() {
 		return
 	}
 	defer m.mu.Unlock()
-	used, limit := m.Measure()
+	var held uint64
+	if m.Held != nil {
+		held = m.Held()
+	}
+	used, limit := m.Measure(held)
 	switch {
 	case limit == 0:
 	case used >= limit/100*shortAt:

@@ -3,6 +3,9 @@ package admission
 import (
 	"net/netip"
 	"sync"
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission/holders"
 )
 
 // PreAuthLimiter is the connections that have not said anything yet, by source. One
@@ -11,75 +14,84 @@ import (
 // is through in a moment, so it gets in however many silent ones its source
 // holds: that matters where a load balancer without PROXY protocol makes all
 // clients one source, and closing the newest would shut all of them out.
+//
+// Several sources can take all places though each has no more than its share. So when
+// all are taken the oldest of whoever has most goes for the newcomer, unless it has only
+// just come: what many honest clients at once lack is a moment to speak. With as many
+// sources as there are places each has one, and a newcomer has the time in which as many
+// others come as there are places.
 type PreAuthLimiter struct {
-	share int // places of one source
+	share  int // places of one source
+	excess *Excess
 
-	mu      sync.Mutex
-	sources map[netip.Addr]*preAuthSource
-	closed  uint64     // since the log was told
-	worst   netip.Addr // source of the last of them
+	mu     sync.Mutex
+	places holders.Table[Caller, *PreAuthEntry]
 }
 
-// Evictable is a connection that can be closed for a newer one of its source.
+// Evictable is a connection that can be closed for a newer one.
 type Evictable interface {
 	// Evict closes the connection, unless it has said something since:
 	// [PreAuthLimiter.Evict] says so.
 	Evict()
 }
 
-// preAuthSource is the connections of one source, a list from the oldest to the
-// newest.
-type preAuthSource struct {
-	key            netip.Addr
-	oldest, newest *PreAuthEntry
-	n              int
-}
-
 // PreAuthEntry is a connection's entry in its source's list, part of what holds the
 // connection. The zero entry stands in no list.
 type PreAuthEntry struct {
-	owner        Evictable
-	source       *preAuthSource
-	older, newer *PreAuthEntry
-	evicting     bool // it is to be closed, unless it speaks before that is done
-	evicted      bool // it has been closed
+	place    holders.Place[Caller, *PreAuthEntry]
+	owner    Evictable
+	came     time.Time
+	evicting bool // it is to be closed, unless it speaks before that is done
+	evicted  bool // it has been closed
 }
 
 // leastShare is what a source may have however few places there are.
 const leastShare = 16
 
-// Init shares the places out: a quarter for one source.
-func (l *PreAuthLimiter) Init(places int) {
+// Grace is how long a connection is not put out for one of another source: longer than
+// the way of a head that is sent at once, and short enough for others to wait.
+const Grace = 10 * time.Millisecond
+
+// Init shares the places out: a quarter for one source. c is told who has more; nil:
+// nobody is.
+func (l *PreAuthLimiter) Init(places int, c *Excess) {
 	l.share = max(places/4, leastShare)
-	l.sources = map[netip.Addr]*preAuthSource{}
+	l.excess = c
 }
 
 // Add adds a connection whose source has become known, and returns whose place it
 // takes, nil if nobody's; the caller has that one evict itself.
 func (l *PreAuthLimiter) Add(e *PreAuthEntry, owner Evictable, from netip.Addr) (out Evictable) {
-	key := Source(from)
+	k := Caller{Source: Source(from)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.sources[key]
-	if s == nil {
-		s = &preAuthSource{key: key}
-		l.sources[key] = s
+	if l.places.Of(k) >= l.share {
+		out = l.beginEvict(l.places.Oldest(k))
 	}
-	if s.n >= l.share {
-		oldest := s.oldest
-		oldest.unlink()
-		oldest.evicting = true
-		out = oldest.owner
-	}
-	*e = PreAuthEntry{owner: owner, source: s, older: s.newest}
-	if s.newest != nil {
-		s.newest.newer = e
-	} else {
-		s.oldest = e
-	}
-	s.newest = e
-	s.n++
+	*e = PreAuthEntry{owner: owner, came: time.Now()}
+	l.places.Add(k, &e.place, e)
 	return out
+}
+
+// oldestOfLargest returns who has to go when all places are taken: the oldest of the source
+// that has most; nil: nobody is silent, or not for [Grace]. The caller has it evict
+// itself.
+func (l *PreAuthLimiter) oldestOfLargest() Evictable {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.places.Largest()
+	if m == nil || time.Since(m.Value.came) < Grace {
+		return nil
+	}
+	return l.beginEvict(m)
+}
+
+// beginEvict takes a connection out that is to be evicted.
+func (l *PreAuthLimiter) beginEvict(m *holders.Place[Caller, *PreAuthEntry]) Evictable {
+	e := m.Value
+	l.places.Remove(m)
+	e.evicting = true
+	return e.owner
 }
 
 // Remove takes a connection out, because it has spoken or ended; false: it has
@@ -90,12 +102,7 @@ func (l *PreAuthLimiter) Remove(e *PreAuthEntry) bool {
 	if e.evicted {
 		return false
 	}
-	if s := e.source; s != nil {
-		e.unlink()
-		if s.n == 0 {
-			delete(l.sources, s.key)
-		}
-	}
+	l.places.Remove(&e.place)
 	e.evicting = false
 	return true
 }
@@ -104,39 +111,13 @@ func (l *PreAuthLimiter) Remove(e *PreAuthEntry) bool {
 // has not spoken since. What speaks later is told so by Remove.
 func (l *PreAuthLimiter) Evict(e *PreAuthEntry, from netip.Addr) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !e.evicting {
-		return false
+	evict := e.evicting
+	e.evicting, e.evicted = false, e.evicted || evict
+	l.mu.Unlock()
+	if evict {
+		l.excess.Add(RowUnidentified, Caller{Source: Source(from)})
 	}
-	e.evicting, e.evicted = false, true
-	l.closed++
-	l.worst = Source(from)
-	return true
-}
-
-// unlink takes an entry out of its list.
-func (e *PreAuthEntry) unlink() {
-	if e.older != nil {
-		e.older.newer = e.newer
-	} else {
-		e.source.oldest = e.newer
-	}
-	if e.newer != nil {
-		e.newer.older = e.older
-	} else {
-		e.source.newest = e.older
-	}
-	e.source.n--
-	*e = PreAuthEntry{owner: e.owner}
-}
-
-// Evictions returns how many have been evicted since the last call, and a source
-// they came from.
-func (l *PreAuthLimiter) Evictions() (n uint64, from netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n, l.closed = l.closed, 0
-	return n, l.worst
+	return evict
 }
 
 // Share returns how many places one source may have.
@@ -146,5 +127,5 @@ func (l *PreAuthLimiter) Share() int { return l.share }
 func (l *PreAuthLimiter) Sources() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.sources)
+	return l.places.Holders()
 }

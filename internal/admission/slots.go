@@ -13,6 +13,8 @@ import (
 type Slots struct {
 	opt    SlotsOptions
 	total  atomic.Int64
+	held   shares   // bytes
+	extra  shares   // attempts to dial beside a host's first
 	usages sync.Map // function name → *Usage; as many as files have named
 
 	mu   sync.Mutex
@@ -22,6 +24,9 @@ type Slots struct {
 // SlotsOptions is what Slots are made of; all of it is required.
 type SlotsOptions struct {
 	Total, PerFunction int                       // how many slots there are
+	ExtraDials         int                       // attempts to dial beside a host's first; a quarter for one function
+	Memory             uint64                    // in bytes; half is for requests, a quarter of that for one function's; 0: not known
+	Excess             *Excess                   // is told who asks for too much
 	Short              func() bool               // whether there is too little memory for another
 	NewData            func(function string) any // makes the Data of a function's Usage
 	Shed               func(cause string)        // is told of each that was turned away
@@ -36,16 +41,25 @@ const (
 
 // Usage is what one function holds.
 type Usage struct {
-	Data  any          // what NewData has made
+	Data  any // what NewData has made
+	name  string
+	slots *Slots
 	open  atomic.Int64 // slots
+	held  atomic.Int64 // bytes
 	dials atomic.Int64 // dials under way
+	extra atomic.Int64 // of them, those beside a first
 }
 
 // Init sets the bounds, and who is told.
-func (s *Slots) Init(o SlotsOptions) { s.opt = o }
+func (s *Slots) Init(o SlotsOptions) {
+	s.opt = o
+	s.initHeld(o.Memory)
+	s.extra.init(int64(o.ExtraDials), int64(max(o.ExtraDials/4, 1)))
+}
 
-// Acquire takes a slot for the function, or says which limit is reached.
-func (s *Slots) Acquire(function string) (*Usage, verdict.Reason) {
+// Acquire takes a slot for the function, and the bytes that its request holds at worst,
+// or says which limit is reached.
+func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 	cause := ""
 	switch {
 	case s.total.Add(1) > int64(s.opt.Total):
@@ -60,20 +74,36 @@ func (s *Slots) Acquire(function string) (*Usage, verdict.Reason) {
 	}
 	v, ok := s.usages.Load(function)
 	if !ok {
-		v, _ = s.usages.LoadOrStore(function, &Usage{Data: s.opt.NewData(function)})
+		v, _ = s.usages.LoadOrStore(function, &Usage{Data: s.opt.NewData(function), name: function, slots: s})
 	}
 	u := v.(*Usage)
 	if u.open.Add(1) > int64(s.opt.PerFunction) {
 		u.open.Add(-1)
 		s.releaseTotal()
 		s.opt.Shed(ShedFunction)
+		s.opt.Excess.Add(RowTunnels, Caller{Function: function})
 		return nil, verdict.ReasonLimitFunction
 	}
-	return u, verdict.ReasonNone
+	reason := verdict.ReasonNone
+	switch s.held.acquire(&u.held, bytes) {
+	case acquired:
+		return u, reason
+	case overShare:
+		s.opt.Excess.Add(RowMemory, Caller{Function: function})
+		reason = verdict.ReasonLimitFunction
+	default:
+		reason = verdict.ReasonLimitTotal
+	}
+	u.open.Add(-1)
+	s.releaseTotal()
+	s.opt.Shed(ShedMemory)
+	return nil, reason
 }
 
-// Release gives a slot back; once for each Acquire.
-func (s *Slots) Release(u *Usage) {
+// Release gives a slot back, and the bytes that its request still holds; once for each
+// Acquire.
+func (s *Slots) Release(u *Usage, bytes int64) {
+	s.held.release(&u.held, bytes)
 	u.open.Add(-1)
 	s.releaseTotal()
 }

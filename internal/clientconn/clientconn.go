@@ -40,13 +40,12 @@ type Options struct {
 	// a PROXY protocol header.
 	ProxyProtocolFrom []netip.Prefix
 	Resources         admission.ResourceLimits
-	Memory            *admission.Memory
+	Excess            *admission.Excess // is told who is over its share
 	// Base ends when connections are to end.
 	Base context.Context
 
 	Evicted        prometheus.Counter // counts those that lost their place before they said anything
 	LingererClosed prometheus.Counter // those that were cut behind their last reply
-	MemoryShort    prometheus.Counter // those that got no larger buffer
 }
 
 // Set is the connections of one server. Safe for concurrent use.
@@ -73,8 +72,9 @@ func NewSet(o Options) *Set {
 		open:  map[*Conn]struct{}{},
 	}
 	s.keepAlive.Init(o.Resources.KeepAlive)
-	s.preAuth.Init(o.Resources.PreAuth)
-	s.lingering.Init(o.Resources.Connections)
+	s.conns.Limiter = &s.preAuth
+	s.preAuth.Init(o.Resources.PreAuth, o.Excess)
+	s.lingering.Init(o.Resources.Connections, o.Excess)
 	s.lingerFor.Store(int64(lingerTime))
 	s.buffers.New = func() any { b := make([]byte, 0, HeadBuffer); return &b }
 	return s
@@ -87,6 +87,10 @@ func (s *Set) Acquire(stop <-chan struct{}) bool { return s.conns.Acquire(stop) 
 
 // TryAcquire is Acquire without waiting.
 func (s *Set) TryAcquire() bool { return s.conns.TryAcquire() }
+
+// MakeRoom ends a connection that has not said anything where there is no room for
+// another one, the oldest of the source that has most, and reports whether one has to go.
+func (s *Set) MakeRoom() bool { return s.conns.MakeRoom() }
 
 // Return gives back what Acquire took, where no connection came of it.
 func (s *Set) Return() {
@@ -111,10 +115,6 @@ func (s *Set) PreAuthSources() int { return s.preAuth.Sources() }
 
 // IdleKeepAlive returns how many connections wait, or have waited, for a next request.
 func (s *Set) IdleKeepAlive() int64 { return s.keepAlive.Taken() }
-
-// Evictions returns how many connections have lost their place since the last call,
-// and a source they came from.
-func (s *Set) Evictions() (n uint64, from netip.Addr) { return s.preAuth.Evictions() }
 
 // Add makes a connection of what was accepted. Where Close has been called it closes it
 // and returns nil.

@@ -16,11 +16,11 @@ const (
 )
 
 // lingerer returns whom the connection counts to when it lingers.
-func (c *Conn) lingerer(function string) admission.Lingerer {
+func (c *Conn) lingerer(function string) admission.Caller {
 	if function != "" {
-		return admission.Lingerer{Function: function}
+		return admission.Caller{Function: function}
 	}
-	return admission.Lingerer{Source: admission.Source(c.Client.Addr())}
+	return admission.Caller{Source: admission.Source(c.Client.Addr())}
 }
 
 // SetLingerWriteDeadline gives the last reply as long as its client has to read it.
@@ -35,7 +35,7 @@ func (s *Set) LingerFor(d time.Duration) { s.lingerFor.Store(int64(d)) }
 func (s *Set) LingerShare() int { return s.lingering.Share() }
 
 // Lingering returns how many connections of a caller linger.
-func (s *Set) Lingering(k admission.Lingerer) int { return s.lingering.Len(k) }
+func (s *Set) Lingering(k admission.Caller) int { return s.lingering.Len(k) }
 
 // LingeringClose ends a connection so that the client can read the reply
 // whole: it says that no more will come, then takes what the client still
@@ -47,9 +47,9 @@ func (c *Conn) LingeringClose(function string) {
 		return
 	}
 	c.Free()
-	key := c.lingerer(function)
-	at, out := c.set.lingering.Add(key, c.raw)
-	defer c.set.lingering.Remove(key, at)
+	var place admission.LingeringEntry
+	out := c.set.lingering.Add(c.lingerer(function), &place, c.raw)
+	defer c.set.lingering.Remove(&place)
 	if out != nil {
 		c.set.opt.LingererClosed.Inc()
 		_ = out.Close()

@@ -1,10 +1,5 @@
 package clientconn
 
-import (
-	"errors"
-	"io"
-)
-
 // Unlist ends the counting: the connection has said something, and gets its
 // answer, however long that takes. It returns false where the connection has
 // been evicted before, so that nothing is answered that nobody can read.
@@ -54,28 +49,3 @@ func (c *Conn) CountEviction() bool {
 
 // Listed reports whether the connection counts to its source, or did until it was evicted.
 func (c *Conn) Listed() bool { return c.listed }
-
-// ErrShortOfMemory ends what would take more memory while there is too little.
-var ErrShortOfMemory = errors.New("memory runs short")
-
-// GuardedReader returns a reader of what follows what is buffered. While memory runs
-// short it gives no more than fits the buffer that every connection has, and then
-// ErrShortOfMemory: many can be let in while they hold little, and grow at the same time.
-func (c *Conn) GuardedReader() io.Reader { return &memGuardReader{c: c} }
-
-// memGuardReader is what GuardedReader returns.
-type memGuardReader struct {
-	c    *Conn
-	read int
-}
-
-// Read implements io.Reader.
-func (r *memGuardReader) Read(p []byte) (int, error) {
-	if r.read+len(r.c.Buffered()) >= HeadBuffer && r.c.set.opt.Memory.ShortNow() {
-		r.c.set.opt.MemoryShort.Inc()
-		return 0, ErrShortOfMemory
-	}
-	n, err := r.c.Conn.Read(p)
-	r.read += n
-	return n, err
-}

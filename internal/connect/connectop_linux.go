@@ -227,8 +227,8 @@ func (s *connectOp) refuse(r verdict.Reason) {
 // dial begins to connect to the first address.
 func (s *connectOp) dial() {
 	s.since = time.Now()
-	s.dialed = egress.Interleave(s.x.Addresses, s.x.Target.Port)[0]
 	server := s.worker.server
+	s.dialed = server.Dialer.Order(s.x.Addresses, s.x.Target.Port)[0]
 	if reason := server.Dials.Begin(s.x.DialKey()); reason != verdict.ReasonNone {
 		s.refuse(server.Metrics.NotDialed(reason, false))
 		return
@@ -257,6 +257,7 @@ func (s *connectOp) dialEnded(e reactor.Events) {
 	now := time.Now()
 	x := s.x
 	s.worker.server.Dials.End(x.DialKey())
+	s.worker.server.Dialer.Worked(s.dialed)
 	x.Event.Dialed = s.dialed
 	s.worker.server.Metrics.Dialed(now.Sub(s.since), now.Sub(x.Start))
 	x.Give(verdict.ReasonNone)
@@ -272,7 +273,7 @@ func (s *connectOp) dialFailed(err error) {
 // dialElsewhere goes on in a goroutine with an attempt that has begun.
 func (s *connectOp) dialElsewhere(wait func(context.Context) (net.Conn, error)) {
 	run := s.run()
-	run.under = &egress.Inflight{Began: s.since, Wait: wait}
+	run.under = &egress.Inflight{To: s.dialed, Began: s.since, Wait: wait}
 	s.handOff(run.run)
 }
 

@@ -7,8 +7,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
@@ -99,15 +99,16 @@ func (r *connectRun) readHello() bool {
 	var h hello.Hello
 	var err error
 	r.Conn.Rebuffer(func(b []byte) (first []byte) {
-		first, h, err = hello.Read(r.Conn.GuardedReader(), b)
+		first, h, err = hello.Read(r.HelloReader(), b)
 		return first
 	})
 	var timeout net.Error
+	var limit *admission.LimitError
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		r.Give(verdict.ReasonHelloTimeout)
-	case errors.Is(err, clientconn.ErrShortOfMemory):
-		r.Give(verdict.ReasonLimitTotal)
+	case errors.As(err, &limit):
+		r.Give(limit.Reason)
 	case err == nil, errors.Is(err, hello.ErrMissing), errors.Is(err, hello.ErrMismatch), isNotTLS(err):
 		r.GiveHello(h, err)
 	default: // an end or a reset

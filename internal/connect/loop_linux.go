@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
@@ -161,6 +162,11 @@ func (d *loopListener) Ready(int, reactor.Events) {
 	for range acceptAtOnce {
 		if !l.server.Conns.TryAcquire() {
 			d.shut()
+			if again := func() { l.loop.Post(d.open) }; l.server.Conns.MakeRoom() {
+				again() // behind the end of whoever has to go
+			} else {
+				time.AfterFunc(admission.Grace, again)
+			}
 			return
 		}
 		fd, from, err := d.accept()
@@ -170,6 +176,7 @@ func (d *loopListener) Ready(int, reactor.Events) {
 			return
 		}
 		if c := l.server.Conns.AddSocket(from); c != nil {
+			l.server.Conns.MakeRoom()
 			l.begin(c, fd)
 			continue
 		}

@@ -189,6 +189,9 @@ func proxyLimits(l config.Limits) proxy.Limits {
 	if !l.HasTunnels {
 		l.Tunnels = 0
 	}
+	if !l.HasTunnelsPerFunction {
+		l.TunnelsPerFunction = 0
+	}
 	if !l.HasUnidentified {
 		l.Unidentified = 0
 	}

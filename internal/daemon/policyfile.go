@@ -207,7 +207,7 @@ func needRestart(a, b *config.Config) []string {
 
 // sameLimits compares the limits, whether the file has them or the defaults do.
 func sameLimits(a, b config.Limits) bool {
-	a.HasTunnels, a.HasUnidentified = b.HasTunnels, b.HasUnidentified
+	a.HasTunnels, a.HasTunnelsPerFunction, a.HasUnidentified = b.HasTunnels, b.HasTunnelsPerFunction, b.HasUnidentified
 	return a == b
 }
 

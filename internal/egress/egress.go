@@ -3,14 +3,14 @@
 //
 // What it does: it tries the checked addresses of a host, families by turns, a quarter
 // of a second apart, and repeats the check on the address that the kernel is given, at
-// connect(2), so that no path can connect to an unchecked one. It says why a dial
-// failed.
+// connect(2), so that no path can connect to an unchecked one. An
+// address that did not answer is tried last for a while. It says why a dial failed.
 //
 // What it does not do: it resolves nothing, decides nothing ([Permits] does), and bounds
 // no number of dials (package admission does).
 //
-//	d := egress.Dialer{TakeExtra: extra.Acquire, GiveExtra: extra.Release}
-//	c, err := d.Dial(ctx, egress.Interleave(addresses, 443), decision.Permits, nil)
+//	var d egress.Dialer
+//	c, err := d.Dial(ctx, egress.Host{Addresses: d.Order(addresses, 443), Permits: decision.Permits})
 package egress
 
 import (

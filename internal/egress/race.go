@@ -15,38 +15,96 @@ const AttemptDelay = 250 * time.Millisecond
 // Inflight is a connect(2) that has begun and that something else than a
 // goroutine has waited for.
 type Inflight struct {
+	To    netip.AddrPort
 	Began time.Time
 	Wait  func(context.Context) (net.Conn, error) // for its end; called once
 }
 
-// Dialer dials hosts with several addresses.
+// ExtraDials is how many attempts a caller may have under way beside its hosts' first.
+type ExtraDials interface {
+	AcquireExtra() bool // takes one, if there is one
+	ReleaseExtra()      // gives it back
+}
+
+// Host is what is to be connected to.
+type Host struct {
+	Addresses []netip.AddrPort // in the order in which they are tried
+	Permits   Permits
+	Under     *Inflight  // tried before all of them; nil: nothing is under way
+	Extra     ExtraDials // nil: there is always one
+}
+
+// Dialer dials hosts with several addresses, and remembers which did not answer. The
+// zero Dialer is ready.
 type Dialer struct {
-	// TakeExtra takes one of the attempts that may be under way beside a host's first,
-	// and GiveExtra gives it back. Nil: there is always one.
-	TakeExtra func() bool
-	GiveExtra func()
+	failing failing
+	dial    func(context.Context, netip.AddrPort, Permits) (net.Conn, error) // nil: Dial
+}
+
+// Order is Interleave with those addresses last that did not answer lately, so that a
+// dead one holds up who finds out, and not those who come after.
+func (d *Dialer) Order(addrs []netip.Addr, port uint16) []netip.AddrPort {
+	if len(addrs) > 1 && d.failing.n.Load() > 0 {
+		if good, bad := d.failing.split(addrs, port); len(bad) > 0 && len(good) > 0 {
+			out := append(Interleave(good, port), Interleave(bad, port)...)
+			return out[:min(len(out), MaxAttempts)]
+		}
+	}
+	return Interleave(addrs, port)
+}
+
+// Worked tells of an address that has answered somebody who did not ask the Dialer.
+func (d *Dialer) Worked(a netip.AddrPort) { d.failing.worked(a) }
+
+// One connects to one address.
+func (d *Dialer) One(ctx context.Context, a netip.AddrPort, permits Permits) (net.Conn, error) {
+	began, dial := time.Now(), d.dial
+	if dial == nil {
+		dial = Dial
+	}
+	c, err := dial(ctx, a, permits)
+	d.ended(a, began, err)
+	return c, err
+}
+
+// ended remembers how an attempt ended, where that was the address's doing.
+func (d *Dialer) ended(a netip.AddrPort, began time.Time, err error) {
+	var timeout net.Error
+	timedOut := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)
+	switch {
+	case err == nil:
+		d.failing.worked(a)
+	case errors.Is(err, ErrNotPermitted), errors.Is(err, context.Canceled), exhausted(err):
+	case timedOut && time.Since(began) < leastTimeout:
+	default:
+		d.failing.failed(a)
+	}
 }
 
 // Dial connects to the first address that answers. The next one is tried
-// when the one before fails, or has had AttemptDelay and there is a descriptor to
-// spare for one beside it; who comes late is closed. An attempt that is under way
-// is tried before all of them; nil: there is none.
-func (d *Dialer) Dial(ctx context.Context, addrs []netip.AddrPort, permits Permits, under *Inflight) (net.Conn, error) {
+// when the one before fails, or has had AttemptDelay and there is one to
+// spare for one beside it; who comes late is closed. Where there is none to spare the
+// one before gives way once it has had its part of the time that ctx leaves.
+func (d *Dialer) Dial(ctx context.Context, h Host) (net.Conn, error) {
 	switch {
-	case under != nil:
-	case len(addrs) == 0:
+	case h.Under != nil:
+	case len(h.Addresses) == 0:
 		return nil, ErrNotPermitted
-	case len(addrs) == 1:
-		return Dial(ctx, addrs[0], permits)
+	case len(h.Addresses) == 1:
+		return d.One(ctx, h.Addresses[0], h.Permits)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := dialRace{dialer: d, left: addrs, permits: permits, results: make(chan dialResult, len(addrs)+1), timer: time.NewTimer(AttemptDelay)}
+	r := dialRace{dialer: d, host: h, results: make(chan dialResult, len(h.Addresses)+1), timer: time.NewTimer(AttemptDelay)}
 	defer r.timer.Stop()
-	if under != nil {
-		r.pending++
-		go under.into(ctx, r.results)
-		r.timer.Reset(time.Until(under.Began.Add(AttemptDelay)))
+	for _, a := range h.Addresses {
+		if h.Under == nil || a != h.Under.To {
+			r.left = append(r.left, a)
+		}
+	}
+	if u := h.Under; u != nil {
+		r.begin(ctx, dialAttempt{to: u.To, began: u.Began, wait: u.Wait})
+		r.timer.Reset(time.Until(u.Began.Add(AttemptDelay)))
 	} else {
 		r.start(ctx)
 	}
@@ -58,12 +116,30 @@ func (d *Dialer) Dial(ctx context.Context, addrs []netip.AddrPort, permits Permi
 
 // dialRace is the attempts to connect to one host.
 type dialRace struct {
-	dialer  *Dialer
-	left    []netip.AddrPort // not tried yet
-	permits Permits
-	results chan dialResult
-	pending int
-	timer   *time.Timer // for the next attempt
+	dialer   *Dialer
+	host     Host
+	left     []netip.AddrPort // not tried yet
+	attempts []dialAttempt    // begun
+	results  chan dialResult
+	pending  int
+	timer    *time.Timer // for the next attempt
+}
+
+// dialAttempt is one attempt of several.
+type dialAttempt struct {
+	to     netip.AddrPort
+	began  time.Time
+	wait   func(context.Context) (net.Conn, error)
+	extra  bool // it holds one of the attempts beside a first
+	cancel context.CancelFunc
+	ended  bool
+}
+
+// dialResult is how one attempt ended.
+type dialResult struct {
+	at   int // which of the attempts
+	conn net.Conn
+	err  error
 }
 
 // first returns the first connection, or every error.
@@ -73,7 +149,10 @@ func (r *dialRace) first(ctx context.Context) (net.Conn, error) {
 		select {
 		case got := <-r.results:
 			r.pending--
+			a := &r.attempts[got.at]
+			a.ended = true
 			if got.err == nil {
+				r.won()
 				return got.conn, nil
 			}
 			errs = append(errs, got.err)
@@ -84,48 +163,67 @@ func (r *dialRace) first(ctx context.Context) (net.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// start begins the next attempt.
+// won remembers those that began long before the one that answered first.
+func (r *dialRace) won() {
+	for _, a := range r.attempts {
+		if !a.ended && time.Since(a.began) >= AttemptDelay {
+			r.dialer.failing.failed(a.to)
+		}
+	}
+}
+
+// start begins the next attempt, or has one give way for it.
 func (r *dialRace) start(ctx context.Context) {
 	if len(r.left) == 0 {
 		return
 	}
 	r.timer.Reset(AttemptDelay)
-	extra := r.pending > 0
-	if extra && r.dialer.TakeExtra != nil && !r.dialer.TakeExtra() {
+	extra := r.pending > 0 && r.host.Extra != nil
+	if extra && !r.host.Extra.AcquireExtra() {
+		r.giveWay(ctx)
 		return
 	}
-	go r.dialer.attempt(ctx, dialAttempt{r.left[0], r.permits, extra, r.results})
+	to := r.left[0]
 	r.left = r.left[1:]
+	r.begin(ctx, dialAttempt{to: to, began: time.Now(), extra: extra, wait: func(ctx context.Context) (net.Conn, error) {
+		return r.dialer.One(ctx, to, r.host.Permits)
+	}})
+}
+
+// begin runs an attempt in a goroutine.
+func (r *dialRace) begin(ctx context.Context, a dialAttempt) {
+	ctx, a.cancel = context.WithCancel(ctx)
+	at := len(r.attempts)
+	r.attempts = append(r.attempts, a)
 	r.pending++
-}
-
-// dialResult is how one attempt ended.
-type dialResult struct {
-	conn net.Conn
-	err  error
-}
-
-// into waits for an attempt that is under way.
-func (a *Inflight) into(ctx context.Context, results chan<- dialResult) {
-	c, err := a.Wait(ctx)
-	results <- dialResult{c, err}
-}
-
-// dialAttempt is one attempt of several.
-type dialAttempt struct {
-	to      netip.AddrPort
-	permits Permits
-	extra   bool // it holds one of the attempts beside a first
-	results chan<- dialResult
+	go r.dialer.attempt(ctx, a, at, r)
 }
 
 // attempt runs one attempt.
-func (d *Dialer) attempt(ctx context.Context, a dialAttempt) {
-	c, err := Dial(ctx, a.to, a.permits)
-	if a.extra && d.GiveExtra != nil {
-		d.GiveExtra()
+func (d *Dialer) attempt(ctx context.Context, a dialAttempt, at int, r *dialRace) {
+	c, err := a.wait(ctx)
+	a.cancel()
+	if a.extra {
+		r.host.Extra.ReleaseExtra()
 	}
-	a.results <- dialResult{c, err}
+	if u := r.host.Under; u != nil && at == 0 {
+		d.ended(u.To, u.Began, err)
+	}
+	r.results <- dialResult{at, c, err}
+}
+
+// giveWay ends the attempts that have had as much of the time as each address may.
+func (r *dialRace) giveWay(ctx context.Context) {
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		return
+	}
+	for _, a := range r.attempts {
+		if part := end.Sub(a.began) / time.Duration(1+len(r.left)); !a.ended && time.Since(a.began) >= part {
+			r.dialer.failing.failed(a.to)
+			a.cancel()
+		}
+	}
 }
 
 // closeLate waits for the attempts that are still under way, which have been

@@ -13,7 +13,7 @@ import (
 
 // DialKey is by what a dial of the exchange is counted among those under way.
 func (x *Exchange) DialKey() admission.DialKey {
-	return admission.DialKey{Usage: x.usage, Target: x.Target}
+	return x.usage.Dials(x.Addresses, x.Target.Port)
 }
 
 // Dial connects to one of the checked addresses. It is the way out for CONNECT.
@@ -21,14 +21,14 @@ func (x *Exchange) DialKey() admission.DialKey {
 // among the dials under way.
 func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, verdict.Reason) {
 	s, key := x.shared, x.DialKey()
-	began, addrs := time.Now(), egress.Interleave(x.Addresses, x.Target.Port)
+	began, addrs := time.Now(), s.Dialer.Order(x.Addresses, x.Target.Port)
 	if under != nil {
-		began, addrs = under.Began, addrs[1:]
+		began = under.Began
 	} else if reason := s.Dials.Begin(key); reason != verdict.ReasonNone {
 		return nil, s.Metrics.NotDialed(reason, false)
 	}
 	defer s.Dials.End(key)
-	c, err := s.dialer.Dial(ctx, addrs, x.Permits, under)
+	c, err := s.Dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Extra: x.usage})
 	if err != nil {
 		return nil, s.Metrics.NotDialed(DialReason(err), true)
 	}

@@ -35,6 +35,7 @@ type Exchange struct {
 
 	shared *Shared
 	usage  *admission.Usage // nil until admitted
+	held   int64            // bytes that it holds at worst, while usage has them
 }
 
 // Begin begins an exchange: the snapshot of the policy is taken here, once.
@@ -85,10 +86,14 @@ func (x *Exchange) Advance() gate.Need {
 	}
 }
 
-// admit takes a place among the tunnels; Release gives it back.
+// admit takes a place among the tunnels, and the bytes that the request may hold;
+// Release gives them back.
 func (x *Exchange) admit() verdict.Reason {
-	usage, reason := x.shared.Slots.Acquire(x.Event.Function)
-	x.usage = usage
+	bytes := admission.RequestBytes(x.Event.Protocol == protocolConnect, len(x.Head.Raw))
+	usage, reason := x.shared.Slots.Acquire(x.Event.Function, bytes)
+	if x.usage = usage; usage != nil {
+		x.held = bytes
+	}
 	// Looked at after the take: Drain sets it before it looks at what is taken,
 	// so one of the two sees the other.
 	if x.shared.Draining.Load() {
@@ -105,11 +110,11 @@ func (x *Exchange) series() *series {
 	return x.usage.Data.(*series)
 }
 
-// Release gives the place among the tunnels back; it may be called again.
+// Release gives the place among the tunnels back, and the bytes; it may be called again.
 func (x *Exchange) Release() {
 	if x.usage != nil {
-		x.shared.Slots.Release(x.usage)
-		x.usage = nil
+		x.shared.Slots.Release(x.usage, x.held)
+		x.usage, x.held = nil, 0
 	}
 }
 

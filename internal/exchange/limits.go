@@ -10,7 +10,7 @@ import (
 // less has its default.
 type Limits struct {
 	Tunnels            int           // open tunnels and plain requests in all; default 20,000, or what the process has descriptors for
-	TunnelsPerFunction int           // of one function; default 5,000
+	TunnelsPerFunction int           // of one function; default 5,000, or Tunnels if that is less; cut in proportion to them
 	Unidentified       int           // connections that have not shown who they are; default 4,096, or what there are descriptors and memory for
 	HeaderTimeout      time.Duration // from accept to the end of the request head; default 10 s
 	HeaderBytes        int           // of a request head; default 16 KiB
@@ -23,7 +23,7 @@ type Limits struct {
 // withDefaults fills in what is zero.
 func (l Limits) withDefaults() Limits {
 	setDefault(&l.Tunnels, 20000)
-	setDefault(&l.TunnelsPerFunction, 5000)
+	setDefault(&l.TunnelsPerFunction, min(5000, l.Tunnels))
 	setDefault(&l.Unidentified, 4096)
 	setDefault(&l.HeaderTimeout, 10*time.Second)
 	setDefault(&l.HeaderBytes, 16<<10)
@@ -42,7 +42,7 @@ func setDefault[T int | time.Duration](v *T, def T) {
 
 // wanted are the limits that descriptors and memory may cut.
 func (l Limits) wanted() admission.Wanted {
-	return admission.Wanted{Tunnels: l.Tunnels, PreAuth: l.Unidentified}
+	return admission.Wanted{Tunnels: l.Tunnels, PerFunction: l.TunnelsPerFunction, PreAuth: l.Unidentified}
 }
 
 // resources returns the limits as the process can have them.
@@ -50,9 +50,5 @@ func (o *Options) resources() admission.ResourceLimits {
 	if o.Files == 0 {
 		o.Files = admission.Files()
 	}
-	var memory uint64
-	if o.Memory != nil {
-		_, memory = o.Memory()
-	}
-	return admission.Fit(o.Limits.wanted(), o.Files, memory)
+	return admission.Fit(o.Limits.wanted(), o.Files, admission.LimitOf(o.Memory))
 }

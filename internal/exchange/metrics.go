@@ -29,6 +29,7 @@ type Metrics struct {
 	evicted        prometheus.Counter
 	lingererClosed prometheus.Counter
 	shed           *prometheus.CounterVec
+	over           [admission.Rows]prometheus.Counter
 
 	resolve, dial, total prometheus.Observer
 }
@@ -83,9 +84,16 @@ func (m *Metrics) newSheds(f promauto.Factory) {
 	for _, cause := range [...]string{admission.ShedTunnels, admission.ShedFunction, admission.ShedMemory, shedDials, shedLookups, shedSystem} {
 		m.shed.WithLabelValues(cause)
 	}
+	over := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_over_share_total",
+		Help: "How often a caller asked for more than its share and was refused, or had its oldest closed, by what it is a share of; the log names who.",
+	}, []string{"share"})
+	for r := range admission.Rows {
+		m.over[r] = over.WithLabelValues(r.String())
+	}
 	m.evicted = f.NewCounter(prometheus.CounterOpts{
 		Name: "egress_unidentified_closed_total",
-		Help: "Connections closed before they showed who they are, because newer ones of their source needed the place.",
+		Help: "Connections closed before they showed who they are, because newer ones, of their source or of others that have fewer, needed the place.",
 	})
 	m.lingererClosed = f.NewCounter(prometheus.CounterOpts{
 		Name: "egress_lingering_closed_total",
@@ -98,7 +106,7 @@ func (m *Metrics) newGauges(reg prometheus.Registerer, s *Shared) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_unidentified",
-		Help: "Connections that have not shown who they are; at limits.unidentified new ones wait in the listen queue.",
+		Help: "Connections that have not shown who they are; at limits.unidentified the oldest of the source that has most is closed for a new one.",
 	}, func() float64 { return float64(s.Conns.PreAuth()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "egress_dials",

@@ -62,7 +62,8 @@ type Open struct {
 // Open returns what stays of the exchange, which has its place from now on.
 func (x *Exchange) Open() *Open {
 	o := &Open{Opened: x.Opened, shared: x.shared, usage: x.usage}
-	x.usage = nil
+	x.shared.Slots.Shrink(x.usage, x.held)
+	x.usage, x.held = nil, 0
 	o.usage.Data.(*series).tunnels.Inc()
 	return o
 }
@@ -70,19 +71,20 @@ func (x *Exchange) Open() *Open {
 // Ended writes the last record of a tunnel and gives its places back.
 func (o *Open) Ended(r tunnel.Result) {
 	o.usage.Data.(*series).tunnels.Dec()
-	o.shared.ended(&o.Opened, o.usage, r)
+	o.shared.ended(&o.Opened, o.usage, 0, r)
 	o.shared.Conns.Release()
 }
 
 // Ended writes the last record of what was opened, and is no tunnel, and gives its
 // place back.
 func (x *Exchange) Ended(r tunnel.Result) {
-	x.shared.ended(&x.Opened, x.usage, r)
-	x.usage = nil
+	x.shared.ended(&x.Opened, x.usage, x.held, r)
+	x.usage, x.held = nil, 0
 }
 
-// ended writes the last record of what was opened and gives its place back.
-func (s *Shared) ended(o *gate.Opened, usage *admission.Usage, r tunnel.Result) {
+// ended writes the last record of what was opened and gives its place back, and the
+// bytes that it has held until now.
+func (s *Shared) ended(o *gate.Opened, usage *admission.Usage, held int64, r tunnel.Result) {
 	o.Event.Kind = audit.Closed
 	o.Event.BytesUp, o.Event.BytesDown = r.Up, r.Down
 	o.Event.Ended = r.Ended.String()
@@ -90,5 +92,5 @@ func (s *Shared) ended(o *gate.Opened, usage *admission.Usage, r tunnel.Result) 
 	// Nothing waits for this record; one that cannot be written is counted.
 	s.Audit.Post(&o.Event)
 	usage.Data.(*series).moved(r)
-	s.Slots.Release(usage)
+	s.Slots.Release(usage, held)
 }

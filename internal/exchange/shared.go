@@ -53,10 +53,11 @@ type Options struct {
 	Files int
 
 	// Memory returns how much memory is in use, without what the collector would
-	// free, and how much there may be, in bytes; a limit of 0 is none. New requests
-	// are refused while it runs short. It is called once a second and with every
-	// 64th request. Nil: the memory is not looked at.
-	Memory func() (used, limit uint64)
+	// free, and how much there may be, in bytes; a limit of 0 is none. It is told what
+	// requests hold at worst. New requests are refused while it runs short, and those
+	// of a function that has taken its share. It is called once a second and with
+	// every 64th request. Nil: the memory is not looked at.
+	Memory func(held uint64) (used, limit uint64)
 
 	// Registerer takes the metrics; nil: they are not registered.
 	Registerer prometheus.Registerer
@@ -85,14 +86,14 @@ type Shared struct {
 	Dials       admission.DialLimiter
 	MemoryWatch admission.Memory
 	Failures    admission.Failures
+	Excess      admission.Excess
 	Draining    atomic.Bool
 	Base        context.Context // ends with Stop
 	Stop        context.CancelFunc
 
-	dialer egress.Dialer
-	extra  admission.Budget // attempts to dial beside a host's first
-	over   context.Context  // has ended: what does not wait is given it
-	unused sync.Pool        // *Exchange
+	Dialer egress.Dialer
+	over   context.Context // has ended: what does not wait is given it
+	unused sync.Pool       // *Exchange
 }
 
 // NewShared returns what the requests of a server share.
@@ -107,20 +108,19 @@ func NewShared(o Options) *Shared {
 	s.Base, s.Stop = context.WithCancel(context.Background())
 	s.over = endedContext()
 	s.unused.New = func() any { return new(Exchange) }
-	s.MemoryWatch.Measure = o.Memory
+	s.MemoryWatch.Measure, s.MemoryWatch.Held = o.Memory, s.Slots.Held
+	s.Excess.Over = func(r admission.Row) { s.Metrics.over[r].Inc() }
 	s.Slots.Init(admission.SlotsOptions{
-		Total: s.Resources.Tunnels, PerFunction: o.Limits.TunnelsPerFunction, Short: s.MemoryWatch.Short,
+		Total: s.Resources.Tunnels, PerFunction: s.Resources.PerFunction, ExtraDials: s.Resources.ExtraDials,
+		Memory: admission.LimitOf(o.Memory), Excess: &s.Excess, Short: s.MemoryWatch.Short,
 		NewData: func(function string) any { return s.Metrics.newSeries(function) },
 		Shed:    func(cause string) { s.Metrics.shed.WithLabelValues(cause).Inc() },
 	})
-	s.Dials.Init(s.Resources.Tunnels)
-	s.extra.Init(s.Resources.ExtraDials)
-	s.dialer = egress.Dialer{TakeExtra: s.extra.Acquire, GiveExtra: s.extra.Release}
+	s.Dials.Init(s.Resources.Tunnels, &s.Excess)
 	s.Conns = clientconn.NewSet(clientconn.Options{
 		HeaderTimeout: o.Limits.HeaderTimeout, HeaderBytes: o.Limits.HeaderBytes, ProxyProtocolFrom: o.ProxyProtocolFrom,
-		Resources: s.Resources, Memory: &s.MemoryWatch, Base: s.Base,
+		Resources: s.Resources, Excess: &s.Excess, Base: s.Base,
 		Evicted: s.Metrics.evicted, LingererClosed: s.Metrics.lingererClosed,
-		MemoryShort: s.Metrics.shed.WithLabelValues(admission.ShedMemory),
 	})
 	s.Metrics.newGauges(o.Registerer, s)
 	s.Resources.WarnIfCut(given.wanted(), o.Limits.wanted(), s.Log)

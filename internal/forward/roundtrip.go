@@ -71,7 +71,7 @@ func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	defer s.Dials.End(at.dial)
 	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
 	defer cancel()
-	c, err := egress.Dial(ctx, at.to, at.permits)
+	c, err := s.Dialer.One(ctx, at.to, at.permits)
 	if err != nil {
 		s.Metrics.NotDialed(exchange.DialReason(err), true)
 		return nil, &dialError{err}
@@ -140,7 +140,7 @@ func passable(status int) bool {
 // has its share of what is left of the time to dial.
 func (s *Server) tryAddresses(x *plainRequest, r *http.Request) (resp *http.Response, err error) {
 	err = egress.ErrNotPermitted
-	all := egress.Interleave(x.Addresses, x.Target.Port)
+	all := s.Dialer.Order(x.Addresses, x.Target.Port)
 	pool, own := x.poolOf(r.Header)
 	end := x.Start.Add(s.Limits.DialTimeout + x.Recording) // that wait is not the host's
 	for i, a := range all {

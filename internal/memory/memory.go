@@ -7,7 +7,7 @@
 // What it does not do: it refuses nothing. Whoever admits requests asks the Gauge.
 //
 //	memory.SetLimit(log)
-//	used, limit := memory.NewGauge().Usage()
+//	used, limit := memory.NewGauge().Usage(held)
 package memory
 
 import (
@@ -51,6 +51,8 @@ type Gauge struct {
 
 	mu      sync.Mutex
 	samples []runtimemetrics.Sample
+	cycles  uint64 // collections so far
+	heldAt  uint64 // what was held when the last of them was seen
 	soft    uint64 // what the collector's limit was set to; 0: not by this gauge
 }
 
@@ -61,6 +63,7 @@ var runtimeMemory = [...]string{
 	"/memory/classes/heap/free:bytes",
 	"/memory/classes/heap/objects:bytes",
 	"/gc/heap/live:bytes",
+	"/gc/cycles/total:gc-cycles",
 }
 
 // NewGauge finds the limit of the task: of its cgroup, or else of the machine.
@@ -78,23 +81,33 @@ func NewGauge() *Gauge {
 	return g
 }
 
-// Usage returns the bytes in use and the bytes there are; 0: that is not known.
-// It has the form of proxy.Options.Memory.
-func (g *Gauge) Usage() (used, limit uint64) {
+// Usage returns the bytes in use and the bytes there are; 0: that is not known. held
+// is what requests hold at worst. It has the form of proxy.Options.Memory.
+func (g *Gauge) Usage(held uint64) (used, limit uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	runtimemetrics.Read(g.samples)
 	v := func(i int) uint64 { return g.samples[i].Value.Uint64() }
-	held := less(v(0), v(1))
-	garbage := v(2) + less(v(3), v(4))
+	mapped := less(v(0), v(1))
+	garbage := v(2) + g.garbage(less(v(3), v(4)), v(5), held)
 	total, ok := g.group.current(g.limit / 2)
-	if !ok || total < held {
-		return less(held, garbage), g.limit
+	if !ok || total < mapped {
+		return less(mapped, garbage), g.limit
 	}
-	g.tighten(total - held)
+	g.tighten(total - mapped)
 	// Garbage is memory too until it has been collected: where the collector does
 	// not keep up it counts.
 	return max(less(total, garbage), total/10*8), g.limit
+}
+
+// garbage returns how much of what was allocated since the last collection may be taken
+// for garbage: not what requests have come to hold since. In a burst that is nearly all,
+// and whoever took it for garbage would let the burst in until the next collection.
+func (g *Gauge) garbage(allocated, cycles, held uint64) uint64 {
+	if cycles != g.cycles || held < g.heldAt {
+		g.cycles, g.heldAt = cycles, held
+	}
+	return less(allocated, held-g.heldAt)
 }
 
 // tighten makes the collector keep to what the kernel leaves of eight tenths of

@@ -40,8 +40,32 @@ func TestFilesThatTheKernelHasOnlyCachedAreNotInUse(t *testing.T) {
 }
 
 func TestUsageLiesWithinTheLimit(t *testing.T) {
-	used, limit := NewGauge().Usage()
+	used, limit := NewGauge().Usage(0)
 	if used == 0 || limit != 0 && used > limit {
 		t.Errorf("%d bytes of %d are in use", used, limit)
+	}
+}
+
+// What was allocated since the last collection is garbage but for what requests have come
+// to hold meanwhile: a burst of them is no garbage.
+func TestWhatABurstHoldsIsNoGarbage(t *testing.T) {
+	g := &Gauge{}
+	for _, row := range []struct {
+		what                    string
+		allocated, cycles, held uint64
+		want                    uint64
+	}{
+		{"nothing is held", 100, 1, 0, 100},
+		{"a burst holds most of it", 190, 1, 180, 10},
+		{"at worst more than was allocated", 190, 1, 500, 0},
+		{"some have ended", 190, 1, 100, 90},
+		{"a collection has found out", 5, 2, 100, 5},
+		{"more come", 45, 2, 130, 15},
+		{"all have ended", 60, 2, 0, 60},
+		{"and others have come", 70, 2, 60, 10},
+	} {
+		if got := g.garbage(row.allocated, row.cycles, row.held); got != row.want {
+			t.Errorf("%s: %d, want %d", row.what, got, row.want)
+		}
 	}
 }

@@ -90,7 +90,7 @@ var table = [reasonCount]Row{
 		Word: "limit_function", Status: 503, ProxyStatus: ConnectionLimitReached, Alert: AlertInternalError,
 		DNS: notReady, Outcome: Outcome{Rejected, Low}, Fault: FaultCaller,
 		Advice:  "The function has as many tunnels, lookups, or dials to this host, as it may have. Close idle connections, or ask for a higher limits.tunnels_per_function.",
-		Meaning: "`limits.tunnels_per_function` is reached, or the function (by DNS also a source of no function) has too many dials or lookups under way.",
+		Meaning: "`limits.tunnels_per_function` is reached, or the function (by DNS also a source of no function) has too many dials or lookups under way, or its requests hold its share of the memory; `egress_over_share_total` says which.",
 		Remedy:  "Close idle connections, or raise the limit.",
 	},
 	ReasonLimitNames: {
