@@ -22,7 +22,7 @@ var ownReasons = map[string][]string{
 		"BadRequest", "BadTarget", "DNSFailed", "DNSTimeout", "AuditUnavailable", "Draining", "IdentityRequired", "LimitFailures",
 		"LimitFunction", "LimitTotal",
 	},
-	"internal/connect":   {"AuditUnavailable", "Draining", "HelloTimeout", "LimitTotal"},   // of a record and a ClientHello
+	"internal/connect":   {"AuditUnavailable", "Draining", "HelloTimeout"},                 // of a record and a ClientHello
 	"internal/forward":   {"BadRequest", "OriginFailed"},                                   // of content and of an origin
 	"internal/egress":    {"AddressNotAllowed", "DialFailed", "DialTimeout", "LimitTotal"}, // why a dial failed
 	"internal/admission": {"LimitFunction", "LimitTotal", "LimitFailures", "IdentityRejected"},

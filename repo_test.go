@@ -53,6 +53,7 @@ var mayImport = map[string][]string{
 	"internal/resolve":            {"internal/fair", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
 	"internal/admission":          {"internal/admission/holders"},
 	"internal/admission/holders":  {},
+	"internal/capacity":           {},
 	"internal/distinct":           {"internal/fair"},
 	"internal/fair":               {},
 	"internal/egress":             {"internal/reactor"},
@@ -79,9 +80,9 @@ var mayImport = map[string][]string{
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
-	"internal/clientconn":         {"internal/admission", "internal/httphead", "internal/identity"},
-	"internal/exchange":           {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
-	"internal/connect":            {"internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
+	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/httphead", "internal/identity"},
+	"internal/exchange":           {"internal/admission", "internal/audit", "internal/capacity", "internal/clientconn", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
+	"internal/connect":            {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/admission", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/httphead", "internal/tunnel"},
 	"dnsfilter":                   {"internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
@@ -121,7 +122,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
+	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }

@@ -133,7 +133,8 @@ func TestMemoryThatRunsOutIsRefusedBeforeTheKernelKills(t *testing.T) {
 // The task has 256 MB. One function sends plain requests of 15 KB to a host of its own
 // that never answers, and others of thousands of fields, then asks for what it may not reach with heads
 // as large as may be, with its token and without, and closes nothing before the
-// server does. Another function's CONNECTs all succeed meanwhile.
+// server does; or it says nothing, or half of it; and then all of that at once. Another
+// function's CONNECTs all succeed meanwhile.
 //
 // EGRESS_TEST_CROWD=60s makes each attack last that long instead of two seconds.
 func TestFunctionThatHoldsWhatItCanCostsAnotherNothing(t *testing.T) {
@@ -162,22 +163,30 @@ limits: {idle_timeout: 5s}
 	}
 	long := "X-Padding: " + strings.Repeat("x", 15<<10) + "\r\n"
 	get := "GET http://mute.test:" + w.vars["mute"] + "/ HTTP/1.1\r\nHost: mute.test\r\n" + authorization("greedy")
-	for _, row := range []struct{ attack, raw string }{
-		{"long requests", get + long + "\r\n"},
-		{"many fields", get + fields.String() + "\r\n"},
-		{"refused, and left open", "CONNECT evil.test:443 HTTP/1.1\r\n" + authorization("greedy") + long + "\r\n"},
-		{"challenged, and left open", "CONNECT evil.test:443 HTTP/1.1\r\n" + long + "\r\n"},
-	} {
+	rows := []attack{
+		{"long requests", []string{get + long + "\r\n"}},
+		{"many fields", []string{get + fields.String() + "\r\n"}},
+		{"refused, and left open", []string{"CONNECT evil.test:443 HTTP/1.1\r\n" + authorization("greedy") + long + "\r\n"}},
+		{"challenged, and left open", []string{"CONNECT evil.test:443 HTTP/1.1\r\n" + long + "\r\n"}},
+		{"silent", []string{""}},
+		{"half a head", []string{get + long}},
+	}
+	all := attack{what: "all at once"}
+	for _, row := range rows {
+		all.raw = append(all.raw, row.raw...)
+	}
+	for _, row := range append(rows, all) {
 		ctx, cancel := context.WithTimeout(t.Context(), last)
 		var attackers sync.WaitGroup
 		var sent atomic.Int64
-		for range 2 {
-			attackers.Go(func() { p.hoardRefused(ctx, row.raw, 4000, &sent) })
+		for i := range max(2, len(row.raw)) {
+			source := fmt.Sprintf("127.0.0.%d", 2+i)
+			attackers.Go(func() { p.hoardRefused(ctx, source, row.raw[i%len(row.raw)], 8000/max(2, len(row.raw)), &sent) })
 		}
 		served := 0
 		for ctx.Err() == nil {
 			if r := p.connect("billing", target); r.conn == nil {
-				t.Errorf("%s: the other function is answered %s", row.attack, r.Status)
+				t.Errorf("%s: the other function is answered %s", row.what, r.Status)
 			} else {
 				served++
 				_ = r.conn.Close()
@@ -187,9 +196,9 @@ limits: {idle_timeout: 5s}
 		cancel()
 		held := (p.number("go_memstats_heap_inuse_bytes") + p.number("go_memstats_stack_inuse_bytes")) / (1 << 20)
 		t.Logf("%s: %d requests, %d of the other function served meanwhile; killed: %s; in use: %.0f MB",
-			row.attack, sent.Load(), served, kills(), held)
+			row.what, sent.Load(), served, kills(), held)
 		if held > 179 {
-			t.Errorf("%s: %.0f MB are in use, more than that from which on everybody is refused", row.attack, held)
+			t.Errorf("%s: %.0f MB are in use, more than that from which on everybody is refused", row.what, held)
 		}
 	}
 	if n := kills(); n != "0" {
@@ -201,15 +210,21 @@ limits: {idle_timeout: 5s}
 	p.unharmed(goroutines, files, target)
 }
 
+// attack is what attackers send on each of their connections.
+type attack struct {
+	what string
+	raw  []string
+}
+
 // hoardRefused sends the text on connection after connection until ctx ends, and
 // leaves each open, at most that many at a time: the oldest goes for the newest.
-func (p *running) hoardRefused(ctx context.Context, text string, most int, sent *atomic.Int64) {
+func (p *running) hoardRefused(ctx context.Context, source, text string, most int, sent *atomic.Int64) {
 	conns := make([]net.Conn, most)
 	for i := 0; ctx.Err() == nil; i = (i + 1) % most {
 		if conns[i] != nil {
 			_ = conns[i].Close()
 		}
-		var d net.Dialer
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 		if conns[i], _ = d.DialContext(ctx, "tcp", p.proxy); conns[i] == nil {
 			continue
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
 )
 
 // Options is what a Set is made of. All but ProxyProtocolFrom is required.
@@ -39,7 +40,7 @@ type Options struct {
 	// ProxyProtocolFrom are the load balancers: a connection from there must begin with
 	// a PROXY protocol header.
 	ProxyProtocolFrom []netip.Prefix
-	Resources         admission.ResourceLimits
+	Resources         capacity.Limits
 	Excess            *admission.Excess // is told who is over its share
 	// Base ends when connections are to end.
 	Base context.Context

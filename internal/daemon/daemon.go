@@ -29,8 +29,8 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/adminhttp"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
@@ -57,7 +57,7 @@ type program struct {
 	file     *policyFile
 	cfg      *config.Config // of the start; what a reload does not change
 	audit    *audit.Log
-	limits   admission.LookupLimits
+	limits   capacity.LookupLimits
 	resolver *resolve.Resolver
 	server   *proxy.Server
 	filter   *dnsfilter.Server // nil: the file asks for none
@@ -140,7 +140,7 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	}
 	p.file.audit = p.audit
 	p.file.activate(first)
-	p.limits = admission.FitLookups(admission.Files(), p.cfg.Listen.DNS.IsValid())
+	p.limits = capacity.FitLookups(capacity.Files(), p.cfg.Listen.DNS.IsValid())
 	p.limits.LogIfCut(log)
 	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.reg, log); err != nil {
 		return nil, err

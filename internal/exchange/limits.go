@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
 )
 
 // Limits bound what clients can make the server hold. A field that is zero or
@@ -41,14 +42,14 @@ func setDefault[T int | time.Duration](v *T, def T) {
 }
 
 // wanted are the limits that descriptors and memory may cut.
-func (l Limits) wanted() admission.Wanted {
-	return admission.Wanted{Tunnels: l.Tunnels, PerFunction: l.TunnelsPerFunction, PreAuth: l.Unidentified}
+func (l Limits) wanted() capacity.Wanted {
+	return capacity.Wanted{Tunnels: l.Tunnels, PerFunction: l.TunnelsPerFunction, PreAuth: l.Unidentified}
 }
 
 // resources returns the limits as the process can have them.
-func (o *Options) resources() admission.ResourceLimits {
+func (o *Options) resources() capacity.Limits {
 	if o.Files == 0 {
-		o.Files = admission.Files()
+		o.Files = capacity.Files()
 	}
-	return admission.Fit(o.Limits.wanted(), o.Files, admission.LimitOf(o.Memory))
+	return capacity.Fit(o.Limits.wanted(), o.Files, admission.LimitOf(o.Memory))
 }

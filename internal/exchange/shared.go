@@ -12,6 +12,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
@@ -80,7 +81,7 @@ type Shared struct {
 	Options
 	Log         *slog.Logger
 	Metrics     *Metrics
-	Resources   admission.ResourceLimits // the limits as the process can have them
+	Resources   capacity.Limits // the limits as the process can have them
 	Conns       *clientconn.Set
 	Slots       admission.Slots
 	Dials       admission.DialLimiter

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package admission
+package capacity
 
 // Files returns 0: there is no limit that is known.
 func Files() int { return 0 }

@@ -1,4 +1,10 @@
-package admission
+// Package capacity shares out what the process may have: its descriptors, and its
+// memory where that is known.
+//
+// What it does: it cuts the limits that a file asks for to what there is, each in
+// proportion, keeps some for what is not for clients, and says in one line of the log
+// what it has cut. What it does not do: it hands nothing out; package admission does.
+package capacity
 
 import (
 	"context"
@@ -22,10 +28,10 @@ const leastReserve = 64
 // worst, with its head, its stack and what the kernel has of it.
 const preAuthBytes = 32 << 10
 
-// ResourceLimits are the bounds, cut to what the process may open and to the memory that
+// Limits are the bounds, cut to what the process may open and to the memory that
 // it has. The sum of all is what makes it hold: no client can bring the
 // process to its last descriptor, so what is not for clients goes on.
-type ResourceLimits struct {
+type Limits struct {
 	Connections int // of clients, in all
 	PreAuth     int // of them, before their caller is known
 	Tunnels     int // connections to origins that are in use
@@ -45,8 +51,8 @@ type Wanted struct {
 
 // Fit shares out files descriptors; 0 or less: as many as are asked for. memory is
 // in bytes; 0: not known.
-func Fit(w Wanted, files int, memory uint64) ResourceLimits {
-	r := ResourceLimits{
+func Fit(w Wanted, files int, memory uint64) Limits {
+	r := Limits{
 		PreAuth: w.PreAuth, Tunnels: w.Tunnels, PerFunction: w.PerFunction,
 		KeepAlive: mostKeepAlive, Pooled: mostPooled, Pipes: mostPipes, ExtraDials: mostExtraDials,
 	}
@@ -94,7 +100,7 @@ type limit struct {
 
 // limits are the bounds, in the order of the line. What the file cannot ask for makes no
 // line by itself: where everything else is whole nobody misses it.
-func (r ResourceLimits) limits(given, w Wanted) []limit {
+func (r Limits) limits(given, w Wanted) []limit {
 	return []limit{
 		{"tunnels", w.Tunnels, r.Tunnels, given.Tunnels, true},
 		{"tunnels_per_function", w.PerFunction, r.PerFunction, given.PerFunction, true},
@@ -109,7 +115,7 @@ func (r ResourceLimits) limits(given, w Wanted) []limit {
 // WarnIfCut logs, in one line, which bounds that were asked for cannot be had, with all
 // that are cut, and says so where a default has become less: nobody asked for that
 // many. w is asked with its defaults.
-func (r ResourceLimits) WarnIfCut(given, w Wanted, log *slog.Logger) {
+func (r Limits) WarnIfCut(given, w Wanted, log *slog.Logger) {
 	say, level, text := false, slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
 	var attrs []slog.Attr
 	for _, c := range r.limits(given, w) {

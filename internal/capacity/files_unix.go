@@ -1,6 +1,6 @@
 //go:build unix
 
-package admission
+package capacity
 
 import (
 	"math"
