@@ -72,7 +72,7 @@ func TestLoadingTakesTimeInProportionToTheSize(t *testing.T) {
 	const times, most = 8, 28
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	for name, shape := range shapes {
-		small := 64 << 10
+		small := 32 << 10
 		ratio := 0.0
 		// A machine that is busy makes one look long; it does not for ten in a row.
 		for range 10 {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 )
 
 // testFile is a policy file that has been loaded once, as the program does.
@@ -193,13 +192,4 @@ func TestALoadThatHangsIsGivenUp(t *testing.T) {
 			t.Error("a program that stops has reloaded")
 		}
 	})
-}
-
-// What a platform is told of the end is the drain and five seconds.
-func TestTheEndTakesFiveSecondsAtMost(t *testing.T) {
-	t.Parallel()
-	const lastWord = 500 * time.Millisecond // of the command line
-	if shutdown.EndTime+flushTime+lastWord >= 5*time.Second || closeTime >= shutdown.EndTime {
-		t.Errorf("%v, %v and %v", closeTime, shutdown.EndTime, flushTime)
-	}
 }

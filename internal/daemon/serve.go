@@ -76,14 +76,19 @@ func (p *program) serve(ctx context.Context, s *shutdown.Stopper) error {
 // closeAll closes what is served and waits for it, but not for what hangs: the last
 // record is still to be written.
 func (p *program) closeAll(drained <-chan struct{}, all *errgroup.Group) error {
-	ended := make(chan error, 1)
-	go func() {
+	return leaveBehind(func() error {
 		<-drained
 		p.audit.Flush() // who waits to be refused would hold the end up
 		p.server.Close()
 		_ = p.admin.Close()
-		ended <- all.Wait()
-	}()
+		return all.Wait()
+	})
+}
+
+// leaveBehind returns what f does, or goes on without it when its time is over.
+func leaveBehind(f func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- f() }()
 	select {
 	case err := <-ended:
 		return err

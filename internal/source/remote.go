@@ -232,7 +232,7 @@ func (r *Remote) look(ctx context.Context) (now string, differs bool) {
 	r.mu.Lock()
 	parts, load := maps.Clone(r.parts), r.load
 	r.mu.Unlock()
-	return compare(load, parts, func(path string, then held) string { return r.stateNow(ctx, path, then) })
+	return compare(ctx, load, parts, func(path string, then held) string { return r.stateNow(ctx, path, then) })
 }
 
 // stateNow returns the state of an object that was so before.
