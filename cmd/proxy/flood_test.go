@@ -118,7 +118,7 @@ func (p *running) askNames(s *seen, source string, n int, want account) {
 		return
 	}
 	defer conn.Close()
-	const burst = 50 // no more than the socket buffers hold for sure
+	const burst = 200 // no more than wait for a record at once, and than the socket buffers hold
 	for range n / burst {
 		for range burst {
 			if err := conn.WriteMsg(new(dns.Msg).SetQuestion("evil.test.", dns.TypeA)); err != nil {
@@ -147,9 +147,9 @@ func TestFloodOfRefusalsSharesRecordsAndEverySumAgrees(t *testing.T) {
 	p := w.start(floodPolicy)
 	// All of them together are fewer than one source may have that say nothing
 	// yet: beyond that who is slow to speak is put out.
-	clients, names := 400, 15_000
+	clients, names := 400, 2_000
 	if testing.Short() || raceDetector {
-		clients, names = 100, 2_000
+		clients, names = 100, 1_000
 	}
 	connect := func(function string) string {
 		return "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n" + authorization(function) + "\r\n"
@@ -261,9 +261,9 @@ func TestFloodOfRefusalsStopsNeitherPermitsNorOthers(t *testing.T) {
 	}
 }
 
-// A question that has to wait for upstream holds one of few places: where it is
-// refused in the end, it must not wait for company too.
-func TestRefusedLookupsDoNotWaitForCompany(t *testing.T) {
+// A question that has to wait for upstream and is refused in the end is a refusal like
+// another: beyond the budget it shares a record, and is answered after that.
+func TestLookupsThatFailBeyondTheBudgetShareARecord(t *testing.T) {
 	egresstest.NeedsLoopback(t)
 	t.Parallel()
 	w := newEchoWorld(t)
@@ -280,12 +280,13 @@ func TestRefusedLookupsDoNotWaitForCompany(t *testing.T) {
 		})
 	}
 	asking.Wait()
+	sum := 0
 	for _, r := range p.of("answered") {
-		if r.Suppressed != 0 || r.Reason != "dns_failed" {
-			t.Errorf("%s (%s) shares its record with %d others", r.Host, r.Reason, r.Suppressed)
+		if sum += 1 + int(r.Suppressed); r.Reason != "dns_failed" {
+			t.Errorf("%s is refused as %s", r.Host, r.Reason)
 		}
 	}
-	if got := len(p.of("answered")); got != n {
-		t.Errorf("%d records of %d lookups", got, n)
+	if got := len(p.of("answered")); got >= n || sum != n {
+		t.Errorf("%d records for %d of %d lookups", got, sum, n)
 	}
 }
