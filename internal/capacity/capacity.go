@@ -114,11 +114,11 @@ func (r Limits) limits(given, w Wanted) []limit {
 
 // WarnIfCut logs, in one line, which bounds that were asked for cannot be had, with all
 // that are cut, and says so where a default has become less: nobody asked for that
-// many. w is asked with its defaults.
-func (r Limits) WarnIfCut(given, w Wanted, log *slog.Logger) {
+// many. w is asked with its defaults; l are the bounds of lookups, which had theirs before.
+func (r Limits) WarnIfCut(given, w Wanted, l LookupLimits, log *slog.Logger) {
 	say, level, text := false, slog.LevelInfo, "the default limits are cut to the descriptors and the memory of the process"
 	var attrs []slog.Attr
-	for _, c := range r.limits(given, w) {
+	for _, c := range append(r.limits(given, w), l.limits()...) {
 		if c.had >= c.wanted && !c.always {
 			continue
 		}

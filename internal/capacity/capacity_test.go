@@ -48,7 +48,7 @@ func fitsWithAReserve(t *testing.T, asked Wanted) {
 func TestDefaultLimitsFitTheDescriptorsOfATask(t *testing.T) {
 	var log bytes.Buffer
 	r := Fit(asked, 65535, 1<<30)
-	r.WarnIfCut(asked, asked, slog.New(slog.NewJSONHandler(&log, nil)))
+	r.WarnIfCut(asked, asked, LookupLimits{}, slog.New(slog.NewJSONHandler(&log, nil)))
 	if r.Tunnels != asked.Tunnels || r.PreAuth != asked.PreAuth || log.Len() > 0 {
 		t.Errorf("%+v, %s", r, &log)
 	}
@@ -91,13 +91,13 @@ func TestLimitsThatAreCutAreTold(t *testing.T) {
 		{Wanted{Tunnels: 10000}, 1024, 0, `"level":"WARN"`},
 		{Wanted{PreAuth: 4096}, 1024, 0, `"level":"WARN"`},
 		{Wanted{PerFunction: 5000}, 1024, 0, `"level":"WARN"`},
-		{asked, 256, 0, `"tunnels":20000,"tunnels_cut_to":73,"tunnels_per_function":5000,"tunnels_per_function_cut_to":18,"unidentified":4096,"unidentified_cut_to":24,"kept_alive":8192,"kept_alive_cut_to":6,"pooled":1024,"pooled_cut_to":6,"pipes":128,"pipes_cut_to":3,"extra_dials":1024,"extra_dials_cut_to":3}`},
+		{asked, 256, 0, `"tunnels":20000,"tunnels_cut_to":73,"tunnels_per_function":5000,"tunnels_per_function_cut_to":18,"unidentified":4096,"unidentified_cut_to":24,"kept_alive":8192,"kept_alive_cut_to":6,"pooled":1024,"pooled_cut_to":6,"pipes":128,"pipes_cut_to":3,"extra_dials":1024,"extra_dials_cut_to":3,"lookups":1024,"lookups_cut_to":32,"dns_connections":4096,"dns_connections_cut_to":16}`},
 		{asked, 0, 256 << 20, `"tunnels":20000,"tunnels_cut_to":20000,"tunnels_per_function":5000,"tunnels_per_function_cut_to":5000,"unidentified":4096,"unidentified_cut_to":1024}`},
 		{asked, 1024, 0, `"tunnels_cut_to":`},
 	} {
 		var log bytes.Buffer
 		wanted := Wanted{Tunnels: cmp.Or(row.asked.Tunnels, asked.Tunnels), PerFunction: cmp.Or(row.asked.PerFunction, asked.PerFunction), PreAuth: cmp.Or(row.asked.PreAuth, asked.PreAuth)}
-		Fit(wanted, row.files, row.memory).WarnIfCut(row.asked, wanted, slog.New(slog.NewJSONHandler(&log, nil)))
+		Fit(wanted, row.files, row.memory).WarnIfCut(row.asked, wanted, FitLookups(row.files, true), slog.New(slog.NewJSONHandler(&log, nil)))
 		if !strings.Contains(log.String(), row.want) {
 			t.Errorf("%d descriptors, %d bytes: logged %q, want %s", row.files, row.memory, &log, row.want)
 		}

@@ -1,10 +1,5 @@
 package capacity
 
-import (
-	"context"
-	"log/slog"
-)
-
 // What lookups and the DNS filter may have where the process may open as many files as
 // it wants.
 const (
@@ -44,11 +39,14 @@ func FitLookups(files int, filter bool) LookupLimits {
 	return l
 }
 
-// LogIfCut says in the log where descriptors are too few for the defaults.
-func (l LookupLimits) LogIfCut(log *slog.Logger) {
-	if l.Lookups == mostLookups && (l.DNSConns == 0 || l.DNSConns == mostDNSConns) {
-		return
+// limits are the bounds, in the order of the line; none where nothing has been shared out.
+func (l LookupLimits) limits() []limit {
+	if l.Lookups == 0 {
+		return nil
 	}
-	log.LogAttrs(context.Background(), slog.LevelInfo, "the limits of lookups are cut to the descriptors of the process",
-		slog.Int("lookups", mostLookups), slog.Int("lookups_cut_to", l.Lookups), slog.Int("dns_connections_cut_to", l.DNSConns))
+	all := []limit{{"lookups", mostLookups, l.Lookups, 0, false}}
+	if l.DNSConns > 0 {
+		all = append(all, limit{"dns_connections", mostDNSConns, l.DNSConns, 0, false})
+	}
+	return all
 }

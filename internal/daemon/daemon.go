@@ -141,7 +141,6 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	p.file.audit = p.audit
 	p.file.activate(first)
 	p.limits = capacity.FitLookups(capacity.Files(), p.cfg.Listen.DNS.IsValid())
-	p.limits.LogIfCut(log)
 	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.reg, log); err != nil {
 		return nil, err
 	}
@@ -154,6 +153,7 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 		ProxyProtocolFrom: p.cfg.Listen.ProxyProtocolFrom,
 		Limits:            proxyLimits(p.cfg.Limits),
 		Files:             p.limits.Files,
+		Lookups:           p.limits,
 		Memory:            memory.NewGauge().Usage,
 		Registerer:        p.reg,
 		Logger:            log,

@@ -53,6 +53,10 @@ type Options struct {
 	// system says. Less than zero: as many as it takes.
 	Files int
 
+	// Lookups are the bounds of what else takes descriptors, for the line of the log that
+	// says which limits are cut. Zero: there is nothing else.
+	Lookups capacity.LookupLimits
+
 	// Memory returns how much memory is in use, without what the collector would
 	// free, and how much there may be, in bytes; a limit of 0 is none. It is told what
 	// requests hold at worst. New requests are refused while it runs short, and those
@@ -124,7 +128,7 @@ func NewShared(o Options) *Shared {
 		Evicted: s.Metrics.evicted, LingererClosed: s.Metrics.lingererClosed,
 	})
 	s.Metrics.newGauges(o.Registerer, s)
-	s.Resources.WarnIfCut(given.wanted(), o.Limits.wanted(), s.Log)
+	s.Resources.WarnIfCut(given.wanted(), o.Limits.wanted(), o.Lookups, s.Log)
 	return s
 }
 
