@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"internal/admission":          {"internal/admission/holders"},
 	"internal/admission/holders":  {},
 	"internal/capacity":           {},
+	"internal/ownaddrs":           {"config"},
 	"internal/distinct":           {"internal/fair"},
 	"internal/fair":               {},
 	"internal/egress":             {"internal/reactor"},
@@ -124,14 +125,14 @@ var mayImport = map[string][]string{
 var everything = []string{
 	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
-	"internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+	"internal/ownaddrs", "internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }
 
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/policytool", "internal/report",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/report",
 	"internal/report/rulelist", "internal/suggest",
 }
 

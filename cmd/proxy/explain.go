@@ -5,6 +5,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/explain"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -38,7 +39,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 			}
 			q := &explain.Query{
 				Config: cfg, File: f.config, Function: f.function, Source: f.source, Target: args[0],
-				Self: daemon.NewOwnAddrs(cfg).Has,
+				Self: ownaddrs.Of(cfg).Has,
 			}
 			if !f.offline {
 				q.Lookup = daemon.LookupOnce(cfg)

@@ -34,6 +34,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
@@ -64,7 +65,7 @@ type program struct {
 	admin    *http.Server
 	emf      *emf.Printer // nil: no metrics beside the records
 	reg      *prometheus.Registry
-	self     *OwnAddrs // not changed once there are requests
+	self     *ownaddrs.Addresses // not changed once there are requests
 	stopping atomic.Bool
 
 	reopening chan struct{} // holds one while audit.output is opened anew
@@ -144,7 +145,7 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.reg, log); err != nil {
 		return nil, err
 	}
-	p.self = NewOwnAddrs(p.cfg)
+	p.self = ownaddrs.Of(p.cfg)
 	p.server = proxy.New(proxy.Options{
 		Policy:            p.file.Current,
 		Lookup:            lookupWith(p.resolver),

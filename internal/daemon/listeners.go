@@ -47,7 +47,7 @@ func (p *program) listen(ctx context.Context) (l listeners, err error) {
 	if l.dns, err = dnsfilter.Listen(ctx, at.DNS, 0); err != nil {
 		return l, fmt.Errorf("listen.dns: %w", err)
 	}
-	p.self.add(l.dns.Addr())
+	p.self.Add(l.dns.Addr())
 	return l, nil
 }
 
@@ -58,7 +58,7 @@ func (p *program) open(ctx context.Context, key string, at netip.AddrPort) (net.
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	if at, ok := ln.Addr().(*net.TCPAddr); ok {
-		p.self.add(at.AddrPort())
+		p.self.Add(at.AddrPort())
 	}
 	return ln, nil
 }

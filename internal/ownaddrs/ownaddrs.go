@@ -1,4 +1,6 @@
-package daemon
+// Package ownaddrs knows every address that the program listens on, which nobody may be
+// connected to through it. The running program and explain ask it.
+package ownaddrs
 
 import (
 	"net"
@@ -7,21 +9,21 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 )
 
-// OwnAddrs knows every address that the program listens on, which nobody may
-// be connected to through it.
-type OwnAddrs struct {
+// Addresses are those that the program listens on. Not changed once there are requests, so it is safe
+// for concurrent use.
+type Addresses struct {
 	ports map[uint16][]netip.Addr // by port; an unspecified address stands for all of the machine's
 	own   []netip.Addr            // the machine's
 }
 
-// NewOwnAddrs gathers the listeners of the file and the machine's addresses.
-func NewOwnAddrs(cfg *config.Config) *OwnAddrs {
-	o := &OwnAddrs{ports: map[uint16][]netip.Addr{}}
-	o.add(cfg.Listen.Proxy)
-	o.add(cfg.Listen.Admin)
-	o.add(cfg.Listen.DNS)
+// Of gathers the listeners of the file and the machine's addresses.
+func Of(cfg *config.Config) *Addresses {
+	o := &Addresses{ports: map[uint16][]netip.Addr{}}
+	o.Add(cfg.Listen.Proxy)
+	o.Add(cfg.Listen.Admin)
+	o.Add(cfg.Listen.DNS)
 	if cfg.Listen.TLS != nil {
-		o.add(cfg.Listen.TLS.Address)
+		o.Add(cfg.Listen.TLS.Address)
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -35,15 +37,15 @@ func NewOwnAddrs(cfg *config.Config) *OwnAddrs {
 	return o
 }
 
-// add adds a listener; the zero AddrPort is none.
-func (o *OwnAddrs) add(a netip.AddrPort) {
+// Add adds a listener before there are requests; the zero AddrPort is none.
+func (o *Addresses) Add(a netip.AddrPort) {
 	if a.IsValid() {
 		o.ports[a.Port()] = append(o.ports[a.Port()], a.Addr().Unmap())
 	}
 }
 
 // Has reports whether the address is one of the program's own listeners.
-func (o *OwnAddrs) Has(a netip.AddrPort) bool {
+func (o *Addresses) Has(a netip.AddrPort) bool {
 	for _, at := range o.ports[a.Port()] {
 		if at == a.Addr() {
 			return true
