@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -47,7 +48,7 @@ func (u *Usage) Dials(addrs []netip.Addr, port uint16) DialKey {
 // told who asks for more; nil: nobody is.
 func (d *DialLimiter) Init(tunnels int, c *Excess) {
 	most := int64(max(tunnels/2, leastDials))
-	d.all.init(most, max(most/4, leastDials/2))
+	d.all.init(most, int64(bounds.Dials.PartOf(int(most))))
 	d.perTarget = d.all.share / 2
 	d.excess = c
 	d.targets = map[DialKey]int64{}

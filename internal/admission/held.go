@@ -1,6 +1,10 @@
 package admission
 
-import "math"
+import (
+	"math"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+)
 
 // What a request makes the process hold at worst, its connections' part of the kernel
 // included, measured by the cgroup of 800 of each that wait at the same time, with heads
@@ -8,12 +12,11 @@ import "math"
 // answer 46 to 82 KiB, 119 KiB where it has content behind its head; a CONNECT that waits
 // for its ClientHello 24 to 61 KiB, and 77 KiB more with 48 KiB of one.
 const (
-	plainBytes     = 52 << 10
-	plainTimes     = 5 // of the head: as it came, its fields, and what goes to the host
-	connectBytes   = 24 << 10
-	connectTimes   = 3
-	memoryForHeld  = 2 // half of the memory is for requests
-	functionOfHeld = 4
+	plainBytes    = 52 << 10
+	plainTimes    = 5 // of the head: as it came, its fields, and what goes to the host
+	connectBytes  = 24 << 10
+	connectTimes  = 3
+	memoryForHeld = 2 // half of the memory is for requests
 )
 
 // HelloBytes is what a long ClientHello makes the process hold beside.
@@ -34,7 +37,7 @@ func (s *Slots) initHeld(memory uint64) {
 	if memory > 0 {
 		total = int64(min(memory/memoryForHeld, math.MaxInt64))
 	}
-	s.held.init(total, total/functionOfHeld)
+	s.held.init(total, total/int64(bounds.Memory.Part))
 }
 
 // Grow has a function hold more bytes for a request that has been let in; false: it

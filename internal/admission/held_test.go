@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -58,7 +59,7 @@ func TestFunctionsThatHoldWhatTheyCanLeaveRoomForOthers(t *testing.T) {
 		if n := s.Held(); n > memory/memoryForHeld {
 			t.Errorf("%d functions: %d bytes are held", functions, n)
 		}
-		if one := int64(let["greedy-0"]) * big; one > memory/memoryForHeld/functionOfHeld {
+		if one := int64(let["greedy-0"]) * big; one > memory/memoryForHeld/int64(bounds.Memory.Part) {
 			t.Errorf("%d functions: one holds %d bytes", functions, one)
 		}
 		for _, u := range held {

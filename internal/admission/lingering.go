@@ -5,10 +5,8 @@ import (
 	"sync"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission/holders"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
-
-// mostLingering bounds the share of one caller.
-const mostLingering = 256
 
 // Lingering is the connections that have had their last reply and that their client
 // has not closed yet, by caller. One caller gets a share; who comes beyond it takes
@@ -31,7 +29,7 @@ type LingeringEntry struct {
 // Init gives each caller a sixteenth of the places for connections, and all of them
 // together a quarter. c is told who has more; nil: nobody is.
 func (l *Lingering) Init(connections int, c *Excess) {
-	l.share = max(min(connections/16, mostLingering), 1)
+	l.share = bounds.Lingering.PartOf(connections)
 	l.most = max(connections/4, 1)
 	l.excess = c
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission/holders"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // PreAuthLimiter is the connections that have not said anything yet, by source. One
@@ -45,9 +46,6 @@ type PreAuthEntry struct {
 	evicted  bool // it has been closed
 }
 
-// leastShare is what a source may have however few places there are.
-const leastShare = 16
-
 // Grace is how long a connection is not put out for one of another source: longer than
 // the way of a head that is sent at once, and short enough for others to wait.
 const Grace = 10 * time.Millisecond
@@ -55,7 +53,7 @@ const Grace = 10 * time.Millisecond
 // Init shares the places out: a quarter for one source. c is told who has more; nil:
 // nobody is.
 func (l *PreAuthLimiter) Init(places int, c *Excess) {
-	l.share = max(places/4, leastShare)
+	l.share = bounds.PreAuth.PartOf(places)
 	l.excess = c
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -54,7 +55,7 @@ type Usage struct {
 func (s *Slots) Init(o SlotsOptions) {
 	s.opt = o
 	s.initHeld(o.Memory)
-	s.extra.init(int64(o.ExtraDials), int64(max(o.ExtraDials/4, 1)))
+	s.extra.init(int64(o.ExtraDials), int64(bounds.ExtraDials.PartOf(o.ExtraDials)))
 }
 
 // Acquire takes a slot for the function, and the bytes that its request holds at worst,

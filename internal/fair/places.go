@@ -3,12 +3,9 @@ package fair
 import (
 	"sync"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
-
-// leastPlaces is what a caller may have of few places, as long as that is not more than
-// half of them.
-const leastPlaces = 16
 
 // Places are a number of things that callers have at the same time, such as lookups
 // under way. A caller has a quarter of them at most, and all sources of no function
@@ -100,7 +97,7 @@ func (e *Eviction) CarryOut() {
 // Init sets how many places there are.
 func (s *Places) Init(most int) {
 	s.most = most
-	s.quota = max(most/4, min(leastPlaces, most/2), 1)
+	s.quota = max(most/bounds.Lookups.Part, min(bounds.Lookups.Least, most/2), 1)
 	s.sources = max(most/2, 1)
 	s.callers = map[Caller]*holder{}
 	s.known.levels, s.unknown.levels = make([]level, s.quota+1), make([]level, s.quota+1)

@@ -1,0 +1,118 @@
+// Package bounds is the table of everything that is bounded in the process and that
+// callers share: how much there is, who has shares of it, how large one is, what who is
+// over it gets, who has to go where all is taken, and what the others keep.
+//
+// The code that hands things out reads its numbers here, docs/limits.md and the metrics
+// are compared with it, and a test finds every buffered channel, pool and map of the
+// process in it, or among those that are exempt for a reason.
+//
+// What it does not do: it hands nothing out. Packages admission, fair, distinct and flood do.
+package bounds
+
+// Bound is one row: a kind of thing that there is a bounded number of.
+type Bound struct {
+	Name string // in metrics, the log and the page; no two have the same
+	Of   string // what it is a number of
+	Size string // how many there are
+	By   string // who has shares: "function", "source" (of IPv6 the /64), both, or "nobody"
+
+	// One caller may have 1/Part of all, but not fewer than Least nor more than Most;
+	// zero: there is no such bound. Beside others that take much it may have less.
+	Part, Least, Most int
+
+	Over   string // what becomes of who asks for more than its share
+	Full   string // who has to go where all is taken
+	Keeps  string // what others keep, and from how many takers on no more
+	Metric string // counts those who were over their share, or had to go; "": nobody ever is
+	// Held names the fields and variables that hold it, as package.Type.field.
+	Held []string
+	Test string // shows that a taker harms nobody; red where the share is taken out
+}
+
+// PartOf returns how many of so many one caller may have.
+func (b *Bound) PartOf(all int) int {
+	n := max(b.Least, 1)
+	if b.Part > 0 {
+		n = max(n, all/b.Part)
+	}
+	if b.Most > 0 {
+		n = min(n, b.Most)
+	}
+	return n
+}
+
+// PreAuth and the others below are the rows whose numbers code reads.
+var (
+	// PreAuth are connections before their caller is known.
+	PreAuth = Bound{
+		Name: "unidentified", Of: "connections that have not shown who they are",
+		Size: "`limits.unidentified`, cut to an eighth of the memory and to the descriptors", By: "source",
+		Part: 4, Least: 16,
+		Over:   "its oldest connection that has said nothing is closed",
+		Full:   "from seven eighths on, the oldest of the source that has most",
+		Keeps:  "a newcomer gets in at once, however many sources take all they can, as long as they are fewer than the places",
+		Metric: "egress_unidentified_closed_total",
+		Held:   []string{"internal/admission.Connections.preAuth", "internal/admission.PreAuthLimiter.places"},
+		Test:   "TestManySourcesOfSilentConnectionsKeepNobodyOut",
+	}
+	// Lingering are connections behind their last reply.
+	Lingering = Bound{
+		Name: "lingering", Of: "connections that have had their last reply and that their client has not closed",
+		Size: "a quarter of all connections", By: "function, or source where it is not known",
+		Part: 16, Most: 256,
+		Over:   "its oldest is cut",
+		Full:   "the oldest of whoever has most",
+		Keeps:  "three quarters of all connections are never lingering",
+		Metric: "egress_lingering_closed_total",
+		Held:   []string{"internal/admission.Lingering.places"},
+		Test:   "TestThoseThatLingerTogetherTakeAPart",
+	}
+	// Memory are the bytes that requests hold at worst.
+	Memory = Bound{
+		Name: "memory", Of: "bytes that requests hold at worst, from their head until they are a tunnel or over",
+		Size: "half of the memory of the task; no bound where that is not known", By: "function",
+		Part:   4,
+		Over:   "`limit_function`",
+		Full:   "nobody; who has most gets no more first",
+		Keeps:  "of k functions that take all they can each has 1/(k+3) of it, and 3/(k+3) stay",
+		Metric: "egress_over_share_total",
+		Held:   []string{"internal/admission.Slots.held"},
+		Test:   "TestFunctionsThatHoldWhatTheyCanLeaveRoomForOthers",
+	}
+	// Dials are those under way.
+	Dials = Bound{
+		Name: "dials", Of: "dials under way; half of a function's share to one host",
+		Size: "half of the tunnels, 64 at least", By: "function",
+		Part: 4, Least: 32,
+		Over:   "`limit_function`",
+		Full:   "nobody; a dial ends within `limits.dial_timeout`",
+		Keeps:  "of k functions that take all they can each has 1/(k+3) of it, and 3/(k+3) stay",
+		Metric: "egress_over_share_total",
+		Held:   []string{"internal/admission.DialLimiter.all", "internal/admission.DialLimiter.targets"},
+		Test:   "TestFunctionsThatDialDeadHostsLeaveRoomForOthers",
+	}
+	// ExtraDials are attempts beside a host's first.
+	ExtraDials = Bound{
+		Name: "extra_dials", Of: "attempts to dial an address beside a host's first one",
+		Size: "1,024, or what there are descriptors for", By: "function",
+		Part:   4,
+		Over:   "the silent attempt gives way to the next address after its part of the time",
+		Full:   "nobody; an attempt ends within `limits.dial_timeout`",
+		Keeps:  "of k functions that take all they can each has 1/(k+3) of it, and 3/(k+3) stay",
+		Metric: "egress_over_share_total",
+		Held:   []string{"internal/admission.Slots.extra"},
+		Test:   "TestFunctionsThatDialDeadHostsLeaveRoomForOthers",
+	}
+	// Lookups are questions at upstreams.
+	Lookups = Bound{
+		Name: "lookups", Of: "lookups that wait for an upstream, of requests and of DNS questions",
+		Size: "1,024, or an eighth of the descriptors", By: "function, or source where it is not known; all sources of no function together have half",
+		Part: 4, Least: 16,
+		Over:   "its oldest ends, `limit_function`; a lookup for which nobody waits ends too",
+		Full:   "the oldest of whoever has most",
+		Keeps:  "whoever has less than the one that has most gets one, and never loses it",
+		Metric: "egress_lookups_refused_total",
+		Held:   []string{"internal/resolve.Resolver.places", "internal/resolve.shard.inflight"},
+		Test:   "TestLookupsOfOneCallerStandInNobodysWay",
+	}
+)
