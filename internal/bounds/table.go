@@ -80,7 +80,7 @@ var All = []*Bound{
 		Part: Lookups.Part, Least: Lookups.Least,
 		Over:   "it is dropped without an answer",
 		Full:   "nobody; a wait ends within a second",
-		Keeps:  "allowed questions and refusals within `audit.refusal_records` do not wait",
+		Keeps:  "allowed questions and refusals within `limits.refusal_records` do not wait",
 		Metric: "egress_dns_refusals_dropped_total",
 		Held:   []string{"dnsfilter.Server.refusals"},
 		Test:   "TestFloodOfRefusedQuestionsStandsInNobodysWay",
@@ -128,7 +128,7 @@ var All = []*Bound{
 	},
 	{
 		Name: "refusal_records", Of: "records of refusals within a minute",
-		Size: "`audit.refusal_records` for each caller", By: "function, or source where it is not known; sources beyond 4,096 share one budget",
+		Size: "`limits.refusal_records` for each caller", By: "function, or source where it is not known; sources beyond 4,096 share one budget",
 		Over:   "refusals share a record, which is written before any of them is answered",
 		Full:   "nobody",
 		Keeps:  "all: budgets are apart",
