@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/verdict":            {},
 	"internal/policy":             {"internal/policy/matcher"},
 	"internal/identity":           {},
-	"internal/resolve":            {"internal/fair", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
+	"internal/resolve":            {"internal/bounds", "internal/fair", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
 	"internal/admission":          {"internal/admission/holders", "internal/bounds"},
 	"internal/admission/holders":  {},
 	"internal/bounds":             {},

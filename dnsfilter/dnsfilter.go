@@ -197,9 +197,9 @@ func New(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.naming.What, s.naming.Log = "names below wildcards", s.log
-	s.crowding.What, s.crowding.Log = "DNS questions under way", s.log
-	s.flooding.What, s.flooding.Log = "refused DNS questions that wait for the record that they share", s.log
+	s.naming.Row, s.naming.Log = "names", s.log
+	s.crowding.Row, s.crowding.Log = "dns_questions", s.log
+	s.flooding.Row, s.flooding.Log = "dns_refusals", s.log
 	for _, t := range o.Types {
 		s.types[t] = true
 	}

@@ -133,7 +133,7 @@ func TestFloodOfRefusedQuestionsStandsInNobodysWay(t *testing.T) {
 		if got := s.answered(); got > 20+20+10+4 {
 			t.Errorf("%d records", got)
 		}
-		if text := s.log.String(); strings.Count(text, "crowds") != 1 || !strings.Contains(text, `"function":"billing"`) {
+		if text := s.log.String(); strings.Count(text, "more than its share") != 1 || !strings.Contains(text, `"function":"billing"`) {
 			t.Errorf("logged: %s", text)
 		}
 	})

@@ -121,11 +121,11 @@ func TestQuestionsOfOneClientStandInNobodysWay(t *testing.T) {
 // source it is, and the operator learns it too.
 func TestQuestionBeyondTheShareOfItsClientIsToldAsThat(t *testing.T) {
 	for _, tt := range []struct {
-		from            netip.AddrPort
-		cause, function string
+		from                   netip.AddrPort
+		cause, function, named string
 	}{
-		{billing, "function", "billing"},
-		{netip.MustParseAddrPort("10.0.0.1:5300"), "source", ""},
+		{billing, "function", "billing", `"function":"billing"`},
+		{netip.MustParseAddrPort("10.0.0.1:5300"), "source", "", `"source":"10.0.0.1"`},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newShared(t, func(o *dnsfilter.Options) { o.RefuseWith = dnsfilter.Refused })
@@ -152,7 +152,7 @@ func TestQuestionBeyondTheShareOfItsClientIsToldAsThat(t *testing.T) {
 			if got := s.metric("egress_dns_questions_refused_total", tt.cause); got != 5 {
 				t.Errorf("%v counted as %s, want 5", got, tt.cause)
 			}
-			if text := s.log.String(); strings.Count(text, "crowds") != 1 || !strings.Contains(text, fmt.Sprintf(`"function":%q`, tt.function)) {
+			if text := s.log.String(); strings.Count(text, "more than its share") != 1 || !strings.Contains(text, tt.named) {
 				t.Errorf("logged: %s", text)
 			}
 		})

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // The program may open 256 or 1,024 files. Clients of the DNS filter, of one source and
@@ -52,7 +54,7 @@ func TestIdleConnectionsToTheFilterTakeNoDescriptorOfOthers(t *testing.T) {
 			if p.logged("accepting a connection failed, retrying") {
 				t.Error("the last descriptor was reached")
 			}
-			if p.number("egress_dns_connections_refused_total") == 0 || !p.logged("one caller crowds: what is beyond its share is refused") {
+			if p.number("egress_dns_connections_refused_total") == 0 || !p.logged(bounds.OverShare) {
 				t.Error("nothing says who crowds")
 			}
 			for _, c := range idle {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // startUnder runs the program behind shell commands that set its limits. No
@@ -189,9 +191,6 @@ func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 	p.unharmed(goroutines, files, target)
 }
 
-// overShare is the line that names who is over its share.
-const overShare = "a caller asks for more than its share of what all need; it is refused, or its oldest is closed"
-
 // The program may open 256, 1,024 or 20,000 files. One function asks for every tunnel there is,
 // and another has one at once.
 func TestFunctionThatAsksForEveryTunnelCostsAnotherNone(t *testing.T) {
@@ -221,7 +220,7 @@ func testFunctionThatAsksForEveryTunnel(t *testing.T, files int) {
 		r.carries(t)
 		_ = r.conn.Close()
 	}
-	w.eventually("the log says who crowds", func() bool { return p.logged(overShare) })
+	w.eventually("the log says who crowds", func() bool { return p.logged(bounds.OverShare) })
 	if p.number(`egress_over_share_total{share="tunnels"}`) == 0 {
 		t.Errorf("%d descriptors: nobody is counted as over its share", files)
 	}

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // memoryGroupOf makes a cgroup with a limit below that of the test, or skips. It
@@ -204,7 +206,7 @@ limits: {idle_timeout: 5s}
 	if n := kills(); n != "0" {
 		t.Errorf("the kernel has killed: %s", n)
 	}
-	if !p.logged(overShare) || p.number(`egress_over_share_total{share="memory"}`) == 0 {
+	if !p.logged(bounds.OverShare) || p.number(`egress_over_share_total{share="memory"}`) == 0 {
 		t.Error("nothing says that a function holds its share")
 	}
 	p.unharmed(goroutines, files, target)

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // Caller is whom something counts to: the function where it is known, else the
@@ -109,7 +111,7 @@ func (c *Excess) Log(now time.Time, log *slog.Logger) {
 			caller = slog.String("source", e.Caller.Source.String())
 		}
 		log.LogAttrs(context.Background(), slog.LevelWarn,
-			"a caller asks for more than its share of what all need; it is refused, or its oldest is closed",
+			bounds.OverShare,
 			slog.String("share", e.Row.String()), slog.Uint64("times", e.Times), caller)
 	}
 }

@@ -9,6 +9,10 @@
 // What it does not do: it hands nothing out. Packages admission, fair, distinct and flood do.
 package bounds
 
+// OverShare is the line of the log that names who asks for more than its share, once a
+// minute for each row, with share (the row's name), times, and function or source.
+const OverShare = "a caller asks for more than its share of what all need; it is refused, or its oldest is closed"
+
 // Bound is one row: a kind of thing that there is a bounded number of.
 type Bound struct {
 	Name string // in metrics, the log and the page; no two have the same

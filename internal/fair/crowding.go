@@ -3,9 +3,10 @@ package fair
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // crowdingEvery is how often one CrowdingLog says the same.
@@ -14,8 +15,8 @@ const crowdingEvery = time.Minute
 // CrowdingLog logs who has more than its share of something, a line a minute at most:
 // the first time at once. Its methods may be called from many goroutines.
 type CrowdingLog struct {
-	What string       // what there is too little of
-	Log  *slog.Logger // required
+	Row string       // of package bounds: what it has too much of
+	Log *slog.Logger // required
 
 	mu    sync.Mutex
 	last  time.Time // of the last line
@@ -29,8 +30,11 @@ func (l *CrowdingLog) Add(c Caller) {
 	if !due {
 		return
 	}
-	l.Log.LogAttrs(context.Background(), slog.LevelWarn, "one caller crowds: what is beyond its share is refused",
-		slog.String("of", l.What), slog.String("function", c.Function), slog.String("source", sourceText(c.Source)), slog.Int("refused", n))
+	caller := slog.String("function", c.Function)
+	if c.Source.IsValid() {
+		caller = slog.String("source", c.Source.String())
+	}
+	l.Log.LogAttrs(context.Background(), slog.LevelWarn, bounds.OverShare, slog.String("share", l.Row), slog.Int("times", n), caller)
 }
 
 // count counts one, and reports whether a line is due, with how many it is about.
@@ -43,12 +47,4 @@ func (l *CrowdingLog) count(now time.Time) (n int, due bool) {
 	}
 	n, l.since, l.last = l.since, 0, now
 	return n, true
-}
-
-// sourceText returns an address as the log has it, "" where there is none.
-func sourceText(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
 }

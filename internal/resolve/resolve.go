@@ -38,6 +38,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/files"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
@@ -227,7 +228,7 @@ func New(cfg Config) (*Resolver, error) {
 		asking:  make(chan struct{}, cfg.Lookups),
 	}
 	r.places.Init(cfg.Lookups)
-	r.crowding.What, r.crowding.Log = "lookups under way", cfg.Logger
+	r.crowding.Row, r.crowding.Log = bounds.Lookups.Name, cfg.Logger
 	r.base, r.cancel = context.WithCancel(context.Background())
 	transport := &upstream.Transport{Timeout: cfg.Timeout, Seconds: r.metrics.upstream}
 	r.upstreams = &upstream.Pool{Query: transport.Query, Logger: cfg.Logger, Now: r.now}
