@@ -89,9 +89,9 @@ func TestOneSourceOfSilentConnectionsKeepsNobodyOut(t *testing.T) {
 	r.unharmed(before, o.at("any.test"))
 }
 
-// serveByGoroutines makes another door the rig's, at which no event loop stands, until
+// serveByGoroutines makes another listener the rig's, at which no event loop stands, until
 // the caller closes it.
-func (r *rig) serveByGoroutines() (closeDoor func()) {
+func (r *rig) serveByGoroutines() (closeListener func()) {
 	r.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -112,10 +112,10 @@ func (r *rig) serveByGoroutines() (closeDoor func()) {
 
 // Each of many sources holds as many silent connections as it may, and as many again
 // come as fast as they can; together they have more than all places. Another source is
-// served as if they were not there, at the door of a loop and at one of goroutines.
+// served as if they were not there, at the listener of a loop and at one of goroutines.
 func TestManySourcesOfSilentConnectionsKeepNobodyOut(t *testing.T) {
-	for _, door := range []string{"loop", "goroutines"} {
-		t.Run(door, func(t *testing.T) {
+	for _, listener := range []string{"loop", "goroutines"} {
+		t.Run(listener, func(t *testing.T) {
 			o := newOrigin(t, echo)
 			var log recordBuffer
 			options := rigOptions{
@@ -123,9 +123,9 @@ func TestManySourcesOfSilentConnectionsKeepNobodyOut(t *testing.T) {
 				options: func(opt *proxy.Options) { opt.Logger = slog.New(slog.NewJSONHandler(&log, nil)) },
 			}
 			r := openRig(t, o, options)
-			before, closeDoor := hold(), func() {}
-			if door == "goroutines" {
-				closeDoor = r.serveByGoroutines()
+			before, closeListener := hold(), func() {}
+			if listener == "goroutines" {
+				closeListener = r.serveByGoroutines()
 			}
 			var silent []*net.TCPConn
 			for i := range 10 * 64 {
@@ -143,7 +143,7 @@ func TestManySourcesOfSilentConnectionsKeepNobodyOut(t *testing.T) {
 				return strings.Contains(log.buf.String(), `"source":"127.0.1.`) && !strings.Contains(log.buf.String(), `"source":"127.0.0.2"`)
 			})
 			closes(t, silent)
-			closeDoor()
+			closeListener()
 			r.unharmed(before, o.at("any.test"))
 		})
 	}

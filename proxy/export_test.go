@@ -15,7 +15,7 @@ func (s *Server) Unidentified() int { return s.shared.Conns.PreAuth() }
 // Open returns how many tunnels and plain requests hold a place.
 func (s *Server) Open() int64 { return s.shared.Slots.Open() }
 
-// Seats returns how many client connections hold a seat; on a TLS door one is
+// Seats returns how many client connections hold a seat; on a TLS listener one is
 // Serve's.
 func (s *Server) Seats() int { return s.shared.Conns.Len() }
 

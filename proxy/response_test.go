@@ -161,10 +161,10 @@ func TestResponseThatBreaksOffDoesNotLookWhole(t *testing.T) {
 
 // Over TLS an orderly end would be the close_notify.
 func TestResponseThatBreaksOffDoesNotLookWholeOverTLS(t *testing.T) {
-	door := httptest.NewUnstartedServer(nil)
-	door.StartTLS()
-	config := &tls.Config{Certificates: door.TLS.Certificates, NextProtos: []string{"http/1.1"}}
-	door.Close()
+	listener := httptest.NewUnstartedServer(nil)
+	listener.StartTLS()
+	config := &tls.Config{Certificates: listener.TLS.Certificates, NextProtos: []string{"http/1.1"}}
+	listener.Close()
 	for _, row := range []struct {
 		raw   string
 		whole bool

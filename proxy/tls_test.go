@@ -72,17 +72,17 @@ func (a *authority) pool() *x509.CertPool {
 	return p
 }
 
-// door is the configuration of the proxy's TLS listener.
-func (a *authority) door(auth tls.ClientAuthType) *tls.Config {
+// listener is the configuration of the proxy's TLS listener.
+func (a *authority) listener(auth tls.ClientAuthType) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{a.issue("proxy.test")},
 		ClientAuth:   auth, ClientCAs: a.pool(), NextProtos: []string{"http/1.1"},
 	}
 }
 
-// doorRig is a rig behind TLS where the function certified is identified by
+// tlsRig is a rig behind TLS where the function certified is identified by
 // a certificate.
-func doorRig(t *testing.T, a *authority, o *origin, config *tls.Config, ro rigOptions) *rig {
+func tlsRig(t *testing.T, a *authority, o *origin, config *tls.Config, ro rigOptions) *rig {
 	ro.tls = config
 	ro.functions = []function{{
 		name: "certified", noToken: true, certs: []string{"certified.internal"},
@@ -101,7 +101,7 @@ func (r *rig) enter(a *authority, protocols []string, certs ...tls.Certificate) 
 func TestAClientCertificateIdentifiesInsideTLS(t *testing.T) {
 	a := newAuthority(t)
 	o := newOrigin(t, echo)
-	r := doorRig(t, a, o, a.door(tls.VerifyClientCertIfGiven), rigOptions{})
+	r := tlsRig(t, a, o, a.listener(tls.VerifyClientCertIfGiven), rigOptions{})
 	first := clientHello(names("tls.test"))
 	c, err := r.enter(a, []string{"h2", "http/1.1"}, a.issue("Certified.internal"))
 	if err != nil {
@@ -125,7 +125,7 @@ func TestAClientCertificateIdentifiesInsideTLS(t *testing.T) {
 func TestATokenIdentifiesInsideTLSToo(t *testing.T) {
 	a := newAuthority(t)
 	o := newOrigin(t, echo)
-	r := doorRig(t, a, o, a.door(tls.VerifyClientCertIfGiven), rigOptions{})
+	r := tlsRig(t, a, o, a.listener(tls.VerifyClientCertIfGiven), rigOptions{})
 	c, err := r.enter(a, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -153,11 +153,11 @@ func TestACertificateThatNamesNobodyIsRejected(t *testing.T) {
 		{"no name", tls.VerifyClientCertIfGiven, a.issue(""), ""},
 		{"a name of no function, with a token that holds", tls.VerifyClientCertIfGiven, a.issue("unknown.internal"), auth("billing")},
 		{"one function's certificate with another's token", tls.VerifyClientCertIfGiven, a.issue("certified.internal"), auth("billing")},
-		{"the right name, by a stranger, where the door does not verify", tls.RequestClientCert, stranger.issue("certified.internal"), ""},
+		{"the right name, by a stranger, where the listener does not verify", tls.RequestClientCert, stranger.issue("certified.internal"), ""},
 		{"the right name, by a stranger, required and not verified", tls.RequireAnyClientCert, stranger.issue("certified.internal"), ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := doorRig(t, a, o, a.door(row.auth), rigOptions{})
+			r := tlsRig(t, a, o, a.listener(row.auth), rigOptions{})
 			c, err := r.enter(a, nil, row.cert)
 			if err != nil {
 				t.Fatal(err)
@@ -173,7 +173,7 @@ func TestACertificateThatNamesNobodyIsRejected(t *testing.T) {
 
 func TestACertificateThatDoesNotVerifyEndsTheHandshakeAndIsRecorded(t *testing.T) {
 	a, stranger := newAuthority(t), newAuthority(t)
-	r := doorRig(t, a, newOrigin(t, echo), a.door(tls.VerifyClientCertIfGiven), rigOptions{})
+	r := tlsRig(t, a, newOrigin(t, echo), a.listener(tls.VerifyClientCertIfGiven), rigOptions{})
 	raw := r.dial()
 	cert := stranger.issue("certified.internal")
 	c := tls.Client(raw, &tls.Config{RootCAs: a.pool(), ServerName: "proxy.test",
@@ -189,7 +189,7 @@ func TestACertificateThatDoesNotVerifyEndsTheHandshakeAndIsRecorded(t *testing.T
 
 func TestH2IsNeverNegotiated(t *testing.T) {
 	a := newAuthority(t)
-	r := doorRig(t, a, newOrigin(t, echo), a.door(tls.NoClientCert), rigOptions{})
+	r := tlsRig(t, a, newOrigin(t, echo), a.listener(tls.NoClientCert), rigOptions{})
 	if c, err := r.enter(a, []string{"h2"}); err == nil && c.ConnectionState().NegotiatedProtocol != "" {
 		t.Errorf("negotiated %q", c.ConnectionState().NegotiatedProtocol)
 	}
@@ -206,7 +206,7 @@ func TestH2IsNeverNegotiated(t *testing.T) {
 func TestAHandshakeThatDoesNotEndIsEnded(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
-	r := doorRig(t, a, newOrigin(t, echo), a.door(tls.NoClientCert), rigOptions{limits: proxy.Limits{HeaderTimeout: 200 * time.Millisecond}})
+	r := tlsRig(t, a, newOrigin(t, echo), a.listener(tls.NoClientCert), rigOptions{limits: proxy.Limits{HeaderTimeout: 200 * time.Millisecond}})
 	for _, first := range []string{"", clientHello(names("proxy.test"))[:30]} {
 		_, br := r.send(first)
 		wantEnd(t, br)
@@ -220,7 +220,7 @@ func TestAHandshakeThatDoesNotEndIsEnded(t *testing.T) {
 func TestABalancersHeaderStandsBeforeTheHandshake(t *testing.T) {
 	a := newAuthority(t)
 	o := newOrigin(t, echo)
-	r := doorRig(t, a, o, a.door(tls.VerifyClientCertIfGiven), rigOptions{options: func(opt *proxy.Options) {
+	r := tlsRig(t, a, o, a.listener(tls.VerifyClientCertIfGiven), rigOptions{options: func(opt *proxy.Options) {
 		opt.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}})
 	c := tls.Client(&fusing{Conn: r.dial(), first: headerV2(proxied, tcp4, from10129)},

@@ -150,7 +150,7 @@ func TestPermitsThatTheDiskTookBeforeItWasFullAreTunnels(t *testing.T) {
 
 // What an event loop was dialing when Close came is refused on the record, as it is where
 // a goroutine dials.
-func TestCloseDuringALanesDialIsRecorded(t *testing.T) {
+func TestCloseDuringADialOfALoopIsRecorded(t *testing.T) {
 	port, _ := deafListener(t)
 	r := stormRig(t, &origin{}, time.Minute, port)
 	_, _ = r.send(connectAs("billing", fmt.Sprintf("h0.deaf.test:%d", port)))
