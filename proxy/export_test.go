@@ -26,7 +26,7 @@ func (s *Server) Share() int { return s.shared.Conns.PreAuthShare() }
 func (s *Server) Sources() int { return s.shared.Conns.PreAuthSources() }
 
 // Kept returns how many connections are counted as waiting for a next request.
-func (s *Server) Kept() int64 { return s.shared.Conns.IdleKeepAlive() }
+func (s *Server) Kept() int64 { return s.shared.Slots.IdleKeepAlive() }
 
 // Serving reports whether Serve has begun to accept on loops.
 func (s *Server) Serving() bool { return s.connect.Looping() }

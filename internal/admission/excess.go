@@ -29,6 +29,7 @@ const (
 	RowMemory                  // bytes that are held for requests
 	RowDials                   // dials under way
 	RowExtraDials              // attempts to dial beside a host's first
+	RowKeepAlive               // connections that wait for their next request
 
 	// Rows is how many there are.
 	Rows
@@ -36,7 +37,7 @@ const (
 
 // String returns the row as metrics and the log have it.
 func (r Row) String() string {
-	return [...]string{"unidentified", "lingering", "tunnels", "memory", "dials", "extra_dials"}[r]
+	return [...]string{"unidentified", "lingering", "tunnels", "memory", "dials", "extra_dials", "kept_alive"}[r]
 }
 
 // Excess keeps who asks for more than its share, for the log. It holds one caller of
