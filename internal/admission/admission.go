@@ -51,9 +51,11 @@ func NewConnections(all, preAuth int) *Connections {
 }
 
 // MakeRoom has the oldest silent connection of whoever has most evict itself where the
-// places of those that are not known are taken. False: there is room, or none is silent.
+// places of those that are not known are taken, but for those that others who are going
+// still hold. False: there is room, or none is silent.
 func (c *Connections) MakeRoom() bool {
-	if places := cap(c.preAuth); len(c.preAuth) <= places-max(places/8, 1) || c.Limiter == nil {
+	enough := cap(c.preAuth) - max(cap(c.preAuth)/8, 1)
+	if taken := len(c.preAuth); taken <= enough || c.Limiter == nil || taken-c.Limiter.Evicting() <= enough {
 		return false
 	}
 	out := c.Limiter.oldestOfLargest()
