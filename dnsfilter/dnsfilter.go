@@ -117,7 +117,8 @@ type Limits struct {
 	InFlight int
 	// Refusals bounds the refused questions that wait, for a second at most, for the
 	// record that they share because their caller is refused too often; default 2,048,
-	// shared out in the same way. What is beyond that gets no answer and no record.
+	// shared out in the same way. What is beyond that gets no answer and no record, and
+	// so has the oldest of whoever has most where one that has less comes.
 	Refusals int
 	// Conns bounds the TCP connections; default 4,096. One source may have a quarter.
 	// Beyond that the one that has been idle longest is closed for a newer one: of the

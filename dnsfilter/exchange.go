@@ -113,8 +113,11 @@ func (x *exchange) finish() bool {
 		switch p, course := x.question.postpone(x); course {
 		case audit.Shared:
 			x.question.release()
-			defer x.server.refusals.Release(&x.question.shared)
-			return x.conclude(p.Wait(&x.Event))
+			if ok, err := x.question.awaitRecord(p, x); ok {
+				return x.conclude(err)
+			}
+			x.dropped = true
+			return false
 		case audit.Dropped:
 			x.dropped = true
 			return false

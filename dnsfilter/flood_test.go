@@ -139,6 +139,49 @@ func TestFloodOfRefusedQuestionsStandsInNobodysWay(t *testing.T) {
 	})
 }
 
+// Callers that together have all places, each no more than its share, keep out nobody who
+// has less: one of theirs gets no answer for it.
+func TestRefusedQuestionsOfManyKeepNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFlooded(t, "8.8.8.8")
+		var answers, silences atomic.Int64
+		count := func(m *dns.Msg) {
+			if m == nil {
+				silences.Add(1)
+			} else {
+				answers.Add(1)
+			}
+		}
+		floods := []netip.AddrPort{billing, partner, nobody, netip.MustParseAddrPort("10.9.0.1:5300")}
+		for i := range 100 { // of which twenty of each are within its budget
+			for _, from := range floods {
+				s.ask(fmt.Sprintf("r%d.evil.example.", i), from, count)
+			}
+		}
+		if places, _ := s.server.Holds(); places != 64 {
+			t.Fatalf("%d places are taken, want all", places)
+		}
+		honest := netip.MustParseAddrPort("10.9.0.2:5300")
+		for i := range 25 {
+			s.ask(fmt.Sprintf("r%d.evil.example.", i), honest, func(m *dns.Msg) {
+				if m == nil || m.Rcode != dns.RcodeNameError {
+					t.Errorf("its question %d: %v", i, m)
+				}
+			})
+		}
+		s.mustBeEmpty()
+		if a, b := answers.Load(), silences.Load(); a != 4*20+64-5 || a+b != 400 {
+			t.Errorf("%d answers and %d silences", a, b)
+		}
+		if got := s.metric("egress_dns_refusals_dropped_total"); got != float64(silences.Load()) {
+			t.Errorf("%v counted, %d were dropped", got, silences.Load())
+		}
+		if counted := s.metric("egress_dns_answers_total", "deny"); int64(counted) != answers.Load()+25 {
+			t.Errorf("%v decisions, %d answers", counted, answers.Load()+25)
+		}
+	})
+}
+
 // A question that is refused for its answer waits for its record in no place of those
 // that wait for the resolver.
 func TestRefusalThatWaitsForItsRecordHoldsUpNoLookup(t *testing.T) {

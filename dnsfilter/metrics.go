@@ -68,7 +68,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"cause"}),
 		refusalsDropped: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_dns_refusals_dropped_total",
-			Help: "Refused questions without answer and record: their client has its share of those that wait for a record that they share.",
+			Help: "Refused questions without answer and record: their client has its share of those that wait for a record that they share, or another one that has less took its place.",
 		}),
 		namesRefused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_dns_names_full_total",

@@ -27,6 +27,7 @@ type question struct {
 
 	caller fair.Caller // who may wait for a record
 	shared fair.Place
+	wait   *recordWait // nil: it does not
 
 	mu      sync.Mutex
 	evicted verdict.Reason     // why its place is somebody else's; ReasonNone: it is not
@@ -84,11 +85,27 @@ func (q *question) cutShort() verdict.Reason {
 	return q.evicted
 }
 
-// MayWait implements audit.Waiter: it takes a place to wait for a record in.
+// recordWait is a question's wait for the record that it shares.
+type recordWait struct{ evicted chan struct{} }
+
+// Evict implements fair.Owner: the question is dropped, unless its record is being
+// written.
+func (w *recordWait) Evict(verdict.Reason) { close(w.evicted) }
+
+// MayWait implements audit.Waiter: it takes a place to wait for a record in, one of
+// whoever has most where there is no other.
 func (q *question) MayWait() bool {
-	_, ok := q.server.refusals.TryAcquire(&q.shared, q.caller)
+	w := &recordWait{make(chan struct{})}
+	out, ok := q.server.refusals.TryAcquire(&q.shared, q.caller, w)
+	if ok {
+		q.wait = w
+	}
+	out.CarryOut()
 	return ok
 }
+
+// Evicted implements audit.Waiter.
+func (q *question) Evicted() <-chan struct{} { return q.wait.evicted }
 
 // postpone says what becomes of the record of x, which is refused. Where it is shared, q
 // has to wait for it; where it is dropped, that is counted.
@@ -97,10 +114,26 @@ func (q *question) postpone(x *exchange) (audit.Postponed, audit.Course) {
 	q.caller = x.caller()
 	p, course := s.opt.Audit.Postpone(&x.Event, q)
 	if course == audit.Dropped {
-		s.metrics.refusalsDropped.Inc()
-		s.flooding.Add(q.caller)
+		q.countDropped()
 	}
 	return p, course
+}
+
+// countDropped counts a question that gets neither an answer nor a record.
+func (q *question) countDropped() {
+	q.server.metrics.refusalsDropped.Inc()
+	q.server.flooding.Add(q.caller)
+}
+
+// awaitRecord waits for the record that x shares, and returns what became of it. False:
+// the question has lost its place before, and is dropped.
+func (q *question) awaitRecord(p audit.Postponed, x *exchange) (ok bool, err error) {
+	defer q.server.refusals.Release(&q.shared)
+	course, err := p.Wait(&x.Event, q)
+	if course == audit.Dropped {
+		q.countDropped()
+	}
+	return course == audit.Shared, err
 }
 
 // moveFrom moves a packet and its exchange, with all that has been found, into q; both
@@ -114,10 +147,13 @@ func (q *question) moveFrom(x *exchange, p *dnsserver.Packet) {
 }
 
 // answerRefusal answers a question that was refused, once the record that it shares is
-// written.
+// written; nil: it is dropped.
 func (q *question) answerRefusal(p audit.Postponed) []byte {
-	defer q.server.refusals.Release(&q.shared)
-	return q.server.answer(&q.x, q.pkt, p.Wait(&q.x.Event), nil)
+	ok, err := q.awaitRecord(p, &q.x)
+	if !ok {
+		return nil
+	}
+	return q.server.answer(&q.x, q.pkt, err, nil)
 }
 
 // answer answers the question. ctx ends when Shutdown gives up.

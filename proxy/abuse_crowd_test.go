@@ -213,6 +213,56 @@ func TestSourceOfSilentConnectionsIsTheOneThatTheBalancerNames(t *testing.T) {
 	eventually(t, "as many descriptors as before", func() bool { return hold().files <= before.files+slack })
 }
 
+// Connections of a load balancer that say nothing, not even whose they are, take all places.
+// Whoever comes next is served, through the balancer or not, and a client that the
+// balancer has named keeps its place, though it says nothing else.
+func TestBalancerThatNamesNobodyKeepsNobodyOut(t *testing.T) {
+	for _, door := range []string{"loop", "goroutines"} {
+		for _, part := range []string{"", "\r\n\r\n\x00\r\nQ"} { // the beginning of version 2
+			t.Run(fmt.Sprintf("%s, %q", door, part), func(t *testing.T) {
+				o := newOrigin(t, echo)
+				r := openRig(t, o, rigOptions{limits: proxy.Limits{Unidentified: 64, HeaderTimeout: time.Hour}, options: func(opt *proxy.Options) {
+					opt.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+				}})
+				before, closeDoor := hold(), func() {}
+				if door == "goroutines" {
+					closeDoor = r.serveByGoroutines()
+				}
+				const header = "PROXY TCP4 192.0.2.7 192.0.2.8 4000 3128\r\n"
+				silent := []*net.TCPConn{r.dialFrom("127.0.0.1")}
+				named := r.dialFrom("127.0.0.1")
+				_, _ = io.WriteString(named, header)
+				eventually(t, "its source known beside that of the silent one", func() bool { return r.server.Sources() == 2 })
+				for i := range 10 * 64 {
+					c := r.dialFrom("127.0.0.1")
+					_, _ = io.WriteString(c, part)
+					silent = append(silent, c)
+					if i%10 == 9 {
+						isServed(t, r.dialFrom("127.0.0.2"), o.at("any.test"))
+						c := r.dialFrom("127.0.0.1")
+						_, _ = io.WriteString(c, header)
+						isServed(t, c, o.at("any.test"))
+					}
+				}
+				isServed(t, named, o.at("any.test"))
+				eventually(t, "as many closed as came beyond the places", func() bool {
+					n := r.value("egress_unidentified_closed_total")
+					return n >= 10*64-64 && n <= 10*64-32
+				})
+				if m := r.of("refused"); len(m) != 0 {
+					t.Errorf("records of connections that asked nothing: %v", m)
+				}
+				closes(t, silent)
+				closeDoor()
+				eventually(t, "nothing left", func() bool {
+					now := hold()
+					return r.server.Unidentified() == 0 && r.server.Sources() == 0 && now.files <= before.files+slack
+				})
+			})
+		}
+	}
+}
+
 // A connection that has shown who it is, or has been put out, is in no list any
 // more, in whatever order they come and go.
 func TestCrowdForgetsWhoLeaves(t *testing.T) {

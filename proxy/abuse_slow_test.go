@@ -87,28 +87,49 @@ func TestClientThatDoesNotTakeItsAnswerIsGivenUp(t *testing.T) {
 }
 
 // Connections that wait for their next plain request are idle for nobody's good
-// when many do: beyond a bound the answer says that the connection ends.
+// when many do: beyond the share of their function the answer says that the connection
+// ends, and another function's are kept.
 func TestConnectionsKeptForTheNextRequestAreBounded(t *testing.T) {
-	o := newOrigin(t, serveOK)
-	r := openRig(t, o, rigOptions{options: func(opt *proxy.Options) { opt.Files = 256 }})
+	o := newOrigin(t, answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")) // no connection to it stays
+	rules := []rule{{host: "any.test", ports: []uint16{o.port}, any: true, addresses: loopback}}
+	r := newRig(t, rigOptions{
+		functions: []function{{name: "billing", rules: rules}, {name: "partner", rules: rules}},
+		options:   func(opt *proxy.Options) { opt.Files = 256 },
+	})
+	r.resolves("any.test", "127.0.0.1")
 	before := hold()
 	const most = 6 // of 256 descriptors
-	var conns []*net.TCPConn
-	kept := 0
-	for range most + 6 {
-		c, br := r.send("GET http://" + o.at("any.test") + "/ HTTP/1.1\r\nHost: x\r\n" + auth("billing") + "\r\n")
+	ask := func(c net.Conn, br *bufio.Reader, function string) (kept bool) {
+		_, _ = io.WriteString(c, "GET http://"+o.at("any.test")+"/ HTTP/1.1\r\nHost: x\r\n"+auth(function)+"\r\n")
 		resp, err := http.ReadResponse(br, nil)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatal(resp, err)
 		}
 		_, _ = io.ReadAll(resp.Body)
-		if !resp.Close {
-			kept++
-		}
-		conns = append(conns, c)
+		return !resp.Close
 	}
-	if kept != most {
-		t.Errorf("%d connections are kept, want %d", kept, most)
+	var conns []*net.TCPConn
+	kept := map[string]int{}
+	for _, function := range []string{"billing", "partner"} {
+		for range 2 * most {
+			c, br := r.send("")
+			if ask(c, br, function) {
+				kept[function]++
+			}
+			conns = append(conns, c)
+		}
+	}
+	if kept["billing"] != most/2 || kept["partner"] == 0 || r.server.Kept() != int64(kept["billing"]+kept["partner"]) {
+		t.Errorf("kept are %v, want half of %d for who is first", kept, most)
+	}
+	over := 0.0
+	r.eachSeries("egress_over_share_total", func(labels map[string]string, n float64) {
+		if labels["share"] == "kept_alive" {
+			over += n
+		}
+	})
+	if want := 2*2*most - kept["billing"] - kept["partner"]; int(over) != want {
+		t.Errorf("%v times somebody was over its share, want %d", over, want)
 	}
 	closes(t, conns)
 	r.unharmed(before, o.at("any.test"))

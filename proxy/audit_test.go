@@ -173,3 +173,55 @@ func TestNothingThatIsAbsentBreaksARecord(t *testing.T) {
 		}
 	}
 }
+
+// A function names another host behind each CONNECT, more often than it may have records
+// for. What ends its tunnels shares a record then, and others are neither slowed nor
+// mixed with it.
+func TestRefusedHellosBeyondTheBudgetShareARecord(t *testing.T) {
+	t.Parallel()
+	o := newOrigin(t, echo)
+	rules := []rule{{host: "tls.test", ports: []uint16{o.port}, addresses: loopback}}
+	for _, first := range []struct{ what, bytes, reason string }{
+		{"another host", clientHello(names("other.test")), "sni_mismatch"},
+		{"no host", clientHello(), "sni_missing"},
+		{"no TLS", "SSH-2.0-OpenSSH_9.6\r\n", "not_tls"},
+	} {
+		t.Run(first.what, func(t *testing.T) {
+			t.Parallel()
+			const n, budget = 60, 5
+			r := newRig(t, rigOptions{
+				functions: []function{{name: "floods", rules: rules}, {name: "billing", rules: rules}},
+				audit:     audit.Options{RefusalRecords: budget},
+			})
+			r.resolves("tls.test", "127.0.0.1")
+			var all sync.WaitGroup
+			for range n {
+				all.Go(func() {
+					c, br := r.send(connectAs("floods", o.at("tls.test")) + first.bytes)
+					defer c.Close()
+					wantEstablished(t, br)
+					wantEnd(t, br)
+				})
+			}
+			all.Go(func() {
+				c, br := r.send(connectAs("billing", o.at("tls.test")) + first.bytes)
+				defer c.Close()
+				wantEstablished(t, br)
+				wantEnd(t, br)
+			})
+			all.Wait()
+			sum := 0
+			for _, m := range r.of("refused") {
+				shared, _ := m["suppressed"].(float64)
+				sum += 1 + int(shared)
+				if m["reason"] != first.reason || m["function"] == "billing" && shared > 0 {
+					t.Errorf("record %v", m)
+				}
+			}
+			// Twenty records more, if the machine takes that many seconds.
+			if got := len(r.of("refused")); sum != n+1 || got > budget+1+20 || len(r.of("opened")) != n+1 {
+				t.Errorf("%d records of %d refusals, %d opened", got, sum, len(r.of("opened")))
+			}
+		})
+	}
+}

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // Unidentified returns how many connections hold a place among those that have
@@ -26,7 +26,7 @@ func (s *Server) Share() int { return s.shared.Conns.PreAuthShare() }
 func (s *Server) Sources() int { return s.shared.Conns.PreAuthSources() }
 
 // Kept returns how many connections are counted as waiting for a next request.
-func (s *Server) Kept() int64 { return s.shared.Conns.IdleKeepAlive() }
+func (s *Server) Kept() int64 { return s.shared.Slots.IdleKeepAlive() }
 
 // Serving reports whether Serve has begun to accept on loops.
 func (s *Server) Serving() bool { return s.connect.Looping() }
@@ -40,8 +40,5 @@ func (s *Server) LingerShare() int { return s.shared.Conns.LingerShare() }
 // Lingering returns how many connections of a function, or of a source where
 // nobody is known, have their last reply and are not closed yet.
 func (s *Server) Lingering(function string, source netip.Addr) int {
-	if function != "" {
-		return s.shared.Conns.Lingering(admission.Caller{Function: function})
-	}
-	return s.shared.Conns.Lingering(admission.Caller{Source: admission.Source(source)})
+	return s.shared.Conns.Lingering(fair.CallerOf(function, source))
 }

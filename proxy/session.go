@@ -58,7 +58,10 @@ func (c *session) recordSilentRefusal(r verdict.Reason) {
 		return
 	}
 	x := c.server.shared.Begin(c.Conn, gate.Plain, &httphead.Head{})
-	// The connection ends in any case; Record counts what it cannot write.
+	// The connection ends in any case; Record counts what it cannot write, and may wait
+	// for a second.
+	c.Free()
+	c.Identified()
 	_ = x.Record(audit.Refused, verdict.Deny, r)
 }
 

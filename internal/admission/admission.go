@@ -2,7 +2,7 @@
 // how many of what at once.
 //
 // What it does: it counts connections before and after their caller is known, slots
-// for tunnels and plain requests, dials under way, refused connections that linger,
+// for tunnels and plain requests, connections that wait for their next request, dials under way, refused connections that linger,
 // credentials that do not hold, and memory; it gives each caller a share where one
 // could take what all need, and says which bound is reached. [Fit] cuts the bounds to
 // the descriptors and the memory of the process.
@@ -13,45 +13,8 @@
 package admission
 
 import (
-	"net/netip"
-	"sync/atomic"
 	"time"
 )
-
-// Source is whom the bounds for callers that are not known count an address to: an
-// IPv6 caller has a whole /64.
-func Source(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		p, _ := a.Prefix(64)
-		return p.Addr()
-	}
-	return a
-}
-
-// Budget is a number of things that may be had at the same time. The zero Budget has
-// none.
-type Budget struct {
-	max int64
-	n   atomic.Int64
-}
-
-// Init sets how many there are.
-func (b *Budget) Init(most int) { b.max = int64(most) }
-
-// Acquire takes one, if there is one.
-func (b *Budget) Acquire() bool {
-	if b.n.Add(1) > b.max {
-		b.n.Add(-1)
-		return false
-	}
-	return true
-}
-
-// Release gives one back.
-func (b *Budget) Release() { b.n.Add(-1) }
-
-// Taken returns how many are taken.
-func (b *Budget) Taken() int64 { return b.n.Load() }
 
 // Connections are the places for client connections: one for each, tunnels included,
 // and one more for each whose caller has not been known yet. A connection takes both
@@ -77,9 +40,11 @@ func NewConnections(all, preAuth int) *Connections {
 }
 
 // MakeRoom has the oldest silent connection of whoever has most evict itself where the
-// places of those that are not known are taken. False: there is room, or none is silent.
+// places of those that are not known are taken, but for those that others who are going
+// still hold. False: there is room, or none is silent.
 func (c *Connections) MakeRoom() bool {
-	if places := cap(c.preAuth); len(c.preAuth) <= places-max(places/8, 1) || c.Limiter == nil {
+	enough := cap(c.preAuth) - max(cap(c.preAuth)/8, 1)
+	if taken := len(c.preAuth); taken <= enough || c.Limiter == nil || taken-c.Limiter.Evicting() <= enough {
 		return false
 	}
 	out := c.Limiter.oldestOfLargest()

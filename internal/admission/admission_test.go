@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // The state changes at 70 and at 65 per cent and nowhere between, so that a proxy
@@ -63,14 +65,14 @@ func TestConnectionThatLosesItsPlaceSpeaksOrIsEvicted(t *testing.T) {
 		return &out.(*nobody).entry
 	}
 	speaks := lost()
-	if !l.Remove(speaks) || l.Evict(speaks, from) {
+	if !l.Remove(speaks) || l.Evict(speaks) {
 		t.Error("what has spoken is evicted")
 	}
 	silent := lost()
-	if !l.Evict(silent, from) || l.Remove(silent) || l.Evict(silent, from) {
+	if !l.Evict(silent) || l.Remove(silent) || l.Evict(silent) {
 		t.Error("what has been evicted speaks, or is evicted twice")
 	}
-	if got := c.Report(time.Now()); len(got) != 1 || got[0] != (Exceeded{RowUnidentified, 1, Caller{Source: from}}) {
+	if got := c.Report(time.Now()); len(got) != 1 || got[0] != (Exceeded{RowUnidentified, 1, fair.Caller{Source: from}}) {
 		t.Errorf("reported: %v", got)
 	}
 }

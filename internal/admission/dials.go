@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -66,7 +67,7 @@ func (d *DialLimiter) Begin(k DialKey) verdict.Reason {
 	case acquired:
 		return verdict.ReasonNone
 	case overShare:
-		d.excess.Add(RowDials, Caller{Function: k.Usage.name})
+		d.excess.Add(RowDials, fair.Caller{Function: k.Usage.name})
 		return verdict.ReasonLimitFunction
 	default:
 		return verdict.ReasonLimitTotal
@@ -112,7 +113,7 @@ func (d *DialLimiter) Count() int64 { return d.all.taken.Load() }
 func (u *Usage) AcquireExtra() bool {
 	got := u.slots.extra.acquire(&u.extra, 1)
 	if got == overShare {
-		u.slots.opt.Excess.Add(RowExtraDials, Caller{Function: u.name})
+		u.slots.opt.Excess.Add(RowExtraDials, fair.Caller{Function: u.name})
 	}
 	return got == acquired
 }

@@ -3,19 +3,12 @@ package admission
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
-
-// Caller is whom something counts to: the function where it is known, else the
-// [Source].
-type Caller struct {
-	Function string
-	Source   netip.Addr
-}
 
 // ReportEvery is how often [Excess.Report] names a caller for one row.
 const ReportEvery = time.Minute
@@ -31,6 +24,7 @@ const (
 	RowMemory                  // bytes that are held for requests
 	RowDials                   // dials under way
 	RowExtraDials              // attempts to dial beside a host's first
+	RowKeepAlive               // connections that wait for their next request
 
 	// Rows is how many there are.
 	Rows
@@ -38,7 +32,7 @@ const (
 
 // String returns the row as metrics and the log have it.
 func (r Row) String() string {
-	return [...]string{"unidentified", "lingering", "tunnels", "memory", "dials", "extra_dials"}[r]
+	return [...]string{"unidentified", "lingering", "tunnels", "memory", "dials", "extra_dials", "kept_alive"}[r]
 }
 
 // Excess keeps who asks for more than its share, for the log. It holds one caller of
@@ -54,8 +48,8 @@ type Excess struct {
 // excessRow is what has happened since the last report.
 type excessRow struct {
 	times  uint64
-	caller Caller // whoever was noted most, if anyone makes up half
-	votes  uint64 // by how many more than all others together, as far as they are remembered
+	caller fair.Caller // whoever was noted most, if anyone makes up half
+	votes  uint64      // by how many more than all others together, as far as they are remembered
 	told   time.Time
 }
 
@@ -63,11 +57,11 @@ type excessRow struct {
 type Exceeded struct {
 	Row    Row
 	Times  uint64
-	Caller Caller
+	Caller fair.Caller
 }
 
 // Add notes that a caller was over its share. A nil Excess does nothing.
-func (c *Excess) Add(r Row, caller Caller) {
+func (c *Excess) Add(r Row, caller fair.Caller) {
 	if c == nil {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -42,7 +43,7 @@ func (f *Failures) Judge(a netip.Addr, now time.Time) verdict.Reason {
 	if f.sources == nil {
 		f.sources = map[netip.Addr]*failureCount{}
 	}
-	key := Source(a)
+	key := fair.Source(a)
 	if _, known := f.sources[key]; !known && len(f.sources) >= failureSources {
 		key = netip.Addr{}
 	}

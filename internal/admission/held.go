@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // What a request makes the process hold at worst, its connections' part of the kernel
@@ -47,7 +48,7 @@ func (s *Slots) Grow(u *Usage, bytes int64) bool {
 	case acquired:
 		return true
 	case overShare:
-		s.opt.Excess.Add(RowMemory, Caller{Function: u.name})
+		s.opt.Excess.Add(RowMemory, fair.Caller{Function: u.name})
 	}
 	s.opt.Shed(ShedMemory)
 	return false

@@ -6,6 +6,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission/holders"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // Lingering is the connections that have had their last reply and that their client
@@ -18,12 +19,12 @@ type Lingering struct {
 	excess      *Excess
 
 	mu     sync.Mutex
-	places holders.Table[Caller, io.Closer]
+	places holders.Table[fair.Caller, io.Closer]
 }
 
 // LingeringEntry is a connection's place, part of what holds it.
 type LingeringEntry struct {
-	place holders.Place[Caller, io.Closer]
+	place holders.Place[fair.Caller, io.Closer]
 }
 
 // Init gives each caller a sixteenth of the places for connections, and all of them
@@ -35,10 +36,10 @@ func (l *Lingering) Init(connections int, c *Excess) {
 }
 
 // Add adds a connection, and returns the one that has to go for it, nil if none.
-func (l *Lingering) Add(k Caller, e *LingeringEntry, c io.Closer) (out io.Closer) {
+func (l *Lingering) Add(k fair.Caller, e *LingeringEntry, c io.Closer) (out io.Closer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var m *holders.Place[Caller, io.Closer]
+	var m *holders.Place[fair.Caller, io.Closer]
 	switch {
 	case l.places.Of(k) >= l.share:
 		m = l.places.Oldest(k)
@@ -65,7 +66,7 @@ func (l *Lingering) Remove(e *LingeringEntry) {
 func (l *Lingering) Share() int { return l.share }
 
 // Len returns how many connections of a caller linger.
-func (l *Lingering) Len(k Caller) int {
+func (l *Lingering) Len(k fair.Caller) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.places.Of(k)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // silent is a connection that says nothing until it is told to go.
@@ -21,8 +23,9 @@ type silent struct {
 
 // Evict implements Evictable.
 func (c *silent) Evict() {
-	if c.limit.Evict(&c.entry, c.from) {
+	if c.limit.Evict(&c.entry) {
 		c.gone = true
+		c.limit.Remove(&c.entry)
 		c.conns.ReleasePreAuth()
 		c.conns.Release()
 	}
@@ -88,6 +91,84 @@ func testSourcesTogetherKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// Those that have lost their place are counted as room before they have gone: no more are
+// put out than come.
+func TestNoMoreAreEvictedThanCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l PreAuthLimiter
+		l.Init(64, nil)
+		conns := NewConnections(1000, 64)
+		conns.Limiter = &l
+		var all []*silent
+		for i := range byte(56) {
+			c := &silent{limit: &l, conns: conns, from: netip.AddrFrom4([4]byte{10, 0, 0, i % 10})}
+			all = append(all, c)
+			if !c.comes(t) {
+				t.Fatal("no place")
+			}
+		}
+		time.Sleep(2 * Grace)
+		for _, c := range all {
+			c.entry.owner = slow{c} // takes its time to go
+		}
+		for conns.TryAcquire() {
+			for range 3 {
+				conns.MakeRoom()
+			}
+		}
+		if n := l.places.Len(); n != 56-8 {
+			t.Errorf("%d of 56 are left when eight more have come", n)
+		}
+		for _, c := range all {
+			c.Evict()
+		}
+		if n := l.Evicting(); n != 0 || conns.PreAuth() != 56 {
+			t.Errorf("%d are still to go, %d places are taken", n, conns.PreAuth())
+		}
+	})
+}
+
+// slow is a connection that has not heard yet that it has to go.
+type slow struct{ *silent }
+
+// Evict implements Evictable.
+func (slow) Evict() {}
+
+// Connections of a load balancer that have yet to say whose they are have no share, and the
+// oldest of them goes where all places are taken; whoever has been named is of its own source.
+func TestBalancerIsAClassUntilItNamesASource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l PreAuthLimiter
+		l.Init(64, nil)
+		conns := NewConnections(1000, 64)
+		conns.Limiter = &l
+		balancer := netip.MustParseAddr("10.0.0.1")
+		named := &silent{limit: &l, conns: conns, from: balancer} // by a LOCAL header
+		if !named.comes(t) {
+			t.Fatal("no place")
+		}
+		var first *silent
+		for i := range 1000 {
+			c := &silent{limit: &l, conns: conns, from: balancer}
+			if !conns.TryAcquire() {
+				t.Fatalf("connection %d has to wait", i)
+			}
+			conns.MakeRoom()
+			l.AddBehind(&c.entry, c, balancer)
+			if first == nil {
+				first = c
+			}
+			if i == 54 && (l.Sources() != 2 || first.gone) {
+				t.Errorf("%d classes; the first has gone: %t", l.Sources(), first.gone)
+			}
+			time.Sleep(Grace)
+		}
+		if !first.gone || named.gone || l.places.Len() != 56 {
+			t.Errorf("the first has gone: %t; the named one: %t; %d are left", first.gone, named.gone, l.places.Len())
+		}
+	})
+}
+
 // Many clients at once that speak as soon as they can lose none of them: what is beyond
 // the places waits in the listen queue.
 func TestBurstOfHonestClientsLosesNone(t *testing.T) {
@@ -130,8 +211,12 @@ func testOneNetworkIsOneSource(t *testing.T) {
 		if !conns.TryAcquire() {
 			t.Fatal("no place")
 		}
-		if out := l.Add(&c.entry, c, c.from); (out != nil) != (i >= l.Share()) {
+		out := l.Add(&c.entry, c, c.from)
+		if (out != nil) != (i >= l.Share()) {
 			t.Fatalf("connection %d of one network puts out %v", i, out)
+		}
+		if out != nil {
+			out.Evict()
 		}
 	}
 	if n := l.Sources(); n != 1 {
@@ -162,7 +247,7 @@ func TestThoseThatLingerTogetherTakeAPart(t *testing.T) {
 		if l.Share() != 10 {
 			t.Fatalf("a share of %d", l.Share())
 		}
-		linger := func(k Caller) (*LingeringEntry, *cutter) {
+		linger := func(k fair.Caller) (*LingeringEntry, *cutter) {
 			e, c := &LingeringEntry{}, &cutter{}
 			if out := l.Add(k, e, c); out != nil {
 				_ = out.Close()
@@ -170,14 +255,14 @@ func TestThoseThatLingerTogetherTakeAPart(t *testing.T) {
 			return e, c
 		}
 		for i := range 1000 {
-			linger(Caller{Function: fmt.Sprint(i % callers)})
+			linger(fair.Caller{Function: fmt.Sprint(i % callers)})
 		}
 		if n := l.places.Len(); n != min(40, 10*callers) {
 			t.Errorf("%d callers: %d linger", callers, n)
 		}
-		e, honest := linger(Caller{Function: "honest"})
+		e, honest := linger(fair.Caller{Function: "honest"})
 		for i := range 30 {
-			linger(Caller{Function: fmt.Sprint(i % callers)})
+			linger(fair.Caller{Function: fmt.Sprint(i % callers)})
 		}
 		if honest.cut != 0 {
 			t.Errorf("%d callers: whoever has one is cut", callers)
@@ -195,7 +280,7 @@ func TestExcessIsReportedOnceAMinuteAndByName(t *testing.T) {
 	var told [Rows]int
 	c.Over = func(r Row) { told[r]++ }
 	now := time.Unix(1000, 0)
-	greedy, other := Caller{Function: "greedy"}, Caller{Source: netip.MustParseAddr("192.0.2.9")}
+	greedy, other := fair.Caller{Function: "greedy"}, fair.Caller{Source: netip.MustParseAddr("192.0.2.9")}
 	for i := range 100 {
 		c.Add(RowDials, greedy)
 		if i%3 == 0 {

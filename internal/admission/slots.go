@@ -6,17 +6,19 @@ import (
 	"sync/atomic"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // Slots counts open tunnels and plain requests, in all and by function. Init makes it
 // ready.
 type Slots struct {
-	opt    SlotsOptions
-	total  atomic.Int64
-	held   shares   // bytes
-	extra  shares   // attempts to dial beside a host's first
-	usages sync.Map // function name → *Usage; as many as files have named
+	opt       SlotsOptions
+	total     atomic.Int64
+	held      shares   // bytes
+	extra     shares   // attempts to dial beside a host's first
+	keepAlive shares   // connections that wait for their next request
+	usages    sync.Map // function name → *Usage; as many as files have named
 
 	mu   sync.Mutex
 	idle chan struct{} // closed when total falls to 0; nil while nobody waits
@@ -26,6 +28,7 @@ type Slots struct {
 type SlotsOptions struct {
 	Total, PerFunction int                       // how many slots there are
 	ExtraDials         int                       // attempts to dial beside a host's first; a quarter for one function
+	KeepAlive          int                       // connections that wait for their next request; half for one function
 	Memory             uint64                    // in bytes; half is for requests, a quarter of that for one function's; 0: not known
 	Excess             *Excess                   // is told who asks for too much
 	Short              func() bool               // whether there is too little memory for another
@@ -42,13 +45,14 @@ const (
 
 // Usage is what one function holds.
 type Usage struct {
-	Data  any // what NewData has made
-	name  string
-	slots *Slots
-	open  atomic.Int64 // slots
-	held  atomic.Int64 // bytes
-	dials atomic.Int64 // dials under way
-	extra atomic.Int64 // of them, those beside a first
+	Data      any // what NewData has made
+	name      string
+	slots     *Slots
+	open      atomic.Int64 // slots
+	held      atomic.Int64 // bytes
+	dials     atomic.Int64 // dials under way
+	extra     atomic.Int64 // of them, those beside a first
+	keepAlive atomic.Int64 // connections that wait for their next request
 }
 
 // Init sets the bounds, and who is told.
@@ -56,6 +60,7 @@ func (s *Slots) Init(o SlotsOptions) {
 	s.opt = o
 	s.initHeld(o.Memory)
 	s.extra.init(int64(o.ExtraDials), int64(bounds.ExtraDials.PartOf(o.ExtraDials)))
+	s.keepAlive.init(int64(o.KeepAlive), int64(bounds.KeepAlive.PartOf(o.KeepAlive)))
 }
 
 // Acquire takes a slot for the function, and the bytes that its request holds at worst,
@@ -82,7 +87,7 @@ func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 		u.open.Add(-1)
 		s.releaseTotal()
 		s.opt.Shed(ShedFunction)
-		s.opt.Excess.Add(RowTunnels, Caller{Function: function})
+		s.opt.Excess.Add(RowTunnels, fair.Caller{Function: function})
 		return nil, verdict.ReasonLimitFunction
 	}
 	reason := verdict.ReasonNone
@@ -90,7 +95,7 @@ func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 	case acquired:
 		return u, reason
 	case overShare:
-		s.opt.Excess.Add(RowMemory, Caller{Function: function})
+		s.opt.Excess.Add(RowMemory, fair.Caller{Function: function})
 		reason = verdict.ReasonLimitFunction
 	default:
 		reason = verdict.ReasonLimitTotal

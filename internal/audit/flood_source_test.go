@@ -49,6 +49,61 @@ func (p *places) MayWait() bool {
 	return *p >= 0
 }
 
+func (p *places) Evicted() <-chan struct{} { return nil }
+
+// putOut is a Waiter that has a place until somebody else has it.
+type putOut chan struct{}
+
+func (p putOut) MayWait() bool            { return true }
+func (p putOut) Evicted() <-chan struct{} { return p }
+
+// Who loses its place to wait in is in no record and gets no answer, and those that wait
+// on have theirs. Where nobody waits any more there is none.
+func TestRefusalThatLosesItsPlaceIsInNoRecord(t *testing.T) {
+	for _, stay := range []int{3, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			var out output
+			l := spent(t, &out, Options{RefusalRecords: 2})
+			began := time.Now()
+			lost := make(putOut)
+			var all sync.WaitGroup
+			for i := range 5 + stay {
+				e, w := denial(l, "f"), lost
+				if i >= 5 {
+					w = nil
+				}
+				p, _ := l.Postpone(e, w)
+				all.Go(func() {
+					course, err := p.Wait(e, w)
+					want, after := Dropped, flood.RefusalWait/2
+					if i >= 5 {
+						want, after = Shared, flood.RefusalWait
+					}
+					if err != nil || course != want || time.Since(began) != after {
+						t.Errorf("refusal %d: %d, %v, after %v", i, course, err, time.Since(began))
+					}
+				})
+			}
+			time.Sleep(flood.RefusalWait / 2) // of the bubble's clock
+			close(lost)
+			synctest.Wait()
+			if stay == 0 {
+				l.Flush() // has nothing to wait for
+			}
+			all.Wait()
+			if err := l.Record(&Event{Kind: Stopped}); err != nil {
+				t.Fatal(err)
+			}
+			if n, _ := weight(entries(t, out.Bytes(), l.Process())); n != uint64(2+stay) {
+				t.Errorf("%d refusals are recorded, want %d", n, 2+stay)
+			}
+			if !strings.Contains(string(out.Bytes()), ", 5 more got no answer") {
+				t.Errorf("the flood is told as %s", out.Bytes())
+			}
+		})
+	}
+}
+
 // Who must not wait is told what becomes of each refusal: those within the budget have
 // records of their own, those beyond it share one, and those that may not wait for it
 // have none and are in none.
@@ -71,7 +126,7 @@ func TestRefusalOfWhoMustNotWaitSharesARecordOrHasNone(t *testing.T) {
 				dropped++
 			case Shared:
 				all.Go(func() {
-					if err := p.Wait(e); err != nil || time.Since(began) != flood.RefusalWait {
+					if _, err := p.Wait(e, &wait); err != nil || time.Since(began) != flood.RefusalWait {
 						t.Errorf("after %v: %v", time.Since(began), err)
 					}
 				})

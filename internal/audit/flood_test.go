@@ -338,20 +338,48 @@ func TestTheLastRecordComesBehindAllOfAFlood(t *testing.T) {
 	})
 }
 
-// The refusal of a ClientHello ends a tunnel that has its record opened.
-func TestRefusalThatEndsWhatWasOpenedHasARecordOfItsOwn(t *testing.T) {
-	var out output
-	l := New(&out, Options{RefusalRecords: 1})
-	for i := range 3 {
-		e := &Event{
-			Kind: Refused, ID: ID(i + 1), Function: "billing", Reason: verdict.ReasonNotTLS,
-			Dialed: netip.MustParseAddrPort("127.0.0.1:443"),
+// The refusal of a ClientHello ends a tunnel that has its record opened. It counts
+// against the budget as others do, and shares records with such as end a tunnel alone:
+// whoever counts takes them off what was opened.
+func TestRefusalsThatEndWhatWasOpenedShareRecordsAmongThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out output
+		l := New(&out, Options{RefusalRecords: 3})
+		var wg sync.WaitGroup
+		ids := map[ID]int{}
+		var mu sync.Mutex
+		for i := range 23 {
+			wg.Go(func() {
+				e := denial(l, "billing")
+				e.Reason = verdict.ReasonLimitFunction
+				if i < 13 {
+					e.Dialed = netip.MustParseAddrPort("127.0.0.1:443")
+				}
+				if i >= 3 {
+					time.Sleep(time.Millisecond) // of the bubble's clock
+				}
+				if err := l.Record(e); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ids[e.ID]++
+			})
 		}
-		if err := l.Record(e); err != nil || e.ID != ID(i+1) {
-			t.Errorf("record %d: id %d, %v", i, e.ID, err)
+		wg.Wait()
+		all := entries(t, out.Bytes(), l.Process())
+		n, of := weight(all)
+		if n != 23 || of["refused"] != 5 || of["flood"] != 1 || len(ids) != 5 {
+			t.Fatalf("%d refusals in %v, with %d ids", n, of, len(ids))
 		}
-	}
-	if n := strings.Count(out.String(), `"event":"refused"`); n != 3 {
-		t.Errorf("%d records of 3 refusals:\n%s", n, &out)
-	}
+		var shared []uint64
+		for _, e := range all {
+			if e.Suppressed > 0 {
+				shared = append(shared, e.Suppressed)
+			}
+		}
+		if len(shared) != 2 || shared[0] != 9 || shared[1] != 9 {
+			t.Errorf("beside their own records they share %v, want those of ten and of ten", shared)
+		}
+	})
 }

@@ -31,5 +31,9 @@ func (l *Log) Postpone(e *Event, w Waiter) (Postponed, Course) {
 }
 
 // Wait is the end of Record: it returns what became of the record that e, the event that
-// was postponed or a copy of it, shares, and sets e.ID to the ID of that.
-func (p Postponed) Wait(e *Event) error { return p.log.maskIfCounting(p.p.Wait(e)) }
+// was postponed or a copy of it, shares, and sets e.ID to the ID of that. Where w, the
+// waiter of Postpone, is evicted before that, the refusal is Dropped after all.
+func (p Postponed) Wait(e *Event, w Waiter) (Course, error) {
+	course, err := p.p.Wait(e, w)
+	return course, p.log.maskIfCounting(err)
+}

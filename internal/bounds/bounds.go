@@ -71,6 +71,18 @@ var (
 		Held:   []string{"internal/admission.Lingering.places"},
 		Test:   "TestThoseThatLingerTogetherTakeAPart",
 	}
+	// KeepAlive are connections between two plain requests.
+	KeepAlive = Bound{
+		Name: "kept_alive", Of: "connections that wait for their next plain request",
+		Size: "8,192, or what there are descriptors for", By: "function",
+		Part:   2,
+		Over:   "`Connection: close` with the answer",
+		Full:   "nobody; a wait ends after 60 s",
+		Keeps:  "of k functions that take all they can each has 1/(k+1) of it, and 1/(k+1) stays; a request without one costs a connection more",
+		Metric: "egress_over_share_total",
+		Held:   []string{"internal/admission.Slots.keepAlive"},
+		Test:   "TestFunctionsThatKeepConnectionsLeaveRoomForOthers",
+	}
 	// Memory are the bytes that requests hold at worst.
 	Memory = Bound{
 		Name: "memory", Of: "bytes that requests hold at worst, from their head until they are a tunnel or over",

@@ -13,15 +13,7 @@ var All = []*Bound{
 	},
 	&PreAuth,
 	&Lingering,
-	{
-		Name: "kept_alive", Of: "connections that wait for their next plain request",
-		Size: "8,192, or what there are descriptors for", By: "nobody",
-		Over:  "`Connection: close` with the answer",
-		Full:  "nobody; a wait ends after 60 s",
-		Keeps: "all: where it is full a request costs a connection more",
-		Held:  []string{"internal/clientconn.Set.keepAlive"},
-		Test:  "TestConnectionsKeptForTheNextRequestAreBounded",
-	},
+	&KeepAlive,
 	{
 		Name: "tunnels", Of: "open tunnels and plain requests under way",
 		Size: "`limits.tunnels`, cut to the descriptors", By: "function",

@@ -54,7 +54,6 @@ type Set struct {
 	opt       Options
 	conns     *admission.Connections
 	preAuth   admission.PreAuthLimiter // those whose caller is not known, by source
-	keepAlive admission.Budget         // connections that wait for their next request
 	lingering admission.Lingering
 	lingerFor atomic.Int64 // a time.Duration: lingerTime, but in tests
 	buffers   sync.Pool    // *[]byte for heads and hellos
@@ -72,7 +71,6 @@ func NewSet(o Options) *Set {
 		conns: admission.NewConnections(o.Resources.Connections, o.Resources.PreAuth),
 		open:  map[*Conn]struct{}{},
 	}
-	s.keepAlive.Init(o.Resources.KeepAlive)
 	s.conns.Limiter = &s.preAuth
 	s.preAuth.Init(o.Resources.PreAuth, o.Excess)
 	s.lingering.Init(o.Resources.Connections, o.Excess)
@@ -113,9 +111,6 @@ func (s *Set) PreAuthShare() int { return s.preAuth.Share() }
 
 // PreAuthSources returns how many sources have any.
 func (s *Set) PreAuthSources() int { return s.preAuth.Sources() }
-
-// IdleKeepAlive returns how many connections wait, or have waited, for a next request.
-func (s *Set) IdleKeepAlive() int64 { return s.keepAlive.Taken() }
 
 // Add makes a connection of what was accepted. Where Close has been called it closes it
 // and returns nil.

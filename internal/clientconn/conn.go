@@ -33,7 +33,7 @@ type Conn struct {
 	listed   bool                // has an entry among those of its source, or had one until it was evicted
 	balanced bool                // its PROXY header has been read
 	loop     admission.Evictable // what evicts it, where an event loop has it, or had; nil: a goroutine began
-	idle     bool                // may wait for a next request, and counts for that
+	idle     *admission.Usage    // the function for which it may wait for a next request; nil: it may not
 	taken    bool                // a tunnel owns the connection now
 }
 
@@ -118,20 +118,24 @@ func (c *Conn) Identified() {
 	}
 }
 
-// TakeKeepAlive reports whether the connection may wait for its next request. One that
-// may goes on to count until it is closed.
-func (c *Conn) TakeKeepAlive() bool {
-	if !c.idle {
-		c.idle = c.set.keepAlive.Acquire()
+// TakeKeepAlive reports whether the connection may wait for its next request, now that one
+// of the function has been answered. One that may goes on to count to the function until
+// it is closed, or answers another one's request.
+func (c *Conn) TakeKeepAlive(u *admission.Usage) bool {
+	if c.idle != u {
+		c.releaseKeepAlive()
+		if u != nil && u.AcquireKeepAlive() {
+			c.idle = u
+		}
 	}
-	return c.idle
+	return c.idle != nil
 }
 
 // releaseKeepAlive gives back what TakeKeepAlive took.
 func (c *Conn) releaseKeepAlive() {
-	if c.idle {
-		c.idle = false
-		c.set.keepAlive.Release()
+	if c.idle != nil {
+		c.idle.ReleaseKeepAlive()
+		c.idle = nil
 	}
 }
 

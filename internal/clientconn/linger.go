@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 const (
@@ -14,14 +15,6 @@ const (
 	// lingerBuffer is what its bytes are thrown away from; each connection holds one.
 	lingerBuffer = 512
 )
-
-// lingerer returns whom the connection counts to when it lingers.
-func (c *Conn) lingerer(function string) admission.Caller {
-	if function != "" {
-		return admission.Caller{Function: function}
-	}
-	return admission.Caller{Source: admission.Source(c.Client.Addr())}
-}
 
 // SetLingerWriteDeadline gives the last reply as long as its client has to read it.
 func (c *Conn) SetLingerWriteDeadline() {
@@ -35,7 +28,7 @@ func (s *Set) LingerFor(d time.Duration) { s.lingerFor.Store(int64(d)) }
 func (s *Set) LingerShare() int { return s.lingering.Share() }
 
 // Lingering returns how many connections of a caller linger.
-func (s *Set) Lingering(k admission.Caller) int { return s.lingering.Len(k) }
+func (s *Set) Lingering(k fair.Caller) int { return s.lingering.Len(k) }
 
 // LingeringClose ends a connection so that the client can read the reply
 // whole: it says that no more will come, then takes what the client still
@@ -48,7 +41,7 @@ func (c *Conn) LingeringClose(function string) {
 	}
 	c.Free()
 	var place admission.LingeringEntry
-	out := c.set.lingering.Add(c.lingerer(function), &place, c.raw)
+	out := c.set.lingering.Add(fair.CallerOf(function, c.Client.Addr()), &place, c.raw)
 	defer c.set.lingering.Remove(&place)
 	if out != nil {
 		c.set.opt.LingererClosed.Inc()

@@ -16,6 +16,9 @@ import (
 // TLS. False: the connection has to be closed without an answer, for the reason given;
 // verdict.ReasonNone: for nothing that is worth a record.
 func (c *Conn) ReadPreamble(tlsConfig *tls.Config) (verdict.Reason, bool) {
+	if !c.listed {
+		c.List()
+	}
 	if c.AwaitsProxyHeader() {
 		if err := c.readProxyHeader(); err != nil {
 			if errors.Is(err, errNoByte) {
@@ -23,8 +26,9 @@ func (c *Conn) ReadPreamble(tlsConfig *tls.Config) (verdict.Reason, bool) {
 			}
 			return verdict.ReasonBadRequest, false
 		}
-	}
-	if !c.listed {
+		if !c.Unlist() {
+			return verdict.ReasonNone, false
+		}
 		c.List()
 	}
 	if tlsConfig == nil {

@@ -11,10 +11,15 @@ func (c *Conn) Unlist() bool {
 	return c.set.preAuth.Remove(&c.entry)
 }
 
-// List counts the connection to its source. What has asked nothing gets no
-// record, so a connection that is evicted is counted, and the log names a source.
+// List counts the connection to its source, or to the load balancer that has yet to name
+// that. What has asked nothing gets no record, so a connection that is evicted is counted,
+// and the log names a source.
 func (c *Conn) List() {
 	c.listed = true
+	if c.AwaitsProxyHeader() {
+		c.set.preAuth.AddBehind(&c.entry, c, c.Client.Addr())
+		return
+	}
 	if out := c.set.preAuth.Add(&c.entry, c, c.Client.Addr()); out != nil {
 		out.Evict()
 	}
@@ -40,7 +45,7 @@ func (c *Conn) EvictUnlessHeard() {
 // CountEviction reports whether a connection that has lost its place may be closed: it
 // has not spoken since. Then it counts as evicted.
 func (c *Conn) CountEviction() bool {
-	evicted := c.set.preAuth.Evict(&c.entry, c.Client.Addr())
+	evicted := c.set.preAuth.Evict(&c.entry)
 	if evicted {
 		c.set.opt.Evicted.Inc()
 	}

@@ -111,7 +111,7 @@ func (s *connectOp) head() {
 	case !got:
 		s.awaitHead()
 		return
-	case c.AwaitsProxyHeader() && c.CutProxyHeader() != nil:
+	case !s.proxyHeaderCut():
 		s.handOffUnread() // it may go on
 		return
 	}
@@ -119,6 +119,20 @@ func (s *connectOp) head() {
 		s.clientReady |= reactor.Readable // there may be more, and nobody will say so
 	}
 	s.headRead()
+}
+
+// proxyHeaderCut takes the PROXY header where there must be one; false: it is not whole.
+// Behind it the connection counts to the source that it names.
+func (s *connectOp) proxyHeaderCut() bool {
+	c := s.c
+	if !c.AwaitsProxyHeader() {
+		return true
+	}
+	if c.CutProxyHeader() != nil {
+		return false
+	}
+	c.Unlist() // a loop alone evicts what is on it, so it has not been
+	return true
 }
 
 // headRead judges the request when all of its head is there.
@@ -146,11 +160,11 @@ func (s *connectOp) headRead() {
 }
 
 // awaitHead waits for the rest of the head; until it is there the connection
-// counts to those of its source that have not shown who they are.
+// counts to those of its source, or of its load balancer, that have not shown who they are.
 func (s *connectOp) awaitHead() {
 	c := s.c
 	// A head can come in many pieces; it counts once.
-	if s.await(); s.stage == stageHead && !c.Listed() && !c.AwaitsProxyHeader() {
+	if s.await(); s.stage == stageHead && !c.Listed() {
 		c.List()
 	}
 }
@@ -169,15 +183,17 @@ func (s *connectOp) Evict() {
 }
 
 // evictUnlessReady takes a set-up that has lost its place to its answer if its head is
-// there, and ends it if not.
+// there, and ends it if not. One whose source has become known meanwhile has another place.
 func (s *connectOp) evictUnlessReady() {
 	s.fill()
-	if httphead.End(s.c.Buffered(), 0) == 0 {
-		s.c.CountEviction()
+	switch known := s.proxyHeaderCut(); {
+	case known && httphead.End(s.c.Buffered(), 0) > 0:
+		s.headRead()
+	case s.c.CountEviction():
 		s.abort(tunnel.Client)
-		return
+	default:
+		s.awaitHead()
 	}
-	s.headRead()
 }
 
 // await waits for what the client sends next.

@@ -124,7 +124,9 @@ func isNotTLS(err error) bool {
 }
 
 // refused ends a CONNECT that is refused. Where the tunnel is open there is no reply to
-// write: the record is the answer, and the connection ends.
+// write: the record is the answer, and the connection ends. The record may take a second,
+// for which the CONNECT keeps its slot: a caller in a loop can open no more than its
+// tunnels in that time.
 func (r *connectRun) refused() {
 	if r.origin != nil {
 		_ = r.origin.Close()
@@ -133,6 +135,8 @@ func (r *connectRun) refused() {
 		r.SendRefusal()
 		return
 	}
+	r.Head = nil
+	r.Conn.Free()
 	_ = r.Record(audit.Refused, verdict.Deny, r.Reason)
 	r.Release()
 }

@@ -110,6 +110,10 @@ func (x *Exchange) series() *series {
 	return x.usage.Data.(*series)
 }
 
+// TakeKeepAlive reports whether the connection may wait for its next request behind this
+// one, which has been admitted.
+func (x *Exchange) TakeKeepAlive() bool { return x.Conn.TakeKeepAlive(x.usage) }
+
 // Release gives the place among the tunnels back, and the bytes; it may be called again.
 func (x *Exchange) Release() {
 	if x.usage != nil {

@@ -116,7 +116,7 @@ func NewShared(o Options) *Shared {
 	s.MemoryWatch.Measure, s.MemoryWatch.Held = o.Memory, s.Slots.Held
 	s.Excess.Over = func(r admission.Row) { s.Metrics.over[r].Inc() }
 	s.Slots.Init(admission.SlotsOptions{
-		Total: s.Resources.Tunnels, PerFunction: s.Resources.PerFunction, ExtraDials: s.Resources.ExtraDials,
+		Total: s.Resources.Tunnels, PerFunction: s.Resources.PerFunction, ExtraDials: s.Resources.ExtraDials, KeepAlive: s.Resources.KeepAlive,
 		Memory: admission.LimitOf(o.Memory), Excess: &s.Excess, Short: s.MemoryWatch.Short,
 		NewData: func(function string) any { return s.Metrics.newSeries(function) },
 		Shed:    func(cause string) { s.Metrics.shed.WithLabelValues(cause).Inc() },

@@ -39,12 +39,18 @@ func CallerOf(function string, a netip.Addr) Caller {
 	if function != "" {
 		return Caller{Function: function}
 	}
+	return Caller{Source: Source(a)}
+}
+
+// Source returns whom an address counts to where no function is known: itself, and of
+// IPv6, where a caller has all of it, the first address of the /64.
+func Source(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
 		p, _ := a.Prefix(64)
 		a = p.Addr()
 	}
-	return Caller{Source: a}
+	return a
 }
 
 // String returns the function, or the source.

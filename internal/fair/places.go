@@ -149,25 +149,30 @@ func (s *Places) add(p *Place, h *holder, owner Owner) {
 	s.count(h, 1)
 }
 
-// TryAcquire is Acquire that nobody has to go for. False: the caller has its share, or
-// there are no places left, as the Eviction says.
-func (s *Places) TryAcquire(p *Place, c Caller) (out Eviction, ok bool) {
+// TryAcquire is Acquire for what is not worth a place that the caller has already: only
+// who has more than the caller would have then gives one up for it. False: the caller has
+// its share, or nobody has more, as the Eviction says.
+func (s *Places) TryAcquire(p *Place, c Caller, owner Owner) (out Eviction, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.callers[c]
 	if h == nil {
 		h = &holder{caller: c}
 	}
-	if s.most <= 0 || s.over(h) != nil {
+	from := s.over(h)
+	switch {
+	case s.most <= 0, from != nil && from.n <= h.n+1:
 		out = Eviction{Caller: c, Reason: verdict.ReasonLimitTotal}
 		if h.n >= s.quota && h.n > 0 {
 			out.Reason = verdict.ReasonLimitFunction
 		}
 		return out, false
+	case from != nil:
+		out = Eviction{Caller: from.caller, Reason: verdict.ReasonLimitFunction, Owner: s.evict(from.oldest)}
 	}
 	s.callers[c] = h
-	s.add(p, h, nil)
-	return Eviction{}, true
+	s.add(p, h, owner)
+	return out, true
 }
 
 // over returns who has to give a place for another one of h, nil if nobody.

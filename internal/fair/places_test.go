@@ -151,14 +151,14 @@ func TestForgedSourcesTakeNoPlaceOfAFunction(t *testing.T) {
 // Where nobody has to go for another, who has its share is refused, and others are not.
 func TestWhoTriesTakesNobodysPlace(t *testing.T) {
 	var s fair.Places
-	if _, ok := s.TryAcquire(&fair.Place{}, function(1)); ok {
+	if _, ok := s.TryAcquire(&fair.Place{}, function(1), &lookup{}); ok {
 		t.Error("a place of none")
 	}
 	s.Init(100)
 	got := 0
 	for i := range 60 {
 		var p fair.Place
-		if out, ok := s.TryAcquire(&p, function(1)); ok {
+		if out, ok := s.TryAcquire(&p, function(1), &lookup{}); ok {
 			got++
 		} else if i < 25 || out.Cause() != fair.CauseFunction {
 			t.Errorf("place %d: %+v", i, out)
@@ -166,14 +166,51 @@ func TestWhoTriesTakesNobodysPlace(t *testing.T) {
 	}
 	for i := range 60 {
 		var p fair.Place
-		if out, ok := s.TryAcquire(&p, source(i)); ok {
+		if out, ok := s.TryAcquire(&p, source(i), &lookup{}); ok {
 			got++
 		} else if i < 50 || out.Cause() != fair.CauseAll {
 			t.Errorf("source %d: %+v", i, out)
 		}
 	}
-	if _, ok := s.TryAcquire(&fair.Place{}, function(2)); !ok || got != 75 || s.Callers() != 52 {
+	if _, ok := s.TryAcquire(&fair.Place{}, function(2), &lookup{}); !ok || got != 75 || s.Callers() != 52 {
 		t.Errorf("%d places, then %t; %d callers", got, ok, s.Callers())
+	}
+}
+
+// Callers that together have all places, each no more than its share, keep nobody out who
+// has less; and do not take them from each other in turn.
+func TestWhoTriesTakesAPlaceOfWhoHasMore(t *testing.T) {
+	var s fair.Places
+	s.Init(64)
+	lost := map[fair.Caller]int{}
+	try := func(c fair.Caller) bool {
+		l := &lookup{caller: c}
+		out, ok := s.TryAcquire(&l.place, c, l)
+		if out.Owner != nil {
+			lost[out.Owner.(*lookup).caller]++
+			s.Release(&out.Owner.(*lookup).place)
+		}
+		return ok
+	}
+	for range 200 {
+		for i := range 4 {
+			try(function(i))
+		}
+	}
+	if s.Taken() != 64 || len(lost) != 0 {
+		t.Fatalf("%d places are taken, lost were %v", s.Taken(), lost)
+	}
+	got := map[bool]int{}
+	for range 20 {
+		got[try(function(9))]++
+		got[try(function(0))]++ // which wants back what it has lost
+	}
+	// A fifth each of 64.
+	if n := got[true]; n < 12 || n > 14 || s.Taken() != 64 {
+		t.Errorf("%d more places were had, lost were %v", n, lost)
+	}
+	if ok := try(source(1)); !ok || s.Taken() != 64 {
+		t.Errorf("a source: %t, %d places are taken", ok, s.Taken())
 	}
 }
 

@@ -120,10 +120,10 @@ func (w *response) frame(status int) {
 // frameConnection sets the fields that say whether the connection goes on.
 func (w *response) frameConnection() {
 	h := w.Header()
-	if !w.body.whole() || w.server().Draining.Load() || !w.conn.TakeKeepAlive() {
+	if w.persist && (!w.body.whole() || w.server().Draining.Load() || !w.of.TakeKeepAlive()) {
 		// Where the answer comes before the end of the request it is not known
 		// where the next one begins; a server that drains takes no next one, and one that
-		// is full keeps no connection waiting for it.
+		// has enough of the function's keeps no connection waiting for it.
 		w.persist = false
 	}
 	switch {

@@ -335,10 +335,18 @@ func (c *checker) tail(o *operation, may map[string]expectation, later *entry) {
 		if expected && !lossy && !silent && !c.ended(o, "revoked") && !(later != nil && c.world.excuses(o, later.Reason)) && !c.sinkFailed(o.start, o.end) {
 			c.t.violation("the tunnel ended early: %s", c.about(o))
 		}
-		if !expected && later == nil && !lossy && !c.sinkFailed(o.start, o.end) && o.own() {
+		if !expected && later == nil && !lossy && !c.sinkFailed(o.start, o.end) && o.own() && !c.endsShared(o.function) {
 			c.t.violation("the tunnel's end for its first bytes has no record: %s", c.about(o))
 		}
 	}
+}
+
+// endsShared reports whether ends of tunnels of the function share records, for their
+// first bytes or because the host has failed: then they are in none of their own.
+func (c *checker) endsShared(function string) bool {
+	return slices.ContainsFunc(c.shared, func(e *entry) bool {
+		return e.Event == "refused" && e.Function == function && e.Dialed.IsValid()
+	})
 }
 
 // ended reports whether the record of a tunnel's end has the cause.

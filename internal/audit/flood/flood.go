@@ -79,6 +79,7 @@ type aggregateKey struct {
 	kind             record.Kind
 	reason           verdict.Reason
 	protocol, policy string
+	opened           bool // it ends what has a record that it was opened
 }
 
 // window is refusals that wait for the record that they share.
@@ -103,11 +104,16 @@ func NewLimiter(records int, post func(*record.Event), write func(*record.Event)
 	return l
 }
 
+// keyOf returns what e has in common with those that may share its record. What was
+// opened has been dialed.
+func keyOf(limit limitKey, e *record.Event) aggregateKey {
+	return aggregateKey{limit, e.Kind, e.Reason, e.Protocol, e.Policy, e.Dialed.IsValid()}
+}
+
 // limited reports whether an event is a refusal that has to keep to a budget. One
-// that stands for others is a summary already, and one of a request that was
-// opened is its end, which no other record has.
+// that stands for others is a summary already.
 func limited(e *record.Event) bool {
-	return e != nil && e.Verdict == verdict.Deny && e.Suppressed == 0 && !e.Dialed.IsValid() &&
+	return e != nil && e.Verdict == verdict.Deny && e.Suppressed == 0 &&
 		(e.Kind == record.Refused || e.Kind == record.Challenged || e.Kind == record.Answered)
 }
 
@@ -173,7 +179,7 @@ func (l *Limiter) spend(e *record.Event) (key aggregateKey, over bool) {
 		limit.source = sourceOf(e.Client.Addr())
 	}
 	if e.Aggregate {
-		return aggregateKey{limit, e.Kind, e.Reason, e.Protocol, e.Policy}, !l.closed
+		return keyOf(limit, e), !l.closed
 	}
 	limit, b := l.budgetOf(limit)
 	now := time.Since(l.start)
@@ -188,7 +194,7 @@ func (l *Limiter) spend(e *record.Event) (key aggregateKey, over bool) {
 	}
 	b.over++
 	b.last, b.event.Policy = now, e.Policy
-	return aggregateKey{limit, e.Kind, e.Reason, e.Protocol, e.Policy}, true
+	return keyOf(limit, e), true
 }
 
 // begins is the event of a flood that begins with e.

@@ -17,10 +17,15 @@ type Waiter interface {
 	// MayWait reports whether there is a place to wait in. It is called at most once, and
 	// must not block or call the Limiter.
 	MayWait() bool
+	// Evicted returns what is closed when somebody else has the place; nil: never.
+	Evicted() <-chan struct{}
 }
 
 // Postponed is a refusal's wait for the record that it shares with others.
-type Postponed struct{ w *window }
+type Postponed struct {
+	limiter *Limiter
+	w       *window
+}
 
 // Postpone decides what becomes of the record of e, a refusal whose caller must not wait
 // here. Where it is Shared, Wait returns once the record is written. What is Dropped is
@@ -41,13 +46,40 @@ func (l *Limiter) Postpone(e *record.Event, waiter Waiter) (Postponed, Course) {
 		}
 		return Postponed{}, Dropped
 	default:
-		return Postponed{l.add(e, key)}, Shared
+		return Postponed{l, l.add(e, key)}, Shared
 	}
 }
 
 // Wait waits for the record, sets e.ID to the ID of it, and returns what became of it.
-func (p Postponed) Wait(e *record.Event) error {
-	<-p.w.done
+// Where the waiter is evicted first, the refusal is Dropped; else it is Shared.
+func (p Postponed) Wait(e *record.Event, waiter Waiter) (Course, error) {
+	select {
+	case <-p.w.done:
+	case <-waiter.Evicted():
+		if p.limiter.withdraw(p.w) {
+			return Dropped, nil
+		}
+		<-p.w.done
+	}
 	e.ID = p.w.event.ID
-	return p.w.err
+	return Shared, p.w.err
+}
+
+// withdraw takes one refusal out of those that wait for a record; false: it is being
+// written. Where all have left there is none.
+func (l *Limiter) withdraw(w *window) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.windows[w.key] != w {
+		return false
+	}
+	if b := l.budgets[w.key.limit]; b != nil {
+		b.dropped++
+	}
+	if w.count--; w.count == 0 {
+		delete(l.windows, w.key)
+		w.timer.Stop()
+		close(w.done)
+	}
+	return true
 }

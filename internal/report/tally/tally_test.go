@@ -84,3 +84,21 @@ func TestAttemptsAreForgottenWhenNothingCanRepeatThem(t *testing.T) {
 		t.Errorf("%d attempts are remembered of one a second, want those of the last seconds", n)
 	}
 }
+
+// What ends several requests that were opened is counted once with them, though it has
+// the id of one.
+func TestRefusalThatEndsSeveralRequestsCountsThemOnce(t *testing.T) {
+	t.Parallel()
+	c := New(Options{MaxRows: 10})
+	for i := range 3 {
+		r := refused("f", "api.example", began)
+		r.Event, r.Verdict, r.ID = eventOpened, verdictAllow, fmt.Sprint("b-", i)
+		c.Add("records.jsonl", r, nil)
+	}
+	r := refused("f", "api.example", began)
+	r.ID, r.Suppressed = "b-1", 2
+	c.Add("records.jsonl", r, nil)
+	if s := c.Sums(); s.Requests() != 3 || s.Refused != 3 || s.RefusedOpen != 3 || s.Opened != 3 {
+		t.Errorf("%+v", *s)
+	}
+}
