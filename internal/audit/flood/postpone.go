@@ -20,7 +20,10 @@ type Waiter interface {
 }
 
 // Postponed is a refusal's wait for the record that it shares with others.
-type Postponed struct{ w *window }
+type Postponed struct {
+	w     *window
+	group <-chan struct{} // closed when it may go on
+}
 
 // Postpone decides what becomes of the record of e, a refusal whose caller must not wait
 // here. Where it is Shared, Wait returns once the record is written. What is Dropped is
@@ -41,13 +44,13 @@ func (l *Limiter) Postpone(e *record.Event, waiter Waiter) (Postponed, Course) {
 		}
 		return Postponed{}, Dropped
 	default:
-		return Postponed{l.add(e, key)}, Shared
+		return l.add(e, key), Shared
 	}
 }
 
 // Wait waits for the record, sets e.ID to the ID of it, and returns what became of it.
 func (p Postponed) Wait(e *record.Event) error {
-	<-p.w.done
+	<-p.group
 	e.ID = p.w.event.ID
 	return p.w.err
 }
