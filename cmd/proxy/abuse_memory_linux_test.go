@@ -1,15 +1,11 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,115 +126,6 @@ func TestMemoryThatRunsOutIsRefusedBeforeTheKernelKills(t *testing.T) {
 	}
 	w.eventually("memory again", func() bool { return p.number("egress_memory_short") == 0 })
 	p.unharmed(goroutines, files, target)
-}
-
-// The task has 256 MB. One function sends plain requests of 15 KB to a host of its own
-// that never answers, and others of thousands of fields, then asks for what it may not reach with heads
-// as large as may be, with its token and without, and closes nothing before the
-// server does; or it says nothing, or half of it; and then all of that at once. Another
-// function's CONNECTs all succeed meanwhile.
-//
-// EGRESS_TEST_CROWD=60s makes each attack last that long instead of two seconds.
-func TestFunctionThatHoldsWhatItCanCostsAnotherNothing(t *testing.T) {
-	needsFiles(t, 20000)
-	last := 2 * time.Second
-	if s := os.Getenv("EGRESS_TEST_CROWD"); s != "" {
-		var err error
-		if last, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	enter, kills := memoryGroupOf(t, 256<<20)
-	w := newWorld(t)
-	target := w.echoing()
-	w.vars["mute"] = port(w.listen(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
-	w.names.set("mute.test", "127.0.0.1")
-	p := w.startUnder(t, enter, abusePolicy+`  greedy:
-    identify: {${token_greedy}}
-    allow: [{host: mute.test, ports: [${mute}], tls: any, addresses: [127.0.0.0/8]}]
-limits: {idle_timeout: 5s}
-`)
-	goroutines, files := p.holds(target)
-	var fields strings.Builder
-	for i := range 2600 {
-		fmt.Fprintf(&fields, "%c%c:\r\n", '0'+i/26%10, 'a'+i%26)
-	}
-	long := "X-Padding: " + strings.Repeat("x", 15<<10) + "\r\n"
-	get := "GET http://mute.test:" + w.vars["mute"] + "/ HTTP/1.1\r\nHost: mute.test\r\n" + authorization("greedy")
-	rows := []attack{
-		{"long requests", []string{get + long + "\r\n"}},
-		{"many fields", []string{get + fields.String() + "\r\n"}},
-		{"refused, and left open", []string{"CONNECT evil.test:443 HTTP/1.1\r\n" + authorization("greedy") + long + "\r\n"}},
-		{"challenged, and left open", []string{"CONNECT evil.test:443 HTTP/1.1\r\n" + long + "\r\n"}},
-		{"silent", []string{""}},
-		{"half a head", []string{get + long}},
-	}
-	all := attack{what: "all at once"}
-	for _, row := range rows {
-		all.raw = append(all.raw, row.raw...)
-	}
-	for _, row := range append(rows, all) {
-		ctx, cancel := context.WithTimeout(t.Context(), last)
-		var attackers sync.WaitGroup
-		var sent atomic.Int64
-		for i := range max(2, len(row.raw)) {
-			source := fmt.Sprintf("127.0.0.%d", 2+i)
-			attackers.Go(func() { p.hoardRefused(ctx, source, row.raw[i%len(row.raw)], 8000/max(2, len(row.raw)), &sent) })
-		}
-		served := 0
-		for ctx.Err() == nil {
-			if r := p.connect("billing", target); r.conn == nil {
-				t.Errorf("%s: the other function is answered %s", row.what, r.Status)
-			} else {
-				served++
-				_ = r.conn.Close()
-			}
-		}
-		attackers.Wait()
-		cancel()
-		held := (p.number("go_memstats_heap_inuse_bytes") + p.number("go_memstats_stack_inuse_bytes")) / (1 << 20)
-		t.Logf("%s: %d requests, %d of the other function served meanwhile; killed: %s; in use: %.0f MB",
-			row.what, sent.Load(), served, kills(), held)
-		if held > 179 {
-			t.Errorf("%s: %.0f MB are in use, more than that from which on everybody is refused", row.what, held)
-		}
-	}
-	if n := kills(); n != "0" {
-		t.Errorf("the kernel has killed: %s", n)
-	}
-	if !p.logged(bounds.OverShare) || p.number(`egress_over_share_total{share="memory"}`) == 0 {
-		t.Error("nothing says that a function holds its share")
-	}
-	p.unharmed(goroutines, files, target)
-}
-
-// attack is what attackers send on each of their connections.
-type attack struct {
-	what string
-	raw  []string
-}
-
-// hoardRefused sends the text on connection after connection until ctx ends, and
-// leaves each open, at most that many at a time: the oldest goes for the newest.
-func (p *running) hoardRefused(ctx context.Context, source, text string, most int, sent *atomic.Int64) {
-	conns := make([]net.Conn, most)
-	for i := 0; ctx.Err() == nil; i = (i + 1) % most {
-		if conns[i] != nil {
-			_ = conns[i].Close()
-		}
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
-		if conns[i], _ = d.DialContext(ctx, "tcp", p.proxy); conns[i] == nil {
-			continue
-		}
-		_ = conns[i].SetDeadline(time.Now().Add(patience))
-		_, _ = io.WriteString(conns[i], text)
-		sent.Add(1)
-	}
-	for _, c := range conns {
-		if c != nil {
-			_ = c.Close()
-		}
-	}
 }
 
 // All are let in while they hold next to nothing, and then grow, one after the other.

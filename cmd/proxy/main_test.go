@@ -16,9 +16,10 @@ import (
 
 // TestMain makes the test binary the program: under the name "proxy", which is
 // first in PATH, it is main and nothing else. What the tests start is therefore
-// the code under test, built as the tests are built, with -race too.
+// the code under test, built as the tests are built, with -race too. Under the name
+// "crowd" it is callers of the program, as a process of their own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"proxy": main})
+	testscript.Main(m, map[string]func(){"proxy": main, "crowd": crowd})
 }
 
 // TestScripts runs the transcripts of testdata/script. They have two commands

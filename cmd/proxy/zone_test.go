@@ -15,7 +15,8 @@ import (
 // zone is a name server on loopback, over UDP and TCP, that records what it is
 // asked. A name that it does not have does not exist; one with the address
 // "silence" gets no answer, one with "failure" gets SERVFAIL. An address "->NAME"
-// makes it an alias: those behind it are NAME's.
+// makes it an alias: those behind it are NAME's. "*.NAME" is whatever is below NAME and
+// has no addresses of its own.
 type zone struct {
 	addr string
 
@@ -83,6 +84,10 @@ func (z *zone) answer(w dns.ResponseWriter, q *dns.Msg) {
 	z.mu.Lock()
 	z.asked[name]++
 	addrs, known := z.names[name]
+	for parent := name; !known && parent != ""; {
+		_, parent, _ = strings.Cut(parent, ".")
+		addrs, known = z.names["*."+parent]
+	}
 	z.mu.Unlock()
 	m := new(dns.Msg).SetReply(q)
 	if !known {

@@ -38,7 +38,7 @@ func (c *Conn) Evict() {
 // place, unless it has spoken since.
 func (c *Conn) EvictUnlessHeard() {
 	if c.CountEviction() {
-		_ = c.raw.Close()
+		go c.raw.Close() // it waits until who reads has had a turn, and an event loop must not
 	}
 }
 

@@ -19,6 +19,7 @@ package flood
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -34,6 +35,10 @@ const (
 	// challengeWait is that of challenges: Java and .NET are challenged on every
 	// connection.
 	challengeWait = 100 * time.Millisecond
+	// atOnce is how many go on together when the record that they share is written.
+	// Thousands would have every processor until the last of them has been answered, and
+	// whoever comes meanwhile would have its turn behind them.
+	atOnce = 16
 	// maxSources bounds the memory: with that many sources in the table the
 	// others share one budget.
 	maxSources = 4096
@@ -84,12 +89,13 @@ type aggregateKey struct {
 
 // window is refusals that wait for the record that they share.
 type window struct {
-	key   aggregateKey
-	event record.Event // the first one
-	count uint64       // all of them
-	timer *time.Timer
-	done  chan struct{} // closed when err is set
-	err   error
+	key    aggregateKey
+	event  record.Event // the first one
+	count  uint64       // all of them
+	timer  *time.Timer
+	done   chan struct{} // closed when err is set
+	err    error
+	groups []chan struct{} // closed one after the other behind done: each is that of atOnce who wait
 }
 
 // NewLimiter returns a Limiter that allows that many records in a minute; zero or
@@ -121,32 +127,31 @@ func limited(e *record.Event) bool {
 // that record, has set e.ID to the ID of it, and returns what became of it. Where
 // e does not, it returns at once, and the caller writes the record of e.
 func (l *Limiter) Aggregate(e *record.Event) (shared bool, err error) {
-	w := l.windowOf(e)
-	if w == nil {
+	p := l.waitOf(e)
+	if p.w == nil {
 		return false, nil
 	}
-	<-w.done
-	e.ID = w.event.ID
-	return true, w.err
+	<-p.group
+	e.ID = p.w.event.ID
+	return true, p.w.err
 }
 
-// windowOf returns the window that e waits in, nil where it has a record of its
-// own.
-func (l *Limiter) windowOf(e *record.Event) *window {
+// waitOf returns the wait of e, the zero Postponed where it has a record of its own.
+func (l *Limiter) waitOf(e *record.Event) Postponed {
 	if !limited(e) || l.size == 0 && !e.Aggregate {
-		return nil
+		return Postponed{}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key, over := l.spend(e)
 	if !over {
-		return nil
+		return Postponed{}
 	}
 	return l.add(e, key)
 }
 
 // add adds e to the window of those that are like it.
-func (l *Limiter) add(e *record.Event, key aggregateKey) *window {
+func (l *Limiter) add(e *record.Event, key aggregateKey) Postponed {
 	w := l.windows[key]
 	if w == nil {
 		w = &window{key: key, event: first(e, key), done: make(chan struct{})}
@@ -157,8 +162,11 @@ func (l *Limiter) add(e *record.Event, key aggregateKey) *window {
 		w.timer = time.AfterFunc(delay, func() { l.end(w) })
 		l.windows[key] = w
 	}
+	if w.count%atOnce == 0 {
+		w.groups = append(w.groups, make(chan struct{}))
+	}
 	w.count++
-	return w
+	return Postponed{l, w, w.groups[len(w.groups)-1]}
 }
 
 // first is the event of a record that may stand for others.
@@ -241,7 +249,7 @@ func (l *Limiter) budgetOf(key limitKey) (limitKey, *budget) {
 	return key, b
 }
 
-// end writes the record of a window and releases all who wait for it.
+// end writes the record of a window and releases all who wait for it, some at a time.
 func (l *Limiter) end(w *window) {
 	l.mu.Lock()
 	mine := l.windows[w.key] == w // Flush may have been here
@@ -255,6 +263,10 @@ func (l *Limiter) end(w *window) {
 	w.event.Suppressed = w.count - 1
 	w.err = l.write(&w.event)
 	close(w.done)
+	for _, group := range w.groups {
+		close(group)
+		runtime.Gosched() // behind those who go on now
+	}
 }
 
 // Flush ends the windows that are open and waits for their records.

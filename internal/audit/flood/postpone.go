@@ -25,6 +25,7 @@ type Waiter interface {
 type Postponed struct {
 	limiter *Limiter
 	w       *window
+	group   <-chan struct{} // closed when it may go on
 }
 
 // Postpone decides what becomes of the record of e, a refusal whose caller must not wait
@@ -46,7 +47,7 @@ func (l *Limiter) Postpone(e *record.Event, waiter Waiter) (Postponed, Course) {
 		}
 		return Postponed{}, Dropped
 	default:
-		return Postponed{l, l.add(e, key)}, Shared
+		return l.add(e, key), Shared
 	}
 }
 
@@ -54,12 +55,12 @@ func (l *Limiter) Postpone(e *record.Event, waiter Waiter) (Postponed, Course) {
 // Where the waiter is evicted first, the refusal is Dropped; else it is Shared.
 func (p Postponed) Wait(e *record.Event, waiter Waiter) (Course, error) {
 	select {
-	case <-p.w.done:
+	case <-p.group:
 	case <-waiter.Evicted():
 		if p.limiter.withdraw(p.w) {
 			return Dropped, nil
 		}
-		<-p.w.done
+		<-p.group
 	}
 	e.ID = p.w.event.ID
 	return Shared, p.w.err
