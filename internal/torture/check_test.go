@@ -42,9 +42,14 @@ func (rd *round) check(t *tally) {
 	c.index()
 	c.dateWrites()
 	rd.checkChains(t, j)
+	beside := 0
 	for _, o := range rd.operations {
 		c.operation(o)
+		if c.world.timeline.during(o.start, o.end, faultCrowding) {
+			beside++
+		}
 	}
+	t.notes = append(t.notes, fmt.Sprintf("%d operations were beside attackers", beside))
 	c.records()
 	c.contactsAndQueries()
 	c.revocations()
@@ -163,7 +168,7 @@ func (c *checker) excusedSilence(o *operation) bool {
 	slowHead := time.Duration(3*o.slow)*time.Millisecond >= headerTimeout
 	lookup := o.method == "LOOKUP" && c.world.timeline.during(o.start, o.end, faultDNS, faultSink)
 	broken := o.balancer == balancerNone || o.balancer == balancerBad
-	return o.network != "" || broken || slowHead || lookup || c.world.timeline.during(o.start, o.end, faultDown, faultSlow)
+	return o.network != "" || broken || slowHead || lookup || c.world.forged(o) || c.world.timeline.during(o.start, o.end, faultDown, faultSlow)
 }
 
 // verdicts returns the expectations of an operation under each policy that may

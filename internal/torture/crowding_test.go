@@ -61,6 +61,10 @@ var crowdings = []crowding{
 	{"crowding: idle connections to the DNS filter", 500, 800, 8, func(a *attackers, i int) {
 		a.open(a.source(i), a.world.ports.dns, "")
 	}, "egress_dns_connections_refused_total"},
+	{crowdingForged, 500, 1000, 100, func(a *attackers, i int) {
+		from := a.source(i).As4()
+		a.ask(addrOf(seekerNet.Addr().As4()[1], from[2], from[3]), i, a.name(i, "silent", zoneBoth))
+	}, `egress_lookups_refused_total{cause="function"}`},
 	{"crowding: refused questions", 800, 2000, 4, func(a *attackers, i int) {
 		a.ask(a.source(i), i, a.name(i, "one", zoneNever))
 	}, ""},
@@ -70,6 +74,7 @@ var crowdings = []crowding{
 }
 
 const (
+	crowdingForged  = "crowding: names that DNS does not answer, from a function's sources"
 	crowdingAll     = "crowding: all at once"
 	longHead        = 15 << 10
 	attackersAtOnce = 8
@@ -82,6 +87,10 @@ func strikeOf(name string, all ...crowding) strike {
 	return strike{name, 2, "", func(n *nemesis, ctx context.Context) error {
 		over := n.world.timeline.begin(faultCrowding)
 		defer over(crowdingOver)
+		if slices.ContainsFunc(all, func(one crowding) bool { return one.name == crowdingForged }) {
+			forged := n.world.timeline.begin(faultForged)
+			defer forged(crowdingOver)
+		}
 		ctx, stop := context.WithTimeout(ctx, n.between(800, 3000))
 		defer stop()
 		var running sync.WaitGroup

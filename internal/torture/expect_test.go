@@ -199,7 +199,14 @@ func (w *world) excuses(o *operation, why reason) bool {
 			return true
 		}
 	}
-	return false
+	return why == "limit_function" && w.forged(o)
+}
+
+// forged reports whether others asked as who the operation was: a function that nothing
+// but the address of a packet shows is whoever forges that. Of its tunnels they take
+// nothing.
+func (w *world) forged(o *operation) bool {
+	return o.method == "LOOKUP" && o.function == seeker && w.timeline.during(o.start, o.end, faultForged)
 }
 
 // join writes expectations for people.

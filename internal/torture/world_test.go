@@ -188,6 +188,8 @@ const (
 	faultFull fault = "full" // it could open no more descriptors
 	// faultCrowding excuses nothing: attackers took what all share.
 	faultCrowding fault = "crowding"
+	// faultForged: questions came from seeker's sources that seeker did not ask.
+	faultForged fault = "forged"
 )
 
 // policyWrite is one write of the policy file.
