@@ -84,7 +84,7 @@ const (
 
 // strikeOf makes crowdings, all at the same time, a fault of the nemesis.
 func strikeOf(name string, all ...crowding) strike {
-	return strike{name, 2, "", func(n *nemesis, ctx context.Context) error {
+	return strike{name, 1, "", func(n *nemesis, ctx context.Context) error {
 		over := n.world.timeline.begin(faultCrowding)
 		defer over(crowdingOver)
 		if slices.ContainsFunc(all, func(one crowding) bool { return one.name == crowdingForged }) {

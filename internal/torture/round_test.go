@@ -125,6 +125,10 @@ func (rd *round) settle(n *nemesis) error {
 	var err error
 	began := time.Now()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(250 * time.Millisecond) {
+		// Garbage of the load is not held, and nothing is left that would collect it.
+		if _, _, err = n.now.get("/debug/pprof/heap?gc=1"); err != nil {
+			return err
+		}
 		if rd.last, err = n.now.measure(); err != nil {
 			return err
 		}
@@ -141,12 +145,11 @@ func (rd *round) settle(n *nemesis) error {
 	return nil
 }
 
-// How much more than at the beginning a program may hold that has nothing to do. Of
-// memory it is what attackers made it hold: it is given back slowly.
+// How much more than at the beginning a program may hold that has nothing to do.
 const (
 	moreDescriptors = 6
 	moreGoroutines  = 12
-	moreMemory      = 128 << 20
+	moreMemory      = 64 << 20
 )
 
 // leftovers returns what the program still holds of the load.
