@@ -23,7 +23,7 @@
 //     code with the program.
 //   - No honest caller is refused for another's doing: not by a limit, not by a lookup
 //     or a dial that found no place, and its connection does not end without an answer.
-//     That attackers crowd excuses nothing.
+//     Crowding excuses nothing.
 //   - What a client saw refused, the records hold, from before it saw it.
 //     "Before" is exact where records go to a file: a client that has read an
 //     answer notes how long the file is.
