@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // crowdWildcards is how many wildcards there are of which each caller that means well
@@ -280,7 +282,7 @@ func testCrowding(t *testing.T, megabytes int) {
 	if n := kills(); n != "0" {
 		t.Errorf("the kernel has killed: %s", n)
 	}
-	if !p.logged(overShare) {
+	if !p.logged(bounds.OverShare) {
 		t.Error("nothing says who is over its share")
 	}
 	p.unharmed(goroutines, files, target)

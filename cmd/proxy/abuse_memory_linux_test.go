@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // memoryGroupOf makes a cgroup with a limit below that of the test, or skips. It

@@ -4,6 +4,7 @@ package torture
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,9 +16,10 @@ type checker struct {
 	t        *tally
 	j        *journal
 	byOp     map[uint64]*operation
-	visits   map[uint64][]*contact // by operation
-	shared   []*entry              // records that stand for several refusals
-	variants map[string]*variant   // by the hash of a good file
+	visits   map[uint64][]*contact       // by operation
+	shared   []*entry                    // records that stand for several refusals
+	failures map[netip.Addr][]*operation // those that showed a bad credential, by source
+	variants map[string]*variant         // by the hash of a good file
 }
 
 // check reads everything that was written down.
@@ -36,13 +38,18 @@ func (rd *round) check(t *tally) {
 		t.violation("reading the records: %v", err)
 		return
 	}
-	c := &checker{round: rd, t: t, j: j, byOp: map[uint64]*operation{}, visits: map[uint64][]*contact{}, variants: map[string]*variant{}}
+	c := &checker{round: rd, t: t, j: j, byOp: map[uint64]*operation{}, visits: map[uint64][]*contact{}, variants: map[string]*variant{}, failures: map[netip.Addr][]*operation{}}
 	c.index()
 	c.dateWrites()
 	rd.checkChains(t, j)
+	beside := 0
 	for _, o := range rd.operations {
 		c.operation(o)
+		if c.world.timeline.during(o.start, o.end, faultCrowding) {
+			beside++
+		}
 	}
+	t.notes = append(t.notes, fmt.Sprintf("%d operations were beside attackers", beside))
 	c.records()
 	c.contactsAndQueries()
 	c.revocations()
@@ -54,6 +61,9 @@ func (rd *round) check(t *tally) {
 func (c *checker) index() {
 	for _, o := range c.operations {
 		c.byOp[o.id] = o
+		if o.credential == badToken {
+			c.failures[o.source] = append(c.failures[o.source], o)
+		}
 	}
 	for _, k := range c.contacts {
 		c.visits[k.op] = append(c.visits[k.op], k)
@@ -133,11 +143,11 @@ func (c *checker) operation(o *operation) {
 		c.behind(o)
 	case hung:
 		if !c.excusedSilence(o) {
-			c.t.violation("no answer: %s", c.about(o))
+			c.t.violation("%s: no answer: %s", c.world.blame(o, "dropped"), c.about(o))
 		}
 	case nothing, torn:
 		if !c.excusedSilence(o) {
-			c.t.violation("the connection ended: %s", c.about(o))
+			c.t.violation("%s: the connection ended: %s", c.world.blame(o, "dropped"), c.about(o))
 		}
 	case refused:
 		c.refused(o)
@@ -158,7 +168,7 @@ func (c *checker) excusedSilence(o *operation) bool {
 	slowHead := time.Duration(3*o.slow)*time.Millisecond >= headerTimeout
 	lookup := o.method == "LOOKUP" && c.world.timeline.during(o.start, o.end, faultDNS, faultSink)
 	broken := o.balancer == balancerNone || o.balancer == balancerBad
-	return o.network != "" || broken || slowHead || lookup || c.world.timeline.during(o.start, o.end, faultDown, faultSlow)
+	return o.network != "" || broken || slowHead || lookup || c.world.forged(o) || c.world.timeline.during(o.start, o.end, faultDown, faultSlow)
 }
 
 // verdicts returns the expectations of an operation under each policy that may
@@ -185,7 +195,10 @@ func anyOf(all map[string]expectation, has func(expectation) bool) bool {
 func (c *checker) refused(o *operation) {
 	may := c.verdicts(o)
 	if !anyOf(may, func(e expectation) bool { return e.may(o.reason) }) && !c.world.excuses(o, o.reason) {
-		c.t.violation("refused, but %s is expected: %s", fmt.Sprint(may), c.about(o))
+		c.t.violation("%s: %s is expected: %s", c.world.blame(o, "refused"), fmt.Sprint(may), c.about(o))
+	}
+	if n := c.failedBefore(o); o.reason == "limit_failures" && n < failureBudget {
+		c.t.violation("refused for another's doing: the source had shown %d bad credentials: %s", n, c.about(o))
 	}
 	if o.reason == "audit_unavailable" {
 		if c.plan.count {
@@ -362,6 +375,6 @@ func (c *checker) answered(o *operation, may map[string]expectation) {
 		}
 	}
 	if o.status == 2 && !c.world.excuses(o, "dns_failed") {
-		c.t.violation("SERVFAIL without a reason: %s", c.about(o))
+		c.t.violation("%s: SERVFAIL without a reason: %s", c.world.blame(o, "refused"), c.about(o))
 	}
 }

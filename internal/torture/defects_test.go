@@ -51,6 +51,18 @@ var defects = []defect{
 		recipes: map[string]int{"tunnel": 10, "tunnel without TLS": 5, "idle tunnel": 1},
 		faults:  []string{"reload"},
 	}},
+	{"sources_share_nothing", "refused for another's doing", settings{
+		recipes: map[string]int{"slow head": 10, "tunnel": 10, "no token": 5},
+		faults:  []string{"crowding: silent connections"},
+	}},
+	{"lookups_of_one_function", "refused for another's doing", settings{
+		recipes: map[string]int{"tunnel": 10, "tunnel of another function": 5, "lookup": 5},
+		faults:  []string{"crowding: tunnels to names that DNS does not answer"},
+	}},
+	{"tunnels_of_one_function", "refused for another's doing", settings{
+		recipes: map[string]int{"tunnel": 10, "tunnel of another function": 5, "idle tunnel": 5},
+		faults:  []string{"crowding: plain requests to a mute host"},
+	}},
 }
 
 // substitutions are the files that a defect changes, with what they become.

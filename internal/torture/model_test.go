@@ -10,28 +10,30 @@ import (
 )
 
 // The functions of the policies. alpha and beta show a token, gamma too and is
-// in report mode, seeker is known by its source.
+// in report mode, seeker is known by its source. crowder is the attackers'.
 const (
-	alpha  = "alpha"
-	beta   = "beta"
-	gamma  = "gamma"
-	seeker = "seeker"
+	alpha   = "alpha"
+	beta    = "beta"
+	gamma   = "gamma"
+	seeker  = "seeker"
+	crowder = "crowder"
 )
 
 // The last two labels of names, which say what rules there are for them.
 const (
-	zoneBoth   = "both.test"   // always allowed to alpha
-	zoneOnlyA  = "onlya.test"  // by variant A alone
-	zoneOnlyB  = "onlyb.test"  // by variant B alone
-	zoneRaw    = "raw.test"    // without TLS
-	zoneWeb    = "web.test"    // plain HTTP
-	zoneNarrow = "narrow.test" // the addresses that it may have differ by variant
-	zonePorts  = "ports.test"  // the ports do
-	zoneSelf   = "self.test"   // may resolve to the address that the proxy listens on
-	zoneDenied = "denied.test" // on alpha's list and on the deny list
-	zoneGone   = "gone.test"   // the rule has expired
-	zoneBeta   = "beta.test"   // beta's
-	zoneNever  = "never.test"  // nobody's
+	zoneBoth    = "both.test"    // always allowed to alpha
+	zoneOnlyA   = "onlya.test"   // by variant A alone
+	zoneOnlyB   = "onlyb.test"   // by variant B alone
+	zoneRaw     = "raw.test"     // without TLS
+	zoneWeb     = "web.test"     // plain HTTP
+	zoneNarrow  = "narrow.test"  // the addresses that it may have differ by variant
+	zonePorts   = "ports.test"   // the ports do
+	zoneSelf    = "self.test"    // may resolve to the address that the proxy listens on
+	zoneDenied  = "denied.test"  // on alpha's list and on the deny list
+	zoneGone    = "gone.test"    // the rule has expired
+	zoneBeta    = "beta.test"    // beta's
+	zoneNever   = "never.test"   // nobody's
+	zoneCrowder = "crowder.test" // crowder's
 )
 
 // The addresses that origins and canaries have, by what rules open.
@@ -117,9 +119,10 @@ func (w *world) variants() []*variant {
 				zoneSelf: {ports: []uint16{w.ports.proxy, w.ports.admin, w.ports.dns, raw}, opens: []netip.Prefix{ownNet}},
 				zoneGone: {ports: []uint16{tls}, verify: true, opens: first, expired: true},
 			},
-			beta:   {zoneBeta: {ports: []uint16{tls}, verify: true, opens: second}},
-			gamma:  {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}},
-			seeker: {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}, zoneWeb: {ports: []uint16{web}, opens: first}},
+			beta:    {zoneBeta: {ports: []uint16{tls}, verify: true, opens: second}},
+			gamma:   {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}},
+			seeker:  {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}, zoneWeb: {ports: []uint16{web}, opens: first}},
+			crowder: {zoneCrowder: {ports: []uint16{tls, web}, opens: first}},
 		}
 	}
 	a := &variant{name: "A", rules: common(), cidr: map[string][]uint16{alpha: {raw}}}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,13 +15,14 @@ import (
 
 // nemesis does to the program what happens to programs.
 type nemesis struct {
-	world  *world
-	r      *rand.Rand
-	plan   bootPlan
-	serial int
-	now    *process   // the one that runs
-	boots  []*process // all of the round
-	ended  []string   // what was wrong with how one ended
+	world     *world
+	r         *rand.Rand
+	plan      bootPlan
+	serial    int
+	now       *process   // the one that runs
+	boots     []*process // all of the round
+	ended     []string   // what was wrong with how one ended
+	crowdings int        // how many there were
 }
 
 // strike is one fault.
@@ -34,7 +34,7 @@ type strike struct {
 }
 
 // strikes are all faults.
-var strikes = []strike{
+var strikes = append(crowdingStrikes(), []strike{
 	{"stop and continue", 3, "", (*nemesis).stop},
 	{"kill", 4, "", func(n *nemesis, ctx context.Context) error { return n.kill(ctx, 1) }},
 	{"kill again while it starts", 1, "", func(n *nemesis, ctx context.Context) error { return n.kill(ctx, 2) }},
@@ -69,8 +69,7 @@ var strikes = []strike{
 	}},
 	{"signals without end", 1, "", (*nemesis).manySignals},
 	{"file that is gone", 1, "", (*nemesis).removeFile},
-	{"silent connections", 1, "", (*nemesis).silentConnections},
-}
+}...)
 
 // torment strikes until ctx ends, one fault at a time.
 func (n *nemesis) torment(ctx context.Context) error {
@@ -255,23 +254,4 @@ func (n *nemesis) trouble(ctx context.Context, mood string) error {
 func (n *nemesis) changeToxic(context.Context) error {
 	_, err := n.world.toxic.change(n.r)
 	return err
-}
-
-// silentConnections opens many connections that say nothing, for a second.
-func (n *nemesis) silentConnections(ctx context.Context) error {
-	var all []net.Conn
-	for range 200 {
-		d := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 71, 0, 1)}}
-		if c, err := d.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", n.world.ports.proxy)); err == nil {
-			all = append(all, c)
-		}
-	}
-	sleep(ctx, n.between(100, 2500))
-	for i, c := range all {
-		if i%2 == 0 {
-			_ = c.(*net.TCPConn).SetLinger(0)
-		}
-		_ = c.Close()
-	}
-	return nil
 }

@@ -255,7 +255,7 @@ var recipes = []recipe{
 		o.name(pick(r, "one", "half", "dead", "canary"), pick(r, zoneBoth, zoneBoth, zoneNever))
 	}},
 	{"slow head", 2, func(w *world, r *rand.Rand, o *operation) {
-		o.slow, o.early = pick(r, 30, 30, 900), false
+		o.slow, o.early = pick(r, 30, 200, 900), false
 		o.name("one", pick(r, zoneBoth, zoneNever))
 	}},
 	{"malformed head", 8, planMalformed},

@@ -38,6 +38,7 @@ const (
 	roleOrigin role = iota
 	roleBehindToxics
 	roleCanary
+	roleMute // takes everything and says nothing
 )
 
 // request is a plain HTTP request that an origin got.
@@ -69,6 +70,7 @@ const (
 	peers     = 4  // x.0.1 to x.0.4 are origins
 	deadPeer  = 99 // nobody listens
 	blackHole = 98 // takes no connection and says nothing
+	mutePeer  = 97 // takes requests and does not answer them
 )
 
 // newOrigins opens all of them.
@@ -101,6 +103,9 @@ func newOrigins(w *world) (*origins, error) {
 				return nil, err
 			}
 		}
+	}
+	if err := o.listen(netip.AddrPortFrom(addrOf(1, 0, mutePeer), p.web), roleMute); err != nil {
+		return nil, err
 	}
 	return o, o.digHole(netip.AddrPortFrom(addrOf(1, 0, blackHole), p.tls))
 }
@@ -150,6 +155,10 @@ func (o *origins) forget(conn net.Conn) {
 func (o *origins) serve(conn net.Conn, k *contact) {
 	defer o.forget(conn)
 	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	if k.role == roleMute {
+		_, _ = io.Copy(io.Discard, conn)
+		return
+	}
 	in := bufio.NewReader(&counted{Conn: conn, n: &k.up, first: func() { k.first = o.world.sink.mark() }})
 	var hello []byte
 	if b, err := in.Peek(1); err != nil {

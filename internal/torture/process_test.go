@@ -59,6 +59,10 @@ type process struct {
 	unrecorded bool
 }
 
+// mostDescriptors is how many descriptors the program may open. What callers share is
+// cut to them: few enough for attackers to take all of it, if it is not shared out.
+const mostDescriptors = 3072
+
 // errNotReady is a program that does not come to serve.
 var errNotReady = errors.New("the program does not serve")
 
@@ -71,7 +75,7 @@ func (w *world) start(ctx context.Context, number int) (*process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(w.options.binary, "run", "--config", w.configPath())
+	p.cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -n %d && exec \"$0\" \"$@\"", mostDescriptors), w.options.binary, "run", "--pprof", "--config", w.configPath())
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0 halt_on_error=0", "GOTRACEBACK=all"}
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

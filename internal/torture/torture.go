@@ -5,13 +5,15 @@
 //
 //	go test -v -tags torture ./internal/torture -run TestTorture -timeout 40m -args -duration 2m -seed 7
 //	go test -v -tags torture ./internal/torture -run TestDefects -timeout 20m
+//	go test -v -tags torture ./internal/torture -run TestCrowdings -timeout 20m
 //
 // What it does: it builds cmd/proxy and runs it in rounds. In a round, clients
 // open tunnels, send requests and ask for names, each by a plan that the seed
 // gives, well-behaved or not; origins and a DNS upstream write down who comes;
 // and faults strike: signals, kills, reloads of good and bad files, a full
-// disk, a reader that stalls, rotation, failing DNS, resets. At the end of
-// the round the load stops, what the process still holds is measured, it is
+// disk, a reader that stalls, rotation, failing DNS, resets, and attackers who take
+// what all share, each way by itself and all at once. The program has few descriptors,
+// so that they can. At the end of the round the load stops, what the process still holds is measured, it is
 // stopped, and the checker reads everything.
 //
 // What the checker proves:
@@ -19,6 +21,9 @@
 //   - Every operation has one outcome, and it is what the model of a policy
 //     says that was in force during it. The model (model_test.go) shares no
 //     code with the program.
+//   - No honest caller is refused for another's doing: not by a limit, not by a lookup
+//     or a dial that found no place, and its connection does not end without an answer.
+//     Crowding excuses nothing.
 //   - What a client saw refused, the records hold, from before it saw it.
 //     "Before" is exact where records go to a file: a client that has read an
 //     answer notes how long the file is.
@@ -36,6 +41,9 @@
 // What it does not do: it measures no speed. A fault that a client cannot tell from a
 // bug (a kill in the middle of its request) excuses the missing answer to that
 // request, never a missing record.
+//
+// TestCrowdings has one round for each way of crowding, and wants the program to refuse
+// something to the attackers: a way that takes less than it may have shows nothing.
 //
 // TestDefects builds the program with one defect at a time, put in by
 // `go build -overlay` from the folder defects, and wants the checker to find it.

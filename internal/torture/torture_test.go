@@ -111,6 +111,7 @@ type tally struct {
 	violations []string
 	took       time.Duration
 	notes      []string
+	last       metrics // of the last process, at rest
 }
 
 // newTally returns an empty one.

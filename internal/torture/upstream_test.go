@@ -51,6 +51,7 @@ var answers = map[string][]netip.Addr{
 	"slow":   {addrOf(1, 0, 3)},
 	"alias":  {addrOf(1, 0, 4)},
 	"detour": {addrOf(1, 0, 4)},
+	"mute":   {addrOf(1, 0, mutePeer)},
 }
 
 // What the name flip has by turns.
@@ -93,8 +94,7 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 // wordOf returns the word of a name that says how it is answered.
 func wordOf(name string) string {
 	label, _, _ := strings.Cut(name, ".")
-	_, word, _ := strings.Cut(label, "-")
-	return word
+	return label[strings.LastIndexByte(label, '-')+1:]
 }
 
 // answer answers by the word.

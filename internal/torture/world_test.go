@@ -116,7 +116,7 @@ func (w *world) policyFile(v *variant, serial int, boot bootPlan) string {
 	fmt.Fprintf(&b, "# write %d, variant %s\nversion: 1\n", serial, v.name)
 	fmt.Fprintf(&b, "listen: {proxy: \"127.0.0.1:%d\", admin: \"127.0.0.1:%d\", dns: \"127.0.0.1:%d\", proxy_protocol_from: [%s]}\n", p.proxy, p.admin, p.dns, balancers)
 	fmt.Fprintf(&b, "dns: {upstreams: [\"127.0.0.1:%d\"], families: ip4, clients: [127.0.0.0/8], record: all, distinct_names_per_minute: 1000000}\n", p.upstream)
-	fmt.Fprintf(&b, "limits: {tunnels: 900, tunnels_per_function: 800, header_timeout: %s, dial_timeout: %s, hello_timeout: %s, idle_timeout: %s, drain: %s, refusal_records: %d}\n",
+	fmt.Fprintf(&b, "limits: {tunnels: 900, tunnels_per_function: 450, header_timeout: %s, dial_timeout: %s, hello_timeout: %s, idle_timeout: %s, drain: %s, refusal_records: %d}\n",
 		headerTimeout, dialTimeout, helloTimeout, idleTimeout, drainTime, boot.refusalRecords)
 	onFailure := "refuse"
 	if boot.count {
@@ -124,7 +124,7 @@ func (w *world) policyFile(v *variant, serial int, boot bootPlan) string {
 	}
 	fmt.Fprintf(&b, "audit: {output: %q, on_failure: %s}\n", boot.output, onFailure)
 	fmt.Fprintf(&b, "deny: [\"*.%s\"]\nfunctions:\n", zoneDenied)
-	for _, f := range []string{alpha, beta, gamma, seeker} {
+	for _, f := range []string{alpha, beta, gamma, seeker, crowder} {
 		fmt.Fprintf(&b, "  %s:\n    owner: team-%s\n", f, f)
 		if f == gamma {
 			fmt.Fprintf(&b, "    mode: report\n    report_until: %s\n", time.Now().AddDate(0, 1, 0).UTC().Format(time.DateOnly))
@@ -186,6 +186,10 @@ const (
 	faultDNS  fault = "dns"  // the upstream did not answer
 	faultTerm fault = "term" // the program was draining
 	faultFull fault = "full" // it could open no more descriptors
+	// faultCrowding excuses nothing: attackers took what all share.
+	faultCrowding fault = "crowding"
+	// faultForged: questions came from seeker's sources that seeker did not ask.
+	faultForged fault = "forged"
 )
 
 // policyWrite is one write of the policy file.
