@@ -110,7 +110,7 @@ func (c *crowding) rows() []crowdingRow {
 func (c *crowding) beside(t *testing.T, row crowdingRow, all []*order) (times []time.Duration, rate float64) {
 	t.Helper()
 	began := time.Now()
-	failures := map[string]int{}
+	var failures []error
 	sent := c.world.besides(all, func() {
 		wildcard := c.wildcard()
 		var mu sync.Mutex
@@ -137,7 +137,7 @@ func (c *crowding) beside(t *testing.T, row crowdingRow, all []*order) (times []
 				defer mu.Unlock()
 				times = append(times, time.Since(start))
 				if err != nil {
-					failures[err.Error()]++
+					failures = append(failures, err)
 				}
 			})
 			<-ticker.C
@@ -145,8 +145,8 @@ func (c *crowding) beside(t *testing.T, row crowdingRow, all []*order) (times []
 		asking.Wait()
 	})
 	took := time.Since(began)
-	for what, n := range failures {
-		t.Errorf("%s: %d of %d of another function: %s", row.what, n, len(times), what)
+	if len(failures) > 0 {
+		t.Errorf("%s: %d of %d of another function fail, the first by: %v", row.what, len(failures), len(times), failures[0])
 	}
 	for _, n := range sent {
 		rate += n / took.Seconds()
