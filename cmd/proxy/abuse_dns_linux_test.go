@@ -21,7 +21,7 @@ func TestIdleConnectionsToTheFilterTakeNoDescriptorOfOthers(t *testing.T) {
 			w := newWorld(t)
 			target := w.echoing()
 			p := w.startUnder(t, fmt.Sprintf("ulimit -n %d", limit), withDNS("", strings.TrimPrefix(abusePolicy, head)))
-			if !p.logged("the limits of lookups are cut to the descriptors of the process") {
+			if !p.logged("the default limits are cut to the descriptors and the memory of the process") {
 				t.Error("nothing says that the limits do not fit")
 			}
 			goroutines, files := p.holds(target)
