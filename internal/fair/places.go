@@ -87,7 +87,7 @@ func (e *Eviction) Cause() string {
 // Happened reports whether somebody has to go, or got no place.
 func (e *Eviction) Happened() bool { return e.Reason != verdict.ReasonNone }
 
-// Carry out has the owner go, if there is one.
+// CarryOut has the owner go, if there is one.
 func (e *Eviction) CarryOut() {
 	if e.Owner != nil {
 		e.Owner.Evict(e.Reason)
