@@ -203,8 +203,8 @@ func (c *crowding) fair(t *testing.T, row crowdingRow, goroutines, files float64
 		times, rate := c.beside(t, row, row.orders)
 		bad := quantile(times, 0.99)
 		t.Logf("beside %.0f/s: p50 %v, p99 %v, most %v", rate, quantile(times, 0.5), bad, quantile(times, 1))
-		if t.Failed() || bad <= crowdingFloor && !c.compares {
-			return
+		if t.Failed() || row.honest == "all" || bad <= crowdingFloor && !c.compares {
+			return // all at once take both processors: nobody is refused, and how long they wait is theirs
 		}
 		c.world.eventually("the crowd has gone", func() bool {
 			return c.number("go_goroutines") <= goroutines+slack && c.number("process_open_fds") <= files+slack
@@ -239,8 +239,8 @@ func crowdingLasts(t *testing.T) (last time.Duration, compares bool) {
 
 // The task has 256 MB or 512 MB, and may open 20,000 files. A crowd, which has one
 // processor, takes what all share in one way after the other, then in all of them at
-// once. Another function is never refused, and waits little longer than it does beside as
-// many that ask for what they may have.
+// once. Another function is never refused, and beside each of them waits no tenth of a
+// second, or little longer than it does beside as many that ask for what they may have.
 //
 // EGRESS_TEST_CROWD=60s makes each attack last that long instead of a second and a half,
 // and compares always.
