@@ -19,8 +19,9 @@ type LookupLimits struct {
 }
 
 // FitLookups takes what lookups, and the DNS filter where there is one, may have from so
-// many descriptors; 0 or less: as many as there are. An eighth is for lookups and a
-// sixteenth for DNS clients, so that neither can take what the other or a tunnel needs.
+// many descriptors; 0 or less: as many as there are. An eighth is for lookups, of
+// many a sixty-fourth, and a sixteenth for DNS clients, so that neither can take what the
+// other or a tunnel needs.
 func FitLookups(files int, filter bool) LookupLimits {
 	l := LookupLimits{Lookups: mostLookups, Files: files}
 	if filter {
@@ -29,7 +30,7 @@ func FitLookups(files int, filter bool) LookupLimits {
 	if files <= 0 {
 		return l
 	}
-	l.Lookups = min(l.Lookups, max(files/8, 4))
+	l.Lookups = min(l.Lookups, max(files/64, min(files/8, 128), 4))
 	l.Files -= l.Lookups
 	if filter {
 		l.DNSConns = min(l.DNSConns, max((files+15)/16, 4))

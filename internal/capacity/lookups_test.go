@@ -16,8 +16,8 @@ func TestLookupsAndDNSClientsHaveAPartOfTheDescriptors(t *testing.T) {
 		{256, true, LookupLimits{32, 16, 191}},
 		{256, false, LookupLimits{32, 0, 224}},
 		{1024, true, LookupLimits{128, 64, 815}},
-		{20_000, true, LookupLimits{1024, 1250, 17_709}},
-		{65_535, true, LookupLimits{1024, 4096, 60_398}},
+		{20_000, true, LookupLimits{312, 1250, 18_421}},
+		{65_535, true, LookupLimits{1023, 4096, 60_399}},
 		{1 << 20, true, LookupLimits{1024, 4096, 1<<20 - 1024 - 4096 - 17}},
 	} {
 		l := FitLookups(tt.files, tt.filter)
