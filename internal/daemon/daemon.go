@@ -20,6 +20,7 @@ import (
 	stdlog "log"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 		defer p.close()
+		debug.FreeOSMemory() // a load leaves several times the policy behind, and nobody waits yet
 		return p.serve(ctx, s)
 	})
 }
