@@ -60,6 +60,9 @@ func TestSecondAddressIsUsedWhereTheFirstRefuses(t *testing.T) {
 // pool, and no request uses it any more.
 func TestPooledConnectionIsNotUsedForAnotherAddress(t *testing.T) {
 	o := newOrigin(t, serveOK)
+	for !free("127.0.0.2", o.port) {
+		o = newOrigin(t, serveOK)
+	}
 	moved := newOriginAt(t, fmt.Sprintf("127.0.0.2:%d", o.port), serveOK)
 	r := newPlainRigFor(t, o, proxy.Limits{})
 	get := func() {
@@ -128,8 +131,21 @@ func TestAddressIsCheckedAgainAtConnect(t *testing.T) {
 	}
 }
 
+// free reports whether another address has the port of a listener too: a connection of
+// another test may have it.
+func free(address string, port uint16) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", address, port))
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
+}
+
 func TestAttemptsToDialShareTheTimeOfOne(t *testing.T) {
 	port, _ := deafListener(t)
+	for !free("127.0.0.2", port) {
+		port, _ = deafListener(t)
+	}
 	open := newOriginAt(t, fmt.Sprintf("127.0.0.2:%d", port), serveOK)
 	functions := []function{{name: "billing", rules: []rule{{host: "allowed.test", ports: []uint16{port}, any: true, addresses: loopback}}}}
 	var got reply
