@@ -5,11 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // slowToClose is a connection whose Close waits for its reader, as that of package net does.
@@ -40,9 +42,22 @@ func TestWhoPutsAConnectionOutDoesNotWaitForItsReader(t *testing.T) {
 	t.Cleanup(func() { close(raw.reader) })
 	oldest := s.Add(raw)
 	oldest.List()
-	for range s.PreAuthShare() {
-		newer := &slowToClose{closing: make(chan struct{}), reader: raw.reader}
-		s.Add(newer).List() // the last of them puts the oldest out, and returns
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		for range s.PreAuthShare() {
+			newer := &slowToClose{closing: make(chan struct{}), reader: raw.reader}
+			s.Add(newer).List() // the last of them puts the oldest out
+		}
+	}()
+	select {
+	case <-returned:
+	case <-time.After(egresstest.Timeout):
+		t.Error("whoever puts a connection out waits for its reader")
 	}
-	<-raw.closing
+	select {
+	case <-raw.closing:
+	case <-time.After(egresstest.Timeout):
+		t.Error("the oldest is not closed")
+	}
 }
