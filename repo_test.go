@@ -86,7 +86,7 @@ var mayImport = map[string][]string{
 	"internal/exchange":           {"internal/admission", "internal/audit", "internal/capacity", "internal/clientconn", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
 	"internal/connect":            {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/admission", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/httphead", "internal/tunnel"},
-	"dnsfilter":                   {"internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "dnsfilter/wire"},
+	"dnsfilter":                   {"internal/bounds", "internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
@@ -112,7 +112,7 @@ var mayImport = map[string][]string{
 	"dnsfilter/cache":             {"dnsfilter/wire"},
 	"dnsfilter/chain":             {"dnsfilter/wire"},
 	"dnsfilter/wire":              {},
-	"internal/dnsserver":          {"internal/fair"},
+	"internal/dnsserver":          {"internal/bounds", "internal/fair"},
 
 	"internal/buildinfo":           {},
 	"internal/evidence/conclusion": {"internal/evidence"},

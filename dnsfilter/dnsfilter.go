@@ -42,6 +42,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter/wire"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsserver"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
@@ -193,8 +194,8 @@ func New(o Options) (*Server, error) {
 		types:   map[uint16]bool{},
 	}
 	s.names = distinct.New(distinct.Options{Limit: o.Limits.DistinctNames, Full: s.namesFull})
-	s.pending.Init(o.Limits.InFlight)
-	s.refusals.Init(o.Limits.Refusals)
+	s.pending.Init(o.Limits.InFlight, &bounds.DNSQuestions)
+	s.refusals.Init(o.Limits.Refusals, &bounds.DNSQuestions)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -122,13 +122,25 @@ var (
 	// Lookups are questions at upstreams.
 	Lookups = Bound{
 		Name: "lookups", Of: "lookups that wait for an upstream, of requests and of DNS questions",
-		Size: "1,024, or an eighth of the descriptors; of many a sixty-fourth, 128 at least", By: "function, or source where it is not known; all sources of no function together have half",
-		Part: 4, Least: 16,
+		Size: "1,024, or an eighth of the descriptors; of many a thirty-second, 128 at least", By: "function, or source where it is not known; all sources of no function together have half",
+		Part: 2, Least: 16,
 		Over:   "its oldest ends, `limit_function`; a lookup for which nobody waits ends too",
 		Full:   "the oldest of whoever has most",
 		Keeps:  "whoever has less than the one that has most gets one, and never loses it",
 		Metric: "egress_lookups_refused_total",
 		Held:   []string{"internal/resolve.Resolver.places", "internal/resolve.shard.inflight"},
 		Test:   "TestLookupsOfOneCallerStandInNobodysWay",
+	}
+	// DNSQuestions are questions of DNS clients.
+	DNSQuestions = Bound{
+		Name: "dns_questions", Of: "DNS questions that wait for an upstream",
+		Size: "4,096", By: "function, or source where it is not known; all sources of no function together have half",
+		Part: 4, Least: 16,
+		Over:   "its oldest is SERVFAIL, `limit_function`",
+		Full:   "the oldest of whoever has most",
+		Keeps:  "whoever has less than the one that has most gets one, and never loses it",
+		Metric: "egress_dns_questions_refused_total",
+		Held:   []string{"dnsfilter.Server.pending"},
+		Test:   "TestQuestionsOfOneClientStandInNobodysWay",
 	}
 )

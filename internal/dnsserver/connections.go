@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -20,7 +21,7 @@ type connections struct {
 
 // init sets how many there may be.
 func (c *connections) init(most int) {
-	c.places.InitSources(most)
+	c.places.InitSources(most, &bounds.DNSQuestions)
 	c.open = map[*conn]struct{}{}
 }
 

@@ -9,7 +9,7 @@
 // method of its own), makes nobody wait, and knows no policy.
 //
 //	var places fair.Places
-//	places.Init(1024)
+//	places.Init(1024, &bounds.Lookups)
 //	out, ok := places.Acquire(&x.place, fair.CallerOf(function, address), x)
 //	out.CarryOut()
 //	…

@@ -8,7 +8,7 @@ import (
 )
 
 // Places are a number of things that callers have at the same time, such as lookups
-// under way. A caller has a quarter of them at most, and all sources of no function
+// under way. A caller has a part of them at most, and all sources of no function
 // together have half: their addresses can be forged. Who comes beyond that takes the
 // place of its own oldest, which has had the longest time to end; where all places are
 // taken, of the oldest of whoever has most. So whoever has less than that always gets
@@ -94,18 +94,19 @@ func (e *Eviction) CarryOut() {
 	}
 }
 
-// Init sets how many places there are.
-func (s *Places) Init(most int) {
+// Init sets how many places there are, and of which row, whose Part and Least are what
+// one caller may have.
+func (s *Places) Init(most int, row *bounds.Bound) {
 	s.most = most
-	s.quota = max(most/bounds.Lookups.Part, min(bounds.Lookups.Least, most/2), 1)
+	s.quota = max(most/row.Part, min(row.Least, most/2), 1)
 	s.sources = max(most/2, 1)
 	s.callers = map[Caller]*holder{}
 	s.known.levels, s.unknown.levels = make([]level, s.quota+1), make([]level, s.quota+1)
 }
 
 // InitSources sets how many there are where all callers are sources: they may have all.
-func (s *Places) InitSources(most int) {
-	s.Init(most)
+func (s *Places) InitSources(most int, row *bounds.Bound) {
+	s.Init(most, row)
 	s.sources = most
 }
 

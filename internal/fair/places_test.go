@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -69,7 +70,7 @@ func TestCallerWithItsShareGivesUpItsOldest(t *testing.T) {
 		cause string
 	}{{function(1), fair.CauseFunction}, {source(1), fair.CauseSource}} {
 		var s fair.Places
-		s.Init(100)
+		s.Init(100, &bounds.DNSQuestions)
 		other, _, _ := begin(&s, function(2))
 		var mine []*lookup
 		for i := range 27 {
@@ -97,7 +98,7 @@ func TestCallerWithItsShareGivesUpItsOldest(t *testing.T) {
 // What has lost its place and does not end cannot pile up.
 func TestPlacesThatAreLostAndDoNotEndAreBounded(t *testing.T) {
 	var s fair.Places
-	s.Init(100)
+	s.Init(100, &bounds.DNSQuestions)
 	var all []*lookup
 	refused := 0
 	for range 1000 {
@@ -129,7 +130,7 @@ func TestPlacesThatAreLostAndDoNotEndAreBounded(t *testing.T) {
 // Sources of no function, however many, have half together; and who has most gives way.
 func TestForgedSourcesTakeNoPlaceOfAFunction(t *testing.T) {
 	var s fair.Places
-	s.Init(64)
+	s.Init(64, &bounds.DNSQuestions)
 	honest, _, _ := begin(&s, function(1))
 	for i := range 10_000 {
 		l, out, ok := begin(&s, source(i))
@@ -154,7 +155,7 @@ func TestWhoTriesTakesNobodysPlace(t *testing.T) {
 	if _, ok := s.TryAcquire(&fair.Place{}, function(1), &lookup{}); ok {
 		t.Error("a place of none")
 	}
-	s.Init(100)
+	s.Init(100, &bounds.DNSQuestions)
 	got := 0
 	for i := range 60 {
 		var p fair.Place
@@ -181,7 +182,7 @@ func TestWhoTriesTakesNobodysPlace(t *testing.T) {
 // has less; and do not take them from each other in turn.
 func TestWhoTriesTakesAPlaceOfWhoHasMore(t *testing.T) {
 	var s fair.Places
-	s.Init(64)
+	s.Init(64, &bounds.DNSQuestions)
 	lost := map[fair.Caller]int{}
 	try := func(c fair.Caller) bool {
 		l := &lookup{caller: c}
@@ -232,7 +233,7 @@ func TestWhoHasLessThanOthersLosesNothing(t *testing.T) {
 	for most := 1; most <= 40; most++ {
 		random := rand.New(rand.NewPCG(uint64(most), 1))
 		var s fair.Places
-		s.Init(most)
+		s.Init(most, &bounds.DNSQuestions)
 		m := &model{}
 		for range 3000 {
 			if len(m.held) > 0 && random.IntN(5) == 0 {
@@ -288,7 +289,7 @@ func TestWhoHasLessThanOthersLosesNothing(t *testing.T) {
 //	go test -run=^$ -bench=Places ./internal/fair
 func BenchmarkPlaces(b *testing.B) {
 	var s fair.Places
-	s.Init(4096)
+	s.Init(4096, &bounds.DNSQuestions)
 	for i := range 1000 {
 		begin(&s, source(i))
 	}
@@ -304,7 +305,7 @@ func BenchmarkPlaces(b *testing.B) {
 // Of those who have as many places, who has used one last is the last to give way.
 func TestWhoUsesItsPlaceIsTheLastToGiveWay(t *testing.T) {
 	var s fair.Places
-	s.InitSources(8)
+	s.InitSources(8, &bounds.DNSQuestions)
 	used, _, _ := begin(&s, source(0))
 	for i := 1; i < 100; i++ {
 		_, out, _ := begin(&s, source(i))

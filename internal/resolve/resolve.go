@@ -227,7 +227,7 @@ func New(cfg Config) (*Resolver, error) {
 		cache:   newCache(cfg.CacheBytes),
 		asking:  make(chan struct{}, cfg.Lookups),
 	}
-	r.places.Init(cfg.Lookups)
+	r.places.Init(cfg.Lookups, &bounds.Lookups)
 	r.crowding.Row, r.crowding.Log = bounds.Lookups.Name, cfg.Logger
 	r.base, r.cancel = context.WithCancel(context.Background())
 	transport := &upstream.Transport{Timeout: cfg.Timeout, Seconds: r.metrics.upstream}

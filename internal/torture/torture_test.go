@@ -96,6 +96,9 @@ func torture(t *testing.T) {
 	}
 	total.struck = w.timeline.struck
 	fmt.Print(total)
+	if len(total.violations) > 0 {
+		fmt.Printf("seed %d; the first violations of each round:\n  %s\n", o.seed, strings.Join(total.violations, "\n  "))
+	}
 }
 
 // tally is what rounds add up to.
@@ -152,6 +155,7 @@ func (t *tally) add(one *tally) {
 	t.contacts += one.contacts
 	t.queries += one.queries
 	t.broken += one.broken
+	t.violations = append(t.violations, one.violations[:min(len(one.violations), maxViolations)]...)
 	t.took += one.took
 	t.notes = append(t.notes, one.notes...)
 }
