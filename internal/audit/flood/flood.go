@@ -39,6 +39,10 @@ const (
 	// Thousands would have every processor until the last of them has been answered, and
 	// whoever comes meanwhile would have its turn behind them.
 	atOnce = 16
+	// pause is that between those who go on together and the next of them, and longest all
+	// the pauses of one record: of more than go on so in that time, more go on together.
+	pause   = time.Millisecond
+	longest = 250 * time.Millisecond
 	// maxSources bounds the memory: with that many sources in the table the
 	// others share one budget.
 	maxSources = 4096
@@ -96,6 +100,7 @@ type window struct {
 	done   chan struct{} // closed when err is set
 	err    error
 	groups []chan struct{} // closed one after the other behind done: each is that of atOnce who wait
+	hurry  bool            // the process ends: nobody pauses
 }
 
 // NewLimiter returns a Limiter that allows that many records in a minute; zero or
@@ -256,6 +261,7 @@ func (l *Limiter) end(w *window) {
 	if mine {
 		delete(l.windows, w.key)
 	}
+	hurry := w.hurry
 	l.mu.Unlock()
 	if !mine {
 		return
@@ -263,9 +269,16 @@ func (l *Limiter) end(w *window) {
 	w.event.Suppressed = w.count - 1
 	w.err = l.write(&w.event)
 	close(w.done)
-	for _, group := range w.groups {
+	together := 1 + len(w.groups)/int(longest/pause)
+	for i, group := range w.groups {
 		close(group)
-		runtime.Gosched() // behind those who go on now
+		switch {
+		case i%together < together-1, i == len(w.groups)-1:
+		case hurry:
+			runtime.Gosched() // behind those who go on now
+		default:
+			time.Sleep(pause)
+		}
 	}
 }
 
@@ -274,6 +287,7 @@ func (l *Limiter) Flush() {
 	l.mu.Lock()
 	var open []*window
 	for _, w := range l.windows {
+		w.hurry = true
 		w.timer.Reset(0) // at once, and all of them share a write
 		open = append(open, w)
 	}
