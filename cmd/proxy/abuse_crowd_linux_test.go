@@ -33,6 +33,7 @@ type crowdingRow struct {
 	what   string
 	honest string // what the caller does that could be harmed: "connect", "get", "lookup" or "all"
 	byName bool   // its CONNECTs are to new names
+	bound  string // the row of package bounds that it is over its share of; "": it does not get there
 	orders []*order
 }
 
@@ -85,18 +86,18 @@ func (c *crowding) rows() []crowdingRow {
 		return []*order{{Kind: "ask", DNS: c.dns, Sources: from, Text: name, Most: 128, Rate: crowdingRate}}
 	}
 	rows := []crowdingRow{
-		{"refused heads, left open", "connect", false, refused},
-		{"plain requests to a host that does not answer", "get", false, leave(get+long+"\r\n", sources("0", 2))},
-		{"requests of many fields", "get", false, leave(get+fields.String()+"\r\n", sources("0", 2))},
-		{"silence of many sources", "connect", false, leave("", sources("0", 8))},
-		{"half a head", "connect", false, leave(get+long, sources("0", 2))},
-		{"challenges, left open", "connect", false, leave("CONNECT evil.test:443 HTTP/1.1\r\n"+long+"\r\n", sources("0", 2))},
-		{"names that nobody answers", "connect", true, leave("CONNECT n{n}.silent.test:443 HTTP/1.1\r\n"+greedy+"\r\n", sources("0", 2))},
-		{"one name that nobody answers", "lookup", false, ask("silence.test", sources("2", 1))},
-		{"a host that is dead", "connect", false, leave("CONNECT dead.test:"+c.world.vars["deaf"]+" HTTP/1.1\r\n"+greedy+"\r\n", sources("0", 2))},
-		{"idle connections to the filter", "lookup", false, []*order{{Kind: "leave", DNS: c.dns, Sources: sources("2", 3), Most: 4000, Rate: crowdingRate}}},
-		{"questions that are refused", "lookup", false, ask("evil.test", sources("2", 1))},
-		{"names of many sources", "lookup", false, ask("n{n}.many.test", sources("3", 2000))},
+		{"refused heads, left open", "connect", false, "lingering", refused},
+		{"plain requests to a host that does not answer", "get", false, "memory", leave(get+long+"\r\n", sources("0", 2))},
+		{"requests of many fields", "get", false, "", leave(get+fields.String()+"\r\n", sources("0", 2))},
+		{"silence of many sources", "connect", false, "unidentified", leave("", sources("0", 8))},
+		{"half a head", "connect", false, "unidentified", leave(get+long, sources("0", 2))},
+		{"challenges, left open", "connect", false, "lingering", leave("CONNECT evil.test:443 HTTP/1.1\r\n"+long+"\r\n", sources("0", 2))},
+		{"names that nobody answers", "connect", true, "lookups", leave("CONNECT n{n}.silent.test:443 HTTP/1.1\r\n"+greedy+"\r\n", sources("0", 2))},
+		{"one name that nobody answers", "lookup", false, "dns_questions", ask("silence.test", sources("2", 1))},
+		{"a host that is dead", "connect", false, "dials", leave("CONNECT dead.test:"+c.world.vars["deaf"]+" HTTP/1.1\r\n"+greedy+"\r\n", sources("0", 2))},
+		{"idle connections to the filter", "lookup", false, "dns_connections", []*order{{Kind: "leave", DNS: c.dns, Sources: sources("2", 3), Most: 4000, Rate: crowdingRate}}},
+		{"questions that are refused", "lookup", false, "dns_refusals", ask("evil.test", sources("2", 1))},
+		{"names of many sources", "lookup", false, "", ask("n{n}.many.test", sources("3", 2000))},
 	}
 	all := crowdingRow{what: "all at once", honest: "all", byName: true}
 	for _, row := range rows {
@@ -251,6 +252,20 @@ func TestFunctionThatHoldsWhatItCanCostsAnotherNothing(t *testing.T) {
 	}
 }
 
+// metricOf returns the series that counts those who are over their share of a row; "": none.
+func metricOf(bound string) string {
+	for _, b := range bounds.All {
+		switch {
+		case b.Name != bound:
+		case b.Metric == "egress_over_share_total":
+			return fmt.Sprintf("%s{share=%q}", b.Metric, bound)
+		default:
+			return b.Metric
+		}
+	}
+	return ""
+}
+
 func testCrowding(t *testing.T, megabytes int) {
 	enter, kills := memoryGroupOf(t, megabytes<<20)
 	w := newWorld(t)
@@ -273,7 +288,14 @@ func testCrowding(t *testing.T, megabytes int) {
 	c := &crowding{running: p, last: last, compares: compares, targets: map[string]string{"connect": target, "get": web.Listener.Addr().String()}}
 	goroutines, files := p.holds(target)
 	for _, row := range c.rows() {
-		t.Run(row.what, func(t *testing.T) { c.fair(t, row, goroutines, files) })
+		t.Run(row.what, func(t *testing.T) {
+			metric := metricOf(row.bound)
+			before := p.number(metric)
+			c.fair(t, row, goroutines, files)
+			if metric != "" && p.number(metric) == before {
+				t.Errorf("%s does not count those who are over their share", metric)
+			}
+		})
 		held := (p.number("go_memstats_heap_inuse_bytes") + p.number("go_memstats_stack_inuse_bytes")) / (1 << 20)
 		if most := 0.7 * float64(megabytes); held > most {
 			t.Errorf("%s: %.0f MB are in use, more than that from which on everybody is refused", row.what, held)
@@ -282,8 +304,17 @@ func testCrowding(t *testing.T, megabytes int) {
 	if n := kills(); n != "0" {
 		t.Errorf("the kernel has killed: %s", n)
 	}
-	if !p.logged(bounds.OverShare) {
-		t.Error("nothing says who is over its share")
-	}
 	p.unharmed(goroutines, files, target)
+	p.finish()
+	told := map[any]bool{}
+	for _, line := range p.logs() {
+		if line["msg"] == bounds.OverShare {
+			told[line["share"]] = true
+		}
+	}
+	for _, row := range c.rows() {
+		if row.bound != "" && !told[row.bound] {
+			t.Errorf("%s: nothing says who is over its share of %s", row.what, row.bound)
+		}
+	}
 }

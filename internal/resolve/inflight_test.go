@@ -118,7 +118,7 @@ func TestLookupsOfOneCallerStandInNobodysWay(t *testing.T) {
 	for _, attacker := range attackers {
 		t.Run(attacker.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := newCrowdedNet(t, 32)
+				n := newCrowdedNet(t, 48)
 				var all sync.WaitGroup
 				for round := range 100 { // 500 new names a second, and an honest one each ten milliseconds
 					for i := range 5 {
@@ -153,7 +153,7 @@ func TestLookupBeyondTheShareOfItsCallerIsToldAsThat(t *testing.T) {
 		{source("2001:db8::7"), "source", `"source":"2001:db8::"`},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := newCrowdedNet(t, 32)
+			n := newCrowdedNet(t, 48)
 			errs := make([]error, 21)
 			var all sync.WaitGroup
 			for i := range errs {
@@ -190,7 +190,7 @@ func TestLookupBeyondTheShareOfItsCallerIsToldAsThat(t *testing.T) {
 // A question ends when the last of those who wait for it has left, and not before.
 func TestLookupThatNobodyWaitsForHoldsNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newCrowdedNet(t, 32)
+		n := newCrowdedNet(t, 48)
 		n.r.types = []uint16{dns.TypeA, dns.TypeAAAA}
 		var all sync.WaitGroup
 		var leave []context.CancelFunc
@@ -216,7 +216,7 @@ func TestLookupThatNobodyWaitsForHoldsNoPlace(t *testing.T) {
 // that one needs the place, the other one's wait goes on.
 func TestLookupThatOthersWaitForOutlivesWhoHasBegunIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newCrowdedNet(t, 32)
+		n := newCrowdedNet(t, 48)
 		var all sync.WaitGroup
 		all.Go(func() { _ = n.lookup(t, function("attacker"), "n.good.example") })
 		synctest.Wait()

@@ -182,13 +182,14 @@ func (v *variant) lookup(function, zone string) (modelRule, reason) {
 	return all, why
 }
 
-// excused are the reasons that faults give, by fault. Where no name is answered one
-// function's lookups are more than it may have at a time.
+// excused are the reasons that faults give, by fault. Where no name is answered, and where
+// a second's requests come at once because the program had no time, one function's lookups
+// are more than it may have at a time.
 var excused = map[fault][]reason{
 	faultSink: {"audit_unavailable"},
 	faultTerm: {"draining"},
-	faultSlow: {"dns_timeout", "dns_failed", "dial_timeout", "hello_timeout"},
-	faultFull: {"dns_timeout", "dns_failed", "dial_failed", "dial_timeout", "limit_total"},
+	faultSlow: {"dns_timeout", "dns_failed", "dial_timeout", "hello_timeout", "limit_function"},
+	faultFull: {"dns_timeout", "dns_failed", "dial_failed", "dial_timeout", "limit_total", "limit_function"},
 	faultDNS:  {"dns_timeout", "dns_failed", "address_not_allowed", "limit_function"},
 }
 
