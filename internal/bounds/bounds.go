@@ -131,6 +131,18 @@ var (
 		Held:   []string{"internal/resolve.Resolver.places", "internal/resolve.shard.inflight"},
 		Test:   "TestLookupsOfOneCallerStandInNobodysWay",
 	}
+	// Refusals are refused requests that wait.
+	Refusals = Bound{
+		Name: "refusals", Of: "refused requests that wait for the record that they share",
+		Size: "half of `connections`", By: "function, or source where it is not known; all sources of no function together have half",
+		Part: 2, Least: 16,
+		Over:   "its connection is closed without an answer",
+		Full:   "the oldest of whoever has most",
+		Keeps:  "whoever has less than the one that has most gets one, and never loses it",
+		Metric: "egress_refusals_dropped_total",
+		Held:   []string{"internal/exchange.refusalWaits.places"},
+		Test:   "TestRefusalsThatWaitAreNotAllOfOneCaller",
+	}
 	// DNSQuestions are questions of DNS clients.
 	DNSQuestions = Bound{
 		Name: "dns_questions", Of: "DNS questions that wait for an upstream",

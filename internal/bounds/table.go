@@ -45,6 +45,7 @@ var All = []*Bound{
 		Held:  []string{"internal/forward.ownOrigins.conns"},
 		Test:  "TestUnreadContentOfOneFunctionIsNotTheBeginningOfAnothersRequest",
 	},
+	&Refusals,
 	&Lookups,
 	{
 		Name: "cached_lookups", Of: "bytes of answers of upstreams",

@@ -171,7 +171,8 @@ func (x *Exchange) recordable() verdict.Reason {
 // SendRefusal records the refusal, answers it, and ends the connection. Nothing
 // behind the request is read as a request (RFC 9931). The record may take a second
 // and the client its time to close, so what it has sent is let go before either, and
-// with it the place that a connection has until its caller is known.
+// with it the place that a connection has until its caller is known. Who may not wait for
+// a record gets no answer.
 func (x *Exchange) SendRefusal() {
 	x.Release()
 	x.Head = nil
@@ -191,7 +192,11 @@ func (x *Exchange) SendRefusal() {
 	case reason == verdict.ReasonAuditUnavailable && x.Event.Reason == reason:
 		// The record has failed and is counted; this is the answer to it.
 	default:
-		if x.Record(kind, verdict.Deny, reason) != nil {
+		recorded, err := x.recordRefusal(kind, reason)
+		if !recorded {
+			return
+		}
+		if err != nil {
 			cause = nil
 		}
 	}

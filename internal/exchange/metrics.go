@@ -21,15 +21,16 @@ const (
 // Metrics counts what the server decides and moves. Every label is of a
 // closed set: functions of the file, verdicts, reasons, directions.
 type Metrics struct {
-	decisions      *prometheus.CounterVec
-	open           *prometheus.GaugeVec
-	bytes          *prometheus.CounterVec
-	stages         *prometheus.HistogramVec
-	panics         prometheus.Counter
-	evicted        prometheus.Counter
-	lingererClosed prometheus.Counter
-	shed           *prometheus.CounterVec
-	over           [admission.Rows]prometheus.Counter
+	decisions       *prometheus.CounterVec
+	open            *prometheus.GaugeVec
+	bytes           *prometheus.CounterVec
+	stages          *prometheus.HistogramVec
+	panics          prometheus.Counter
+	evicted         prometheus.Counter
+	lingererClosed  prometheus.Counter
+	refusalsDropped prometheus.Counter
+	shed            *prometheus.CounterVec
+	over            [admission.Rows]prometheus.Counter
 
 	resolve, dial, total prometheus.Observer
 }
@@ -91,6 +92,10 @@ func (m *Metrics) newSheds(f promauto.Factory) {
 	for r := range admission.Rows {
 		m.over[r] = over.WithLabelValues(r.String())
 	}
+	m.refusalsDropped = f.NewCounter(prometheus.CounterOpts{
+		Name: "egress_refusals_dropped_total",
+		Help: "Refused requests without answer and record: their caller has its share of those that wait for the record that they share.",
+	})
 	m.evicted = f.NewCounter(prometheus.CounterOpts{
 		Name: "egress_unidentified_closed_total",
 		Help: "Connections closed before they showed who they are, because newer ones, of their source or of others that have fewer, needed the place.",

@@ -96,9 +96,10 @@ type Shared struct {
 	Base        context.Context // ends with Stop
 	Stop        context.CancelFunc
 
-	Dialer egress.Dialer
-	over   context.Context // has ended: what does not wait is given it
-	unused sync.Pool       // *Exchange
+	Dialer   egress.Dialer
+	over     context.Context // has ended: what does not wait is given it
+	unused   sync.Pool       // *Exchange
+	refusals refusalWaits
 }
 
 // NewShared returns what the requests of a server share.
@@ -122,6 +123,7 @@ func NewShared(o Options) *Shared {
 		Shed:    func(cause string) { s.Metrics.shed.WithLabelValues(cause).Inc() },
 	})
 	s.Dials.Init(s.Resources.Tunnels, &s.Excess)
+	s.refusals.init(s)
 	s.Conns = clientconn.NewSet(clientconn.Options{
 		HeaderTimeout: o.Limits.HeaderTimeout, HeaderBytes: o.Limits.HeaderBytes, ProxyProtocolFrom: o.ProxyProtocolFrom,
 		Resources: s.Resources, Excess: &s.Excess, Base: s.Base,
