@@ -76,9 +76,16 @@ func (g *gadgets) request() (name, raw string) {
 	case 1:
 		line = strings.Replace(line, "HTTP/1.1", g.pick("HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/01.1", "HTTP/1.1 ", "HTTP/1.10", ""), 1)
 	case 2:
-		line = g.pick("\r\n", " ", "\n", "\x16\x03\x01", "G") + line
+		line = g.pick("\r\n", "\r\n", "\r\n\r\n", " ", "\n", "\r", "\x16\x03\x01", "G") + line
 	}
 	fields := []string{"Host: " + g.pick("HOST", "HOST", "HOST", "evil.test") + "\r\n", auth("billing")}
+	if g.IntN(4) == 0 {
+		for i, field := range fields {
+			field = strings.Replace(field, ": ", ":"+g.pick("", "  ", "\t", " \t "), 1)
+			field = strings.Replace(field, "Basic ", "Basic"+g.pick(" ", "  ", "\t"), 1)
+			fields[i] = strings.Replace(field, "\r\n", g.pick("", " ", "\t")+"\r\n", 1)
+		}
+	}
 	body := ""
 	switch g.IntN(3) {
 	case 0:

@@ -28,12 +28,17 @@ var errPartial = errors.New("the message is not whole")
 // two ways is an error.
 type reader struct {
 	// client lets through what a client may send and nobody forwards: HTTP/1.0
-	// without a Host, chunk extensions and trailers.
+	// without a Host, chunk extensions and trailers, an empty line before the request
+	// line and tabs around values.
 	client bool
 }
 
 // read reads the request at the beginning of b and returns its length.
 func (r reader) read(b []byte) (m message, n int, err error) {
+	if rest, ok := bytes.CutPrefix(b, []byte("\r\n")); ok && r.client && !bytes.HasPrefix(rest, []byte("\r\n")) {
+		m, n, err = r.read(rest)
+		return m, n + 2, err
+	}
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
 		return m, 0, errors.Join(errPartial, lineErrors(b))
@@ -44,7 +49,7 @@ func (r reader) read(b []byte) (m message, n int, err error) {
 			return m, 0, fmt.Errorf("a control byte in %q", line)
 		}
 		if i > 0 {
-			if err := m.field(line); err != nil {
+			if err := m.field(line, r.space()); err != nil {
 				return m, 0, err
 			}
 		}
@@ -75,13 +80,21 @@ func lineErrors(b []byte) error {
 	return nil
 }
 
+// space is what may stand around a value.
+func (r reader) space() string {
+	if r.client {
+		return " \t"
+	}
+	return " "
+}
+
 // field takes one field line.
-func (m *message) field(line string) error {
+func (m *message) field(line, space string) error {
 	name, value, ok := strings.Cut(line, ":")
 	if !ok || !token(name) {
 		return fmt.Errorf("the field line %q has no name", line)
 	}
-	m.fields = append(m.fields, [2]string{strings.ToLower(name), strings.Trim(value, " ")})
+	m.fields = append(m.fields, [2]string{strings.ToLower(name), strings.Trim(value, space)})
 	return nil
 }
 
@@ -177,7 +190,7 @@ func (r reader) trailers(b []byte) (n int, err error) {
 		if len(line) == 0 {
 			return n, nil
 		}
-		if err := new(message).field(string(line)); err != nil || !r.client || bytes.ContainsAny(line, "\x00\r\n\x7f") {
+		if err := new(message).field(string(line), r.space()); err != nil || !r.client || bytes.ContainsAny(line, "\x00\r\n\x7f") {
 			return 0, fmt.Errorf("the trailer %q, %w", line, err)
 		}
 	}

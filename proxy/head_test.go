@@ -75,7 +75,13 @@ var malformedHeads = []struct {
 	{"no version", "GET http://HOST/\r\nHost: HOST\r\nAUTH\r\n", 400},
 	{"no version and no field", "GET http://HOST/\r\n\r\n", 400},
 	{"no target", "GET HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
-	{"an empty line first", "\r\nGET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
+	{"two empty lines first", "\r\n\r\nGET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
+	{"an empty line of a bare LF first", "\nGET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
+	{"a bare CR first", "\rGET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
+	{"two CRs and an LF first", "\r\r\nGET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
+	{"a line of a space first", " \r\nGET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
+	{"an empty line and a space first", "\r\n GET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
+	{"an empty line and a bare LF first", "\r\n\nGET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
 	{"a method that is no token", "G(T http://HOST/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
 	{"a version in small letters", "GET http://HOST/ http/1.1\r\nHost: HOST\r\nAUTH\r\n", 400},
 	{"a version with a leading zero", "GET http://HOST/ HTTP/01.1\r\nHost: HOST\r\nAUTH\r\n", 400},
@@ -234,4 +240,57 @@ func TestWhatCannotBecomeAHeadIsRefusedAtOnce(t *testing.T) {
 		r.refusedOnce(t, raw, 400, "bad_request")
 	}
 	r.untouched()
+}
+
+// One empty line before a request line is ignored (RFC 9112, section 2.2): clients have
+// sent it behind content. White space around a field's value belongs to nobody (RFC 9112,
+// section 5.1), and a credential's scheme may have more than one space behind it (RFC
+// 9110, section 11.4). The origin gets the same as without.
+func TestWhatEveryParserIgnoresIsIgnored(t *testing.T) {
+	const head, field = "GET http://HOST/x HTTP/1.1\r\n", "Host: HOST\r\n"
+	for _, listener := range []string{"loop", "goroutines"} {
+		t.Run(listener, func(t *testing.T) {
+			r := newPlainRig(t, serveOK)
+			if listener == "goroutines" {
+				defer r.serveByGoroutines()()
+			}
+			basic := strings.TrimSuffix(strings.TrimPrefix(auth("billing"), "Proxy-Authorization: Basic "), "\r\n")
+			for _, raw := range []string{
+				"\r\n" + head + field + "AUTH\r\n",
+				head + "Host:HOST\r\nAUTH\r\n", head + "Host:   HOST\r\nAUTH\r\n", head + "Host:\tHOST \t \r\nAUTH\r\n",
+				head + field + "Proxy-Authorization:Basic BASIC\r\n\r\n", head + field + "Proxy-Authorization: \tBasic    BASIC\t \r\n\r\n",
+			} {
+				got := r.forwarded(strings.NewReplacer("HOST", r.host, "AUTH", auth("billing"), "BASIC", basic).Replace(raw))
+				if got.Host != r.host || got.RequestURI != "/x" || len(got.Header) != 1 {
+					t.Errorf("of %q the origin got %s for %s, %v", raw, got.RequestURI, got.Host, got.Header)
+				}
+			}
+			_, br := r.send(fmt.Sprintf("\r\nCONNECT %s HTTP/1.1\r\nHost:  x\r\nProxy-Authorization: Basic   %s \r\n\r\n", r.host, basic))
+			wantEstablished(t, br)
+		})
+	}
+}
+
+// Behind each request of a connection, and in pieces.
+func TestEmptyLineBehindContentIsIgnored(t *testing.T) {
+	r := newPlainRig(t, serveOK)
+	post := r.request("POST", "/", "Content-Length: 2\r\n", "aa") + "\r\n"
+	c, br := r.send(strings.Repeat(post, 3))
+	for i := range 6 {
+		if i > 2 {
+			for _, piece := range []string{post[:len(post)-1], post[len(post)-1:]} {
+				if _, err := io.WriteString(c, piece); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if resp, body := readOne(t, br); resp.StatusCode != 200 || body != "ok" {
+			t.Fatalf("request %d is answered %s", i, resp.Status)
+		}
+	}
+	_ = c.CloseWrite()
+	wantEnd(t, br)
+	if n := len(r.of("refused")); n != 0 || r.origin.requests() != 6 {
+		t.Errorf("%d refused, %d at the origin", n, r.origin.requests())
+	}
 }

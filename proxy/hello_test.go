@@ -209,7 +209,6 @@ func TestAnotherHelloEndsTheTunnelAndNothingReachesTheOrigin(t *testing.T) {
 		{"a literal address, with its text as the name", "127.0.0.1", clientHello(names("127.0.0.1")), "sni_mismatch"},
 		{"a literal address, with another name", "127.0.0.1", clientHello(names("tls.test")), "sni_mismatch"},
 		{"SSH", "tls.test", "SSH-2.0-OpenSSH_9.6\r\n", "not_tls"},
-		{"HTTP", "tls.test", "GET / HTTP/1.1\r\nHost: tls.test\r\n\r\n", "not_tls"},
 		{"a zero byte", "tls.test", "\x00", "not_tls"},
 		{"a PROXY header", "tls.test", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + clientHello(names("tls.test")), "not_tls"},
 		{"SSLv2", "tls.test", sslv2, "not_tls"},

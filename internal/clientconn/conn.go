@@ -205,10 +205,12 @@ func (c *Conn) Abort() {
 }
 
 // ReadHead reads until the empty line that ends a head, within the deadline that is set
-// and the bytes that are allowed. The error is httphead.ErrTooLarge, ErrMalformed, or
-// one of the connection.
+// and the bytes that are allowed. One empty line before it is ignored. The error is
+// httphead.ErrTooLarge, ErrMalformed, or one of the connection.
 func (c *Conn) ReadHead() (string, error) {
-	c.buffer()
+	if err := c.skipEmptyLine(); err != nil {
+		return "", err
+	}
 	seen := 0
 	for {
 		b := *c.buf
@@ -227,15 +229,38 @@ func (c *Conn) ReadHead() (string, error) {
 			return "", httphead.ErrMalformed
 		}
 		seen = len(b)
-		if len(b) == cap(b) {
-			b = append(make([]byte, 0, 2*cap(b)), b...)
-			c.Free()
-			c.buf = &b
-		}
-		n, err := c.Conn.Read(b[len(b):cap(b)])
-		*c.buf = b[:len(b)+n]
-		if n == 0 && err != nil {
+		if err := c.readMore(); err != nil {
 			return "", err
 		}
 	}
+}
+
+// skipEmptyLine ignores one empty line, and reads until it is clear whether there is one.
+func (c *Conn) skipEmptyLine() error {
+	for {
+		n, partial := httphead.EmptyLine(*c.buffer())
+		c.Consume(n)
+		if !partial {
+			return nil
+		}
+		if err := c.readMore(); err != nil {
+			return err
+		}
+	}
+}
+
+// readMore reads once behind what is buffered, into a larger buffer where there is no room.
+func (c *Conn) readMore() error {
+	b := *c.buf
+	if len(b) == cap(b) {
+		b = append(make([]byte, 0, 2*cap(b)), b...)
+		c.Free()
+		c.buf = &b
+	}
+	n, err := c.Conn.Read(b[len(b):cap(b)])
+	*c.buf = b[:len(b)+n]
+	if n == 0 && err != nil {
+		return err
+	}
+	return nil
 }

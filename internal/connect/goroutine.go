@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -32,6 +32,7 @@ type connectRun struct {
 	under  *egress.Inflight // an attempt to dial that an event loop has begun; nil: none
 	origin net.Conn         // nil until connected
 	open   bool             // the 200 has been sent
+	other  bool             // the client's first bytes are no ClientHello
 	until  time.Time        // when the ClientHello has to be there
 }
 
@@ -102,6 +103,7 @@ func (r *connectRun) readHello() bool {
 		first, h, err = hello.Read(r.HelloReader(), b)
 		return first
 	})
+	r.other = isNotTLS(err)
 	var timeout net.Error
 	var limit *admission.LimitError
 	switch {
@@ -109,7 +111,7 @@ func (r *connectRun) readHello() bool {
 		r.Give(verdict.ReasonHelloTimeout)
 	case errors.As(err, &limit):
 		r.Give(limit.Reason)
-	case err == nil, errors.Is(err, hello.ErrMissing), errors.Is(err, hello.ErrMismatch), isNotTLS(err):
+	case err == nil, errors.Is(err, hello.ErrMissing), errors.Is(err, hello.ErrMismatch), r.other:
 		r.GiveHello(h, err)
 	default: // an end or a reset
 		r.abandon(tunnel.Client, 0)
@@ -123,10 +125,8 @@ func isNotTLS(err error) bool {
 	return errors.Is(err, hello.ErrNotTLS) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// refused ends a CONNECT that is refused. Where the tunnel is open there is no reply to
-// write: the record is the answer, and the connection ends. The record may take a second,
-// for which the CONNECT keeps its slot: a caller in a loop can open no more than its
-// tunnels in that time.
+// refused ends a CONNECT that is refused. Where the tunnel is open its 200 has been sent,
+// and the connection ends; a client that speaks HTTP in it is answered there.
 func (r *connectRun) refused() {
 	if r.origin != nil {
 		_ = r.origin.Close()
@@ -135,10 +135,35 @@ func (r *connectRun) refused() {
 		r.SendRefusal()
 		return
 	}
-	r.Head = nil
-	r.Conn.Free()
-	_ = r.Record(audit.Refused, verdict.Deny, r.Reason)
-	r.Release()
+	method := ""
+	if r.other {
+		method = r.readRequestLine()
+	}
+	r.RefuseTunnel(method)
+}
+
+// readRequestLine reads to the end of the first line of what is no ClientHello and returns
+// its method, if it is the request line of an HTTP/1.x request. What it reads is let go.
+func (r *connectRun) readRequestLine() string {
+	var line httphead.RequestLine
+	for read := 0; read < r.server.Limits.HeaderBytes; {
+		b := r.Conn.Buffered()
+		read += len(b)
+		state := line.Add(b)
+		r.Conn.Consume(len(b))
+		if state == httphead.LineHTTP {
+			return line.Method()
+		}
+		if state != httphead.LineOpen {
+			break
+		}
+		n, err := r.Conn.Conn.Read(r.Conn.Unfilled())
+		r.Conn.Filled(n)
+		if n == 0 && err != nil {
+			break
+		}
+	}
+	return ""
 }
 
 // tunnel forwards what the client has sent already, and gives both connections to a

@@ -200,6 +200,26 @@ func (x *Exchange) SendRefusal() {
 			cause = nil
 		}
 	}
+	x.answer(cause)
+}
+
+// RefuseTunnel records the refusal of a tunnel that is open. The record may take a second,
+// for which it keeps its place: a caller in a loop can open no more than its tunnels in
+// that time. Where its first bytes are an HTTP request with the method, that is answered,
+// within the tunnel; empty: they are not, and the record is the answer.
+func (x *Exchange) RefuseTunnel(method string) {
+	x.Head = nil
+	x.Conn.Free()
+	_ = x.Record(audit.Refused, verdict.Deny, x.Reason)
+	x.Release()
+	if method != "" {
+		x.Event.Method = method
+		x.answer(nil)
+	}
+}
+
+// answer writes the refusal that has been recorded, and ends the connection.
+func (x *Exchange) answer(cause error) {
 	status := statusOf(x.Event.Reason, cause)
 	reply := appendRefusal(nil, &x.Event, x.shared.Audit.FormatID(x.Event.ID), status)
 	x.Conn.SetLingerWriteDeadline()

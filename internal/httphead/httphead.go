@@ -1,5 +1,6 @@
 // Package httphead reads the head of an HTTP/1.1 request by the grammar of RFC 9112
-// without its leniencies.
+// without its leniencies, but for two that have no second reading: an empty line before
+// the request line (section 2.2), and white space around field values (section 5.1).
 //
 // What it does: it finds the end of a head, parses request line and fields, keeps the
 // values that a proxy acts on, and parses the absolute form of a target. Whatever a
@@ -8,6 +9,7 @@
 //
 // What it does not do: it reads no connection, and knows neither policy nor callers.
 //
+//	skip, _ := httphead.EmptyLine(b)
 //	if n := httphead.End(b, 0); n > 0 {
 //		h, err := httphead.Parse(string(b[:n]))
 package httphead
@@ -41,7 +43,8 @@ const MaxFields = 128
 // Head is a request line and its fields, as they came and checked against the
 // grammar of RFC 9112 without its leniencies: lines end in CRLF, there is
 // exactly one space where the grammar has one, nothing is folded, no byte is a
-// control. Whatever a second parser might read differently is refused here.
+// control. White space around a field's value belongs to none (RFC 9112, section 5.1).
+// Whatever a second parser might read differently is refused here.
 type Head struct {
 	Raw    string // the whole head, its empty line included
 	Method string
@@ -62,6 +65,17 @@ var (
 	crlf    = []byte("\r\n")
 	headEnd = []byte("\r\n\r\n")
 )
+
+// EmptyLine returns the length of the empty line at the beginning of b, which a server
+// ignores before a request line (RFC 9112, section 2.2); 0: there is none. Partial says
+// that b may become one. Some clients send it behind content. Who reads a head takes one
+// and no more.
+func EmptyLine(b []byte) (n int, partial bool) {
+	if bytes.HasPrefix(b, crlf) {
+		return len(crlf), false
+	}
+	return 0, len(b) == 0 || len(b) == 1 && b[0] == '\r'
+}
 
 // End returns the length of the head at the beginning of b, its empty
 // line included, or 0 while that has not come. It looks only at what came
@@ -178,21 +192,23 @@ func (h *Head) field(line string) error {
 	return nil
 }
 
-// storeField stores the value of a field that the proxy acts on. Values that frame
-// or route keep their inner white space, so that strict parsers refuse it.
+// storeField stores the value of a field that the proxy acts on. Values that frame the
+// message keep white space but for one space in front of them, so that strict parsers
+// refuse it: more of it has hidden them from one of two parsers.
 func (h *Head) storeField(name, value string) {
 	exact := strings.TrimPrefix(value, " ")
+	trimmed := strings.Trim(value, " \t")
 	switch {
 	case strings.EqualFold(name, "Proxy-Authorization"):
-		h.Authorization = append(h.Authorization, exact)
+		h.Authorization = append(h.Authorization, trimmed)
 	case strings.EqualFold(name, "Host"):
-		h.Hosts = append(h.Hosts, exact)
+		h.Hosts = append(h.Hosts, trimmed)
 	case strings.EqualFold(name, "Content-Length"):
 		h.Lengths = append(h.Lengths, exact)
 	case strings.EqualFold(name, "Transfer-Encoding"):
 		h.Codings = append(h.Codings, exact)
 	case strings.EqualFold(name, "Expect"):
-		h.Expect = append(h.Expect, strings.Trim(value, " \t"))
+		h.Expect = append(h.Expect, trimmed)
 	case strings.EqualFold(name, "Via"):
 		h.Via = append(h.Via, value)
 	case strings.EqualFold(name, "Connection"):

@@ -56,21 +56,25 @@ func (c Credential) IsSet() bool { return c.size != 0 }
 func (c Credential) String() string { return string(c.function[:c.size]) }
 
 // ParseAuthorization parses the value of one Proxy-Authorization header: the
-// scheme Basic in any case, exactly one space, and the padded base64 of
-// function:secret (RFC 7617). The function is 1 to 64 bytes of
+// scheme Basic in any case, one space or more (RFC 9110, section 11.4), and the padded
+// base64 of function:secret (RFC 7617). The function is 1 to 64 bytes of
 // [A-Za-z0-9-._~], the secret 1 to 512 bytes of printable ASCII, colons
 // included. What is longer is refused before it is decoded or hashed. Every
 // error is ErrMalformed. It does not allocate.
 func ParseAuthorization(header string) (Credential, error) {
 	const scheme = "Basic "
-	if len(header) > len(scheme)+maxEncoded || len(header) < len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
+	if len(header) < len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
+		return Credential{}, ErrMalformed
+	}
+	value := strings.TrimLeft(header[len(scheme):], " ")
+	if len(value) > maxEncoded {
 		return Credential{}, ErrMalformed
 	}
 	var encoded [maxEncoded]byte
 	var plain [maxEncoded / 4 * 3]byte
-	n := copy(encoded[:], header[len(scheme):])
+	n := copy(encoded[:], value)
 	// The decoder skips line ends, which would make two spellings of one header.
-	if strings.ContainsAny(header, "\r\n") {
+	if strings.ContainsAny(value, "\r\n") {
 		return Credential{}, ErrMalformed
 	}
 	n, err := basic.Decode(plain[:], encoded[:n])

@@ -208,8 +208,8 @@ var table = [reasonCount]Row{
 	ReasonNotTLS: {
 		Word: "not_tls", Status: 403, ProxyStatus: HTTPRequestDenied, Alert: AlertUnrecognizedName,
 		DNS: filtered, Outcome: Outcome{Blocked, Medium}, Fault: FaultPolicy,
-		Advice:  "The rule for this host and port wants TLS. Use an https:// URL, for which the client opens a tunnel, or ask the owner of the egress policy for tls: any.",
-		Meaning: "A plain request goes to a port other than 80 of a rule that wants TLS. Or the first bytes of a tunnel are no ClientHello; then it is closed.",
+		Advice:  "The rule for this host and port wants TLS. Use an https:// URL, or ask the owner of the egress policy for tls: any. To port 80 a client may send http:// without a tunnel.",
+		Meaning: "A plain request goes to a port other than 80 of a rule that wants TLS. Or the first bytes of a tunnel are no ClientHello: it is closed, and where they are a request of HTTP/1.x that gets the 403, in the tunnel.",
 		Remedy:  "Use an `https://` URL, or write `tls: any` in the rule, if the protocol is not TLS.",
 	},
 	ReasonHelloTimeout: {
