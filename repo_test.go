@@ -83,7 +83,7 @@ var mayImport = map[string][]string{
 	"config":                      {"internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
 	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity"},
-	"internal/exchange":           {"internal/admission", "internal/audit", "internal/capacity", "internal/clientconn", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
+	"internal/exchange":           {"internal/admission", "internal/audit", "internal/capacity", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
 	"internal/connect":            {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/admission", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/httphead", "internal/tunnel"},
 	"dnsfilter":                   {"internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "dnsfilter/wire"},
@@ -124,7 +124,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
+	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/ownaddrs", "internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/adminhttp"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
@@ -61,6 +62,7 @@ type program struct {
 	audit    *audit.Log
 	limits   capacity.LookupLimits
 	resolver *resolve.Resolver
+	names    *distinct.Counter // of what every front has looked up below wildcards
 	server   *proxy.Server
 	filter   *dnsfilter.Server // nil: the file asks for none
 	admin    *http.Server
@@ -147,10 +149,12 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.reg, log); err != nil {
 		return nil, err
 	}
+	p.names = distinct.New(distinct.Options{Limit: p.cfg.DNS.DistinctNamesPerMinute, Registerer: p.reg, Logger: log})
 	p.self = ownaddrs.Of(p.cfg)
 	p.server = proxy.New(proxy.Options{
 		Policy:            p.file.Current,
 		Lookup:            lookupWith(p.resolver),
+		Names:             p.names,
 		Audit:             p.audit,
 		Self:              p.self.Has,
 		ProxyProtocolFrom: p.cfg.Listen.ProxyProtocolFrom,
