@@ -37,6 +37,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
@@ -107,7 +108,7 @@ func newLogger(to io.Writer, reg prometheus.Registerer) (log *slog.Logger, flush
 		return slog.New(slog.DiscardHandler), func() {}
 	}
 	queue := logqueue.New(to, logqueue.Options{Registerer: reg})
-	return slog.New(slog.NewJSONHandler(queue, nil)), func() { queue.Close(flushTime) }
+	return slog.New(slog.NewJSONHandler(printable.Writer{W: queue}, nil)), func() { queue.Close(flushTime) }
 }
 
 // libraryLog takes what libraries print, net/http above all, into the log of the
