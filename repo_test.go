@@ -78,12 +78,12 @@ var mayImport = map[string][]string{
 	"internal/evidence":           {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
 	"internal/report":             {"internal/evidence", "internal/identity", "internal/report/doc", "internal/report/tally"},
 	"internal/torture":            {},
-	"internal/ocsf":               {"internal/evidence"},
+	"internal/ocsf":               {"internal/evidence", "internal/printable"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
-	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity"},
-	"internal/exchange":           {"internal/admission", "internal/audit", "internal/bounds", "internal/capacity", "internal/clientconn", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
+	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity", "internal/proxyheader"},
+	"internal/exchange":           {"internal/admission", "internal/audit", "internal/bounds", "internal/capacity", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
 	"internal/connect":            {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/admission", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/httphead", "internal/tunnel"},
 	"dnsfilter":                   {"internal/bounds", "internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "dnsfilter/wire"},
@@ -112,21 +112,23 @@ var mayImport = map[string][]string{
 	"dnsfilter/cache":             {"dnsfilter/wire"},
 	"dnsfilter/chain":             {"dnsfilter/wire"},
 	"dnsfilter/wire":              {},
-	"internal/dnsserver":          {"internal/bounds", "internal/fair"},
+	"internal/dnsserver":          {"internal/bounds", "internal/fair", "internal/proxyheader"},
+	"internal/proxyheader":        {},
 
 	"internal/buildinfo":           {},
-	"internal/evidence/conclusion": {"internal/evidence"},
+	"internal/evidence/conclusion": {"internal/evidence", "internal/printable"},
 	"internal/explain":             {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":         {},
 	"internal/manpage":             {},
+	"internal/printable":           {},
 	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
 	forTests:                       {},
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
+	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
-	"internal/ownaddrs", "internal/policytool", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+	"internal/ownaddrs", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }
 
 // commands are the packages that a command of the program is a call of, and what the

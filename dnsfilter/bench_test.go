@@ -10,12 +10,13 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 )
 
 // benchmarkPackets gives packets to the handler in turn, records to nowhere.
 func benchmarkPackets(b *testing.B, packets [][]byte) {
 	r := newFixture(b, zoneOf(), func(o *dnsfilter.Options) {
-		o.Audit, o.Limits.DistinctNames = audit.New(io.Discard, audit.Options{}), 1<<30
+		o.Audit, o.Names = audit.New(io.Discard, audit.Options{}), distinct.New(distinct.Options{Limit: 1 << 30})
 	})
 	for _, pkt := range packets {
 		r.loop.Handle(pkt, billing, false)

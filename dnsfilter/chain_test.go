@@ -51,8 +51,8 @@ func TestAnswerWithWhatIsNotPermittedIsRefusedWholeAndNotCached(t *testing.T) {
 		{"an alias on the deny list in capitals", "A", []string{"api.example.org. 60 CNAME X.DENIED.example."}, "host_denied", dns.RcodeNameError},
 		{"the second alias on the deny list", "A", []string{
 			"api.example.org. 60 CNAME b.example.", "b.example. 60 CNAME x.denied.example.", "x.denied.example. 60 A 8.8.8.8"}, "host_denied", dns.RcodeNameError},
-		{"an alias that is no hostname", "A", []string{`api.example.org. 60 CNAME a\032b.denied.example.`}, "bad_target", dns.RcodeNameError},
-		{"an alias to the root", "A", []string{"api.example.org. 60 CNAME ."}, "bad_target", dns.RcodeNameError},
+		{"an alias of odd form below a denied name", "A", []string{`api.example.org. 60 CNAME a\032b.denied.example.`}, "host_denied", dns.RcodeNameError},
+		{"an alias behind one of odd form", "A", []string{"api.example.org. 60 CNAME b-.example.", "b-.example. 60 CNAME x.denied.example."}, "host_denied", dns.RcodeNameError},
 		{"a service on the deny list", "HTTPS", []string{"api.example.org. 60 HTTPS 0 x.denied.example."}, "host_denied", dns.RcodeNameError},
 		{"an alias asked for by its type", "CNAME", []string{"api.example.org. 60 CNAME x.denied.example."}, "host_denied", dns.RcodeNameError},
 	} {
@@ -94,6 +94,19 @@ func TestOnlyRecordsOnTheChainArePassedOn(t *testing.T) {
 	for range 2 { // from upstream, from the cache
 		if got := answers(r.ask(question("api.example.org.", "A"), billing)); !slices.Equal(got, want) {
 			t.Errorf("answers %q, want %q", got, want)
+		}
+	}
+}
+
+// What is judged is what was asked for. An alias may have any form: its owner chose it.
+func TestAliasOfOddFormIsAnswered(t *testing.T) {
+	for _, alias := range []string{
+		"5.0/25.2.0.192.in-addr.arpa.", // a classless delegation (RFC 2317)
+		"5.0-127.2.0.192.in-addr.arpa.", "ends-.example.", "-begins.example.", "xn--a.example.", "*.example.", "1.example.1.", `a\032b.example.`, `a\.b.example.`, `\255.example.`,
+	} {
+		r := comingBack(t, "api.example.org. 60 CNAME "+alias, alias+" 60 A 8.8.8.8")
+		if m := r.ask(question("api.example.org.", "A"), billing); len(m.Answer) != 2 {
+			t.Errorf("by way of %s: %v", alias, m)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -290,7 +291,7 @@ func TestStaleAnswerSaysSoAndIsNotKept(t *testing.T) {
 
 func TestNamesBelowAWildcardAreLimitedByFunction(t *testing.T) {
 	synctestRun(t, func(t *testing.T, pass func(seconds int)) {
-		r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Limits.DistinctNames = 10 })
+		r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.Names = distinct.New(distinct.Options{Limit: 10}) })
 		ask := func(i int, client netip.AddrPort) string {
 			_, text := ede(r.ask(question(fmt.Sprintf("l%d.wild.example.org.", i), "A"), client))
 			return text

@@ -82,6 +82,11 @@ type Options struct {
 	// Audit writes the records.
 	Audit *audit.Log
 
+	// Names counts the names below a wildcard that one function, or one source of no
+	// function, asks for: more than its limit looks like data carried in names. It is the
+	// one of every front. Nil: one of the filter alone, with the default limit.
+	Names *distinct.Counter
+
 	// Count is called with the event of every decision, recorded or not. It
 	// must not keep it. Nil: nothing is counted beside the metrics of this package.
 	Count func(*audit.Event)
@@ -109,9 +114,6 @@ type Options struct {
 // Limits bound what clients can make the server hold. A field that is zero or
 // less has its default.
 type Limits struct {
-	// DistinctNames bounds the names below one wildcard that one function, or one
-	// source of no function, may ask for in a minute; default 1,000. More looks like data carried in names.
-	DistinctNames int
 	// InFlight bounds the questions that wait for Exchange; default 4,096. Package
 	// fair shares them out among callers: a function, or a source of no function. What
 	// is beyond the share of one is answered SERVFAIL.
@@ -138,7 +140,6 @@ type Limits struct {
 // withDefaults fills in what is zero, but for those of connections, which have
 // their defaults in package dnsserver.
 func (l Limits) withDefaults() Limits {
-	setDefault(&l.DistinctNames, 1000)
 	setDefault(&l.InFlight, 4096)
 	setDefault(&l.Refusals, 2048)
 	setDefault(&l.Budget, 5*time.Second)
@@ -165,8 +166,6 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	types   map[uint16]bool
-	names   *distinct.Counter
-	naming  fair.CrowdingLog // of callers whose names fill the memory for those
 
 	building sync.Mutex // of the snapshot
 	current  atomic.Pointer[snapshot]
@@ -187,19 +186,20 @@ func New(o Options) (*Server, error) {
 	if len(o.Types) == 0 {
 		o.Types = defaultTypes
 	}
+	if o.Names == nil {
+		o.Names = distinct.New(distinct.Options{Registerer: o.Registerer, Logger: o.Logger})
+	}
 	s := &Server{
 		opt:     o,
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
 		types:   map[uint16]bool{},
 	}
-	s.names = distinct.New(distinct.Options{Limit: o.Limits.DistinctNames, Full: s.namesFull})
 	s.pending.Init(o.Limits.InFlight, &bounds.DNSQuestions)
 	s.refusals.Init(o.Limits.Refusals, &bounds.DNSQuestions)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.naming.Row, s.naming.Log = "names", s.log
 	s.crowding.Row, s.crowding.Log = "dns_questions", s.log
 	s.flooding.Row, s.flooding.Log = "dns_refusals", s.log
 	for _, t := range o.Types {
@@ -215,13 +215,6 @@ func New(o Options) (*Server, error) {
 		Logger:            s.log,
 	})
 	return s, nil
-}
-
-// namesFull counts a name that is refused, or a caller that gives way, because the memory
-// for names is full.
-func (s *Server) namesFull(c fair.Caller, cause string) {
-	s.metrics.namesRefused.WithLabelValues(cause).Inc()
-	s.naming.Add(c)
 }
 
 // Sockets are what a Server listens on: one address, over UDP and TCP.

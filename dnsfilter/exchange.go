@@ -58,7 +58,7 @@ func (x *exchange) drive(now time.Time) gate.Need {
 	for {
 		switch need := x.Next(); need {
 		case gate.Names:
-			x.GiveNames(x.server.names.Allow(x.caller(), x.Decided.Wildcard, x.Event.Host, now))
+			x.GiveNames(x.server.opt.Names.Allow(x.caller(), x.Decided.Wildcard, x.Event.Host, now))
 		case gate.Records:
 			x.key = cache.Key(x.key[:0], &x.query)
 			if x.packed = x.snap.packed.Get(x.key, now); x.packed == nil {

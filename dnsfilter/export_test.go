@@ -86,6 +86,6 @@ func (s *Server) Holds() (places, callers int) {
 
 // RememberNames fills the memory for distinct names, so that there is no room.
 func (s *Server) RememberNames() {
-	s.names = distinct.New(distinct.Options{Limit: s.opt.Limits.DistinctNames, Most: 1, Full: s.namesFull})
-	s.names.Allow(fair.Caller{}, "", "", time.Now())
+	s.opt.Names = distinct.New(distinct.Options{Most: 1})
+	s.opt.Names.Allow(fair.Caller{}, "", "", time.Now())
 }

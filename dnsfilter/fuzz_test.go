@@ -13,6 +13,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
@@ -196,7 +197,7 @@ func FuzzHandler(f *testing.F) {
 	}
 	log := &egresstest.Buffer{}
 	r := newFixture(f, largeZone(), func(o *dnsfilter.Options) {
-		o.Limits.DistinctNames, o.Audit = 1<<30, audit.New(io.Discard, audit.Options{})
+		o.Names, o.Audit = distinct.New(distinct.Options{Limit: 1 << 30}), audit.New(io.Discard, audit.Options{})
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 	})
 	clients := []netip.AddrPort{billing, partner, nobody, reporting}

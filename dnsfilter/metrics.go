@@ -36,7 +36,6 @@ type metrics struct {
 	refused         *prometheus.CounterVec // questions that had to make place for others, by whose they were
 	panics          prometheus.Counter
 	refusalsDropped prometheus.Counter
-	namesRefused    *prometheus.CounterVec // names for which the memory was full, by whose they were
 	hit             prometheus.Counter
 	miss            prometheus.Counter
 
@@ -70,10 +69,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_dns_refusals_dropped_total",
 			Help: "Refused questions without answer and record: their client has its share of those that wait for a record that they share, or another one that has less took its place.",
 		}),
-		namesRefused: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "egress_dns_names_full_total",
-			Help: "New names below a wildcard that were refused, and callers that gave way, because the memory for names was full, by who it is.",
-		}, []string{"cause"}),
 		panics: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_dns_panics_total",
 			Help: "Questions whose handling panicked; each got SERVFAIL.",

@@ -126,10 +126,11 @@ func exportPolicy(limits string) string {
     identify: {${token_extra}}
     allow:
       - {host: silent.test, ports: [443]}
+      - {host: "*.many.test", ports: [443]}
       - {host: closed.test, ports: [${deaf}, ${mute}], tls: any, addresses: [127.0.0.0/8]}
       - {host: strict.test, ports: [${echo}], addresses: [127.0.0.0/8]}
 `
-	return strings.Replace(accountsPolicy, "deny:", "limits: {"+limits+"}\ndeny:", 1) + more
+	return strings.NewReplacer("deny:", "limits: {"+limits+"}\ndeny:", "families: ip4}", "families: ip4, distinct_names_per_minute: 1}").Replace(accountsPolicy) + more
 }
 
 // newExportWorld is a world for exportPolicy.
@@ -151,7 +152,7 @@ func newExportWorld(t testing.TB) *world {
 // neverOverHTTP are the reasons that no response of the test below has: those
 // of lookups, and the one that stands in no record.
 var neverOverHTTP = map[verdict.Reason]bool{
-	verdict.ReasonLimitNames: true, verdict.ReasonTypeNotAllowed: true, verdict.ReasonAuditUnavailable: true,
+	verdict.ReasonTypeNotAllowed: true, verdict.ReasonAuditUnavailable: true,
 }
 
 func TestExportedStatusIsTheOneThatTheClientGot(t *testing.T) {
@@ -172,6 +173,8 @@ func TestExportedStatusIsTheOneThatTheClientGot(t *testing.T) {
 		_ = tls.Client(r.conn, &tls.Config{ServerName: name, InsecureSkipVerify: true}).Handshake()
 	}
 	seen.see(first, connectAs("extra", "silent.test:443"))
+	seen.see(first, connectAs("extra", "one.many.test:443"))
+	seen.see(first, connectAs("extra", "two.many.test:443"))
 	seen.see(first, "GET http://closed.test:"+w.vars["mute"]+"/ HTTP/1.1\r\nHost: a\r\n"+authorization("extra")+"\r\n")
 	seen.see(first, "CONNECT open.test:443 HTTP/1.1\r\nVia: 1.1 egress\r\n"+authorization("billing")+"\r\n")
 	for limited := 0; limited < 2; {

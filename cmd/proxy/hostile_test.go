@@ -111,8 +111,8 @@ func (p *running) safeLines() {
 			if err := json.Unmarshal([]byte(line), &m); err != nil || !whole || len(line) >= 16<<10 {
 				p.t.Errorf("%s: %d bytes that are no line: %v: %.200q", name, len(line), err, line)
 			}
-			if name == "records" && hasHostile(line) {
-				p.t.Errorf("a record has what does not print: %.300q", line)
+			if hasHostile(line) {
+				p.t.Errorf("%s: a line has what does not print: %.300q", name, line)
 			}
 		}
 	}

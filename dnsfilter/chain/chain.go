@@ -18,7 +18,7 @@ import (
 
 // Finding is what an answer has that is judged.
 type Finding struct {
-	Aliases  []string     // the names that it leads through, as they are written
+	Aliases  []string     // the names that it leads through, in lower case and without their last dot
 	Addrs    []netip.Addr // addresses and hints, each time it is there
 	stripped bool         // ech was taken out of a record
 }
@@ -34,12 +34,11 @@ func Find(q *wire.Query, name string, r *wire.Records) (found Finding) {
 			continue
 		}
 		if alias, ok := rr.(*dns.CNAME); ok {
-			on[hostname.Fold(alias.Target)] = true
-			found.Aliases = append(found.Aliases, alias.Target)
+			on[found.alias(alias.Target)] = true
 		}
 		if service, ok := svcbOf(rr); ok {
 			if service.Target != "." {
-				found.Aliases = append(found.Aliases, service.Target)
+				found.alias(service.Target)
 			}
 			if !found.service(service) {
 				continue
@@ -54,6 +53,13 @@ func Find(q *wire.Query, name string, r *wire.Records) (found Finding) {
 	}
 	r.Authority = denials(q, r.Authority)
 	return found
+}
+
+// alias adds a name that the answer leads through, and returns it as names are compared.
+func (f *Finding) alias(name string) string {
+	name = hostname.Fold(name)
+	f.Aliases = append(f.Aliases, name)
+	return name
 }
 
 // belongs reports whether a record is of the type that was asked for, an alias,

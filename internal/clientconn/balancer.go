@@ -4,10 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"net/netip"
 
-	"github.com/pires/go-proxyproto"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/proxyheader"
 )
 
 // AwaitsProxyHeader reports whether a load balancer's PROXY header has yet to come.
@@ -34,13 +33,14 @@ func (c *Conn) readProxyHeader() error {
 	if _, err := br.Peek(1); err != nil {
 		return errNoByte
 	}
-	h, err := proxyproto.Read(br)
+	from, err := proxyheader.Read(br)
 	if err != nil {
-		return fmt.Errorf("reading the PROXY header: %w", err)
+		return err
 	}
 	rest, _ := br.Peek(br.Buffered())
 	c.Unread(rest)
-	return c.applyProxyHeader(h)
+	c.applyProxyHeader(from)
+	return nil
 }
 
 // CutProxyHeader takes a PROXY header that has been read into the buffer already. On an
@@ -48,30 +48,23 @@ func (c *Conn) readProxyHeader() error {
 func (c *Conn) CutProxyHeader() error {
 	rest := bytes.NewReader(c.Buffered())
 	br := bufio.NewReaderSize(rest, proxyHeaderBuffer)
-	h, err := proxyproto.Read(br)
-	if err == nil {
-		err = c.applyProxyHeader(h)
+	from, err := proxyheader.Read(br)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		c.Consume(len(c.Buffered()) - rest.Len() - br.Buffered())
-	}
-	return err
+	c.applyProxyHeader(from)
+	c.Consume(len(c.Buffered()) - rest.Len() - br.Buffered())
+	return nil
 }
 
 // proxyHeaderBuffer is the buffer for a PROXY header; more of it is read on.
 const proxyHeaderBuffer = 512
 
-// applyProxyHeader takes the client's address from a PROXY header. A LOCAL one, of a
-// health check, leaves the peer's own.
-func (c *Conn) applyProxyHeader(h *proxyproto.Header) error {
-	if !h.Command.IsLocal() {
-		source, _, ok := h.TCPAddrs()
-		if !ok {
-			return fmt.Errorf("reading the PROXY header: %w", proxyproto.ErrUnsupportedAddressFamilyAndProtocol)
-		}
-		ap := source.AddrPort()
-		c.Client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+// applyProxyHeader takes the client's address from a PROXY header. One of the balancer's
+// own connection leaves the peer's.
+func (c *Conn) applyProxyHeader(from netip.AddrPort) {
+	if from.IsValid() {
+		c.Client = from
 	}
 	c.balanced = true
-	return nil
 }

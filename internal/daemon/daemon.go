@@ -32,10 +32,12 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/adminhttp"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
@@ -61,6 +63,7 @@ type program struct {
 	audit    *audit.Log
 	limits   capacity.LookupLimits
 	resolver *resolve.Resolver
+	names    *distinct.Counter // of what every front has looked up below wildcards
 	server   *proxy.Server
 	filter   *dnsfilter.Server // nil: the file asks for none
 	admin    *http.Server
@@ -105,7 +108,7 @@ func newLogger(to io.Writer, reg prometheus.Registerer) (log *slog.Logger, flush
 		return slog.New(slog.DiscardHandler), func() {}
 	}
 	queue := logqueue.New(to, logqueue.Options{Registerer: reg})
-	return slog.New(slog.NewJSONHandler(queue, nil)), func() { queue.Close(flushTime) }
+	return slog.New(slog.NewJSONHandler(printable.Writer{W: queue}, nil)), func() { queue.Close(flushTime) }
 }
 
 // libraryLog takes what libraries print, net/http above all, into the log of the
@@ -147,10 +150,12 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.reg, log); err != nil {
 		return nil, err
 	}
+	p.names = distinct.New(distinct.Options{Limit: p.cfg.DNS.DistinctNamesPerMinute, Registerer: p.reg, Logger: log})
 	p.self = ownaddrs.Of(p.cfg)
 	p.server = proxy.New(proxy.Options{
 		Policy:            p.file.Current,
 		Lookup:            lookupWith(p.resolver),
+		Names:             p.names,
 		Audit:             p.audit,
 		Self:              p.self.Has,
 		ProxyProtocolFrom: p.cfg.Listen.ProxyProtocolFrom,

@@ -36,7 +36,8 @@ func (p *program) newFilter() (*dnsfilter.Server, error) {
 		RefuseUnknown:     !d.AnswerUnion,
 		RecordAll:         d.RecordAll,
 		Types:             d.Types,
-		Limits:            dnsfilter.Limits{DistinctNames: d.DistinctNamesPerMinute, Conns: p.limits.DNSConns},
+		Names:             p.names,
+		Limits:            dnsfilter.Limits{Conns: p.limits.DNSConns},
 		Registerer:        p.reg,
 		Logger:            p.log,
 	})

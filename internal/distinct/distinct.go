@@ -1,6 +1,9 @@
 // Package distinct counts the different names that each caller asks for below each
 // wildcard, so that no caller carries much in names.
 //
+// One Counter is asked by every front, before a name is looked up: each lookup is a
+// question to whoever has the wildcard, by DNS, CONNECT and plain HTTP alike.
+//
 // What it does not do: it does not decide which names are counted, and keeps no
 // name, only hashes of them.
 //
@@ -10,13 +13,18 @@ package distinct
 
 import (
 	"hash/maphash"
+	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 const (
+	// defaultLimit is how many names of one caller below one wildcard pass in a minute.
+	defaultLimit = 1000
 	// windowLength is what names are counted over.
 	windowLength = time.Minute
 	// maxNames is a bound of the names that are remembered of all callers, about
@@ -29,13 +37,16 @@ const (
 
 // Options is what a Counter is made of.
 type Options struct {
-	Limit int // names of one caller below one wildcard; required
+	Limit int // names of one caller below one wildcard; zero or less: 1,000
 	Most  int // names that are remembered of all callers; zero or less: 1,048,576
 
 	// Full is told of each name that is refused, and of each caller that gives way,
 	// because the memory for names is full, with a cause of package fair. It may block.
-	// Nil: nobody is.
+	// Nil: nobody is, beside the metrics and the log.
 	Full func(c fair.Caller, cause string)
+
+	Registerer prometheus.Registerer // takes the metrics; nil: they are not registered
+	Logger     *slog.Logger          // is told who fills the memory; nil: nobody is
 }
 
 // Counter counts names. Make one with New; its methods may be called from many
@@ -48,8 +59,10 @@ type Options struct {
 // are closed, and no name below their wildcards passes until they are over. So nobody
 // gets more names than Limit.
 type Counter struct {
-	opt  Options
-	seed maphash.Seed
+	opt     Options
+	seed    maphash.Seed
+	metrics metrics
+	filling fair.CrowdingLog // of callers whose names fill the memory
 
 	mu      sync.Mutex
 	known   part // of functions
@@ -82,10 +95,18 @@ func New(o Options) *Counter {
 	if o.Most <= 0 {
 		o.Most = maxNames
 	}
-	return &Counter{
-		opt: o, seed: maphash.MakeSeed(),
+	if o.Limit <= 0 {
+		o.Limit = defaultLimit
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Counter{
+		opt: o, seed: maphash.MakeSeed(), metrics: newMetrics(o.Registerer),
 		known: part{callers: map[fair.Caller]*counted{}}, unknown: part{callers: map[fair.Caller]*counted{}},
 	}
+	d.filling.Row, d.filling.Log = "names", o.Logger
+	return d
 }
 
 // part returns where a caller is counted.
@@ -101,7 +122,12 @@ func (d *Counter) part(c fair.Caller) *part {
 // window had to be closed.
 func (d *Counter) Allow(c fair.Caller, wildcard, name string, now time.Time) bool {
 	ok, full, cause := d.allow(c, wildcard, name, now)
-	if cause != "" && d.opt.Full != nil {
+	if cause == "" {
+		return ok
+	}
+	d.metrics.full.WithLabelValues(cause).Inc()
+	d.filling.Add(full)
+	if d.opt.Full != nil {
 		d.opt.Full(full, cause)
 	}
 	return ok

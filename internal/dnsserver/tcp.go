@@ -5,16 +5,14 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
-	"github.com/pires/go-proxyproto"
-
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/proxyheader"
 )
 
 // connPending is how many questions of one connection may wait at a time; the
@@ -136,22 +134,13 @@ func (c *conn) readPreamble() bool {
 }
 
 // readProxyHeader reads the PROXY protocol header that a load balancer must
-// send. A LOCAL one, of a health check, leaves the peer's own address.
+// send. One of the balancer's own connection leaves its address.
 func (c *conn) readProxyHeader() error {
-	h, err := proxyproto.Read(c.in)
-	if err != nil {
-		return fmt.Errorf("reading the PROXY header: %w", err)
+	from, err := proxyheader.Read(c.in)
+	if err == nil && from.IsValid() {
+		c.client = from
 	}
-	if h.Command.IsLocal() {
-		return nil
-	}
-	source, _, ok := h.TCPAddrs()
-	if !ok {
-		return fmt.Errorf("reading the PROXY header: %w", proxyproto.ErrUnsupportedAddressFamilyAndProtocol)
-	}
-	ap := source.AddrPort()
-	c.client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	return nil
+	return err
 }
 
 // serveQuestion reads one question and answers it, or starts the goroutine that

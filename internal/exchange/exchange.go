@@ -3,7 +3,7 @@
 //
 // What it does: [Shared.Begin] takes the policy in force and begins a decision of
 // package gate; Advance brings it what need not be waited for (a place among the
-// tunnels, whether records can be written), LookupHost and Dial what has to be. Record,
+// tunnels, room for a name, whether records can be written), LookupHost and Dial what has to be. Record,
 // Permit and Ended write the records, and SendRefusal answers, so that records, metrics
 // and replies agree.
 //
@@ -78,6 +78,8 @@ func (x *Exchange) Advance() gate.Need {
 		case gate.Slot:
 			x.Conn.Identified()
 			x.Give(x.admit())
+		case gate.Names:
+			x.GiveNames(x.shared.Names.Allow(x.caller(), x.Wildcard, x.Event.Host, x.Start))
 		case gate.Recordable:
 			x.Give(x.recordable())
 		default:
@@ -122,6 +124,11 @@ func (x *Exchange) Release() {
 	}
 }
 
+// caller returns who asks, for what is shared out among callers.
+func (x *Exchange) caller() fair.Caller {
+	return fair.CallerOf(x.Event.Function, x.Event.Client.Addr())
+}
+
 // LookupHost finds the addresses of the target and gives them, or the reason why there
 // are none.
 func (x *Exchange) LookupHost(ctx context.Context) {
@@ -131,7 +138,7 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(ctx, x.Start.Add(x.shared.Limits.DialTimeout))
 	defer cancel()
 	began := time.Now()
-	found, err := x.shared.Lookup(fair.WithCaller(ctx, fair.CallerOf(x.Event.Function, x.Event.Client.Addr())), x.Target.Host.Name())
+	found, err := x.shared.Lookup(fair.WithCaller(ctx, x.caller()), x.Target.Host.Name())
 	x.shared.Metrics.resolved(time.Since(began))
 	var timeout interface{ Timeout() bool }
 	var limit *fair.ShareError

@@ -14,6 +14,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -32,6 +33,10 @@ type Options struct {
 	// that has ended it does not wait: it returns what it has, or an error, and then
 	// it is called again.
 	Lookup func(ctx context.Context, name hostname.Name) (Resolved, error)
+
+	// Names counts the names below a wildcard that one function has looked up. It is the
+	// one of every front. Nil: one of the server alone, with the default limit.
+	Names *distinct.Counter
 
 	// Audit writes the records.
 	Audit *audit.Log
@@ -106,6 +111,9 @@ type Shared struct {
 func NewShared(o Options) *Shared {
 	given := o.Limits
 	o.Limits = given.withDefaults()
+	if o.Names == nil {
+		o.Names = distinct.New(distinct.Options{Registerer: o.Registerer, Logger: o.Logger})
+	}
 	s := &Shared{Resources: o.resources(), Log: o.Logger, Metrics: newMetrics(o.Registerer)}
 	s.Options = o
 	if s.Log == nil {

@@ -136,6 +136,8 @@ func (q *Query) walk(ctx context.Context, out io.Writer, d *gate.Decision) {
 		switch d.Next() {
 		case gate.Slot, gate.Recordable:
 			d.Give(verdict.ReasonNone)
+		case gate.Names:
+			d.GiveNames(true) // how many there were, the running proxy alone knows
 		case gate.Lookup:
 			if q.Lookup == nil {
 				fmt.Fprintln(out, "addresses: not looked up")
@@ -149,7 +151,7 @@ func (q *Query) walk(ctx context.Context, out io.Writer, d *gate.Decision) {
 			}
 			d.GiveAddresses(addresses, aliases)
 		case gate.Content, gate.Failure, gate.Dial, gate.Open, gate.Hello, gate.Forward, gate.Tunnel, gate.Refused,
-			gate.Names, gate.Records, gate.Record, gate.Answer: // of a DNS question alone
+			gate.Records, gate.Record, gate.Answer: // of a DNS question alone
 			return
 		}
 	}

@@ -62,6 +62,7 @@ type Decision struct {
 	URL       *url.URL // of a plain request, its host in canonical form
 	Function  *policy.Function
 	Decided   policy.Decision
+	Wildcard  string // where Names is needed: the part behind the "*." of the pattern that has the name
 	Addresses []netip.Addr
 	Reason    verdict.Reason // of the refusal
 	Cause     error          // what is wrong with the head, for a more exact status; nil: nothing
@@ -118,6 +119,8 @@ func (d *Decision) Give(r verdict.Reason) {
 		d.Refuse(d.Reason, d.Cause)
 	case Failure:
 		d.Refuse(verdict.ReasonIdentityRejected, nil)
+	case Names:
+		d.Refuse(verdict.ReasonLimitNames, nil)
 	case Lookup:
 		d.Refuse(verdict.ReasonDNSFailed, nil)
 	case Hello:
@@ -151,6 +154,13 @@ func (d *Decision) given(n Need) bool {
 func (d *Decision) refuse(r verdict.Reason) Need {
 	d.Reason = r
 	return Refused
+}
+
+// GiveNames brings whether there is room for another name below the wildcard.
+func (d *Decision) GiveNames(free bool) {
+	if d.given(Names) && !free {
+		d.Reason = verdict.ReasonLimitNames
+	}
 }
 
 // GiveAddresses brings what a lookup has found. No address is dns_failed.

@@ -27,7 +27,8 @@ var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 //	deny: ["*.evil.test"]
 //	functions:
 //	  billing:  {allow: [{host: tls.test, ports: [443, 80]}, {host: any.test, ports: [443], tls: any}]}
-//	  nightly:  {mode: report, allow: [{host: tls.test, ports: [443]}]}
+//	  nightly:  {mode: report, allow: [{host: tls.test, ports: [443]}, {host: "*.wild.test", ports: [443]}]}
+//	  wild:     {allow: [{host: own.wild.test, ports: [22], tls: any}, {host: "*.wild.test", ports: [443, 80], tls: any}]}
 func sample(t *testing.T) (*policy.Policy, *identity.Table) {
 	t.Helper()
 	conditions := func(mode policy.TLSMode, ports ...uint16) *policy.Conditions {
@@ -48,7 +49,10 @@ func sample(t *testing.T) (*policy.Policy, *identity.Table) {
 		Deny: []policy.DenySpec{{Pattern: evil}},
 		Functions: []policy.FunctionSpec{
 			{Name: "billing", Rules: []policy.RuleSpec{rule("tls.test", conditions(policy.TLSVerify, 443, 80)), rule("any.test", conditions(policy.TLSAny, 443))}},
-			{Name: "nightly", ReportUntil: now.Add(time.Hour), Rules: []policy.RuleSpec{rule("tls.test", conditions(policy.TLSVerify, 443))}},
+			{Name: "nightly", ReportUntil: now.Add(time.Hour), Rules: []policy.RuleSpec{
+				rule("tls.test", conditions(policy.TLSVerify, 443)), rule("*.wild.test", conditions(policy.TLSAny, 443)),
+			}},
+			{Name: "wild", Rules: []policy.RuleSpec{rule("own.wild.test", conditions(policy.TLSAny, 22)), rule("*.wild.test", conditions(policy.TLSAny, 443, 80))}},
 		},
 	})
 	if err != nil {
@@ -93,7 +97,7 @@ var public = []netip.Addr{netip.MustParseAddr("1.1.1.1")}
 
 // names says needs in words.
 var names = map[gate.Need]string{
-	gate.Content: "content", gate.Failure: "failure", gate.Slot: "slot", gate.Lookup: "lookup", gate.Recordable: "recordable",
+	gate.Content: "content", gate.Failure: "failure", gate.Slot: "slot", gate.Names: "names", gate.Lookup: "lookup", gate.Recordable: "recordable",
 	gate.Dial: "dial", gate.Open: "open", gate.Hello: "hello", gate.Forward: "forward", gate.Tunnel: "tunnel", gate.Refused: "refused",
 }
 
@@ -107,6 +111,8 @@ func walk(d *gate.Decision, aliases []string, helloErr error, refuseAt gate.Need
 			return needs
 		case need == refuseAt:
 			d.Give(verdict.ReasonDraining)
+		case need == gate.Names:
+			d.GiveNames(true)
 		case need == gate.Lookup:
 			d.GiveAddresses(public, aliases)
 		case need == gate.Hello:
@@ -162,6 +168,12 @@ func TestFrontsWalkTheirStepsInOrder(t *testing.T) {
 		{function: "billing", request: "GET http://tls.test:443/", needs: "slot refused", reason: verdict.ReasonNotTLS},
 		{function: "billing", request: "GET http://any.test:443/", needs: "slot lookup recordable open forward"},
 		{function: "nightly", request: "GET http://tls.test:443/", needs: "slot lookup recordable open forward"},
+		{function: "wild", request: "CONNECT a.wild.test:443", needs: "slot names lookup recordable dial open tunnel"},
+		{function: "wild", request: "GET http://a.wild.test/", needs: "slot names lookup recordable open forward"},
+		{function: "wild", request: "CONNECT own.wild.test:443", needs: "slot lookup recordable dial open tunnel"},
+		{function: "wild", request: "CONNECT a.wild.test:22", needs: "slot refused", reason: verdict.ReasonPortNotAllowed},
+		{function: "nightly", request: "CONNECT a.wild.test:443", needs: "slot names lookup recordable dial open tunnel"},
+		{function: "nightly", request: "CONNECT a.wild.test:22", needs: "slot names lookup recordable dial open tunnel"},
 		{function: "billing", request: "CONNECT other.test:443", needs: "slot refused", reason: verdict.ReasonHostNotAllowed},
 		{function: "billing", request: "CONNECT any.test:22", needs: "slot refused", reason: verdict.ReasonPortNotAllowed},
 		{function: "billing", request: "CONNECT a.evil.test:443", needs: "slot refused", reason: verdict.ReasonHostDenied},
@@ -187,12 +199,12 @@ func TestFrontsWalkTheirStepsInOrder(t *testing.T) {
 // Whatever a driver is asked for it can refuse with, and then nothing more is asked.
 func TestAReasonThatIsGivenRefusesAtEveryNeed(t *testing.T) {
 	t.Parallel()
-	for _, request := range []string{"CONNECT tls.test:443", "POST http://tls.test/"} {
+	for request, function := range map[string]string{"CONNECT tls.test:443": "billing", "POST http://tls.test/": "billing", "CONNECT a.wild.test:443": "wild", "GET http://a.wild.test/": "wild"} {
 		for need, name := range names {
 			if need == gate.Refused || need == gate.Tunnel || need == gate.Forward {
 				continue
 			}
-			d := ask(t, "billing", request, strings.Repeat("Content-Length: 5\r\n", strings.Count(request, "POST")))
+			d := ask(t, function, request, strings.Repeat("Content-Length: 5\r\n", strings.Count(request, "POST")))
 			needs := walk(d, nil, hello.ErrMismatch, need)
 			if slices.Contains(needs, name) && (d.Reason != verdict.ReasonDraining || needs[len(needs)-2] != name) {
 				t.Errorf("%s refused at %s: %v, reason %q", request, name, needs, d.Reason)
@@ -230,18 +242,21 @@ func TestWhatWasNotAskedForRefuses(t *testing.T) {
 	t.Parallel()
 	brought := map[string]func(*gate.Decision){
 		"nothing":   func(d *gate.Decision) { d.Give(verdict.ReasonNone) },
+		"room":      func(d *gate.Decision) { d.GiveNames(true) },
 		"addresses": func(d *gate.Decision) { d.GiveAddresses(public, nil) },
 		"hello":     func(d *gate.Decision) { d.GiveHello(hello.Hello{}, nil) },
 		"no reason": func(d *gate.Decision) { d.Refuse(verdict.ReasonNone, nil) },
 	}
-	fits := map[gate.Need]string{gate.Lookup: "addresses", gate.Hello: "hello"}
-	for _, request := range []string{"CONNECT tls.test:443", "CONNECT other.test:443"} {
+	fits := map[gate.Need]string{gate.Names: "room", gate.Lookup: "addresses", gate.Hello: "hello"}
+	for request, function := range map[string]string{"CONNECT tls.test:443": "billing", "CONNECT other.test:443": "billing", "CONNECT a.wild.test:443": "wild"} {
 		for what, bring := range brought {
 			for stop := range 8 {
-				d := ask(t, "billing", request)
+				d := ask(t, function, request)
 				need := d.Next()
 				for range stop {
 					switch need {
+					case gate.Names:
+						d.GiveNames(true)
 					case gate.Lookup:
 						d.GiveAddresses(public, nil)
 					case gate.Refused, gate.Hello:
@@ -261,6 +276,25 @@ func TestWhatWasNotAskedForRefuses(t *testing.T) {
 					t.Errorf("%s at %s: %s goes on to %s", request, names[need], what, names[d.Next()])
 				}
 			}
+		}
+	}
+}
+
+// A name below a wildcard for which there is no room is refused before it is looked up.
+func TestANameThatThereIsNoRoomForIsNotLookedUp(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ function, request string }{
+		{"wild", "CONNECT a.wild.test:443"}, {"wild", "GET http://a.wild.test/"}, {"nightly", "CONNECT a.wild.test:443"},
+	} {
+		d := ask(t, row.function, row.request)
+		d.Next()
+		d.Give(verdict.ReasonNone)
+		if need := d.Next(); need != gate.Names || d.Wildcard != "wild.test" {
+			t.Fatalf("%s by %s: need %s below %q", row.request, row.function, names[need], d.Wildcard)
+		}
+		d.GiveNames(false)
+		if need := d.Next(); need != gate.Refused || d.Reason != verdict.ReasonLimitNames {
+			t.Errorf("%s by %s: need %s, reason %q", row.request, row.function, names[need], d.Reason)
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (d *LookupDecision) GiveNames(free bool) {
 }
 
 // GiveAnswer brings what the resolver has answered: every name that the answer leads
-// through and every address in it.
+// through, in lower case and without its last dot, and every address in it.
 func (d *LookupDecision) GiveAnswer(aliases []string, addresses []netip.Addr) {
 	if d.given(Records) {
 		d.chain, d.unchecked, d.Event.Addresses = aliases, addresses, addresses
@@ -230,24 +230,14 @@ func (d *LookupDecision) records() Need {
 	return Records
 }
 
-// aliases judges every name that the answer leads through: the deny list has it, or it
-// is not a hostname, which no list could have. The first of either decides; the event's
-// rule is that of the last one that is denied.
+// aliases asks the deny list about every name that the answer leads through, as that of
+// a request does. What is judged is the name that was asked for: an alias may have any
+// form, such as that of a classless delegation (RFC 2317), for its owner chose it. The
+// first that is denied decides.
 func (d *LookupDecision) aliases() Need {
-	first := verdict.ReasonNone
-	for _, alias := range d.chain {
-		reason := verdict.ReasonNone
-		if name, err := hostname.ParseName(alias); err != nil {
-			reason = verdict.ReasonBadTarget
-		} else if rule, denied := d.Rules.Policy.Denies(name); denied {
-			d.Event.Rule, reason = rule, verdict.ReasonHostDenied
-		}
-		if first == verdict.ReasonNone {
-			first = reason
-		}
-	}
-	if first != verdict.ReasonNone {
-		return d.refuse(first)
+	if rule, denied := deniesAny(d.Rules.Policy, d.chain); denied {
+		d.Event.Rule = rule
+		return d.refuse(verdict.ReasonHostDenied)
 	}
 	return goOn
 }

@@ -26,6 +26,9 @@ const (
 	Failure
 	// Slot: the caller is known. Give says whether there is room for it.
 	Slot
+	// Names: a wildcard has the name. GiveNames says whether there is room for another
+	// one below it.
+	Names
 	// Lookup: the host has to be resolved. GiveAddresses brings what was found, Give
 	// why nothing was.
 	Lookup
@@ -45,9 +48,6 @@ const (
 
 	// Of a DNS question alone:
 
-	// Names: a wildcard has the name. GiveNames says whether there is room for another
-	// one below it.
-	Names
 	// Records: the resolver has to be asked. GiveAnswer or GiveStored brings its answer.
 	Records
 	// Record: Event has to be recorded, where answers are. Give says whether it was.
@@ -65,7 +65,7 @@ type step = func(*Decision) Need
 type lookupStep = func(*LookupDecision) Need
 
 // The orders: which steps a front walks, and in which order. The whole decision is
-// here. A name is looked up only behind decide, so that one that is refused never is;
+// here. A name is looked up only behind decide and limitNames, so that one that is refused never is;
 // what cannot be recorded is stopped before anything is dialed. A plain request is
 // recorded before its dial, because dial and request are one step of its transport. Of
 // a DNS question everything up to records stands before the cache, for every client;
@@ -73,13 +73,13 @@ type lookupStep = func(*LookupDecision) Need
 var (
 	connectOrder = []step{
 		(*Decision).connectTarget, (*Decision).identify, (*Decision).admit, (*Decision).decide,
-		(*Decision).lookup, (*Decision).aliases, (*Decision).addresses, (*Decision).recordable,
+		(*Decision).limitNames, (*Decision).lookup, (*Decision).aliases, (*Decision).addresses, (*Decision).recordable,
 		(*Decision).dial, (*Decision).open, (*Decision).hello, (*Decision).reopen, (*Decision).tunnel,
 	}
 	plainOrder = []step{
 		(*Decision).plainTarget, (*Decision).content, (*Decision).identify, (*Decision).admit, (*Decision).decide,
-		(*Decision).clear, (*Decision).lookup, (*Decision).aliases, (*Decision).addresses, (*Decision).recordable,
-		(*Decision).open, (*Decision).forward,
+		(*Decision).clear, (*Decision).limitNames, (*Decision).lookup, (*Decision).aliases, (*Decision).addresses,
+		(*Decision).recordable, (*Decision).open, (*Decision).forward,
 	}
 	lookupOrder = []lookupStep{
 		(*LookupDecision).source, (*LookupDecision).name, (*LookupDecision).identify, (*LookupDecision).decide,

@@ -162,6 +162,23 @@ func (d *Decision) report(r verdict.Reason) {
 	d.Decided.Verdict, d.Decided.Reason = verdict.Report, r
 }
 
+// limitNames asks whether there is room for the name, where a wildcard has it: the label
+// that is free could carry data to whoever answers for it. What counts is the pattern
+// that a lookup of the name would be allowed by, so that the fronts agree: a name that a
+// rule has itself, for whatever port, carries nothing.
+func (d *Decision) limitNames() Need {
+	name := d.Target.Host.Name()
+	if name.IsZero() || d.Decided.Verdict == verdict.Allow && !d.Decided.ByWildcard {
+		return goOn
+	}
+	d.Wildcard = d.Policy.Lookup(d.Function, name, d.Start).Wildcard
+	if d.Wildcard == "" {
+		return goOn
+	}
+	d.trace("names: this is one of those below *.%s that the function may have looked up in a minute", d.Wildcard)
+	return Names
+}
+
 // lookup asks for the addresses of the target, once; a literal one is its own.
 func (d *Decision) lookup() Need {
 	if a := d.Target.Host.Addr(); a.IsValid() {
@@ -183,7 +200,8 @@ func (d *Decision) aliases() Need {
 	return goOn
 }
 
-// deniesAny returns the line of the deny list that has one of the aliases.
+// deniesAny returns the line of the deny list that has the first denied one of the
+// aliases, for every front.
 func deniesAny(p *policy.Policy, aliases []string) (policy.Rule, bool) {
 	for _, alias := range aliases {
 		if rule, denied := p.DeniesAlias(alias); denied {

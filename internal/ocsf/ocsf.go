@@ -36,6 +36,7 @@ import (
 	"io"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 )
 
 // Version is the version of the schema that events follow.
@@ -65,6 +66,7 @@ func (c *Counts) Records() uint64 {
 // concurrent use.
 type Exporter struct {
 	out    *bufio.Writer
+	line   []byte // memory for the next one
 	counts Counts
 }
 
@@ -110,7 +112,8 @@ func (e *Exporter) Add(raw []byte) error {
 	} else {
 		e.counts.HTTP++
 	}
-	if _, err := e.out.Write(append(line, '\n')); err != nil {
+	e.line = append(printable.AppendJSON(e.line[:0], line), '\n')
+	if _, err := e.out.Write(e.line); err != nil {
 		return fmt.Errorf("writing events: %w", err)
 	}
 	return nil

@@ -20,6 +20,8 @@ type Decision struct {
 	// the rule that has the host but not the port or the date. Zero where no
 	// rule has the host.
 	Rule Rule
+	// ByWildcard: what allows the host is a wildcard. Where nothing does it is false.
+	ByWildcard bool
 }
 
 // PermitsAddress reports whether the host may be reached at a. Public unicast
@@ -67,7 +69,7 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 	}
 	switch {
 	case d.Reason == verdict.ReasonNone:
-		d.Verdict = verdict.Allow
+		d.Verdict, d.ByWildcard = verdict.Allow, w.wild
 	case w.now < f.reportUntil:
 		d.Verdict = verdict.Report
 		tr.add("the function is in report mode: its list is recorded, not enforced")
@@ -85,6 +87,7 @@ type walk struct {
 	reason verdict.Reason
 	found  rule          // without conditions: none
 	prefix *netip.Prefix // of found, where it is a cidr rule
+	wild   bool          // what fits is a wildcard
 }
 
 // name tries the exact name, then the wildcards, longest first, until one fits.
@@ -92,6 +95,7 @@ func (w *walk) name(name string) {
 	var c matcher.Candidates
 	for c.Begin(&w.f.lists, name); c.Next(); {
 		if w.at(&c) {
+			w.wild = c.Suffix() != ""
 			return
 		}
 	}

@@ -90,7 +90,7 @@ func (l *Lookup) decide(p *Policy, n hostname.Name) {
 	l.each(func(r Rule, suffix string) bool {
 		reason := r.conditions.allowAnyPort(l.now)
 		if reason == verdict.ReasonNone {
-			l.Decision, l.Wildcard = Decision{Verdict: verdict.Allow, Rule: r}, suffix
+			l.Decision, l.Wildcard = Decision{Verdict: verdict.Allow, Rule: r, ByWildcard: suffix != ""}, suffix
 			return false
 		}
 		if l.Reason == verdict.ReasonHostNotAllowed {

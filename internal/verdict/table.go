@@ -94,10 +94,10 @@ var table = [reasonCount]Row{
 		Remedy:  "Close idle connections, or raise the limit.",
 	},
 	ReasonLimitNames: {
-		Word: "limit_names", Status: StatusLookup, ProxyStatus: NotOverHTTP, Alert: AlertInternalError,
-		DNS: filtered, Outcome: Outcome{Blocked, Medium}, Fault: FaultPolicy,
-		Advice:  "The client has asked for too many names below one wildcard. Ask for names that you need.",
-		Meaning: "The client has asked for too many names below one wildcard.",
+		Word: "limit_names", Status: 429, ProxyStatus: ConnectionLimitReached, Alert: AlertInternalError,
+		DNS: filtered, Outcome: Outcome{Blocked, Medium}, Fault: FaultCaller,
+		Advice:  "The function has had too many names below one wildcard looked up. Ask for names that you need, and try again in a minute.",
+		Meaning: "The function (by DNS also a source of no function) has asked for too many names below one wildcard within a minute, by whatever front.",
 		Remedy:  "Raise `dns.distinct_names_per_minute`, if that is meant.",
 	},
 	ReasonDraining: {

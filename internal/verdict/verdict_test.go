@@ -126,6 +126,7 @@ var (
 		verdict.ReasonIdentityRequired: {Disposition: verdict.Unauthorized, Severity: verdict.Informational}, // Java and .NET ask so first
 		verdict.ReasonIdentityRejected: {Disposition: verdict.Unauthorized, Severity: verdict.Medium},
 		verdict.ReasonLimitFailures:    {Disposition: verdict.Unauthorized, Severity: verdict.Medium},
+		verdict.ReasonLimitNames:       {Disposition: verdict.Blocked, Severity: verdict.Medium},         // names may carry data
 		verdict.ReasonDraining:         {Disposition: verdict.Rejected, Severity: verdict.Informational}, // as every task does at its end
 		verdict.ReasonRuleExpired:      {Disposition: verdict.Blocked, Severity: verdict.Low},            // it was allowed yesterday
 		verdict.ReasonTypeNotAllowed:   {Disposition: verdict.Blocked, Severity: verdict.Low},            // and so ask ordinary clients

@@ -19,11 +19,13 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 )
 
-// WriteJSON writes the result as one JSON document, all of it and as it is.
+// WriteJSON writes the result as one JSON document, all of it and as it is; what a
+// terminal would not print is escaped.
 func WriteJSON(out io.Writer, res *evidence.Result) error {
-	enc := json.NewEncoder(out)
+	enc := json.NewEncoder(printable.Writer{W: out})
 	enc.SetIndent("", "  ")
 	return enc.Encode(res)
 }
@@ -36,10 +38,10 @@ func Write(out io.Writer, res *evidence.Result) error {
 	}
 	for _, f := range res.Files {
 		if f.OtherJSON > 0 {
-			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", printable(f.Name), f.OtherJSON)
+			fmt.Fprintf(&b, "%s: %d lines are JSON and no records\n", quoted(f.Name), f.OtherJSON)
 		}
 		if f.Unreadable > 0 {
-			fmt.Fprintf(&b, "%s: %d lines cannot be read, the first is line %d\n", printable(f.Name), f.Unreadable, f.FirstUnreadable)
+			fmt.Fprintf(&b, "%s: %d lines cannot be read, the first is line %d\n", quoted(f.Name), f.Unreadable, f.FirstUnreadable)
 		}
 	}
 	for _, f := range res.Findings {
@@ -56,14 +58,14 @@ func writeProcess(b *strings.Builder, process *evidence.Process) {
 	if len(process.Findings) > 0 {
 		word = "NOT whole"
 	}
-	fmt.Fprintf(b, "boot %s: %s\n", printable(process.Name), word)
+	fmt.Fprintf(b, "boot %s: %s\n", quoted(process.Name), word)
 	if process.Records > 0 {
 		fmt.Fprintf(b, "  %s to %s\n", instant(process.From), instant(process.To))
 		fmt.Fprintf(b, "  %d records, seq %d to %d, totals compared %d times\n", process.Records, process.First, process.Last, process.Totals)
 		fmt.Fprintf(b, "  last hash %s\n", process.LastHash)
 	}
 	for _, pol := range process.Policies {
-		fmt.Fprintf(b, "  policy %s from %s to %s, since seq %d\n", printable(pol.Policy), instant(pol.From), instant(pol.To), pol.Seq)
+		fmt.Fprintf(b, "  policy %s from %s to %s, since seq %d\n", quoted(pol.Policy), instant(pol.From), instant(pol.To), pol.Seq)
 	}
 	if t := process.Tail; t == nil {
 		fmt.Fprintln(b, "  ended: it stopped orderly")
@@ -90,7 +92,7 @@ func writeFinding(b *strings.Builder, f evidence.Finding) {
 		fmt.Fprintf(b, " seq %d to %d:", f.From, f.To)
 	}
 	if f.File != "" {
-		fmt.Fprintf(b, " %s", printable(f.File))
+		fmt.Fprintf(b, " %s", quoted(f.File))
 		if f.Line > 0 {
 			fmt.Fprintf(b, ":%d", f.Line)
 		}
@@ -127,8 +129,8 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// printable returns text that comes from outside, in quotes unless it prints as it is.
-func printable(s string) string {
+// quoted returns text that comes from outside, in quotes unless it prints as it is.
+func quoted(s string) string {
 	if q := strconv.Quote(s); q[1:len(q)-1] != s || s == "" {
 		return q
 	}
