@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/verdict":            {},
 	"internal/policy":             {"internal/policy/matcher"},
 	"internal/identity":           {},
-	"internal/resolve":            {"internal/bounds", "internal/fair", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
+	"internal/resolve":            {"internal/bounds", "internal/fair", "internal/resolve/cache", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
 	"internal/admission":          {"internal/admission/holders", "internal/bounds", "internal/fair"},
 	"internal/admission/holders":  {},
 	"internal/bounds":             {},
@@ -80,7 +80,7 @@ var mayImport = map[string][]string{
 	"internal/torture":            {},
 	"internal/ocsf":               {"internal/evidence", "internal/printable"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
-	"config":                      {"internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
+	"config":                      {"config/settings", "internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
 	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity", "internal/proxyheader"},
 	"internal/exchange":           {"internal/admission", "internal/audit", "internal/bounds", "internal/capacity", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
@@ -96,6 +96,7 @@ var mayImport = map[string][]string{
 	"benchmarks/internal/peers":   {"benchmarks/internal/load", "benchmarks/internal/process"},
 	"benchmarks/internal/process": {},
 	"benchmarks/internal/stats":   {},
+	"config/settings":             {"internal/yamlread"},
 	"internal/yamlread":           {"internal/suggest"},
 	"internal/policy/matcher":     {},
 	"internal/report/doc":         {},
@@ -107,6 +108,7 @@ var mayImport = map[string][]string{
 	"internal/evidence/jsonscan":  {},
 	"internal/evidence/record":    {"internal/evidence/jsonscan"},
 	"internal/resolve/files":      {"internal/localfile"},
+	"internal/resolve/cache":      {"internal/resolve/chain", "internal/resolve/upstream"},
 	"internal/resolve/chain":      {"internal/resolve/upstream"},
 	"internal/resolve/upstream":   {},
 	"dnsfilter/cache":             {"dnsfilter/wire"},
@@ -126,7 +128,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
+	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/ownaddrs", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }

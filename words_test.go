@@ -60,7 +60,7 @@ var otherMeaning = map[string]string{
 	"via":   "the member of a record that says how the caller was identified; the format keeps its name",
 
 	"via internal/httphead":            "the field of RFC 9110",
-	"unidentified config":              "limits.unidentified of the file, which keeps its name",
+	"unidentified config/settings":     "limits.unidentified of the file, which keeps its name",
 	"unidentified internal/exchange":   "limits.unidentified of the file, which keeps its name",
 	"share internal/admission":         "how much of the whole one source may have",
 	"spread benchmarks/internal/stats": "of samples: how far they lie apart",

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -121,19 +122,19 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 		{"partners", []hostname.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
 		{"nobody", nil},
 	}, cfg.Sets)
-	check("dns", DNS{
+	check("dns", settings.DNS{
 		Upstreams: []netip.AddrPort{
 			netip.MustParseAddrPort("10.0.0.2:53"), netip.MustParseAddrPort("10.0.0.3:5353"), netip.MustParseAddrPort("[2001:db8::53]:53"),
 		},
-		RefuseWith: Refused, Families: FamiliesIP4, Clients: prefixes("10.0.0.0/8"), RecordAll: true,
+		RefuseWith: settings.Refused, Families: settings.FamiliesIP4, Clients: prefixes("10.0.0.0/8"), RecordAll: true,
 		Types: []uint16{1, 28, 16}, DistinctNamesPerMinute: 50,
 	}, cfg.DNS)
-	check("limits", Limits{
+	check("limits", settings.Limits{
 		Tunnels: 1000, TunnelsPerFunction: 500, Unidentified: 64, HeaderTimeout: time.Second, HeaderBytes: 64000,
 		DialTimeout: 2 * time.Second, HelloTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute, Lifetime: 5 * time.Hour, Drain: 6 * time.Second,
 		RefusalRecords: 700, HasTunnels: true, HasTunnelsPerFunction: true, HasUnidentified: true,
 	}, cfg.Limits)
-	check("audit", Audit{Output: "audit.jsonl", CountLoss: true}, cfg.Audit)
+	check("audit", settings.Audit{Output: "audit.jsonl", CountLoss: true}, cfg.Audit)
 }
 
 func TestFunctionsBecomeTypedValues(t *testing.T) {
@@ -238,13 +239,13 @@ func TestDefaults(t *testing.T) {
 	}{
 		{"listen", Listen{Proxy: netip.MustParseAddrPort("127.0.0.1:3128"), Admin: netip.MustParseAddrPort("127.0.0.1:9090")}, cfg.Listen},
 		{"deny", []policy.DenySpec(nil), cfg.Deny},
-		{"dns", DNS{AnswerUnion: true, Types: []uint16{1, 28, 65, 64, 5, 12}, DistinctNamesPerMinute: 1000}, cfg.DNS},
-		{"limits", Limits{
+		{"dns", settings.DNS{AnswerUnion: true, Types: []uint16{1, 28, 65, 64, 5, 12}, DistinctNamesPerMinute: 1000}, cfg.DNS},
+		{"limits", settings.Limits{
 			Tunnels: 20000, TunnelsPerFunction: 5000, Unidentified: 4096, HeaderTimeout: 10 * time.Second, HeaderBytes: 16384,
 			DialTimeout: 5 * time.Second, HelloTimeout: 5 * time.Second, IdleTimeout: 330 * time.Second, Lifetime: 12 * time.Hour, Drain: 110 * time.Second,
 			RefusalRecords: 6000,
 		}, cfg.Limits},
-		{"audit", Audit{}, cfg.Audit},
+		{"audit", settings.Audit{}, cfg.Audit},
 	} {
 		if diff := cmp.Diff(tt.want, tt.got, comparers); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.what, diff)
@@ -417,7 +418,7 @@ func TestQuickstartWorksAsItsCommentsSay(t *testing.T) {
 	if id, err := table.Identify(identity.Caller{Credential: cred}); err != nil || id.Function != "demo" {
 		t.Errorf("demo:demo is %+v, %v", id, err)
 	}
-	if !cfg.Listen.Proxy.Addr().IsLoopback() || !cfg.Listen.Admin.Addr().IsLoopback() || cfg.Audit != (Audit{}) {
+	if !cfg.Listen.Proxy.Addr().IsLoopback() || !cfg.Listen.Admin.Addr().IsLoopback() || cfg.Audit != (settings.Audit{}) {
 		t.Errorf("listen %+v, audit %+v", cfg.Listen, cfg.Audit)
 	}
 	for target, want := range map[string]verdict.Verdict{

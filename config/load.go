@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -90,12 +91,8 @@ type reader struct {
 func defaults() *Config {
 	return &Config{
 		Listen: Listen{Proxy: defaultProxy, Admin: defaultAdmin},
-		DNS: DNS{
-			AnswerUnion:            true,
-			Types:                  []uint16{typeA, typeAAAA, typeHTTPS, typeSVCB, typeCNAME, typePTR},
-			DistinctNamesPerMinute: 1000,
-		},
-		Limits: defaultLimits(),
+		DNS:    settings.DefaultDNS(),
+		Limits: settings.DefaultLimits(),
 	}
 }
 
@@ -107,9 +104,9 @@ func (r *reader) top(n yamlread.Node) {
 		yamlread.Key("deny", r.deny),
 		yamlread.Key("sets", r.readSets),
 		yamlread.Key("functions", r.functions),
-		yamlread.Key("dns", r.dns),
-		yamlread.Key("limits", r.limits),
-		yamlread.Key("audit", r.audit),
+		yamlread.Key("dns", func(n yamlread.Node) { r.config.DNS.Read(r.Reader, n) }),
+		yamlread.Key("limits", func(n yamlread.Node) { r.config.Limits.Read(r.Reader, n) }),
+		yamlread.Key("audit", func(n yamlread.Node) { r.config.Audit.Read(r.Reader, n) }),
 	)
 	r.Require(n, found, "write version: 1", "version")
 	r.Require(n, found, "write at least one function", "functions")

@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/adminhttp"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
@@ -193,7 +194,7 @@ func openAudit(c *config.Config, version string, reg prometheus.Registerer, log 
 
 // proxyLimits maps the limits of the file to those of the server. A count that
 // the file does not have stays the server's default, whose cutting is no warning.
-func proxyLimits(l config.Limits) proxy.Limits {
+func proxyLimits(l settings.Limits) proxy.Limits {
 	if !l.HasTunnels {
 		l.Tunnels = 0
 	}

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 )
 
 // refusals maps the words of the file to those of the DNS filter.
-var refusals = map[config.Refusal]dnsfilter.Refusal{
-	config.NXDomain: dnsfilter.NXDomain,
-	config.Refused:  dnsfilter.Refused,
-	config.NoData:   dnsfilter.NoData,
+var refusals = map[settings.Refusal]dnsfilter.Refusal{
+	settings.NXDomain: dnsfilter.NXDomain,
+	settings.Refused:  dnsfilter.Refused,
+	settings.NoData:   dnsfilter.NoData,
 }
 
 // newFilter makes the DNS filter that the file asks for, nil where it asks for

@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
@@ -24,7 +25,7 @@ func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer quiet.Close()
-	r, err := newResolver(&config.Config{DNS: config.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(quiet.LocalAddr().String())}}}, 0, nil, slog.New(slog.DiscardHandler))
+	r, err := newResolver(&config.Config{DNS: settings.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(quiet.LocalAddr().String())}}}, 0, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -17,11 +18,11 @@ import (
 )
 
 // families maps the words of the file to those of the resolver.
-var families = map[config.Families]resolve.Families{
-	config.FamiliesAuto: resolve.Auto,
-	config.FamiliesIP4:  resolve.IP4,
-	config.FamiliesIP6:  resolve.IP6,
-	config.FamiliesBoth: resolve.Both,
+var families = map[settings.Families]resolve.Families{
+	settings.FamiliesAuto: resolve.Auto,
+	settings.FamiliesIP4:  resolve.IP4,
+	settings.FamiliesIP6:  resolve.IP6,
+	settings.FamiliesBoth: resolve.Both,
 }
 
 // newResolver makes the resolver that the file asks for, with so many lookups at a time;

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lowpriority"
@@ -206,7 +207,7 @@ func needRestart(a, b *config.Config) []string {
 }
 
 // sameLimits compares the limits, whether the file has them or the defaults do.
-func sameLimits(a, b config.Limits) bool {
+func sameLimits(a, b settings.Limits) bool {
 	a.HasTunnels, a.HasTunnelsPerFunction, a.HasUnidentified = b.HasTunnels, b.HasTunnelsPerFunction, b.HasUnidentified
 	return a == b
 }

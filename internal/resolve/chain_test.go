@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/chain"
 )
 
@@ -218,7 +219,7 @@ func TestTTLIsTheSmallestOfTheChainClamped(t *testing.T) {
 			if !done || err != nil {
 				t.Fatal(done, err)
 			}
-			if got := newEntry(c, k, cfg, 0).expires; got != tt.want {
+			if got := cache.New(c, k, cfg.ttls(), 0).Expires; got != tt.want {
 				t.Errorf("kept for %v, want %v", got, tt.want)
 			}
 		})
@@ -269,18 +270,18 @@ func FuzzReply(f *testing.F) {
 			}
 			return
 		}
-		checkEntry(t, k, newEntry(c, k, Config{}.withDefaults(), 0))
+		checkEntry(t, k, cache.New(c, k, Config{}.withDefaults().ttls(), 0))
 	})
 }
 
 // checkEntry holds e, whatever made it, to the bounds and the chain of an A question.
-func checkEntry(t *testing.T, k key, e *entry) {
+func checkEntry(t *testing.T, k key, e *cache.Entry) {
 	t.Helper()
-	if len(e.addrs) > MaxAddrs || len(e.chain) > 8 || e.expires > time.Hour || (e.problem == nil) != (len(e.addrs) > 0) {
+	if len(e.Addrs) > MaxAddrs || len(e.Chain) > 8 || e.Expires > time.Hour || (e.Problem == nil) != (len(e.Addrs) > 0) {
 		t.Fatalf("out of bounds: %+v", e)
 	}
-	onChain := append([]string{k.Name}, e.chain...)
-	for _, rr := range e.answer {
+	onChain := append([]string{k.Name}, e.Chain...)
+	for _, rr := range e.Answer {
 		if !slices.Contains(onChain, hostname.Fold(rr.Header().Name)) {
 			t.Fatalf("%v is not on the chain %v", rr, onChain)
 		}

@@ -8,16 +8,20 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/chain"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
+// failureTTL is how long it is remembered that upstreams answered with a failure.
+const failureTTL = time.Second
+
 // inflight is one question on its way. Everyone with the same question waits for it;
 // entry and err are set before done is closed.
 type inflight struct {
 	done  chan struct{}
-	entry *entry
+	entry *cache.Entry
 	err   error
 
 	ctx    context.Context // ends when nobody waits any more, or when it is evicted
@@ -37,8 +41,8 @@ func (f *inflight) Evict(reason verdict.Reason) { f.stop(&fair.ShareError{Reason
 // with stale to fall back to, or by stale alone, or not at all.
 type pending struct {
 	key      key
-	fresh    *entry
-	stale    *entry
+	fresh    *cache.Entry
+	stale    *cache.Entry
 	inflight *inflight
 }
 
@@ -48,17 +52,17 @@ type pending struct {
 func (r *Resolver) begin(ctx context.Context, k key, now time.Duration) pending {
 	e := r.cache.get(k)
 	p := pending{key: k}
-	if e != nil && now < e.expires {
+	if e != nil && now < e.Expires {
 		r.metrics.countHit(e)
-		if e.due(now) {
+		if e.Due(now) {
 			r.prefetch(k, e)
 		}
 		p.fresh = e
 		return p
 	}
-	if e != nil && now < e.staleUntil {
+	if e != nil && now < e.StaleUntil {
 		p.stale = e
-		if now < time.Duration(e.recheckAt.Load()) {
+		if e.Rechecked(now) {
 			return p
 		}
 	}
@@ -80,7 +84,7 @@ func (r *Resolver) begin(ctx context.Context, k key, now time.Duration) pending 
 
 // await returns p's entry, and whether it is stale. A stale one serves when its
 // question failed or ctx's deadline passed first.
-func (r *Resolver) await(ctx context.Context, p pending) (e *entry, stale bool, err error) {
+func (r *Resolver) await(ctx context.Context, p pending) (e *cache.Entry, stale bool, err error) {
 	if p.fresh != nil {
 		return p.fresh, false, nil
 	}
@@ -104,7 +108,7 @@ func (r *Resolver) await(ctx context.Context, p pending) (e *entry, stale bool, 
 
 // awaitInflight waits for what is in flight. A question that another caller has begun
 // and that was evicted, because that caller has too many, is begun anew.
-func (r *Resolver) awaitInflight(ctx context.Context, p *pending) (*entry, error) {
+func (r *Resolver) awaitInflight(ctx context.Context, p *pending) (*cache.Entry, error) {
 	for {
 		f := p.inflight
 		select {
@@ -144,7 +148,7 @@ func (r *Resolver) abandon(p pending) {
 	if f == nil {
 		return
 	}
-	s := r.cache.shard(p.key)
+	s := r.cache.of(p.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.askers--; f.askers > 0 || s.inflight[p.key] != f {
@@ -156,7 +160,7 @@ func (r *Resolver) abandon(p pending) {
 
 // prefetch refreshes a popular entry that will expire soon. Nobody waits for it,
 // and the entry serves on whatever comes of it.
-func (r *Resolver) prefetch(k key, old *entry) {
+func (r *Resolver) prefetch(k key, old *cache.Entry) {
 	if r.prefetching.Add(1) > min(maxPrefetch, int32(max(r.cfg.Lookups/4, 1))) {
 		r.prefetching.Add(-1)
 		return
@@ -188,10 +192,10 @@ func (r *Resolver) refresh(k key, f *inflight) {
 // something newer has come meanwhile, the flight is already done with that, so
 // that no question is asked twice. It has that many more askers then, and one that
 // none of them is for goes on to its end.
-func (r *Resolver) start(k key, old *entry, c fair.Caller, askers int) (f *inflight, ours bool) {
-	s := r.cache.shard(k)
+func (r *Resolver) start(k key, old *cache.Entry, c fair.Caller, askers int) (f *inflight, ours bool) {
+	s := r.cache.of(k)
 	s.mu.Lock()
-	if e := s.entries[k]; e != nil && e != old {
+	if e := s.entries.Get(k); e != nil && e != old {
 		s.mu.Unlock()
 		return done(e, nil), false
 	}
@@ -228,7 +232,7 @@ func (r *Resolver) start(k key, old *entry, c fair.Caller, askers int) (f *infli
 }
 
 // done is a flight that is over before it began.
-func done(e *entry, err error) *inflight {
+func done(e *cache.Entry, err error) *inflight {
 	f := &inflight{done: make(chan struct{}), entry: e, err: err}
 	close(f.done)
 	return f
@@ -243,7 +247,7 @@ func (r *Resolver) finish(k key, f *inflight) {
 	f.entry, f.err = r.resolve(ctx, k)
 	r.places.Release(&f.place)
 
-	s := r.cache.shard(k)
+	s := r.cache.of(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer close(f.done)
@@ -253,7 +257,7 @@ func (r *Resolver) finish(k key, f *inflight) {
 	}
 	switch why := context.Cause(f.ctx); {
 	case f.err == nil:
-		s.store(k, f.entry)
+		s.entries.Add(k, f.entry)
 	case why != nil && r.base.Err() == nil:
 		f.err = why // and says nothing of the upstreams
 	default:
@@ -267,22 +271,22 @@ func (r *Resolver) finish(k key, f *inflight) {
 // with are kept; after a silence the next asker may well be luckier.
 func (r *Resolver) keepFailure(s *shard, k key, err error) {
 	now := r.now()
-	if old := s.entries[k]; old != nil && now < old.staleUntil {
-		if now >= old.expires {
-			old.recheckAt.Store(int64(now + recheckAfter))
+	if old := s.entries.Get(k); old != nil && now < old.StaleUntil {
+		if now >= old.Expires {
+			old.Recheck(now + recheckAfter)
 		}
 		return
 	}
 	if errors.Is(err, upstream.ErrAnswered) {
 		problem := fmt.Errorf("resolving %q: %w", k.Name, err)
-		s.store(k, &entry{problem: problem, expires: now + failureTTL, staleUntil: now + failureTTL})
+		s.entries.Add(k, cache.NewFailure(problem, now+failureTTL))
 	}
 }
 
 // resolve asks the upstreams for k, and where a reply ends in a CNAME that its
 // upstream did not follow, for the CNAME's target. Each round follows one CNAME or
 // is the last, so MaxChain bounds them.
-func (r *Resolver) resolve(ctx context.Context, k key) (*entry, error) {
+func (r *Resolver) resolve(ctx context.Context, k key) (*cache.Entry, error) {
 	select {
 	case r.asking <- struct{}{}:
 		defer func() { <-r.asking }()
@@ -300,7 +304,7 @@ func (r *Resolver) resolve(ctx context.Context, k key) (*entry, error) {
 			return nil, fmt.Errorf("following CNAMEs: %w: %w", err, upstream.ErrAnswered)
 		}
 		if done {
-			return newEntry(c, k, r.cfg, r.now()), nil
+			return cache.New(c, k, r.cfg.ttls(), r.now()), nil
 		}
 	}
 }

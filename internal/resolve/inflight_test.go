@@ -87,8 +87,8 @@ func (n *crowdedNet) mustBeEmpty(t *testing.T) {
 	t.Helper()
 	synctest.Wait()
 	inflight := 0
-	for i := range n.r.cache.shards {
-		inflight += len(n.r.cache.shards[i].inflight)
+	for i := range n.r.cache.all {
+		inflight += len(n.r.cache.all[i].inflight)
 	}
 	if taken, callers := n.r.places.Taken(), n.r.places.Callers(); taken != 0 || callers != 0 || inflight != 0 || len(n.r.asking) != 0 || n.now.Load() != 0 {
 		t.Errorf("%d places of %d callers, %d in flight, %d tokens, %d questions are left", taken, callers, inflight, len(n.r.asking), n.now.Load())
@@ -264,7 +264,7 @@ func TestEvictedLookupIsNoFailureOfTheName(t *testing.T) {
 			synctest.Wait()
 		}
 		all.Wait()
-		if e := r.cache.get(key{Name: "x.example", Type: dns.TypeA}); e == nil || e.recheckAt.Load() != 0 {
+		if e := r.cache.get(key{Name: "x.example", Type: dns.TypeA}); e == nil || e.Rechecked(0) {
 			t.Error("an eviction counts as a failure of every upstream")
 		}
 		if got := slices.Index(s.asked, "x.example. A"); got != 0 {

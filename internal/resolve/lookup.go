@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
 )
 
 // Answer is what [Resolver.Lookup] found. Its slices are shared with the cache and
@@ -74,7 +75,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	for i := range r.types {
 		e, stale, err := r.await(ctx, started[i])
 		if err == nil {
-			err = e.problem
+			err = e.Problem
 		}
 		switch {
 		case errors.Is(err, context.Canceled):
@@ -83,7 +84,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 			}
 			return Answer{}, err // half of the answer is not the answer
 		case err == nil:
-			found = combine(found, Answer{Addrs: e.addrs, Chain: e.chain, Stale: stale})
+			found = combine(found, Answer{Addrs: e.Addrs, Chain: e.Chain, Stale: stale})
 		case failed == nil || errors.Is(failed, ErrNotFound):
 			failed = err
 		}
@@ -137,13 +138,13 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 		return hostRecords(host, k), nil
 	}
 	e, stale, err := r.await(ctx, r.begin(ctx, k, now))
-	if err == nil && errors.Is(e.problem, ErrFailed) {
-		err = e.problem
+	if err == nil && errors.Is(e.Problem, ErrFailed) {
+		err = e.Problem
 	}
 	if err != nil {
 		return Records{}, err
 	}
-	return e.records(r.now(), stale), nil
+	return recordsOf(e, r.now(), stale), nil
 }
 
 // askable refuses what is not a record: OPT, and 128–255, the Q and meta types
@@ -152,31 +153,12 @@ func askable(qtype uint16) bool {
 	return qtype != dns.TypeNone && qtype != dns.TypeOPT && (qtype < 128 || qtype > 255)
 }
 
-// records is e as a caller may have it at now.
-func (e *entry) records(now time.Duration, stale bool) Records {
-	ttl := max(0, e.expires-now)
+// recordsOf is e as a caller may have it at now.
+func recordsOf(e *cache.Entry, now time.Duration, stale bool) Records {
+	rec := Records{Rcode: e.Rcode, TTL: max(0, e.Expires-now), Stale: stale}
 	if stale {
-		ttl = staleTTL
+		rec.TTL = staleTTL
 	}
-	return Records{
-		Answer:    copyRecords(e.answer, ttl),
-		Authority: copyRecords(e.authority, ttl),
-		Rcode:     e.rcode,
-		TTL:       ttl,
-		Stale:     stale,
-	}
-}
-
-// copyRecords copies deeply: callers write ids, cases and TTLs into what they get,
-// and other callers read the cache's own at the same time.
-func copyRecords(records []dns.RR, ttl time.Duration) []dns.RR {
-	if len(records) == 0 {
-		return nil
-	}
-	out := make([]dns.RR, len(records))
-	for i, rr := range records {
-		out[i] = dns.Copy(rr)
-		out[i].Header().Ttl = uint32(ttl / time.Second)
-	}
-	return out
+	rec.Answer, rec.Authority = e.Records(rec.TTL)
+	return rec
 }

@@ -3,6 +3,8 @@ package resolve
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
 )
 
 // metrics counts one question per family and lookup, those that the hosts file
@@ -43,8 +45,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 // countHit counts a fresh entry that was in the cache: what it says may be no.
-func (m *metrics) countHit(e *entry) {
-	if e.problem != nil || len(e.answer) == 0 {
+func (m *metrics) countHit(e *cache.Entry) {
+	if e.Negative() {
 		m.negative.Inc()
 		return
 	}

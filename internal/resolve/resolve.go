@@ -40,6 +40,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/files"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
@@ -49,7 +50,7 @@ import (
 var (
 	// ErrNotFound: the name does not exist (NXDOMAIN), or has no address of the
 	// families asked for (NODATA).
-	ErrNotFound = errors.New("no such name or no address")
+	ErrNotFound = cache.ErrNotFound
 	// ErrTimeout: no upstream answered in time.
 	ErrTimeout = upstream.ErrTimeout
 	// ErrFailed: upstreams could not be reached, answered SERVFAIL or the like,
@@ -73,7 +74,7 @@ const (
 
 // MaxAddrs is how many addresses of one family an [Answer] holds at most. What an
 // upstream sends beyond it is dropped, so nobody can come to dial it.
-const MaxAddrs = 16
+const MaxAddrs = cache.MaxAddrs
 
 // Config is what a [Resolver] is made from. The zero value is a working one.
 type Config struct {
@@ -156,6 +157,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// ttls are the bounds of how long answers are kept.
+func (c Config) ttls() cache.TTLs {
+	return cache.TTLs{Min: c.MinTTL, Max: c.MaxTTL, Negative: c.NegativeTTL, Stale: c.StaleFor}
+}
+
 // validate looks for what no default can mend: values that contradict each other,
 // and enumerators that nobody defined.
 func (c Config) validate() error {
@@ -198,7 +204,7 @@ type Resolver struct {
 	types   []uint16  // what Lookup asks for, A first
 	epoch   time.Time // the zero of now
 	metrics *metrics
-	cache   *cache
+	cache   *shards
 	files   *files.Files
 
 	upstreams *upstream.Pool
@@ -224,7 +230,7 @@ func New(cfg Config) (*Resolver, error) {
 		types:   questionTypes(cfg),
 		epoch:   time.Now(),
 		metrics: newMetrics(cfg.Registerer),
-		cache:   newCache(cfg.CacheBytes),
+		cache:   newShards(cfg.CacheBytes),
 		asking:  make(chan struct{}, cfg.Lookups),
 	}
 	r.places.Init(cfg.Lookups, &bounds.Lookups)

@@ -1,4 +1,15 @@
-package config
+// Package settings reads the parts of the policy file that are about the program and not
+// about who may reach what: dns, limits and audit.
+//
+// What it does: each part is a typed value, a func that returns what holds where the file
+// is silent, and a func that reads a part of the file into it. What is wrong with the file
+// is told to the yamlread.Reader.
+//
+// What it does not do: it knows no functions, rules or listeners, and opens no file.
+//
+//	dns := settings.DefaultDNS()
+//	dns.Read(reader, node)
+package settings
 
 import (
 	"net/netip"
@@ -26,16 +37,24 @@ var recordTypes = []struct {
 	{"NS", 2}, {"SOA", 6}, {"MX", 15}, {"TXT", 16}, {"SRV", 33}, {"NAPTR", 35}, {"DS", 43}, {"DNSKEY", 48}, {"TLSA", 52}, {"CAA", 257},
 }
 
-// dns reads what concerns the resolver and the DNS filter.
-func (r *reader) dns(n yamlread.Node) {
-	d := &r.config.DNS
+// DefaultDNS returns the part dns of a file that is silent about it.
+func DefaultDNS() DNS {
+	return DNS{
+		AnswerUnion:            true,
+		Types:                  []uint16{typeA, typeAAAA, typeHTTPS, typeSVCB, typeCNAME, typePTR},
+		DistinctNamesPerMinute: 1000,
+	}
+}
+
+// Read reads what concerns the resolver and the DNS filter.
+func (d *DNS) Read(r *yamlread.Reader, n yamlread.Node) {
 	r.Object(n,
-		yamlread.Key("upstreams", r.upstreams),
+		yamlread.Key("upstreams", func(n yamlread.Node) { d.Upstreams = upstreams(r, n) }),
 		yamlread.Key("refuse_with", func(n yamlread.Node) { d.RefuseWith = Refusal(r.Word(n, refusalWords...)) }),
 		yamlread.Key("families", func(n yamlread.Node) { d.Families = Families(r.Word(n, familyWords...)) }),
 		yamlread.Key("clients", func(n yamlread.Node) { d.Clients = r.Prefixes(n) }),
 		yamlread.Key("unknown", func(n yamlread.Node) { d.AnswerUnion = r.Word(n, "union", "refuse") == 0 }),
-		yamlread.Key("types", r.types),
+		yamlread.Key("types", func(n yamlread.Node) { d.Types = types(r, n) }),
 		yamlread.Key("record", func(n yamlread.Node) { d.RecordAll = r.Word(n, "refused", "all") == 1 }),
 		yamlread.Key("distinct_names_per_minute", func(n yamlread.Node) { r.Count(n, &d.DistinctNamesPerMinute) }),
 	)
@@ -62,7 +81,7 @@ func wordOf(all []string, i int) string {
 }
 
 // upstreams reads addresses of DNS servers, port 53 unless they have one.
-func (r *reader) upstreams(n yamlread.Node) {
+func upstreams(r *yamlread.Reader, n yamlread.Node) (all []netip.AddrPort) {
 	r.List(n, func(item yamlread.Node) {
 		s, ok := r.Scalar(item, "an address such as 10.0.0.2")
 		if !ok {
@@ -76,23 +95,24 @@ func (r *reader) upstreams(n yamlread.Node) {
 			r.Fail(item, "%s is not the address of a DNS server; write one such as 10.0.0.2 or 10.0.0.2:53", yamlread.Quote(s))
 			return
 		}
-		r.config.DNS.Upstreams = append(r.config.DNS.Upstreams, netip.AddrPortFrom(server.Addr().Unmap(), server.Port()))
+		all = append(all, netip.AddrPortFrom(server.Addr().Unmap(), server.Port()))
 	})
+	return all
 }
 
 // types reads which record types are answered.
-func (r *reader) types(n yamlread.Node) {
+func types(r *yamlread.Reader, n yamlread.Node) []uint16 {
 	names := make([]string, len(recordTypes))
 	for i, t := range recordTypes {
 		names[i] = t.name
 	}
 	all := []uint16{}
 	r.List(n, func(item yamlread.Node) { all = append(all, recordTypes[r.Word(item, names...)].number) })
-	r.config.DNS.Types = all
+	return all
 }
 
-// defaultLimits returns the limits of a file that is silent about them.
-func defaultLimits() Limits {
+// DefaultLimits returns the limits of a file that is silent about them.
+func DefaultLimits() Limits {
 	return Limits{
 		Tunnels:            20000,
 		TunnelsPerFunction: 5000,
@@ -108,9 +128,8 @@ func defaultLimits() Limits {
 	}
 }
 
-// limits reads the limits, none of which can be switched off.
-func (r *reader) limits(n yamlread.Node) {
-	l := &r.config.Limits
+// Read reads the limits, none of which can be switched off.
+func (l *Limits) Read(r *yamlread.Reader, n yamlread.Node) {
 	count := func(dst *int) func(yamlread.Node) { return func(n yamlread.Node) { r.Count(n, dst) } }
 	duration := func(dst *time.Duration) func(yamlread.Node) { return func(n yamlread.Node) { r.Duration(n, dst) } }
 	found := r.Object(n,
@@ -138,9 +157,8 @@ func (r *reader) limits(n yamlread.Node) {
 	l.TunnelsPerFunction = l.Tunnels
 }
 
-// audit reads where records go.
-func (r *reader) audit(n yamlread.Node) {
-	a := &r.config.Audit
+// Read reads where records go.
+func (a *Audit) Read(r *yamlread.Reader, n yamlread.Node) {
 	r.Object(n,
 		yamlread.Key("output", func(n yamlread.Node) {
 			switch s, ok := r.Scalar(n, "stdout or the path of a file"); {
