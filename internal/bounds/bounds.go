@@ -140,7 +140,7 @@ var (
 		Full:   "the oldest of whoever has most",
 		Keeps:  "whoever has less than the one that has most gets one, and never loses it",
 		Metric: "egress_refusals_dropped_total",
-		Held:   []string{"internal/exchange.refusalWaits.places"},
+		Held:   []string{"internal/exchange.pendingRefusals.places"},
 		Test:   "TestRefusalsThatWaitAreNotAllOfOneCaller",
 	}
 	// DNSQuestions are questions of DNS clients.

@@ -53,7 +53,7 @@ var All = []*Bound{
 		Over:  "what was used least lately goes",
 		Full:  "what was used least lately",
 		Keeps: "all: what is not cached is looked up",
-		Held:  []string{"internal/resolve.shard.entries"},
+		Held:  []string{"internal/resolve/cache.Store.entries"},
 		Test:  "TestCacheStaysWithinItsBytes",
 	},
 	&DNSQuestions,

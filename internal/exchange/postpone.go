@@ -7,23 +7,23 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// refusalWaits are the places in which refused requests wait for the record that they
+// pendingRefusals are the places in which refused requests wait for the record that they
 // share: half of what clients may have open, so that those of one caller are never all
 // connections.
-type refusalWaits struct {
+type pendingRefusals struct {
 	places   fair.Places
 	crowding fair.CrowdingLog
 }
 
 // init sets how many connections clients may have.
-func (r *refusalWaits) init(s *Shared) {
+func (r *pendingRefusals) init(s *Shared) {
 	r.places.Init(max(s.Resources.Connections/2, 1), &bounds.Refusals)
 	r.crowding.Row, r.crowding.Log = bounds.Refusals.Name, s.Log
 }
 
 // refusalWait is a refusal's wait. It implements audit.Waiter.
 type refusalWait struct {
-	waits   *refusalWaits
+	pending *pendingRefusals
 	caller  fair.Caller
 	place   fair.Place
 	evicted chan struct{}
@@ -35,7 +35,7 @@ func (w *refusalWait) Evict(verdict.Reason) { close(w.evicted) }
 // MayWait implements audit.Waiter.
 func (w *refusalWait) MayWait() bool {
 	w.evicted = make(chan struct{})
-	out, ok := w.waits.places.TryAcquire(&w.place, w.caller, w)
+	out, ok := w.pending.places.TryAcquire(&w.place, w.caller, w)
 	out.CarryOut()
 	return ok
 }
@@ -48,7 +48,7 @@ func (w *refusalWait) Evicted() <-chan struct{} { return w.evicted }
 // nobody may see an answer, and it is counted.
 func (x *Exchange) recordRefusal(kind audit.Kind, r verdict.Reason) (recorded bool, err error) {
 	x.Event.Kind, x.Event.Verdict, x.Event.Reason = kind, verdict.Deny, r
-	w := &refusalWait{waits: &x.shared.refusals, caller: fair.CallerOf(x.Event.Function, x.Event.Client.Addr())}
+	w := &refusalWait{pending: &x.shared.refusals, caller: fair.CallerOf(x.Event.Function, x.Event.Client.Addr())}
 	p, course := x.shared.Audit.Postpone(&x.Event, w)
 	switch course {
 	case audit.Own:

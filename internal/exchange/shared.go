@@ -104,7 +104,7 @@ type Shared struct {
 	Dialer   egress.Dialer
 	over     context.Context // has ended: what does not wait is given it
 	unused   sync.Pool       // *Exchange
-	refusals refusalWaits
+	refusals pendingRefusals
 }
 
 // NewShared returns what the requests of a server share.

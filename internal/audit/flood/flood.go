@@ -93,14 +93,14 @@ type aggregateKey struct {
 
 // window is refusals that wait for the record that they share.
 type window struct {
-	key    aggregateKey
-	event  record.Event // the first one
-	count  uint64       // all of them
-	timer  *time.Timer
-	done   chan struct{} // closed when err is set
-	err    error
-	groups []chan struct{} // closed one after the other behind done: each is that of atOnce who wait
-	hurry  bool            // the process ends: nobody pauses
+	key      aggregateKey
+	event    record.Event // the first one
+	count    uint64       // all of them
+	timer    *time.Timer
+	done     chan struct{} // closed when err is set
+	err      error
+	groups   []chan struct{} // closed one after the other behind done: each is that of atOnce who wait
+	draining bool            // the process ends: nobody pauses
 }
 
 // NewLimiter returns a Limiter that allows that many records in a minute; zero or
@@ -261,7 +261,7 @@ func (l *Limiter) end(w *window) {
 	if mine {
 		delete(l.windows, w.key)
 	}
-	hurry := w.hurry
+	draining := w.draining
 	l.mu.Unlock()
 	if !mine {
 		return
@@ -274,7 +274,7 @@ func (l *Limiter) end(w *window) {
 		close(group)
 		switch {
 		case i%together < together-1, i == len(w.groups)-1:
-		case hurry:
+		case draining:
 			runtime.Gosched() // behind those who go on now
 		default:
 			time.Sleep(pause)
@@ -287,7 +287,7 @@ func (l *Limiter) Flush() {
 	l.mu.Lock()
 	var open []*window
 	for _, w := range l.windows {
-		w.hurry = true
+		w.draining = true
 		w.timer.Reset(0) // at once, and all of them share a write
 		open = append(open, w)
 	}
