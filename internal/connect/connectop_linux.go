@@ -270,12 +270,11 @@ func (s *connectOp) dialEnded(e reactor.Events) {
 		return
 	}
 	s.originReady = e & (reactor.Readable | reactor.HangUp)
-	now := time.Now()
 	x := s.x
 	s.worker.server.Dials.End(x.DialKey())
 	s.worker.server.Dialer.Worked(s.dialed)
 	x.Event.Dialed = s.dialed
-	s.worker.server.Metrics.Dialed(now.Sub(s.since), now.Sub(x.Start))
+	s.worker.server.Metrics.Dialed(time.Since(s.since))
 	x.Give(verdict.ReasonNone)
 	s.advance()
 }
@@ -310,6 +309,7 @@ func (s *connectOp) permitted(err error) {
 		s.abort(tunnel.Error)
 		return
 	}
+	s.x.Answered()
 	if s.await(); s.stage == stageGone {
 		return
 	}

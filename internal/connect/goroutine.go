@@ -90,6 +90,7 @@ func (r *connectRun) opened() bool {
 		r.abandon(tunnel.Error, 0)
 		return false
 	}
+	r.Answered()
 	return true
 }
 

@@ -30,11 +30,10 @@ func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, 
 	defer s.Dials.End(key)
 	c, err := s.Dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Extra: x.usage})
 	if err != nil {
-		return nil, s.Metrics.NotDialed(DialReason(err), true)
+		return nil, s.Metrics.DialFailed(DialReason(err), time.Since(began))
 	}
 	x.Event.Dialed = egress.RemoteOf(c)
-	now := time.Now()
-	s.Metrics.Dialed(now.Sub(began), now.Sub(x.Start))
+	s.Metrics.Dialed(time.Since(began))
 	return c, verdict.ReasonNone
 }
 

@@ -139,20 +139,23 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 	defer cancel()
 	began := time.Now()
 	found, err := x.shared.Lookup(fair.WithCaller(ctx, x.caller()), x.Target.Host.Name())
-	x.shared.Metrics.resolved(time.Since(began))
 	var timeout interface{ Timeout() bool }
 	var limit *fair.ShareError
+	ended := failed
 	switch {
 	case errors.As(err, &limit):
 		x.shared.Metrics.shed.WithLabelValues(shedLookups).Inc()
 		x.Give(limit.Reason)
 	case err == nil:
+		ended = succeeded
 		x.GiveAddresses(found.Addresses, found.Aliases)
 	case errors.As(err, &timeout) && timeout.Timeout():
+		ended = timedOut
 		x.Give(verdict.ReasonDNSTimeout)
 	default:
 		x.Give(verdict.ReasonDNSFailed)
 	}
+	x.shared.Metrics.setup.observe(resolving, ended, time.Since(began))
 }
 
 // LookupNow is LookupHost where nothing has to be waited for. False: it has to be.
@@ -162,7 +165,7 @@ func (x *Exchange) LookupNow() bool {
 	if err != nil || len(found.Addresses) == 0 {
 		return false
 	}
-	x.shared.Metrics.resolved(time.Since(began))
+	x.shared.Metrics.setup.observe(resolving, succeeded, time.Since(began))
 	x.GiveAddresses(found.Addresses, found.Aliases)
 	return true
 }
@@ -230,7 +233,9 @@ func (x *Exchange) answer(cause error) {
 	status := statusOf(x.Event.Reason, cause)
 	reply := appendRefusal(nil, &x.Event, x.shared.Audit.FormatID(x.Event.ID), status)
 	x.Conn.SetLingerWriteDeadline()
-	if _, err := x.Conn.Write(reply); err == nil {
+	_, err := x.Conn.Write(reply)
+	x.shared.Metrics.setup.observe(total, outcomeOf(x.Event.Reason), time.Since(x.Start))
+	if err == nil {
 		x.Conn.LingeringClose(x.Event.Function)
 	}
 }

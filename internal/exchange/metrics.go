@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -24,7 +23,6 @@ type Metrics struct {
 	decisions       *prometheus.CounterVec
 	open            *prometheus.GaugeVec
 	bytes           *prometheus.CounterVec
-	stages          *prometheus.HistogramVec
 	panics          prometheus.Counter
 	evicted         prometheus.Counter
 	lingererClosed  prometheus.Counter
@@ -32,7 +30,7 @@ type Metrics struct {
 	shed            *prometheus.CounterVec
 	over            [admission.Rows]prometheus.Counter
 
-	resolve, dial, total prometheus.Observer
+	setup setupTimes
 }
 
 // newMetrics registers the metrics; reg may be nil.
@@ -51,20 +49,13 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "egress_bytes_total",
 			Help: "Bytes delivered, by function and direction; counted when a tunnel or request ends.",
 		}, []string{"function", "direction"}),
-		stages: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "egress_setup_seconds",
-			Help:    "Time to set a request up, by step.",
-			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
-		}, []string{"step"}),
 		panics: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_panics_total",
 			Help: "Panics that cost one connection; each is a bug.",
 		}),
 	}
 	m.newSheds(f)
-	m.resolve = m.stages.WithLabelValues("resolve")
-	m.dial = m.stages.WithLabelValues("dial")
-	m.total = m.stages.WithLabelValues("total")
+	m.setup = newSetupTimes(f)
 	return m
 }
 
@@ -153,15 +144,6 @@ func (m *Metrics) decided(a *series, e *audit.Event) {
 // the answer to a DNS question: all decisions stand in one metric. It does not
 // keep e.
 func (s *Shared) Count(e *audit.Event) { s.Metrics.decided(nil, e) }
-
-// resolved observes a lookup.
-func (m *Metrics) resolved(d time.Duration) { m.resolve.Observe(d.Seconds()) }
-
-// Dialed observes a dial, and the whole set-up that ends with it.
-func (m *Metrics) Dialed(dial, total time.Duration) {
-	m.dial.Observe(dial.Seconds())
-	m.total.Observe(total.Seconds())
-}
 
 // series are the metrics that a function's open tunnels touch: looking one up by its
 // labels costs more than counting.

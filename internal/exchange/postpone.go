@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"time"
+
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
@@ -52,7 +54,9 @@ func (x *Exchange) recordRefusal(kind audit.Kind, r verdict.Reason) (recorded bo
 	p, course := x.shared.Audit.Postpone(&x.Event, w)
 	switch course {
 	case audit.Own:
+		began := time.Now()
 		_, err = x.shared.Audit.RecordAll([]*audit.Event{&x.Event})
+		x.shared.Metrics.recorded(1, err, time.Since(began))
 	case audit.Shared:
 		course, err = p.Wait(&x.Event, w)
 		x.shared.refusals.places.Release(&w.place)

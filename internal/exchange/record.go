@@ -30,7 +30,12 @@ func (s *Shared) RecordOpened(all []*Exchange) (n int, err error) {
 		x.Event.Kind = audit.Opened
 		events[i] = &x.Event
 	}
-	return s.Audit.RecordAll(events)
+	began := time.Now()
+	n, err = s.Audit.RecordAll(events)
+	took := time.Since(began)
+	s.Metrics.recorded(n, nil, took)
+	s.Metrics.recorded(len(all)-n, err, took)
+	return n, err
 }
 
 // Recorded counts a decision by how its record fared.
@@ -44,10 +49,12 @@ func (x *Exchange) Recorded(err error) {
 // Permit records that the request may pass; after it the first byte may flow.
 func (x *Exchange) Permit() verdict.Reason {
 	began := time.Now()
-	if x.Record(audit.Opened, x.Event.Verdict, x.Event.Reason) != nil {
+	err := x.Record(audit.Opened, x.Event.Verdict, x.Event.Reason)
+	x.Recording = time.Since(began)
+	x.shared.Metrics.recorded(1, err, x.Recording)
+	if err != nil {
 		return verdict.ReasonAuditUnavailable
 	}
-	x.Recording = time.Since(began)
 	return verdict.ReasonNone
 }
 

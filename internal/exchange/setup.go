@@ -1,0 +1,104 @@
+package exchange
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+)
+
+// step is a part of what a request waits for before it has its answer.
+type step uint8
+
+const (
+	resolving step = iota // the lookup of the host
+	dialing               // the connection to the origin
+	recording             // the record of the decision
+	total                 // all of it, from the head of the request to the answer
+	steps
+)
+
+// outcome is how a step ended.
+type outcome uint8
+
+const (
+	succeeded outcome = iota
+	refused           // by the policy, or for what the client did
+	failed            // what is outside, or the proxy itself, could not
+	timedOut          // what is outside did not answer in time
+	outcomes
+)
+
+// The values of the labels.
+var (
+	stepNames    = [steps]string{"resolve", "dial", "record", "total"}
+	outcomeNames = [outcomes]string{"ok", "refused", "failed", "timeout"}
+)
+
+// setupTimes observes how long steps take. A step has the outcomes that it can have.
+type setupTimes [steps][outcomes]prometheus.Observer
+
+// newSetupTimes makes the metric, each of its series at 0.
+func newSetupTimes(f promauto.Factory) (all setupTimes) {
+	v := f.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "egress_setup_seconds",
+		Help:    "Time until a request has its answer, by step and how it ended: resolve, dial, record (of what has one of its own), and total, from the head of the request on.",
+		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, .5, 1, 2, 5, 10},
+	}, []string{"step", "outcome"})
+	for s := range steps {
+		for o := range outcomes {
+			if s == total || o != refused && (s != recording || o != timedOut) {
+				all[s][o] = v.WithLabelValues(stepNames[s], outcomeNames[o])
+			}
+		}
+	}
+	return all
+}
+
+// observe notes how long a step took.
+func (t *setupTimes) observe(s step, o outcome, d time.Duration) { t[s][o].Observe(d.Seconds()) }
+
+// outcomeOf returns how a request with that reason has ended.
+func outcomeOf(r verdict.Reason) outcome {
+	switch {
+	case r == verdict.ReasonNone:
+		return succeeded
+	case r == verdict.ReasonDNSTimeout, r == verdict.ReasonDialTimeout:
+		return timedOut
+	case r.Row().Fault == verdict.FaultOutside, r.Row().Fault == verdict.FaultProxy:
+		return failed
+	}
+	return refused
+}
+
+// Dialed observes a dial that succeeded.
+func (m *Metrics) Dialed(took time.Duration) { m.setup.observe(dialing, succeeded, took) }
+
+// DialFailed observes a dial that did not, counts it where a limit was the reason, and
+// returns the reason.
+func (m *Metrics) DialFailed(r verdict.Reason, took time.Duration) verdict.Reason {
+	o := failed
+	if outcomeOf(r) == timedOut {
+		o = timedOut
+	}
+	m.setup.observe(dialing, o, took)
+	return m.NotDialed(r, true)
+}
+
+// Answered observes that the request has its answer now: it may pass.
+func (x *Exchange) Answered() {
+	x.shared.Metrics.setup.observe(total, succeeded, time.Since(x.Start))
+}
+
+// recorded observes how long n records took.
+func (m *Metrics) recorded(n int, err error, took time.Duration) {
+	o := succeeded
+	if err != nil {
+		o = failed
+	}
+	for range n {
+		m.setup.observe(recording, o, took)
+	}
+}
