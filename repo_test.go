@@ -79,6 +79,7 @@ var mayImport = map[string][]string{
 	"internal/report":             {"internal/evidence", "internal/identity", "internal/report/doc", "internal/report/tally"},
 	"internal/torture":            {},
 	"internal/ocsf":               {"internal/evidence", "internal/printable"},
+	"internal/expiry":             {"internal/policy"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"config/settings", "internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
@@ -128,7 +129,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/fair",
+	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/expiry", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/ownaddrs", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }
@@ -136,7 +137,7 @@ var everything = []string{
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
-	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/explain",
+	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/report",
 	"internal/report/rulelist", "internal/suggest",
 }

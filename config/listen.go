@@ -27,6 +27,14 @@ type TLS struct {
 	ClientCA    *x509.CertPool // verifies client certificates; nil: none is asked for
 }
 
+// Leaf returns the certificate itself; nil where there is no such listener.
+func (t *TLS) Leaf() *x509.Certificate {
+	if t == nil {
+		return nil
+	}
+	return t.Certificate.Leaf
+}
+
 // Where the program listens unless the file says otherwise: on loopback alone.
 var (
 	defaultProxy = netip.MustParseAddrPort("127.0.0.1:3128")

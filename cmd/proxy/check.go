@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/expiry"
 )
 
 // newCheck returns the command that reads files as run would.
@@ -17,9 +19,11 @@ func newCheck() *cobra.Command {
 		Short: "Say every error of policy files, each with its line and its cure",
 		Long: `check reads policies as run would, and says every error of each, with its line and
 its cure. A FILE is a path, s3://bucket/key, https://host/path, or "-", which is
-standard input; files that it names are then relative to the current folder.
+standard input; files that it names are then relative to the current folder. A good
+one may have notes: what of it ends within a week, or has ended: rules, report modes,
+the certificate of listen.tls.
 
-Exit code 0: all are good; 1: one is not, or cannot be read.`,
+Exit code 0: all are good, with or without notes; 1: one is not, or cannot be read.`,
 		Example: `  proxy check egress.yaml
   git show HEAD:egress.yaml | proxy check -
   proxy check s3://policies/egress.yaml`,
@@ -27,15 +31,17 @@ Exit code 0: all are good; 1: one is not, or cannot be read.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			bad := false
 			for _, file := range files {
-				line, err := check(cmd.Context(), file, cmd.InOrStdin())
+				lines, err := check(cmd.Context(), file, cmd.InOrStdin(), time.Now())
 				if err != nil {
 					bad = true
-					line = err.Error()
+					lines = []string{err.Error()}
 				}
-				if len(files) > 1 && err == nil {
-					line = file + ": " + line
+				for _, line := range lines {
+					if len(files) > 1 && err == nil {
+						line = file + ": " + line
+					}
+					fmt.Fprintln(cmd.OutOrStdout(), line)
 				}
-				fmt.Fprintln(cmd.OutOrStdout(), line)
 			}
 			if bad {
 				return &exitError{code: exitFailed}
@@ -45,15 +51,21 @@ Exit code 0: all are good; 1: one is not, or cannot be read.`,
 	}
 }
 
-// check loads and compiles one file, and says what it holds.
-func check(ctx context.Context, file string, stdin io.Reader) (string, error) {
+// check loads and compiles one file, and says what it holds, and what of it ends soon.
+func check(ctx context.Context, file string, stdin io.Reader, now time.Time) ([]string, error) {
 	cfg, err := daemon.LoadConfig(ctx, file, stdin)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	p, _, err := cfg.Compile()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules()), nil
+	lines := []string{fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules())}
+	for _, e := range expiry.Of(p, cfg.Listen.TLS.Leaf()) {
+		if e.Near(now) {
+			lines = append(lines, "note: "+e.Text(now))
+		}
+	}
+	return lines, nil
 }

@@ -27,6 +27,7 @@ const (
 	Answered     = record.Answered
 	Stopped      = record.Stopped
 	Flood        = record.Flood
+	Expired      = record.Expired
 )
 
 // Totals returns the totals of the requests recorded so far, sorted by kind,

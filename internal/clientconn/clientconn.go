@@ -47,6 +47,7 @@ type Options struct {
 
 	Evicted        prometheus.Counter // counts those that lost their place before they said anything
 	LingererClosed prometheus.Counter // those that were cut behind their last reply
+	Handshaken     func(Handshake)    // is told of each handshake of TLS
 }
 
 // Set is the connections of one server. Safe for concurrent use.

@@ -49,11 +49,13 @@ func (c *Conn) handshake(config *tls.Config) (verdict.Reason, bool) {
 	}
 	c.Free()
 	tc := tls.Server(under, config)
-	if err := tc.HandshakeContext(c.set.opt.Base); err != nil {
-		var unverified *tls.CertificateVerificationError
-		if errors.As(err, &unverified) {
-			return verdict.ReasonIdentityRejected, false
-		}
+	ended := handshakeOf(tc.HandshakeContext(c.set.opt.Base))
+	c.set.opt.Handshaken(ended)
+	switch ended {
+	case HandshakeOK:
+	case HandshakeClientCertificate:
+		return verdict.ReasonIdentityRejected, false
+	default:
 		return verdict.ReasonNone, false
 	}
 	_ = c.SetWriteDeadline(time.Time{})

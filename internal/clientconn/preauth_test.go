@@ -36,7 +36,7 @@ func TestWhoPutsAConnectionOutDoesNotWaitForItsReader(t *testing.T) {
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "evicted"})
 	s := NewSet(Options{
 		HeaderBytes: 1024, Resources: capacity.Limits{Connections: 256, PreAuth: places, KeepAlive: 1},
-		Excess: &admission.Excess{}, Base: context.Background(), Evicted: counter, LingererClosed: counter,
+		Excess: &admission.Excess{}, Base: context.Background(), Evicted: counter, LingererClosed: counter, Handshaken: func(Handshake) {},
 	})
 	raw := &slowToClose{closing: make(chan struct{}), reader: make(chan struct{})}
 	t.Cleanup(func() { close(raw.reader) })

@@ -12,7 +12,9 @@ import (
 
 // metrics says what policy is in force and what runs it.
 type metrics struct {
+	reg      prometheus.Registerer
 	success  prometheus.Gauge
+	pending  prometheus.Gauge
 	loaded   prometheus.Gauge
 	rules    *prometheus.GaugeVec
 	daysLeft *prometheus.GaugeVec
@@ -27,6 +29,11 @@ func newMetrics(reg *prometheus.Registry, version, commit string) *metrics {
 		Help: "Always 1; the labels say which version runs.",
 	}, []string{"version", "commit"}).WithLabelValues(version, commit).Set(1)
 	return &metrics{
+		reg: reg,
+		pending: f.NewGauge(prometheus.GaugeOpts{
+			Name: "egress_config_restart_pending",
+			Help: "Sections of the file that have changed and take effect at the next start, such as limits; 0: none.",
+		}),
 		success: f.NewGauge(prometheus.GaugeOpts{
 			Name: "egress_config_last_reload_successful",
 			Help: "1 if the last load of the file succeeded, 0 if it failed and an older policy is in force.",

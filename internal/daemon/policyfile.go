@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/expiry"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lowpriority"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -26,6 +28,8 @@ type snapshot struct {
 	policy     *policy.Policy
 	identities *identity.Table
 	tls        *tls.Config // nil: no TLS listener
+	// certificate is that of the TLS listener; nil: there is none.
+	certificate *x509.Certificate
 }
 
 // policyFile is the file and what of it is in force.
@@ -35,6 +39,7 @@ type policyFile struct {
 	watcher source.Watcher // of the files of this machine that the last load read
 	log     *slog.Logger
 	metrics *metrics
+	expiry  *expiry.Watch
 	audit   *audit.Log     // nil during the first load
 	running *config.Config // of the start, without sets and functions: what only a restart changes
 	current atomic.Pointer[snapshot]
@@ -47,7 +52,9 @@ const loadTimeout = time.Minute
 
 // newPolicyFile returns the file at path, of which nothing is in force yet.
 func newPolicyFile(path string, log *slog.Logger, m *metrics) *policyFile {
-	return &policyFile{path: path, log: log, metrics: m, loading: make(chan struct{}, 1), within: loadTimeout}
+	f := &policyFile{path: path, log: log, metrics: m, loading: make(chan struct{}, 1), within: loadTimeout}
+	f.expiry = expiry.NewWatch(m.reg, log, f.expired)
+	return f
 }
 
 // load calls read with an end, behind those that serve requests. What it gives up may
@@ -90,7 +97,7 @@ func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
 		return nil, err
 	}
 	cfg.Sets, cfg.Functions = nil, nil // the policy has them in a fraction of the memory
-	return &snapshot{cfg: cfg, policy: p, identities: ids, tls: serverTLS(cfg.Listen.TLS)}, nil
+	return &snapshot{cfg: cfg, policy: p, identities: ids, tls: serverTLS(cfg.Listen.TLS), certificate: cfg.Listen.TLS.Leaf()}, nil
 }
 
 // parse reads the file, or the embedded policy.
@@ -138,7 +145,15 @@ func (f *policyFile) Current() (*policy.Policy, *identity.Table) {
 func (f *policyFile) activate(s *snapshot) {
 	f.current.Store(s)
 	f.metrics.loadedNow(s.policy, time.Now())
+	f.expiry.Set(expiry.Of(s.policy, s.certificate), time.Now())
 	f.warnReportMode(s.policy)
+}
+
+// expired records that a rule or a report mode has come to its end.
+func (f *policyFile) expired(e expiry.End) {
+	f.audit.Post(&audit.Event{
+		Kind: audit.Expired, Policy: f.current.Load().policy.Hash(), Function: e.Function, Owner: e.Owner, Detail: e.Text(e.At),
+	})
 }
 
 // warnReportMode says which functions are in report mode, so that nobody forgets.
@@ -175,7 +190,9 @@ func (f *policyFile) reload(ctx context.Context) bool {
 		Detail: "was " + old.policy.Hash(),
 	})
 	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules())
-	if keys := needRestart(f.running, s.cfg); len(keys) > 0 {
+	keys := needRestart(f.running, s.cfg)
+	f.metrics.pending.Set(float64(len(keys)))
+	if len(keys) > 0 {
 		f.log.Warn("changes that take effect at the next start", "keys", keys)
 	}
 	return true

@@ -133,6 +133,7 @@ func (p *program) watchPolicy(ctx context.Context) {
 	each(ctx, time.Minute, func(n int) {
 		pol, _ := p.file.Current()
 		p.file.metrics.countDown(pol, time.Now())
+		p.file.expiry.Look(time.Now())
 		p.server.Rejudge()
 		if n%60 == 0 {
 			p.file.warnReportMode(pol)

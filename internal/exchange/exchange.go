@@ -155,7 +155,7 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 	default:
 		x.Give(verdict.ReasonDNSFailed)
 	}
-	x.shared.Metrics.setup.observe(resolving, ended, time.Since(began))
+	x.shared.Metrics.steps.observe(stepResolve, ended, time.Since(began))
 }
 
 // LookupNow is LookupHost where nothing has to be waited for. False: it has to be.
@@ -165,7 +165,7 @@ func (x *Exchange) LookupNow() bool {
 	if err != nil || len(found.Addresses) == 0 {
 		return false
 	}
-	x.shared.Metrics.setup.observe(resolving, succeeded, time.Since(began))
+	x.shared.Metrics.steps.observe(stepResolve, succeeded, time.Since(began))
 	x.GiveAddresses(found.Addresses, found.Aliases)
 	return true
 }
@@ -234,7 +234,7 @@ func (x *Exchange) answer(cause error) {
 	reply := appendRefusal(nil, &x.Event, x.shared.Audit.FormatID(x.Event.ID), status)
 	x.Conn.SetLingerWriteDeadline()
 	_, err := x.Conn.Write(reply)
-	x.shared.Metrics.setup.observe(total, outcomeOf(x.Event.Reason), time.Since(x.Start))
+	x.shared.Metrics.steps.observe(stepTotal, outcomeOf(x.Event.Reason), time.Since(x.Start))
 	if err == nil {
 		x.Conn.LingeringClose(x.Event.Function)
 	}

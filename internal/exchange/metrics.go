@@ -1,12 +1,12 @@
 package exchange
 
 import (
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -26,11 +26,12 @@ type Metrics struct {
 	panics          prometheus.Counter
 	evicted         prometheus.Counter
 	lingererClosed  prometheus.Counter
+	handshakes      [clientconn.Handshakes]prometheus.Counter
 	refusalsDropped prometheus.Counter
 	shed            *prometheus.CounterVec
 	over            [admission.Rows]prometheus.Counter
 
-	setup setupTimes
+	steps stepTimes
 }
 
 // newMetrics registers the metrics; reg may be nil.
@@ -55,7 +56,8 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 	}
 	m.newSheds(f)
-	m.setup = newSetupTimes(f)
+	m.newHandshakes(f)
+	m.steps = newStepTimes(f)
 	return m
 }
 
@@ -96,6 +98,24 @@ func (m *Metrics) newSheds(f promauto.Factory) {
 		Help: "Connections that had their last reply, and were cut before their client closed them because newer ones of their function, or source, needed the place.",
 	})
 }
+
+// newHandshakes makes the metric of TLS, each of its series at 0.
+func (m *Metrics) newHandshakes(f promauto.Factory) {
+	all := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_tls_handshakes_total",
+		Help: "TLS handshakes with clients, by result, and by cause where they failed; alert: the client refused, because it does not trust the certificate, for one.",
+	}, []string{"result", "cause"})
+	for h := range clientconn.Handshakes {
+		result := "failed"
+		if h == clientconn.HandshakeOK {
+			result = "ok"
+		}
+		m.handshakes[h] = all.WithLabelValues(result, h.Cause())
+	}
+}
+
+// handshaken counts a handshake.
+func (m *Metrics) handshaken(h clientconn.Handshake) { m.handshakes[h].Inc() }
 
 // newGauges registers what can be read of s at any instant.
 func (m *Metrics) newGauges(reg prometheus.Registerer, s *Shared) {

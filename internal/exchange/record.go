@@ -5,6 +5,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -44,6 +45,31 @@ func (x *Exchange) Recorded(err error) {
 		x.Event.Verdict, x.Event.Reason = verdict.Deny, verdict.ReasonAuditUnavailable
 	}
 	x.shared.Metrics.decided(x.series(), &x.Event)
+}
+
+// recordRefusal writes the record of a refusal, or waits for the one that it shares. False:
+// it may not wait, for its caller has its share of those who do. Then there is no record,
+// nobody may see an answer, and it is counted.
+func (x *Exchange) recordRefusal(kind audit.Kind, r verdict.Reason) (recorded bool, err error) {
+	x.Event.Kind, x.Event.Verdict, x.Event.Reason = kind, verdict.Deny, r
+	w := &refusalWait{pending: &x.shared.refusals, caller: fair.CallerOf(x.Event.Function, x.Event.Client.Addr())}
+	p, course := x.shared.Audit.Postpone(&x.Event, w)
+	switch course {
+	case audit.Own:
+		began := time.Now()
+		_, err = x.shared.Audit.RecordAll([]*audit.Event{&x.Event})
+		x.shared.Metrics.recorded(1, err, time.Since(began))
+	case audit.Shared:
+		course, err = p.Wait(&x.Event, w)
+		x.shared.refusals.places.Release(&w.place)
+	}
+	if course == audit.Dropped {
+		x.shared.Metrics.refusalsDropped.Inc()
+		x.shared.refusals.crowding.Add(w.caller)
+		return false, nil
+	}
+	x.Recorded(err)
+	return true, err
 }
 
 // Permit records that the request may pass; after it the first byte may flow.

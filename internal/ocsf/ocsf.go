@@ -123,7 +123,7 @@ func (e *Exporter) Add(raw []byte) error {
 // closed set: the map of counts must not grow with what a file says.
 func lifecycle(event string) string {
 	switch event {
-	case "started", "reloaded", "reload_failed", "heartbeat", "flood", "stopped":
+	case "started", "reloaded", "reload_failed", "heartbeat", "flood", "expired", "stopped":
 		return event
 	}
 	return "other"

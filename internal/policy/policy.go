@@ -49,6 +49,13 @@ type Function struct {
 	lists       matcher.Group // own, then those of sets
 	cidrs       cidrTable
 	count       int
+	expiries    []Expiry // by line
+}
+
+// Expiry is the end of a rule that has one.
+type Expiry struct {
+	At   time.Time // first instant at which the rule no longer holds
+	Line int       // of the rule in the file
 }
 
 // rule is the stored form of one allow entry; Rule is the form handed out.
@@ -182,6 +189,7 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*matcher.List) (
 			r.conditions = &noConditions
 		}
 		f.count++
+		f.addExpiry(r)
 		switch {
 		case rs.Set > 0:
 			f.sets = append(f.sets, setRef{rule: r, list: sets[rs.Set-1]})
@@ -208,6 +216,13 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*matcher.List) (
 	}
 	f.lists = matcher.NewGroup(seed, lists...)
 	return f, nil
+}
+
+// addExpiry notes the end of a rule, if it has one.
+func (f *Function) addExpiry(r rule) {
+	if at := r.conditions.Expires; !at.IsZero() {
+		f.expiries = append(f.expiries, Expiry{at, int(r.line)})
+	}
 }
 
 // kinds counts how many things the rule says it covers.
@@ -278,6 +293,15 @@ func (f *Function) Rules() int {
 		return 0
 	}
 	return f.count
+}
+
+// Expiries returns the ends of its rules, in the order of the file, those that have passed
+// included. The caller must not change it.
+func (f *Function) Expiries() []Expiry {
+	if f == nil {
+		return nil
+	}
+	return f.expiries
 }
 
 // Reports reports whether the function is in report mode at that instant.

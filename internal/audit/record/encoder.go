@@ -84,7 +84,7 @@ func (enc *Encoder) AppendLine(dst []byte, e *Event, at *Place, t *Tally) []byte
 		dst = append(dst, `,"rules":`...)
 		dst = strconv.AppendInt(dst, int64(e.Rules), 10)
 		dst = text(dst, `,"detail":`, e.Detail, maxDetail)
-	case Flood:
+	case Flood, Expired:
 		dst = addrPort(dst, `,"client":`, e.Client)
 		dst = text(dst, `,"function":`, e.Function, maxRule)
 		dst = text(dst, `,"owner":`, e.Owner, maxText)

@@ -214,7 +214,7 @@ func TestTimeIsThatOfTheClock(t *testing.T) {
 }
 
 func TestKindsHaveTheirWords(t *testing.T) {
-	want := "unknown started reloaded reload_failed heartbeat challenged refused opened closed answered stopped flood unknown"
+	want := "unknown started reloaded reload_failed heartbeat challenged refused opened closed answered stopped flood expired unknown"
 	var got []string
 	for k := range kindCount + 1 {
 		got = append(got, k.String())

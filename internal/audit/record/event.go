@@ -38,6 +38,8 @@ const (
 	// than its budget allows, and later that this has ended and how many refusals
 	// shared a record. The log writes it by itself.
 	Flood
+	// Expired says that a rule, or the report mode of a function, has come to its end.
+	Expired
 	kindCount
 )
 
@@ -46,7 +48,7 @@ var kindNames = [kindCount]string{
 	kindNone: "unknown", Started: "started", Reloaded: "reloaded", ReloadFailed: "reload_failed",
 	Heartbeat: "heartbeat", Challenged: "challenged", Refused: "refused", Opened: "opened",
 	Closed: "closed", Answered: "answered", Stopped: "stopped",
-	Flood: "flood",
+	Flood: "flood", Expired: "expired",
 }
 
 // String returns the word of the event field, "unknown" for what is not a Kind.
@@ -107,8 +109,8 @@ type Event struct {
 
 	QType string // of Answered: the type that was asked for
 
-	// The fields below are of Started, Reloaded and ReloadFailed; Flood has
-	// Detail, Function and Owner, or the source as Client.
+	// The fields below are of Started, Reloaded and ReloadFailed; Flood and
+	// Expired have Detail, Function and Owner, a Flood of a source that as Client.
 
 	Functions int
 	Rules     int

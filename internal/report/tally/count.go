@@ -22,6 +22,7 @@ const (
 	eventStarted      = "started"
 	eventReloaded     = "reloaded"
 	eventReloadFailed = "reload_failed"
+	eventExpired      = "expired"
 	eventHeartbeat    = "heartbeat"
 	eventStopped      = "stopped"
 

@@ -69,7 +69,7 @@ func (c *Lifecycle) RequestsUnder(policy string) uint64 {
 	return 0
 }
 
-// Changes returns the starts and reloads, by time, and how many there were beyond
+// Changes returns the starts, reloads and expiries, by time, and how many there were beyond
 // MaxChanges.
 func (c *Lifecycle) Changes() (all []Change, more uint64) { return inOrder(c.changes), c.moreChanges }
 
@@ -91,7 +91,7 @@ func (c *Lifecycle) add(r *evidence.Record, in, again bool) {
 	spanOf(c.policies, r.Policy, maxHashes).add(r, isRequest(r.Event) && !again)
 	switch r.Event {
 	case eventOpened, eventClosed, eventRefused, eventChallenged, eventAnswered, eventHeartbeat, eventStopped:
-	case eventStarted, eventReloaded, eventReloadFailed:
+	case eventStarted, eventReloaded, eventReloadFailed, eventExpired:
 		if len(c.changes) >= MaxChanges {
 			c.moreChanges++
 			return

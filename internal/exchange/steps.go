@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,11 +14,11 @@ import (
 type step uint8
 
 const (
-	resolving step = iota // the lookup of the host
-	dialing               // the connection to the origin
-	recording             // the record of the decision
-	total                 // all of it, from the head of the request to the answer
-	steps
+	stepResolve step = iota // the lookup of the host
+	stepDial                // the connection to the origin
+	stepRecord              // the record of the decision
+	stepTotal               // all of it, from the head of the request to the answer
+	stepCount
 )
 
 // outcome is how a step ended.
@@ -33,23 +34,23 @@ const (
 
 // The values of the labels.
 var (
-	stepNames    = [steps]string{"resolve", "dial", "record", "total"}
+	stepNames    = [stepCount]string{"resolve", "dial", "record", "total"}
 	outcomeNames = [outcomes]string{"ok", "refused", "failed", "timeout"}
 )
 
-// setupTimes observes how long steps take. A step has the outcomes that it can have.
-type setupTimes [steps][outcomes]prometheus.Observer
+// stepTimes observes how long steps take. A step has the outcomes that it can have.
+type stepTimes [stepCount][outcomes]prometheus.Observer
 
-// newSetupTimes makes the metric, each of its series at 0.
-func newSetupTimes(f promauto.Factory) (all setupTimes) {
+// newStepTimes makes the metric, each of its series at 0.
+func newStepTimes(f promauto.Factory) (all stepTimes) {
 	v := f.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "egress_setup_seconds",
 		Help:    "Time until a request has its answer, by step and how it ended: resolve, dial, record (of what has one of its own), and total, from the head of the request on.",
 		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, .5, 1, 2, 5, 10},
 	}, []string{"step", "outcome"})
-	for s := range steps {
+	for s := range stepCount {
 		for o := range outcomes {
-			if s == total || o != refused && (s != recording || o != timedOut) {
+			if s == stepTotal || o != refused && (s != stepRecord || o != timedOut) {
 				all[s][o] = v.WithLabelValues(stepNames[s], outcomeNames[o])
 			}
 		}
@@ -58,23 +59,23 @@ func newSetupTimes(f promauto.Factory) (all setupTimes) {
 }
 
 // observe notes how long a step took.
-func (t *setupTimes) observe(s step, o outcome, d time.Duration) { t[s][o].Observe(d.Seconds()) }
+func (t *stepTimes) observe(s step, o outcome, d time.Duration) { t[s][o].Observe(d.Seconds()) }
 
 // outcomeOf returns how a request with that reason has ended.
 func outcomeOf(r verdict.Reason) outcome {
-	switch {
+	switch row := r.Row(); {
 	case r == verdict.ReasonNone:
 		return succeeded
-	case r == verdict.ReasonDNSTimeout, r == verdict.ReasonDialTimeout:
+	case row.Status.Code() == http.StatusGatewayTimeout:
 		return timedOut
-	case r.Row().Fault == verdict.FaultOutside, r.Row().Fault == verdict.FaultProxy:
+	case row.Fault == verdict.FaultOutside, row.Fault == verdict.FaultProxy:
 		return failed
 	}
 	return refused
 }
 
 // Dialed observes a dial that succeeded.
-func (m *Metrics) Dialed(took time.Duration) { m.setup.observe(dialing, succeeded, took) }
+func (m *Metrics) Dialed(took time.Duration) { m.steps.observe(stepDial, succeeded, took) }
 
 // DialFailed observes a dial that did not, counts it where a limit was the reason, and
 // returns the reason.
@@ -83,13 +84,13 @@ func (m *Metrics) DialFailed(r verdict.Reason, took time.Duration) verdict.Reaso
 	if outcomeOf(r) == timedOut {
 		o = timedOut
 	}
-	m.setup.observe(dialing, o, took)
+	m.steps.observe(stepDial, o, took)
 	return m.NotDialed(r, true)
 }
 
 // Answered observes that the request has its answer now: it may pass.
 func (x *Exchange) Answered() {
-	x.shared.Metrics.setup.observe(total, succeeded, time.Since(x.Start))
+	x.shared.Metrics.steps.observe(stepTotal, succeeded, time.Since(x.Start))
 }
 
 // recorded observes how long n records took.
@@ -99,6 +100,6 @@ func (m *Metrics) recorded(n int, err error, took time.Duration) {
 		o = failed
 	}
 	for range n {
-		m.setup.observe(recording, o, took)
+		m.steps.observe(stepRecord, o, took)
 	}
 }
