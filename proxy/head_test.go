@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -126,7 +127,7 @@ var badCodings = []string{
 
 // badLengths are values of Content-Length that parsers read differently.
 var badLengths = []string{
-	"", " ", " +5", " -1", " 0x5", " 5,5", " 5, 5", " 5,6", "  5", " 5 ", "\t5", " 05", " 1_0", " 5.0", " five",
+	"", " ", " +5", " -1", " 0x5", " 5,5", " 5, 5", " 5,6", " 5 5", " 5\v", " 5\xa0", " 05", " 1_0", " 5.0", " five",
 	" 18446744073709551616", " 9223372036854775808",
 }
 
@@ -292,5 +293,29 @@ func TestEmptyLineBehindContentIsIgnored(t *testing.T) {
 	wantEnd(t, br)
 	if n := len(r.of("refused")); n != 0 || r.origin.requests() != 6 {
 		t.Errorf("%d refused, %d at the origin", n, r.origin.requests())
+	}
+}
+
+// White space around a length is no part of it either, and the origin does not get it: it
+// need not be as sure of that.
+func TestContentLengthGoesOnWithoutTheWhiteSpaceAroundIt(t *testing.T) {
+	r := newPlainRig(t, serveOK)
+	for _, value := range []string{"5", "  5", " 5 ", "\t5", " 5\t \t"} {
+		before := len(r.origin.text())
+		if got := r.forwarded(r.request("POST", "/", "content-LENGTH:"+value+"\r\nX: y\r\n", "hello")); got.ContentLength != 5 || got.Header.Get("X") != "y" {
+			t.Errorf("%q: the origin got %v", value, got.Header)
+		}
+		sent := r.origin.text()[before:]
+		if !strings.Contains(strings.ToLower(sent), "\r\ncontent-length: 5\r\n") {
+			t.Errorf("%q: the origin got %q", value, sent)
+		}
+		h, err := httphead.Parse("POST http://x/ HTTP/1.1\r\nX: y\r\ncontent-LENGTH:" + value + "\r\nContent-Length-Not:  5 \r\n\r\n")
+		want := "POST http://x/ HTTP/1.1\r\nX: y\r\ncontent-LENGTH: 5\r\nContent-Length-Not:  5 \r\n\r\n"
+		if value == "5" {
+			want = strings.Replace(want, ": 5\r", ":5\r", 1) // no white space is none too much
+		}
+		if err != nil || h.Raw != want {
+			t.Errorf("%q: the head that goes on is %q, %v", value, h.Raw, err)
+		}
 	}
 }

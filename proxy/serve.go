@@ -122,10 +122,13 @@ func (s *Server) ends() {
 	}
 }
 
-// Rejudge judges every open tunnel by the policy now in force and ends those
-// that it would refuse as revoked. Call it after a change of the policy, and
-// now and then for rules that expire.
-func (s *Server) Rejudge() { s.connect.Rejudge() }
+// Rejudge judges every open tunnel, and every plain request that is under way, by the
+// policy now in force and ends those that it would refuse as revoked. Call it after a
+// change of the policy, and now and then for rules that expire.
+func (s *Server) Rejudge() {
+	s.connect.Rejudge()
+	s.plain.Rejudge()
+}
 
 // listensOn reports whether the address is one of the listeners given to Serve.
 func (s *Server) listensOn(a netip.AddrPort) bool {

@@ -21,7 +21,7 @@ var All = []*Bound{
 		Full:   "nobody: `limit_total`",
 		Keeps:  "by default from four functions on that each take all they can a fifth is refused; set `tunnels_per_function` to less than `tunnels` by the number of functions you want to withstand",
 		Metric: "egress_over_share_total",
-		Held:   []string{"internal/admission.Slots.usages"},
+		Held:   []string{"internal/admission.Slots.usages", "internal/forward.underway.all"},
 		Test:   "TestFunctionThatAsksForEveryTunnelCostsAnotherNone",
 	},
 	&Memory,

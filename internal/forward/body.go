@@ -62,14 +62,22 @@ func (b *requestBody) whole() bool {
 
 // stop ends the reading. When it returns nobody reads from the client.
 func (b *requestBody) stop() {
-	b.stopped.Store(true)
-	if !b.whole() {
-		_ = b.conn.SetReadDeadline(time.Unix(1, 0))
-	}
+	b.interrupt()
 	if b.closed != nil {
 		<-b.closed
 	}
 }
+
+// interrupt ends the reading without waiting for it, from any goroutine.
+func (b *requestBody) interrupt() {
+	b.stopped.Store(true)
+	if !b.whole() {
+		_ = b.conn.SetReadDeadline(longAgo())
+	}
+}
+
+// longAgo is a deadline that wakes whatever waits on a connection.
+func longAgo() time.Time { return time.Unix(1, 0) }
 
 // Read reads within the idle time, and asks for the body first where the
 // client waits to be asked.

@@ -6,7 +6,8 @@
 // that were checked, and writes the response with one framing, so that client and proxy
 // agree on where the next request begins; else the connection ends. A connection to an
 // origin belongs to the function that opened it, and one that was authenticated to the
-// client connection that did so.
+// client connection that did so. Requests that are under way are judged again when the
+// policy changes.
 //
 // What it does not do: it has no rule of its own, caches nothing, and changes no content.
 package forward
@@ -32,8 +33,9 @@ type Server struct {
 	transport *http.Transport
 	traced    context.Context // Base, for requests whose answers' heads are bounded
 	owners    atomic.Uint64   // how many ownOrigins there have been
-	writers   sync.Pool       // *bufio.Writer for responses
-	copies    sync.Pool       // *[copyBuffer]byte for bodies of responses
+	underway  underway
+	writers   sync.Pool // *bufio.Writer for responses
+	copies    sync.Pool // *[copyBuffer]byte for bodies of responses
 }
 
 // New returns a server without a handler.

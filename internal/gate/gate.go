@@ -77,11 +77,12 @@ type Opened struct {
 	Target   hostname.Target
 	Aliases  []string // the names that the target's led through
 	Verified bool     // the ClientHello named the host
+	Clear    bool     // it is a plain request: it has no ClientHello, and may go to any of its addresses
 }
 
 // Begin begins a decision about the request.
 func (d *Decision) Begin(f Front, h *httphead.Head, now time.Time) {
-	d.front, d.Head, d.Start = f, h, now
+	d.front, d.Head, d.Start, d.Clear = f, h, now, f == Plain
 	d.at, d.expected, d.reopened = 0, Refused, false
 }
 
@@ -191,7 +192,8 @@ func (d *Decision) WantsHello() bool {
 }
 
 // StillAllowed reports whether another policy would permit what was opened: the same
-// caller, the same target, the names and the address that led to.
+// caller, the same target, the names and the addresses that led to. It may be asked while
+// a request is under way.
 func (o *Opened) StillAllowed(p *policy.Policy, identities *identity.Table, now time.Time) bool {
 	id, err := identities.Identify(o.Caller)
 	if err != nil || id.Function != o.Event.Function {
@@ -199,11 +201,22 @@ func (o *Opened) StillAllowed(p *policy.Policy, identities *identity.Table, now 
 	}
 	f := p.Function(id.Function)
 	decided := p.Decide(f, o.Target, now)
-	if decided.Verdict == verdict.Allow && decided.Rule.TLS() == policy.TLSVerify && !o.Verified && !f.Reports(now) {
+	if decided.Verdict == verdict.Allow && decided.Rule.TLS() == policy.TLSVerify && !o.Verified && !o.passesClear() && !f.Reports(now) {
 		return false
 	}
 	if _, denied := deniesAny(p, o.Aliases); denied {
 		return false
 	}
-	return decided.PermitsAddress(o.Event.Dialed.Addr())
+	if !o.Clear {
+		return decided.PermitsAddress(o.Event.Dialed.Addr())
+	}
+	permits := decided.Verdict != verdict.Deny
+	for _, a := range o.Event.Addresses {
+		permits = permits && decided.PermitsAddress(a)
+	}
+	return permits
 }
+
+// passesClear reports whether it is a plain request to the port of plain HTTP, where a rule
+// that wants TLS lets it through.
+func (o *Opened) passesClear() bool { return o.Clear && o.Target.Port == 80 }

@@ -146,7 +146,7 @@ func (d *Decision) decide() Need {
 // a rule does: its content would cross the network in the clear, and no ClientHello
 // would name the host. Port 80 is plain HTTP's own.
 func (d *Decision) clear() Need {
-	if d.Target.Port == 80 || !d.WantsHello() {
+	if d.passesClear() || !d.WantsHello() {
 		return goOn
 	}
 	d.trace("the rule wants TLS, and plain HTTP goes to port 80 alone")

@@ -46,7 +46,7 @@ const MaxFields = 128
 // control. White space around a field's value belongs to none (RFC 9112, section 5.1).
 // Whatever a second parser might read differently is refused here.
 type Head struct {
-	Raw    string // the whole head, its empty line included
+	Raw    string // the whole head, its empty line included; Content-Length without white space around its value
 	Method string
 	Target string
 	Minor  int // HTTP/1.minor
@@ -59,6 +59,8 @@ type Head struct {
 	Via           []string // values of Via
 	Close         bool     // Connection has the option close
 	KeepAlive     bool     // Connection has the option keep-alive
+
+	respell bool // Content-Length has white space around its value
 }
 
 var (
@@ -135,7 +137,27 @@ func Parse(raw string) (*Head, error) {
 	if rest != "" {
 		return h, fmt.Errorf("%w: bytes behind the empty line", ErrMalformed)
 	}
-	return h, h.framing()
+	if err := h.framing(); err != nil {
+		return h, err
+	}
+	h.spellLength()
+	return h, nil
+}
+
+// spellLength takes the white space around the value of Content-Length out of Raw: whoever
+// the head goes on to may read it otherwise.
+func (h *Head) spellLength() {
+	if !h.respell {
+		return
+	}
+	var b strings.Builder
+	for line := range strings.SplitAfterSeq(h.Raw, "\r\n") {
+		if name, _, ok := strings.Cut(line, ":"); ok && strings.EqualFold(name, "Content-Length") {
+			line = name + ": " + h.Lengths[0] + "\r\n"
+		}
+		b.WriteString(line)
+	}
+	h.Raw = b.String()
 }
 
 // requestLine parses method SP request-target SP HTTP-version (RFC 9112,
@@ -192,11 +214,10 @@ func (h *Head) field(line string) error {
 	return nil
 }
 
-// storeField stores the value of a field that the proxy acts on. Values that frame the
-// message keep white space but for one space in front of them, so that strict parsers
-// refuse it: more of it has hidden them from one of two parsers.
+// storeField stores the value of a field that the proxy acts on. Transfer-Encoding keeps
+// white space but for one space in front of it, so that it is refused: more of it has
+// hidden the field from one of two parsers.
 func (h *Head) storeField(name, value string) {
-	exact := strings.TrimPrefix(value, " ")
 	trimmed := strings.Trim(value, " \t")
 	switch {
 	case strings.EqualFold(name, "Proxy-Authorization"):
@@ -204,9 +225,10 @@ func (h *Head) storeField(name, value string) {
 	case strings.EqualFold(name, "Host"):
 		h.Hosts = append(h.Hosts, trimmed)
 	case strings.EqualFold(name, "Content-Length"):
-		h.Lengths = append(h.Lengths, exact)
+		h.Lengths = append(h.Lengths, trimmed)
+		h.respell = h.respell || strings.TrimPrefix(value, " ") != trimmed
 	case strings.EqualFold(name, "Transfer-Encoding"):
-		h.Codings = append(h.Codings, exact)
+		h.Codings = append(h.Codings, strings.TrimPrefix(value, " "))
 	case strings.EqualFold(name, "Expect"):
 		h.Expect = append(h.Expect, trimmed)
 	case strings.EqualFold(name, "Via"):

@@ -168,7 +168,8 @@ func (c *checker) excusedSilence(o *operation) bool {
 	slowHead := time.Duration(3*o.slow)*time.Millisecond >= headerTimeout
 	lookup := o.method == "LOOKUP" && c.world.timeline.during(o.start, o.end, faultDNS, faultSink)
 	broken := o.balancer == balancerNone || o.balancer == balancerBad
-	return o.network != "" || broken || slowHead || lookup || c.world.forged(o) || c.world.timeline.during(o.start, o.end, faultDown, faultSlow)
+	revoked := o.method != "CONNECT" && c.ended(o, "revoked")
+	return o.network != "" || broken || slowHead || lookup || revoked || c.world.forged(o) || c.world.timeline.during(o.start, o.end, faultDown, faultSlow)
 }
 
 // verdicts returns the expectations of an operation under each policy that may
@@ -362,7 +363,7 @@ func (c *checker) endsShared(function string) bool {
 	})
 }
 
-// ended reports whether the record of a tunnel's end has the cause.
+// ended reports whether the record of the end of what was opened has the cause.
 func (c *checker) ended(o *operation, cause string) bool {
 	return slices.ContainsFunc(c.j.byHost[o.host], func(e *entry) bool { return e.Event == "closed" && e.Ended == cause })
 }
