@@ -111,10 +111,11 @@ var mayImport = map[string][]string{
 	"internal/resolve/files":      {"internal/localfile"},
 	"internal/resolve/cache":      {"internal/resolve/chain", "internal/resolve/upstream"},
 	"internal/resolve/chain":      {"internal/resolve/upstream"},
-	"internal/resolve/upstream":   {},
+	"internal/resolve/upstream":   {"internal/dnsmsg"},
 	"dnsfilter/cache":             {"dnsfilter/wire"},
 	"dnsfilter/chain":             {"dnsfilter/wire"},
-	"dnsfilter/wire":              {},
+	"dnsfilter/wire":              {"internal/dnsmsg"},
+	"internal/dnsmsg":             {},
 	"internal/dnsserver":          {"internal/bounds", "internal/fair", "internal/proxyheader"},
 	"internal/proxyheader":        {},
 

@@ -33,7 +33,7 @@ func TestNameIsAnsweredAsThePolicyOfItsCallerSays(t *testing.T) {
 		{billing, "a.wild.example.org.", "A", dns.RcodeSuccess, "", 1},
 		{billing, "4.4.8.8.in-addr.arpa.", "PTR", dns.RcodeSuccess, "", 1},
 		{billing, "none.wild.example.org.", "A", dns.RcodeNameError, "", 1},
-		{billing, "wild.example.org.", "A", dns.RcodeNameError, "host_not_allowed", 0},
+		{billing, "wild.example.org.", "A", dns.RcodeSuccess, "host_not_allowed", 0},
 		{billing, "evil.example.", "A", dns.RcodeNameError, "host_not_allowed", 0},
 		{billing, "expired.example.org.", "A", dns.RcodeNameError, "rule_expired", 0},
 		{billing, "x.denied.example.", "A", dns.RcodeNameError, "host_denied", 0},
@@ -41,7 +41,7 @@ func TestNameIsAnsweredAsThePolicyOfItsCallerSays(t *testing.T) {
 		{billing, "api.example.org.", "NULL", dns.RcodeSuccess, "type_not_allowed", 0},
 		{billing, "evil.example.", "TXT", dns.RcodeNameError, "host_not_allowed", 0},
 		{billing, "1.2.3.4.", "A", dns.RcodeNameError, "bad_target", 0},
-		{billing, ".", "NS", dns.RcodeNameError, "bad_target", 0},
+		{billing, ".", "NS", dns.RcodeSuccess, "bad_target", 0},
 		{billing, `sp\ ace.wild.example.org.`, "A", dns.RcodeNameError, "bad_target", 0},
 		{billing, `do\.t.wild.example.org.`, "A", dns.RcodeNameError, "bad_target", 0},
 		{partner, "api.example.org.", "A", dns.RcodeNameError, "host_not_allowed", 0},
@@ -126,6 +126,43 @@ func TestRefusalIsAsTheFileSays(t *testing.T) {
 			if m.Rcode != tt.rcode || len(m.Ns) != tt.soas || (m.IsEdns0() != nil) != edns {
 				t.Errorf("refuse_with %d, %s %s, EDNS %t: %v", tt.with, tt.name, tt.qtype, edns, m)
 			}
+		}
+	}
+}
+
+// A name that has allowed names below it has no records, and exists: a cache in front that
+// were told otherwise might cut those off (RFC 8020). On both paths.
+func TestNameAboveAllowedOnesIsThere(t *testing.T) {
+	paths := map[string]func(m *dns.Msg){"fast": func(*dns.Msg) {}, "slow": func(m *dns.Msg) {
+		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001, Data: []byte("x")}}
+	}}
+	for _, with := range []dnsfilter.Refusal{dnsfilter.NXDomain, dnsfilter.Refused, dnsfilter.NoData} {
+		r := newFixture(t, zoneOf(), func(o *dnsfilter.Options) { o.RefuseWith = with })
+		for _, tt := range []struct {
+			client netip.AddrPort
+			name   string
+			there  bool
+		}{
+			{billing, ".", true}, {billing, "org.", true}, {billing, "example.org.", true}, {billing, "wild.example.org.", true}, {billing, "WILD.example.ORG.", true},
+			{billing, "arpa.", true}, {billing, "in-addr.arpa.", true}, {billing, "example.", true}, {billing, "test.", false}, {billing, "a.api.example.org.", false},
+			{billing, "evil.example.", false}, {billing, "a.denied.example.", false}, {billing, `a\ b.example.org.`, false}, {billing, "private.", false},
+			{partner, ".", true}, {partner, "example.org.", true}, {partner, "wild.example.org.", false}, {partner, "arpa.", false},
+			{nobody, ".", true}, {nobody, "wild.example.org.", true}, {nobody, "evil.example.", false},
+			{reporting, ".", true}, {reporting, "a.denied.example.", false},
+		} {
+			want := map[dnsfilter.Refusal]int{dnsfilter.NXDomain: dns.RcodeNameError, dnsfilter.Refused: dns.RcodeRefused}[with]
+			if tt.there && with == dnsfilter.NXDomain {
+				want = dns.RcodeSuccess
+			}
+			for path, change := range paths {
+				m := r.ask(packed(func(m *dns.Msg) { change(m.SetQuestion(tt.name, dns.TypeA).SetEdns0(1232, false)) }), tt.client)
+				if _, why := ede(m); m.Rcode != want || why == "" || len(m.Answer) != 0 || (len(m.Ns) == 1) != (want != dns.RcodeRefused) {
+					t.Errorf("%s for %v, refuse_with %d, %s: %v", tt.name, tt.client.Addr(), with, path, m)
+				}
+			}
+		}
+		if r.asked.Load() != 0 {
+			t.Errorf("%d questions upstream", r.asked.Load())
 		}
 	}
 }

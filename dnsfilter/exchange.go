@@ -156,6 +156,17 @@ func failure(err error) verdict.Reason {
 	return verdict.ReasonDNSFailed
 }
 
+// refusal returns how x is refused for a reason: as refusalOf says, but for a name that
+// has allowed names below it. It has no records and exists (RFC 8020): a cache in front
+// that were told otherwise might cut off what is below.
+func (x *exchange) refusal(r verdict.Reason) wire.Refusal {
+	f := x.server.refusalOf(r)
+	if f.Rcode == dns.RcodeNameError && x.HasBelow() {
+		f.Rcode = dns.RcodeSuccess
+	}
+	return f
+}
+
 // refusalOf returns how a reason is answered: as its row says, and where that
 // leaves it to the settings, as they say.
 func (s *Server) refusalOf(r verdict.Reason) wire.Refusal {

@@ -58,5 +58,5 @@ func (x *exchange) answerMiss(ctx context.Context, pkt []byte) []byte {
 
 // appendRefusal appends the answer to a question that is refused for that reason.
 func (x *exchange) appendRefusal(dst, pkt []byte, r verdict.Reason) []byte {
-	return x.query.AppendRefusal(dst, pkt, x.server.refusalOf(r), r.String())
+	return x.query.AppendRefusal(dst, pkt, x.refusal(r), r.String())
 }

@@ -81,8 +81,18 @@ func shapes() []shape {
 			long := bytes.Repeat(append([]byte{63}, bytes.Repeat([]byte("a"), 63)...), 5)
 			return append(append(p[:12], long...), 0, 0, 1, 0, 1)
 		}), dns.RcodeFormatError},
-		{"truncated flag", raw(func(p []byte) []byte { p[2] |= 2; return p }), dns.RcodeFormatError},
-		{"a response code", raw(func(p []byte) []byte { p[3] |= 3; return p }), dns.RcodeFormatError},
+		{"AA", raw(func(p []byte) []byte { p[2] |= 4; return p }), dns.RcodeSuccess},
+		{"TC", raw(func(p []byte) []byte { p[2] |= 2; return p }), dns.RcodeSuccess},
+		{"RA", raw(func(p []byte) []byte { p[3] |= 0x80; return p }), dns.RcodeSuccess},
+		{"Z", raw(func(p []byte) []byte { p[3] |= 0x40; return p }), dns.RcodeSuccess},
+		{"AD", raw(func(p []byte) []byte { p[3] |= 0x20; return p }), dns.RcodeSuccess},
+		{"a response code", raw(func(p []byte) []byte { p[3] |= 15; return p }), dns.RcodeSuccess},
+		{"every bit that is not QR or of the opcode", raw(func(p []byte) []byte { p[2], p[3] = p[2]|7, 0xff; return p }), dns.RcodeSuccess},
+		{"AA and ANY", with(func(m *dns.Msg) { m.Authoritative, m.Question[0].Qtype = true, dns.TypeANY }), dns.RcodeSuccess},
+		{"AA and an unknown option", with(func(m *dns.Msg) {
+			m.Authoritative, m.Truncated, m.Rcode = true, true, 3
+			opt(m, func(o *dns.OPT) { o.Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001, Data: []byte("x")}} })
+		}), dns.RcodeSuccess},
 		{"a response", raw(func(p []byte) []byte { p[2] |= 0x80; return p }), silence},
 		{"type 0", with(func(m *dns.Msg) { m.Question[0].Qtype = 0 }), dns.RcodeFormatError},
 		{"type OPT", with(func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeOPT }), dns.RcodeFormatError},
@@ -141,7 +151,11 @@ func shapes() []shape {
 		{"refused type without a name", question("api.example.org.", "TYPE65280"), dns.RcodeFormatError},
 		{"ordinary", question("api.example.org.", "A"), dns.RcodeSuccess},
 		{"without EDNS", with(func(*dns.Msg) {}), dns.RcodeSuccess},
-		{"bytes behind the question", append(with(func(*dns.Msg) {}), "more"...), dns.RcodeSuccess},
+		{"bytes behind the question", append(with(func(*dns.Msg) {}), "more"...), dns.RcodeFormatError},
+		{"bytes behind the OPT record", append(question("api.example.org.", "A"), 0), dns.RcodeFormatError},
+		{"bytes behind a record that is ignored", append(with(func(m *dns.Msg) { m.Extra = []dns.RR{mustRR("a.example. 1 A 8.8.8.8")} }), "more"...), dns.RcodeFormatError},
+		{"no additional record, and one is there", set(10, 0)(question("api.example.org.", "A")), dns.RcodeFormatError},
+		{"two additional records, one there", set(10, 2)(question("api.example.org.", "A")), dns.RcodeFormatError},
 		{"large", question("large.wild.example.org.", "A"), dns.RcodeSuccess},
 	}
 }
@@ -244,7 +258,7 @@ func TestFastPathTakesTheOrdinary(t *testing.T) {
 	}{
 		{"ordinary", true}, {"without EDNS", true}, {"mixed case", true}, {"a cookie", true}, {"DO", true}, {"refused", true},
 		{"refused type", true}, {"HTTPS", true}, {"an alias", true}, {"a name that is not there", true}, {"large", true},
-		{"no recursion desired", true},
+		{"no recursion desired", true}, {"AA", true}, {"every bit that is not QR or of the opcode", true},
 		{"ANY", false}, {"EDNS version 1", false}, {"an unknown option", false}, {"two OPT records", false},
 		{"bytes behind the question", false}, {"UPDATE", false}, {"class ANY", false},
 	} {

@@ -178,7 +178,7 @@ func (s *Server) answer(x *exchange, pkt []byte, failed error, dst []byte) (repl
 	}
 	if x.form == overloaded {
 		x.conclude(failed)
-		return append(dst, x.writeRefusal(pkt, x.Reason, s.refusalOf(x.Reason))...)
+		return append(dst, x.writeRefusal(pkt, x.Reason, x.refusal(x.Reason))...)
 	}
 	return x.answerFast(pkt, dst, failed)
 }

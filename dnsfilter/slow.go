@@ -31,14 +31,14 @@ func (x *exchange) answerSlow(ctx context.Context, s *Server, pkt []byte, client
 	case x.dropped:
 		return nil
 	case !answered:
-		return x.writeRefusal(pkt, x.Reason, s.refusalOf(x.Reason))
+		return x.writeRefusal(pkt, x.Reason, x.refusal(x.Reason))
 	case x.packed == nil:
 		return x.orNothing(x.query.WriteAny(pkt))
 	}
 	if reply := x.orNothing(x.query.WritePacked(pkt, x.packed, now)); reply != nil {
 		return reply
 	}
-	return x.writeRefusal(pkt, verdict.ReasonDNSFailed, s.refusalOf(verdict.ReasonDNSFailed))
+	return x.writeRefusal(pkt, verdict.ReasonDNSFailed, x.refusal(verdict.ReasonDNSFailed))
 }
 
 // readSlow reads a packet, and writes down in the event what it asks.
@@ -106,7 +106,7 @@ func (x *exchange) refuseFault(pkt []byte, fault wire.Fault) []byte {
 	}
 	f := fault.Refusal
 	if x.Reason != fault.Reason {
-		f = x.server.refusalOf(x.Reason)
+		f = x.refusal(x.Reason)
 	}
 	return x.writeRefusal(pkt, x.Reason, f)
 }

@@ -55,7 +55,8 @@ func (s *Server) snapshot() *snapshot {
 
 // prepare builds what is built on demand.
 func (n *snapshot) prepare() {
+	n.rules.Policy.PrepareLookups()
 	if n.rules.Union != nil {
-		n.rules.Union()
+		n.rules.Union().Prepare()
 	}
 }

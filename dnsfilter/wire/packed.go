@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsmsg"
 )
 
 // Records is what a resolver found. Who gets it may write to the records.
@@ -85,30 +87,16 @@ func Pack(q dns.Question, r *Records, now time.Time) (*Packed, error) {
 
 // findTTLs walks the records of a message of one question.
 func findTTLs(msg []byte) (ttls []uint16, ok bool) {
+	if !dnsmsg.Whole(msg) {
+		return nil, false
+	}
 	records := int(binary.BigEndian.Uint16(msg[6:])) + int(binary.BigEndian.Uint16(msg[8:]))
-	at, ok := skipName(msg, headerLen)
+	at, _ := dnsmsg.SkipName(msg, headerLen)
 	at += 4
 	for range records {
-		if at, ok = skipName(msg, at); !ok || at+10 > len(msg) {
-			return nil, false
-		}
-		ttls = append(ttls, uint16(at+4))
-		at += 10 + int(binary.BigEndian.Uint16(msg[at+8:]))
+		name, _ := dnsmsg.SkipName(msg, at)
+		ttls = append(ttls, uint16(name+4))
+		at, _ = dnsmsg.SkipRecord(msg, at)
 	}
-	return ttls, ok && at == len(msg)
-}
-
-// skipName returns where the name at that place ends.
-func skipName(msg []byte, at int) (end int, ok bool) {
-	for at < len(msg) {
-		switch n := int(msg[at]); {
-		case n == 0:
-			return at + 1, true
-		case n > maxLabel:
-			return at + 2, n >= 0xC0 && at+2 <= len(msg)
-		default:
-			at += 1 + n
-		}
-	}
-	return 0, false
+	return ttls, true
 }

@@ -24,9 +24,11 @@ const MaxUDP = 1232
 // Bits of the third and fourth byte of a header.
 const (
 	bitQR = 0x80
-	bitAA = 0x04
 	bitTC = 0x02
 	bitRD = 0x01
+
+	maskOpcode = 0x78
+
 	bitRA = 0x80
 	bitCD = 0x10
 )
@@ -63,7 +65,7 @@ func (q *Query) questionEnd() int { return headerLen + len(q.Name) + 4 }
 // most an OPT record without unusual options. It returns false for everything
 // else, well-formed or not: that is for Read. It keeps Text in q's own memory.
 func (q *Query) ReadFast(pkt []byte, tcp bool) bool {
-	if len(pkt) < headerLen || pkt[2]&^bitRD != 0 || !oneQuestion(pkt) {
+	if len(pkt) < headerLen || pkt[2]&(bitQR|maskOpcode) != 0 || !oneQuestion(pkt) {
 		return false
 	}
 	end, ok := q.readName(pkt)
@@ -90,10 +92,13 @@ func (q *Query) ReadFast(pkt []byte, tcp bool) bool {
 	return ok
 }
 
-// oneQuestion reports whether a header announces one question, no record before
-// the additional ones, and no response code.
+// oneQuestion reports whether a header announces one question, and no record before the
+// additional ones. What else it says is of an answer (AA, TC, RA, the response code), has no
+// meaning yet (Z), or asks for what is there anyway (AD): senders that copy a header set
+// such bits, and they are ignored (RFC 1035, section 4.1.1; RFC 4035, section 3.2; RFC
+// 6895, section 2).
 func oneQuestion(pkt []byte) bool {
-	return pkt[3]&0x0f == 0 && binary.BigEndian.Uint16(pkt[4:]) == 1 && binary.BigEndian.Uint32(pkt[6:]) == 0
+	return binary.BigEndian.Uint16(pkt[4:]) == 1 && binary.BigEndian.Uint32(pkt[6:]) == 0
 }
 
 // ordinary reports whether a type is one of records, not OPT and not one of the

@@ -1,10 +1,9 @@
 package wire
 
 import (
-	"encoding/binary"
-
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsmsg"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -59,8 +58,7 @@ func (q *Query) Read(pkt []byte, tcp bool) (f Fault, bad bool) {
 // unpack parses a packet of one question, whose name it returns in wire form.
 // False: it is malformed, or what is not a question.
 func unpack(pkt []byte) (m dns.Msg, wire []byte, ok bool) {
-	if !oneQuestion(pkt) || pkt[2]&(bitTC|bitAA) != 0 || m.Unpack(pkt) != nil || len(m.Question) != 1 ||
-		len(m.Extra) != int(binary.BigEndian.Uint16(pkt[10:])) {
+	if !oneQuestion(pkt) || !dnsmsg.Whole(pkt) || m.Unpack(pkt) != nil || len(m.Question) != 1 {
 		return m, nil, false
 	}
 	wire, ok = rawName(pkt)

@@ -182,6 +182,20 @@ func (d *LookupDecision) name() Need {
 	return goOn
 }
 
+// HasBelow reports whether the source may have a name looked up that is below the one it
+// has asked for. A refusal must not say then that the name does not exist.
+func (d *LookupDecision) HasBelow() bool {
+	switch {
+	case d.Rules == nil:
+		return false
+	case d.known():
+		return d.Rules.Policy.HasBelow(d.function, d.Event.Host, d.Start)
+	case d.Rules.Union != nil:
+		return d.Rules.Union().HasBelow(d.Event.Host)
+	}
+	return false
+}
+
 // identify refuses a source of no function, unless it gets the names of all.
 func (d *LookupDecision) identify() Need {
 	if !d.known() && d.Rules.Union == nil {

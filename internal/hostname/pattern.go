@@ -40,7 +40,7 @@ func (p Pattern) String() string {
 // ParsePattern parses a name, or "*." and a name. "*.example.org" covers one
 // or more labels below example.org, never example.org itself. A wildcard
 // stands only as the whole first label. U-labels are converted to A-labels
-// (UTS 46, non-transitional). Whether a wildcard is too wide is asked of
+// (UTS 46, non-transitional) where a registry may have them (RFC 5892). Whether a wildcard is too wide is asked of
 // Suffixes. Errors wrap ErrBadPattern and end with what would be right.
 func ParsePattern(s string) (Pattern, error) {
 	rest, wildcard := strings.CutPrefix(s, "*.")
@@ -56,9 +56,9 @@ func ParsePattern(s string) (Pattern, error) {
 	}
 	ascii := rest
 	if !isASCII(rest) {
-		a, err := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false)).ToASCII(rest)
+		a, err := toASCII(rest)
 		if err != nil {
-			return Pattern{}, fmt.Errorf("%w: its U-labels do not convert; write the A-labels (xn--…)", ErrBadPattern)
+			return Pattern{}, fmt.Errorf("%w: %w", ErrBadPattern, err)
 		}
 		ascii = a
 	}
@@ -67,4 +67,14 @@ func ParsePattern(s string) (Pattern, error) {
 		return Pattern{}, fmt.Errorf("%w: %w; write a hostname such as api.example.com", ErrBadPattern, err)
 	}
 	return Pattern{name: n, wildcard: wildcard}, nil
+}
+
+// toASCII converts U-labels to A-labels, those alone that a registry may have. The error
+// says what would be right.
+func toASCII(name string) (string, error) {
+	a, err := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false)).ToASCII(name)
+	if err != nil {
+		return "", errors.New("its U-labels do not convert; write the A-labels (xn--…)")
+	}
+	return a, checkRegistrable(name, a)
 }

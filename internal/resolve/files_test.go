@@ -133,6 +133,8 @@ func TestHostsFileIsReadAgainWhenItChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		step("192.0.2.3")
+		write(t, path, "192.0.2.4 x.example", time.Unix(2, 0)) // and so may one that is written in place
+		step("192.0.2.4")
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}

@@ -218,6 +218,15 @@ func TestMalformedAnswerIsAFailureOfItsUpstream(t *testing.T) {
 			return wire
 		}
 	}
+	counting := func(answers, authorities, additional uint16) func([]byte) []byte {
+		return func(query []byte) []byte {
+			wire := record("\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01")(query)
+			for i, n := range []uint16{answers, authorities, additional} {
+				binary.BigEndian.PutUint16(wire[6+2*i:], n)
+			}
+			return wire
+		}
+	}
 	for _, tt := range []struct {
 		name string
 		make func(query []byte) []byte
@@ -231,6 +240,19 @@ func TestMalformedAnswerIsAFailureOfItsUpstream(t *testing.T) {
 		{"a name that points at itself", record("\xc0\x1b\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"), ErrFailed},
 		{"a name that points ahead", record("\xc0\xff\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"), ErrFailed},
 		{"a name of no bytes, the root", record("\x00\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"), ErrNotFound},
+		{"65,535 records in each section, one there", counting(65535, 65535, 65535), ErrFailed},
+		{"65,535 answers, one there", counting(65535, 0, 0), ErrFailed},
+		{"two answers, one there", counting(2, 0, 0), ErrFailed},
+		{"no answer, one there", counting(0, 0, 0), ErrFailed},
+		{"an authority that is not there", counting(1, 1, 0), ErrFailed},
+		{"an additional record that is not there", counting(1, 0, 1), ErrFailed},
+		{"an additional record that is not counted", func(query []byte) []byte {
+			wire := answering(query, "x.example. 60 IN A 192.0.2.1", nil)
+			return append(wire, wire[len(wire)-16:]...)
+		}, ErrFailed},
+		{"bytes behind the last record", func(query []byte) []byte {
+			return append(answering(query, "x.example. 60 IN A 192.0.2.1", nil), "more"...)
+		}, ErrFailed},
 		{"a CNAME to a name of no bytes", record("\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x01\x00"), ErrFailed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -77,5 +77,15 @@ func fetch(ctx context.Context, do func(*http.Request) (*http.Response, error), 
 	if err != nil {
 		return nil, err
 	}
-	return &answer{data: data, tag: resp.Header.Get("ETag")}, nil
+	return &answer{data: data, tag: strongTag(resp.Header.Get("ETag"))}, nil
+}
+
+// strongTag returns an ETag by which an answer is the same to the byte, "" for another:
+// a weak one may stay when the content changes (RFC 9110, section 8.8.1), so it is read
+// and compared.
+func strongTag(tag string) string {
+	if strings.HasPrefix(tag, "W/") {
+		return ""
+	}
+	return tag
 }

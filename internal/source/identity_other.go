@@ -4,5 +4,5 @@ package source
 
 import "os"
 
-// identity returns nothing: size and time must do.
+// identity returns nothing: content, size and time must do.
 func identity(os.FileInfo) string { return "" }

@@ -68,6 +68,8 @@ type Remote struct {
 type held struct {
 	tag   string // its ETag; "": it has none, could not be read, or is a file
 	state string // tells one content or failure from another
+
+	file fileState // of a file
 }
 
 // answer is an object as it was read.

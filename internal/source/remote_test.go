@@ -304,19 +304,29 @@ func TestHTTPServerIsAskedWithItsQueryAndItsTag(t *testing.T) {
 	}
 }
 
-func TestServerWithoutTagsIsComparedByContent(t *testing.T) {
-	var text atomic.Value
-	text.Store("one")
-	r := remote(t, "/egress.yaml", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text.Load().(string))) })
-	if _, _, err := r.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, differs := r.look(t.Context()); differs {
-		t.Error("the same content is taken for another")
-	}
-	text.Store("two")
-	if _, differs := r.look(t.Context()); !differs {
-		t.Error("another content is taken for the same")
+// A server without ETags, and one whose weak ones stay when the content changes.
+func TestServerWithoutStrongTagsIsComparedByContent(t *testing.T) {
+	for _, tag := range []string{"", `W/"v1"`} {
+		var text atomic.Value
+		text.Store("one")
+		r := remote(t, "/egress.yaml", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", tag)
+			if tag != "" && r.Header.Get("If-None-Match") == tag {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			_, _ = w.Write([]byte(text.Load().(string)))
+		})
+		if _, _, err := r.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, differs := r.look(t.Context()); differs {
+			t.Errorf("%q: the same content is taken for another", tag)
+		}
+		text.Store("two")
+		if _, differs := r.look(t.Context()); !differs {
+			t.Errorf("%q: another content is taken for the same", tag)
+		}
 	}
 }
 

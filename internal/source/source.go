@@ -5,7 +5,10 @@
 // the file nor a change on the far side of a bind mount, and says once for
 // every change when the files have come to rest. An atomic rename, a swapped
 // symlink and a file that is truncated and written again all end in one call,
-// and so does what changed between the reading of it and the first poll.
+// and so does what changed between the reading of it and the first poll. A file is
+// the same while it is the same inode with the same size and times, of which one
+// cannot be set; where these could be the same for another content (it is not long
+// since it was written, or it is small enough to look), the content is compared.
 // A Remote does the same for objects of S3 and of HTTP servers, by their ETag,
 // and reads them.
 //
@@ -28,20 +31,13 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
 )
-
-// lookTimeout is how long a look at one file may take: a file system that does not
-// answer must neither hide what changes elsewhere nor hold up the end.
-const lookTimeout = time.Second
 
 // Watcher says when a file of this machine has changed since it was read. The
 // zero Watcher is ready. It is safe for one load at a time, beside one Run.
@@ -66,7 +62,7 @@ func (w *Watcher) Begin() {
 // change while it is read, or before Run is called, is one too. A file that is
 // missing is watched until it is there.
 func (w *Watcher) Reading(path string) {
-	now := held{state: stateOfFile(path)}
+	now := holding(stateNow(path))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.read == nil {
@@ -92,8 +88,29 @@ func (w *Watcher) look(ctx context.Context) (now string, differs bool) {
 	w.mu.Lock()
 	read, load := maps.Clone(w.read), w.load
 	w.mu.Unlock()
-	return compare(ctx, load, read, func(path string, _ held) string { return stateOfFile(path) })
+	now, differs = compare(ctx, load, read, func(path string, then held) string { return then.file.again(path).String() })
+	if !differs && ctx.Err() == nil {
+		w.forgetContent(load, read)
+	}
+	return now, differs
 }
+
+// forgetContent forgets the content of large files that have been the same for long enough, so
+// that they are not read at each look.
+func (w *Watcher) forgetContent(load int, read map[string]held) {
+	for path, h := range read {
+		if next := h.file.unread(path); next != h.file {
+			w.mu.Lock()
+			if w.load == load {
+				w.read[path] = holding(next)
+			}
+			w.mu.Unlock()
+		}
+	}
+}
+
+// holding is what is remembered of a file.
+func holding(s fileState) held { return held{state: s.String(), file: s} }
 
 // poll calls changed when look says, twice in a row and with the same outcome,
 // that something differs.
@@ -139,17 +156,4 @@ func compare(ctx context.Context, load int, read map[string]held, now func(path 
 		fmt.Fprintf(&b, "%q %s\n", path, state)
 	}
 	return b.String(), differs
-}
-
-// stateOfFile returns what tells one state of a file from another: the file that
-// the path leads to, its size and its time of change, or that it cannot be seen.
-func stateOfFile(path string) string {
-	info, err := localfile.Stat(path, lookTimeout)
-	switch {
-	case errors.Is(err, localfile.ErrHangs):
-		return "no answer"
-	case err != nil:
-		return "missing"
-	}
-	return fmt.Sprintf("%s %d %d", identity(info), info.Size(), info.ModTime().UnixNano())
 }

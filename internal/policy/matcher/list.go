@@ -23,12 +23,14 @@ type Entry struct {
 
 // List is a compiled set of patterns: one table of names and one of wildcards,
 // and what says without a look at them that they cannot have a text. A list
-// takes 24 bytes a pattern beside its text. It is immutable.
+// takes 24 bytes a pattern beside its text, and eight for each name above one where
+// Group.Above is asked. It is immutable.
 type List struct {
-	exact table
-	wild  table
-	shape shape
-	count int
+	exact   table
+	wild    table
+	shape   shape
+	count   int
+	parents parents
 }
 
 // Len returns how many patterns the list has.

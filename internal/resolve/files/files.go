@@ -12,11 +12,11 @@ package files
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,32 +159,24 @@ func (f *Files) readServers(data []byte) {
 	f.cfg.SetServers(addrs)
 }
 
-// watched is a file that is read when it is not what it was.
+// watched is a file of which it is known what it was. It is small, and its times need not
+// tell that it was written, so it is read at each look.
 type watched struct {
 	path string
-	info fs.FileInfo // of the last read; nil where the file was missing
-	seen bool        // whether read has been called
+	hash [sha256.Size]byte // of what the last read returned
+	seen bool              // whether read has returned anything
 }
 
-// read returns the file's bytes if they may have changed since the last call. A
-// missing file is an empty one.
+// read returns the file's bytes, and whether they are others than those of the last call.
+// A missing file is an empty one.
 func (w *watched) read() (data []byte, changed bool, err error) {
-	info, err := localfile.Stat(w.path, localfile.Timeout)
-	if errors.Is(err, fs.ErrNotExist) {
-		changed = w.info != nil || !w.seen
-		w.info, w.seen = nil, true
-		return nil, changed, nil
-	}
-	if err != nil {
+	data, err = localfile.Read(w.path, maxFile, localfile.Timeout)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, err
 	}
-	if w.info != nil && os.SameFile(info, w.info) &&
-		info.ModTime().Equal(w.info.ModTime()) && info.Size() == w.info.Size() {
-		return nil, false, nil
-	}
-	if data, err = localfile.Read(w.path, maxFile, localfile.Timeout); err != nil {
-		return nil, false, err
-	}
-	w.info, w.seen = info, true
-	return data[:min(len(data), maxFile)], true, nil
+	data = data[:min(len(data), maxFile)]
+	hash := sha256.Sum256(data)
+	changed = !w.seen || hash != w.hash
+	w.hash, w.seen = hash, true
+	return data, changed, nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/dnsmsg"
 )
 
 // Why one exchange came to nothing. The first two are worth a second one, over TCP.
@@ -155,6 +157,9 @@ func (q query) answeredBy(wire []byte) bool {
 // parse takes a message apart. Counts and lengths in it are the sender's claims; the
 // parser allocates by what is there.
 func parse(wire []byte) (*dns.Msg, error) {
+	if !dnsmsg.Whole(wire) {
+		return nil, fmt.Errorf("%w: its counts do not fit its length", errMalformed)
+	}
 	reply := new(dns.Msg)
 	if err := reply.Unpack(wire); err != nil {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
