@@ -31,7 +31,7 @@ func FitLookups(files int, filter bool) LookupLimits {
 		return l
 	}
 	l.Lookups = min(l.Lookups, max(files/64, min(files/8, 128), 4))
-	l.Files -= l.Lookups
+	l.Files -= l.Lookups + (l.Lookups+1)/2 // half as many questions may be at a second upstream
 	if filter {
 		l.DNSConns = min(l.DNSConns, max((files+15)/16, 4))
 		l.Files -= l.DNSConns + dnsListeners
