@@ -74,7 +74,7 @@ var table = [reasonCount]Row{
 	},
 	ReasonLimitFailures: {
 		Word: "limit_failures", Status: 429, ProxyStatus: ConnectionLimitReached, Alert: AlertAccessDenied,
-		DNS: filtered, Outcome: Outcome{Unauthorized, Medium}, Fault: FaultCaller,
+		DNS: notReady, Outcome: Outcome{Unauthorized, Medium}, Fault: FaultCaller,
 		Advice:  "Too many credentials that do not hold came from this address. Correct HTTPS_PROXY, then wait a minute.",
 		Meaning: "More than 50 credentials that do not hold came from this source within a minute.",
 		Remedy:  "Correct the credential, wait a minute.",
@@ -95,7 +95,7 @@ var table = [reasonCount]Row{
 	},
 	ReasonLimitNames: {
 		Word: "limit_names", Status: StatusLookup, ProxyStatus: NotOverHTTP, Alert: AlertInternalError,
-		DNS: filtered, Outcome: Outcome{Blocked, Medium}, Fault: FaultPolicy,
+		DNS: notReady, Outcome: Outcome{Blocked, Medium}, Fault: FaultPolicy,
 		Advice:  "The client has asked for too many names below one wildcard. Ask for names that you need.",
 		Meaning: "The client has asked for too many names below one wildcard.",
 		Remedy:  "Raise `dns.distinct_names_per_minute`, if that is meant.",
