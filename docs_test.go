@@ -185,6 +185,7 @@ func TestDNSPageListsEveryKeyOfDNSWithItsDefault(t *testing.T) {
 		"refuse_with": d.RefuseWith.String(), "unknown": map[bool]string{true: "union", false: "refuse"}[d.AnswerUnion],
 		"types": "", "record": map[bool]string{true: "all", false: "refused"}[d.RecordAll],
 		"distinct_names_per_minute": strconv.Itoa(d.DistinctNamesPerMinute),
+		"stale_for":                 strings.TrimSuffix(d.StaleFor.String(), "0s"), "max_aliases": strconv.Itoa(d.MaxAliases),
 	}
 	got := map[string]string{}
 	for _, row := range table(t, "docs/dns.md", "## Keys") {

@@ -127,7 +127,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 			netip.MustParseAddrPort("10.0.0.2:53"), netip.MustParseAddrPort("10.0.0.3:5353"), netip.MustParseAddrPort("[2001:db8::53]:53"),
 		},
 		RefuseWith: settings.Refused, Families: settings.FamiliesIP4, Clients: prefixes("10.0.0.0/8"), RecordAll: true,
-		Types: []uint16{1, 28, 16}, DistinctNamesPerMinute: 50,
+		Types: []uint16{1, 28, 16}, StaleFor: time.Hour, MaxAliases: 20, DistinctNamesPerMinute: 50,
 	}, cfg.DNS)
 	check("limits", settings.Limits{
 		Tunnels: 1000, TunnelsPerFunction: 500, Unidentified: 64, HeaderTimeout: time.Second, HeaderBytes: 64000,
@@ -239,7 +239,7 @@ func TestDefaults(t *testing.T) {
 	}{
 		{"listen", Listen{Proxy: netip.MustParseAddrPort("127.0.0.1:3128"), Admin: netip.MustParseAddrPort("127.0.0.1:9090")}, cfg.Listen},
 		{"deny", []policy.DenySpec(nil), cfg.Deny},
-		{"dns", settings.DNS{AnswerUnion: true, Types: []uint16{1, 28, 65, 64, 5, 12}, DistinctNamesPerMinute: 1000}, cfg.DNS},
+		{"dns", settings.DNS{AnswerUnion: true, Types: []uint16{1, 28, 65, 64, 5, 12}, StaleFor: 15 * time.Minute, MaxAliases: 16, DistinctNamesPerMinute: 1000}, cfg.DNS},
 		{"limits", settings.Limits{
 			Tunnels: 20000, TunnelsPerFunction: 5000, Unidentified: 4096, HeaderTimeout: 10 * time.Second, HeaderBytes: 16384,
 			DialTimeout: 5 * time.Second, HelloTimeout: 5 * time.Second, IdleTimeout: 330 * time.Second, Lifetime: 12 * time.Hour, Drain: 110 * time.Second,

@@ -21,6 +21,8 @@ func TestEveryReasonIsAnsweredAsItsRowAndTheSettingSay(t *testing.T) {
 		"dns_timeout":       refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNoReachableAuthority),
 		"audit_unavailable": refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
 		"limit_function":    refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
+		"limit_names":       refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
+		"limit_failures":    refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
 		"limit_total":       refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
 		"draining":          refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
 	}

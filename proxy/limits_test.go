@@ -182,6 +182,29 @@ func TestALookupEndsWithTheDialTimeout(t *testing.T) {
 	r.wantRefusal(r.ask(connectAs("billing", o.at("any.test"))), 504, "dns_timeout", "dns_timeout")
 }
 
+// A lookup has a part of the time for lookup and dial, by each driver and by plain HTTP:
+// a host that is found late is still to be dialed.
+func TestALookupLeavesTheDialItsTime(t *testing.T) {
+	const all = 10 * time.Hour
+	o := newOrigin(t, echo)
+	r := openRig(t, o, rigOptions{
+		limits: proxy.Limits{DialTimeout: all},
+		options: func(opt *proxy.Options) {
+			opt.Lookup = func(ctx context.Context, _ hostname.Name) (proxy.Resolved, error) {
+				if ctx.Err() != nil {
+					return proxy.Resolved{}, ctx.Err() // who does not wait
+				}
+				if end, bounded := ctx.Deadline(); !bounded || time.Until(end) > all/5*3 || time.Until(end) < all/2 {
+					t.Errorf("a lookup has until %v, %t", end, bounded)
+				}
+				return resolvedTo("127.0.0.1"), nil
+			}
+		},
+	})
+	_, br := r.send(connectAs("billing", o.at("any.test")))
+	wantEstablished(t, br)
+}
+
 func TestAHeadOverTheLimitIsRefused(t *testing.T) {
 	r := newRig(t, rigOptions{functions: []function{{name: "billing"}}, limits: proxy.Limits{HeaderBytes: 4 << 10}})
 	raw := strings.Replace(connectAs("billing", "any.test:443"), "\r\n\r\n", "\r\nX-Forwarded-For: "+strings.Repeat("1.2.3.4, ", 1<<17)+"\r\n\r\n", 1)

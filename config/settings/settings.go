@@ -42,6 +42,8 @@ func DefaultDNS() DNS {
 	return DNS{
 		AnswerUnion:            true,
 		Types:                  []uint16{typeA, typeAAAA, typeHTTPS, typeSVCB, typeCNAME, typePTR},
+		StaleFor:               15 * time.Minute,
+		MaxAliases:             16,
 		DistinctNamesPerMinute: 1000,
 	}
 }
@@ -56,8 +58,36 @@ func (d *DNS) Read(r *yamlread.Reader, n yamlread.Node) {
 		yamlread.Key("unknown", func(n yamlread.Node) { d.AnswerUnion = r.Word(n, "union", "refuse") == 0 }),
 		yamlread.Key("types", func(n yamlread.Node) { d.Types = types(r, n) }),
 		yamlread.Key("record", func(n yamlread.Node) { d.RecordAll = r.Word(n, "refused", "all") == 1 }),
+		yamlread.Key("stale_for", func(n yamlread.Node) { d.staleFor(r, n) }),
+		yamlread.Key("max_aliases", func(n yamlread.Node) {
+			if i, ok := r.Integer(n, 1, mostAliases); ok {
+				d.MaxAliases = i
+			}
+		}),
 		yamlread.Key("distinct_names_per_minute", func(n yamlread.Node) { r.Count(n, &d.DistinctNamesPerMinute) }),
 	)
+}
+
+const (
+	// mostStale is how long an expired answer may serve at most: longer, and it says
+	// nothing of the world any more (RFC 8767, section 5).
+	mostStale = 7 * 24 * time.Hour
+	// mostAliases bounds how many questions one may lead to.
+	mostAliases = 64
+)
+
+// staleFor reads how long expired answers serve, which may be not at all.
+func (d *DNS) staleFor(r *yamlread.Reader, n yamlread.Node) {
+	if s, ok := r.Scalar(n, "a duration such as 15m"); !ok || s == "0s" {
+		if ok {
+			d.StaleFor = 0
+		}
+		return
+	}
+	r.Duration(n, &d.StaleFor)
+	if d.StaleFor > mostStale {
+		r.Fail(n, "%s is more than %s; write at most that", d.StaleFor, mostStale)
+	}
 }
 
 // The words of the file, in the order of the constants.

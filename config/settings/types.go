@@ -14,6 +14,8 @@ type DNS struct {
 	AnswerUnion bool             // unknown sources get the names of all functions (default); false: nothing
 	RecordAll   bool             // record answers too; false (default): refusals alone
 	Types       []uint16         // record types that are answered; default A, AAAA, HTTPS, SVCB, CNAME, PTR
+	StaleFor    time.Duration    // how long an expired answer serves where no upstream answers; default 15m, 0: never
+	MaxAliases  int              // how many aliases (CNAMEs) of a name are followed; default 16
 	// DistinctNamesPerMinute bounds the names below one wildcard that a client
 	// may ask for; default 1,000.
 	DistinctNamesPerMinute int

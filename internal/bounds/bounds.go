@@ -122,7 +122,7 @@ var (
 	// Lookups are questions at upstreams.
 	Lookups = Bound{
 		Name: "lookups", Of: "lookups that wait for an upstream, of requests and of DNS questions",
-		Size: "1,024, or an eighth of the descriptors; of many a thirty-second, 128 at least", By: "function, or source where it is not known; all sources of no function together have half",
+		Size: "1,024, or an eighth of the descriptors; of many a forty-eighth, 128 at least", By: "function, or source where it is not known; all sources of no function together have half",
 		Part: 3, Least: 16,
 		Over:   "its oldest ends, `limit_function`; a lookup for which nobody waits ends too",
 		Full:   "the oldest of whoever has most",

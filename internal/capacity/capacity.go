@@ -21,7 +21,7 @@ const (
 )
 
 // leastReserve is how many descriptors stay for everything else, however few
-// there are: the admin listener and its connections, the records, lookups.
+// there are: the admin listener and its connections, the records.
 const leastReserve = 64
 
 // preAuthBytes is what a connection that has not shown who it is costs at
@@ -63,7 +63,7 @@ func Fit(w Wanted, files int, memory uint64) Limits {
 		r.Connections = r.PreAuth + 2*r.Tunnels + r.KeepAlive
 		return r
 	}
-	left := max(files-max(files/64, leastReserve), files/4, 64)
+	left := max(files-max(files/128, leastReserve), files/4, 64)
 	// Where descriptors are few everything gets a little, where there are many
 	// tunnels get nearly all.
 	r.KeepAlive = min(r.KeepAlive, max(left/64, min(left/32, 32)))

@@ -35,7 +35,7 @@ func fitsWithAReserve(t *testing.T, asked Wanted) {
 			continue // too few to serve anyone and keep a reserve
 		}
 		most := r.Connections + r.Tunnels + r.Pooled + 2*r.Pipes + r.ExtraDials
-		if spare := files - most; spare < files/64 || spare < leastReserve {
+		if spare := files - most; spare < files/128 || spare < leastReserve {
 			t.Errorf("%d descriptors: clients can hold %d, which leaves %d", files, most, spare)
 		}
 		if r.Connections < r.PreAuth+r.Tunnels+r.KeepAlive {

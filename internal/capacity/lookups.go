@@ -20,10 +20,10 @@ type LookupLimits struct {
 
 // FitLookups takes what lookups, and the DNS filter where there is one, may have from so
 // many descriptors; 0 or less: as many as there are. Lookups have an eighth, of many a
-// thirty-second, and DNS clients a sixteenth, so that neither can take what the other or a
-// tunnel needs. A request that looks up, with two questions at most, does not use the
-// descriptor yet that its tunnel has for the origin: without the filter lookups need
-// only half of theirs beside those.
+// forty-eighth, and DNS clients a sixteenth, so that neither can take what the other or a
+// tunnel needs. Half as many questions again may be at a second upstream. A request that
+// looks up, with two questions at most, does not use the descriptor yet that its tunnel has
+// for the origin: without the filter lookups need only half of theirs beside those.
 func FitLookups(files int, filter bool) LookupLimits {
 	l := LookupLimits{Lookups: mostLookups, Files: files}
 	if filter {
@@ -32,8 +32,8 @@ func FitLookups(files int, filter bool) LookupLimits {
 	if files <= 0 {
 		return l
 	}
-	l.Lookups = min(l.Lookups, max(files/32, min(files/8, 128), 4))
-	l.Files -= (l.Lookups + 1) / 2
+	l.Lookups = min(l.Lookups, max(files/48, min(files/8, 128), 4))
+	l.Files -= l.Lookups
 	if filter {
 		l.Files -= l.Lookups / 2
 		l.DNSConns = min(l.DNSConns, max((files+15)/16, 4))

@@ -148,11 +148,11 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	p.file.audit = p.audit
 	p.file.activate(first)
 	p.limits = capacity.FitLookups(capacity.Files(), p.cfg.Listen.DNS.IsValid())
-	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.reg, log); err != nil {
+	p.self = ownaddrs.Of(p.cfg)
+	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.self.Has, p.reg, log); err != nil {
 		return nil, err
 	}
 	p.names = distinct.New(distinct.Options{Limit: p.cfg.DNS.DistinctNamesPerMinute, Registerer: p.reg, Logger: log})
-	p.self = ownaddrs.Of(p.cfg)
 	p.server = proxy.New(proxy.Options{
 		Policy:            p.file.Current,
 		Lookup:            lookupWith(p.resolver),

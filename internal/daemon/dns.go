@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
@@ -55,10 +54,10 @@ func exchangeWith[Question any](
 ) func(context.Context, Question, bool) (dnsfilter.Records, error) {
 	return func(ctx context.Context, q Question, dnssec bool) (dnsfilter.Records, error) {
 		r, err := exchange(ctx, q, dnssec)
-		if errors.Is(err, resolve.ErrTimeout) {
-			return dnsfilter.Records{}, errLookupTimeout{err}
+		if err != nil {
+			return dnsfilter.Records{}, lookupError(err)
 		}
-		return dnsfilter.Records{Answer: r.Answer, Authority: r.Authority, Rcode: r.Rcode, TTL: r.TTL, Stale: r.Stale}, err
+		return dnsfilter.Records{Answer: r.Answer, Authority: r.Authority, Rcode: r.Rcode, TTL: r.TTL, Stale: r.Stale}, nil
 	}
 }
 

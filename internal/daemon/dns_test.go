@@ -25,7 +25,7 @@ func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer quiet.Close()
-	r, err := newResolver(&config.Config{DNS: settings.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(quiet.LocalAddr().String())}}}, 0, nil, slog.New(slog.DiscardHandler))
+	r, err := newResolver(&config.Config{DNS: settings.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(quiet.LocalAddr().String())}}}, 0, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
@@ -26,10 +28,15 @@ var families = map[settings.Families]resolve.Families{
 }
 
 // newResolver makes the resolver that the file asks for, with so many lookups at a time;
-// 0: its default.
-func newResolver(cfg *config.Config, lookups int, reg prometheus.Registerer, log *slog.Logger) (*resolve.Resolver, error) {
+// 0: its default. It asks none of the program's own addresses.
+func newResolver(cfg *config.Config, lookups int, own func(netip.AddrPort) bool, reg prometheus.Registerer, log *slog.Logger) (*resolve.Resolver, error) {
+	stale := cfg.DNS.StaleFor
+	if stale == 0 {
+		stale = -1 // never
+	}
 	r, err := resolve.New(resolve.Config{
-		Upstreams: cfg.DNS.Upstreams, Families: families[cfg.DNS.Families], Lookups: lookups, Registerer: reg, Logger: log,
+		Upstreams: cfg.DNS.Upstreams, Families: families[cfg.DNS.Families], MaxChain: cfg.DNS.MaxAliases, StaleFor: stale, Own: own,
+		Lookups: lookups, Registerer: reg, Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting the resolver: %w", err)
@@ -44,14 +51,27 @@ type errLookupTimeout struct{ error }
 func (errLookupTimeout) Timeout() bool   { return true }
 func (e errLookupTimeout) Unwrap() error { return e.error }
 
+// lookupError makes of a resolver's error what the fronts know: what it took too long for,
+// and what this machine lacks, which is no fault of the name.
+func lookupError(err error) error {
+	switch {
+	case errors.Is(err, resolve.ErrTimeout):
+		return errLookupTimeout{err}
+	case errors.Is(err, resolve.ErrLocal):
+		return &fair.ShareError{Reason: verdict.ReasonLimitTotal}
+	default:
+		return err
+	}
+}
+
 // lookupWith makes the proxy's Lookup of a resolver.
 func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy.Resolved, error) {
 	return func(ctx context.Context, name hostname.Name) (proxy.Resolved, error) {
 		a, err := r.Lookup(ctx, name.String())
-		if errors.Is(err, resolve.ErrTimeout) {
-			return proxy.Resolved{}, errLookupTimeout{err}
+		if err != nil {
+			return proxy.Resolved{}, lookupError(err)
 		}
-		return proxy.Resolved{Addresses: a.Addrs, Aliases: a.Chain}, err
+		return proxy.Resolved{Addresses: a.Addrs, Aliases: a.Chain}, nil
 	}
 }
 
@@ -59,7 +79,7 @@ func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy
 // resolver for that name alone: its addresses and aliases, or why there are none.
 func LookupOnce(cfg *config.Config) func(context.Context, hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
 	return func(ctx context.Context, name hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
-		r, err := newResolver(cfg, 0, nil, slog.New(slog.DiscardHandler))
+		r, err := newResolver(cfg, 0, ownaddrs.Of(cfg).Has, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return nil, nil, verdict.ReasonDNSFailed
 		}

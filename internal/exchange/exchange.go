@@ -135,7 +135,7 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 	if x.LookupNow() {
 		return
 	}
-	ctx, cancel := context.WithDeadline(ctx, x.Start.Add(x.shared.Limits.DialTimeout))
+	ctx, cancel := context.WithDeadline(ctx, x.Start.Add(x.shared.Limits.lookupTime()))
 	defer cancel()
 	began := time.Now()
 	found, err := x.shared.Lookup(fair.WithCaller(ctx, x.caller()), x.Target.Host.Name())

@@ -41,6 +41,10 @@ func setDefault[T int | time.Duration](v *T, def T) {
 	}
 }
 
+// lookupTime returns how much of the time for lookup and dial the lookup may take: a host
+// that has been found late is still to be dialed.
+func (l Limits) lookupTime() time.Duration { return l.DialTimeout / 5 * 3 }
+
 // wanted are the limits that descriptors and memory may cut.
 func (l Limits) wanted() capacity.Wanted {
 	return capacity.Wanted{Tunnels: l.Tunnels, PerFunction: l.TunnelsPerFunction, PreAuth: l.Unidentified}

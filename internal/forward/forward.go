@@ -33,7 +33,7 @@ type Server struct {
 	transport *http.Transport
 	traced    context.Context // Base, for requests whose answers' heads are bounded
 	owners    atomic.Uint64   // how many ownOrigins there have been
-	underway  underway
+	inflight  inflight
 	writers   sync.Pool // *bufio.Writer for responses
 	copies    sync.Pool // *[copyBuffer]byte for bodies of responses
 }

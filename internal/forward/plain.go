@@ -22,7 +22,7 @@ type plainRequest struct {
 	request *http.Request  // as net/http reads it; nil: not yet
 	reader  *bufio.Reader  // stands behind the head; nil: there is no body
 	failure verdict.Reason // of what was permitted; ReasonNone: none
-	revoked bool           // underway's: a policy that came meanwhile refuses it
+	revoked bool           // inflight's: a policy that came meanwhile refuses it
 }
 
 // Serve walks a plain HTTP request from the target to the last byte of the response. It
@@ -76,8 +76,8 @@ func (x *plainRequest) forward() (again bool) {
 	body := newRequestBody(x, w)
 	ctx, cancel := context.WithTimeout(context.WithValue(s.traced, requestKey{}, x), s.Limits.Lifetime)
 	defer cancel()
-	s.underway.add(x, func() { cancel(); body.interrupt(); _ = x.Conn.SetWriteDeadline(longAgo()) })
-	defer s.underway.remove(x) // if a bug throws
+	s.inflight.add(x, func() { cancel(); body.interrupt(); _ = x.Conn.SetWriteDeadline(longAgo()) })
+	defer s.inflight.remove(x) // if a bug throws
 	// A reload between the snapshot and this has not seen the request.
 	if now, _ := s.Policy(); now != x.Policy {
 		s.rejudge(x)
@@ -85,7 +85,7 @@ func (x *plainRequest) forward() (again bool) {
 	s.Handler.ServeHTTP(w, x.outbound(x.request.WithContext(ctx), body))
 	cancel()
 	body.stop()
-	if s.underway.remove(x) {
+	if s.inflight.remove(x) {
 		x.Ended(tunnel.Result{Up: body.moved.Load(), Down: w.moved, Ended: tunnel.Revoked})
 		w.abort()
 		return false

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// underway are the requests that are permitted and not over. The zero underway has none.
-type underway struct {
+// inflight are the requests that are permitted and not over. The zero inflight has none.
+type inflight struct {
 	mu  sync.Mutex
 	all map[*plainRequest]func() // what breaks each off
 }
 
 // add takes a request in, and what breaks it off.
-func (u *underway) add(x *plainRequest, end func()) {
+func (u *inflight) add(x *plainRequest, end func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.all == nil {
@@ -23,7 +23,7 @@ func (u *underway) add(x *plainRequest, end func()) {
 
 // remove takes a request out, and reports whether it has been revoked. Behind it nothing
 // revokes the request, nor touches its connection; it may be called again.
-func (u *underway) remove(x *plainRequest) (revoked bool) {
+func (u *inflight) remove(x *plainRequest) (revoked bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.all, x)
@@ -31,7 +31,7 @@ func (u *underway) remove(x *plainRequest) (revoked bool) {
 }
 
 // revoke breaks a request off, unless it is over: whatever it waits for returns.
-func (u *underway) revoke(x *plainRequest) {
+func (u *inflight) revoke(x *plainRequest) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if end, ok := u.all[x]; ok {
@@ -41,7 +41,7 @@ func (u *underway) revoke(x *plainRequest) {
 }
 
 // list returns all requests that are under way.
-func (u *underway) list() []*plainRequest {
+func (u *inflight) list() []*plainRequest {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	all := make([]*plainRequest, 0, len(u.all))
@@ -54,7 +54,7 @@ func (u *underway) list() []*plainRequest {
 // Rejudge judges every request that is under way by the policy now in force, and ends
 // those that it would refuse as revoked.
 func (s *Server) Rejudge() {
-	for _, x := range s.underway.list() {
+	for _, x := range s.inflight.list() {
 		s.rejudge(x)
 	}
 }
@@ -62,6 +62,6 @@ func (s *Server) Rejudge() {
 // rejudge ends one request that the policy now in force would refuse.
 func (s *Server) rejudge(x *plainRequest) {
 	if p, identities := s.Policy(); !x.StillAllowed(p, identities, time.Now()) {
-		s.underway.revoke(x)
+		s.inflight.revoke(x)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 const (
@@ -208,7 +209,8 @@ func TestCloseEndsWhatIsInFlight(t *testing.T) {
 
 func TestReadersAndWritersOfASmallCacheDoNotMeet(t *testing.T) {
 	r, _ := newScripted(t, Config{CacheBytes: 8 << 10}, nil)
-	r.upstreams.Query = func(_ context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
+	r.upstreams.Query = func(_ context.Context, try upstream.Try) (*dns.Msg, error) {
+		k := try.Question
 		return &dns.Msg{Answer: []dns.RR{&dns.A{
 			Hdr: dns.RR_Header{Name: k.Name + ".", Rrtype: dns.TypeA, Class: 1, Ttl: 60, Rdlength: 4}, A: []byte{192, 0, 2, 1},
 		}}}, nil

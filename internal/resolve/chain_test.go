@@ -101,14 +101,12 @@ func chainCases() []chainCase {
 		{name: "an address beside NXDOMAIN",
 			plays: script{"c0.example. A": {rcode: dns.RcodeNameError, answer: "c0.example. 60 IN A 10.0.0.1"}},
 			fails: ErrNotFound},
-		{name: "eight CNAMEs", plays: script{"c0.example. A": {answer: aliases(8)}}, want: []string{"192.0.2.1"},
-			chain: []string{"c1.example", "c2.example", "c3.example", "c4.example", "c5.example", "c6.example", "c7.example", "c8.example"}},
-		{name: "nine CNAMEs", plays: script{"c0.example. A": {answer: aliases(9)}}, fails: chain.ErrTooLong},
+		{name: "sixteen CNAMEs", plays: script{"c0.example. A": {answer: aliases(16)}}, want: []string{"192.0.2.1"}, chain: aliasNames(16)},
+		{name: "seventeen CNAMEs", plays: script{"c0.example. A": {answer: aliases(17)}}, fails: chain.ErrTooLong},
 		{name: "fifty CNAMEs", plays: script{"c0.example. A": {answer: aliases(50)}}, fails: chain.ErrTooLong},
 		{name: "a CNAME that the upstream did not follow", plays: unchased(1), want: []string{"192.0.2.1"}, chain: []string{"c1.example"}},
-		{name: "eight of them", plays: unchased(8), want: []string{"192.0.2.1"},
-			chain: []string{"c1.example", "c2.example", "c3.example", "c4.example", "c5.example", "c6.example", "c7.example", "c8.example"}},
-		{name: "nine of them", plays: unchased(9), fails: chain.ErrTooLong},
+		{name: "sixteen of them", plays: unchased(16), want: []string{"192.0.2.1"}, chain: aliasNames(16)},
+		{name: "seventeen of them", plays: unchased(17), fails: chain.ErrTooLong},
 		{name: "a loop of three",
 			plays: script{"c0.example. A": {answer: "c0.example. 60 IN CNAME c1.example.\nc1.example. 60 IN CNAME c2.example.\nc2.example. 60 IN CNAME c0.example."}},
 			fails: chain.ErrLoop},
@@ -134,6 +132,38 @@ func chainCases() []chainCase {
 			plays: script{"c0.example. A": {answer: "example. 60 IN DNAME other.\nc0.example. 60 IN CNAME c0.other.\nc0.other. 60 IN A 192.0.2.1"}},
 			want:  []string{"192.0.2.1"}, chain: []string{"c0.other"}},
 	}
+}
+
+// aliasNames are the names that so many aliases of c0.example lead through.
+func aliasNames(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprintf("c%d.example", i+1))
+	}
+	return names
+}
+
+// How many aliases are followed is for the configuration to say.
+func TestAsManyAliasesAreFollowedAsAreConfigured(t *testing.T) {
+	for _, limit := range []int{1, 8, 40} {
+		r, _ := newScripted(t, Config{MaxChain: limit}, script{
+			"c0.example. A": {answer: aliases(limit)}, "d0.example. A": {answer: strings.ReplaceAll(aliases(limit+1), "c0.", "d0.")},
+		})
+		if got := mustLookup(t, r, "c0.example", "192.0.2.1"); len(got.Chain) != limit {
+			t.Errorf("of %d: %v", limit, got.Chain)
+		}
+		mustFail(t, r, "d0.example", chain.ErrTooLong)
+	}
+}
+
+// A circle is seen by the first name that comes again: nobody is asked for it once more.
+func TestCircleOfAliasesEndsAtOnce(t *testing.T) {
+	r, s := newScripted(t, Config{}, script{
+		"c0.example. A": {answer: "c0.example. 60 IN CNAME c1.example."},
+		"c1.example. A": {answer: "c1.example. 60 IN CNAME c2.example."},
+		"c2.example. A": {answer: "c2.example. 60 IN CNAME c0.example."},
+	})
+	mustFail(t, r, "c0.example", chain.ErrLoop)
+	mustAsk(t, s, 3)
 }
 
 func TestOnlyTheChainOfTheQuestionIsUsed(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -138,6 +139,7 @@ func TestHostsFileIsReadAgainWhenItChanges(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
+		step("192.0.2.4") // it may be on its way
 		step()
 	})
 }
@@ -177,7 +179,10 @@ func TestUpstreamsAreThoseOfResolvConf(t *testing.T) {
 				[]string{"10.0.0.2:53", "[2001:db8::53]:53"}},
 			{"a changed file", "nameserver 10.0.0.3", []string{"10.0.0.3:53"}},
 			{"a server that is no address", "nameserver dns.example\nnameserver 10.0.0.4", []string{"10.0.0.4:53"}},
-			{"no server", "search corp.example", local},
+			{"a server of a zone of its own", "nameserver fe80::1%lo", []string{"[fe80::1%lo]:53"}},
+			{"no server any more", "search corp.example", []string{"[fe80::1%lo]:53"}},
+			{"nothing any more", "\n", []string{"[fe80::1%lo]:53"}},
+			{"servers again", "nameserver 10.0.0.5", []string{"10.0.0.5:53"}},
 		} {
 			if tt.text != "" {
 				write(t, path, tt.text, time.Unix(int64(i), 0))
@@ -192,6 +197,53 @@ func TestUpstreamsAreThoseOfResolvConf(t *testing.T) {
 				t.Errorf("%s: %s", tt.name, diff)
 			}
 		}
+	})
+}
+
+// A file that is rewritten in place is empty for a moment, and then has a part of its lines.
+// What it says when it is whole again is seen at once, not at the next look but one.
+func TestFileThatIsHalfWayKeepsTheLastGood(t *testing.T) {
+	hosts, conf := filepath.Join(t.TempDir(), "hosts"), filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, hosts, "192.0.2.1 x.example", time.Unix(1, 0))
+	write(t, conf, "nameserver 10.0.0.2\nnameserver 10.0.0.3\n", time.Unix(1, 0))
+	synctest.Test(t, func(t *testing.T) {
+		r, err := New(Config{ResolvConf: conf, Hosts: hosts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		expect := func(what, address string, servers ...string) {
+			t.Helper()
+			r.files.Refresh(r.now())
+			var got []string
+			for _, s := range r.upstreams.Servers() {
+				got = append(got, strings.TrimSuffix(s.String(), ":53"))
+			}
+			if !slices.Equal(got, servers) {
+				t.Errorf("%s: the servers are %v, want %v", what, got, servers)
+			}
+			mustLookup(t, r, "x.example", address)
+		}
+		time.Sleep(files.CheckEvery)
+		write(t, hosts, "", time.Unix(2, 0))
+		write(t, conf, "", time.Unix(2, 0))
+		expect("empty", "192.0.2.1", "10.0.0.2", "10.0.0.3")
+		write(t, hosts, "192.0.2", time.Unix(3, 0))
+		write(t, conf, "nameserver 10.0", time.Unix(3, 0))
+		time.Sleep(500 * time.Millisecond)
+		expect("cut", "192.0.2.1", "10.0.0.2", "10.0.0.3")
+		if err := errors.Join(os.Remove(hosts), os.Remove(conf)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		expect("gone", "192.0.2.1", "10.0.0.2", "10.0.0.3")
+		write(t, hosts, "192.0.2.9 x.example", time.Unix(4, 0))
+		write(t, conf, "nameserver 10.0.0.4\n", time.Unix(4, 0))
+		time.Sleep(500 * time.Millisecond)
+		expect("whole again, in part", "192.0.2.9", "10.0.0.4")
+		write(t, conf, "nameserver 10.0.0.4\nnameserver 10.0.0.5\n", time.Unix(5, 0))
+		time.Sleep(500 * time.Millisecond)
+		expect("whole again", "192.0.2.9", "10.0.0.4", "10.0.0.5")
 	})
 }
 

@@ -17,6 +17,9 @@ import (
 // failureTTL is how long it is remembered that upstreams answered with a failure.
 const failureTTL = time.Second
 
+// mostFailures is how often that is doubled at most: to about a minute.
+const mostFailures = 7
+
 // inflight is one question on its way. Everyone with the same question waits for it;
 // entry and err are set before done is closed.
 type inflight struct {
@@ -24,12 +27,16 @@ type inflight struct {
 	entry *cache.Entry
 	err   error
 
+	began  time.Duration   // by Resolver.now
 	ctx    context.Context // ends when nobody waits any more, or when it is evicted
 	stop   context.CancelCauseFunc
 	caller fair.Caller // who has begun it, and whose place it has
 	place  fair.Place
 	askers int // who wait for it; guarded by the shard's mu
 }
+
+// errLate is why a question is not waited for any longer.
+var errLate = fmt.Errorf("the upstreams are late: %w", ErrTimeout)
 
 // errAbandoned is why a question ended that nobody waited for any more.
 var errAbandoned = errors.New("nobody waits for it")
@@ -44,6 +51,34 @@ type pending struct {
 	fresh    *cache.Entry
 	stale    *cache.Entry
 	inflight *inflight
+	late     bool // its question is under way, and is not waited for
+	wasMute  bool // the last time no upstream said anything about it
+}
+
+// over reports whether nothing is to be waited for.
+func (p *pending) over() bool {
+	if p.inflight == nil {
+		return true
+	}
+	select {
+	case <-p.inflight.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// addresses reports whether p, which is over, has addresses.
+func (p *pending) addresses() bool {
+	e := p.fresh
+	switch {
+	case e != nil:
+	case p.inflight != nil && p.inflight.err == nil:
+		e = p.inflight.entry
+	default:
+		e = p.stale
+	}
+	return e != nil && len(e.Addrs) > 0
 }
 
 // begin answers k from the cache or sees to it that its question is in flight, unless
@@ -65,7 +100,12 @@ func (r *Resolver) begin(ctx context.Context, k key, now time.Duration) pending 
 		if e.Rechecked(now) {
 			return p
 		}
+		if r.upstreams.NoneAnswers(staleAfter) {
+			r.prefetch(k, e)
+			return p
+		}
 	}
+	p.wasMute = e != nil && e.Failures > 0
 	if err := ctx.Err(); err != nil {
 		if errors.Is(err, context.Canceled) {
 			p.stale = nil
@@ -80,82 +120,6 @@ func (r *Resolver) begin(ctx context.Context, k key, now time.Duration) pending 
 		r.metrics.shared.Inc()
 	}
 	return p
-}
-
-// await returns p's entry, and whether it is stale. A stale one serves when its
-// question failed or ctx's deadline passed first.
-func (r *Resolver) await(ctx context.Context, p pending) (e *cache.Entry, stale bool, err error) {
-	if p.fresh != nil {
-		return p.fresh, false, nil
-	}
-	if p.inflight != nil {
-		e, err = r.awaitInflight(ctx, &p)
-		switch {
-		case errors.Is(err, context.Canceled):
-			return nil, false, fmt.Errorf("resolving %q: %w", p.key.Name, err)
-		case err == nil:
-			return e, false, nil
-		}
-	} else if p.stale == nil {
-		err = ended(ctx)
-	}
-	if p.stale == nil {
-		return nil, false, fmt.Errorf("resolving %q: %w", p.key.Name, err)
-	}
-	r.metrics.stale.Inc()
-	return p.stale, true, nil
-}
-
-// awaitInflight waits for what is in flight. A question that another caller has begun
-// and that was evicted, because that caller has too many, is begun anew.
-func (r *Resolver) awaitInflight(ctx context.Context, p *pending) (*cache.Entry, error) {
-	for {
-		f := p.inflight
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			r.abandon(*p)
-			return nil, ended(ctx)
-		}
-		var evicted *fair.ShareError
-		mine := fair.CallerFrom(ctx)
-		if !errors.As(f.err, &evicted) || f.caller == mine {
-			return f.entry, f.err
-		}
-		again := r.begin(ctx, p.key, r.now())
-		switch {
-		case again.fresh != nil:
-			return again.fresh, nil
-		case again.inflight == nil:
-			return nil, f.err
-		}
-		p.inflight = again.inflight
-	}
-}
-
-// ended returns why a context that has ended ends the wait.
-func ended(ctx context.Context) error {
-	if err := ctx.Err(); errors.Is(err, context.Canceled) {
-		return err
-	}
-	return fmt.Errorf("waiting for an upstream: %w", ErrTimeout)
-}
-
-// abandon gives up the wait for p. A question for which nobody else waits ends: it would
-// hold a place, and a socket, for nothing.
-func (r *Resolver) abandon(p pending) {
-	f := p.inflight
-	if f == nil {
-		return
-	}
-	s := r.cache.of(p.key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f.askers--; f.askers > 0 || s.inflight[p.key] != f {
-		return
-	}
-	delete(s.inflight, p.key) // who comes now begins it anew
-	f.stop(errAbandoned)
 }
 
 // prefetch refreshes a popular entry that will expire soon. Nobody waits for it,
@@ -208,7 +172,7 @@ func (r *Resolver) start(k key, old *cache.Entry, c fair.Caller, askers int) (f 
 		s.mu.Unlock()
 		return done(nil, fmt.Errorf("the resolver is closed: %w", ErrFailed)), false
 	}
-	f = &inflight{done: make(chan struct{}), caller: c, askers: max(askers, 1)}
+	f = &inflight{done: make(chan struct{}), began: r.now(), caller: c, askers: max(askers, 1)}
 	f.ctx, f.stop = context.WithCancelCause(r.base) // before it can be evicted
 	out, ok := r.places.Acquire(&f.place, c, f)
 	if ok {
@@ -242,7 +206,7 @@ func done(e *cache.Entry, err error) *inflight {
 // the resolver's, so that an asker who leaves takes nobody's answer with him: it ends
 // when the last one has left, and when its place goes to somebody else.
 func (r *Resolver) finish(k key, f *inflight) {
-	ctx, cancel := context.WithTimeout(f.ctx, inflightBudget)
+	ctx, cancel := context.WithTimeout(f.ctx, r.cfg.Timeout)
 	defer cancel()
 	f.entry, f.err = r.resolve(ctx, k)
 	r.places.Release(&f.place)
@@ -258,8 +222,10 @@ func (r *Resolver) finish(k key, f *inflight) {
 	switch why := context.Cause(f.ctx); {
 	case f.err == nil:
 		s.entries.Add(k, f.entry)
-	case why != nil && r.base.Err() == nil:
-		f.err = why // and says nothing of the upstreams
+	case errors.Is(f.err, upstream.ErrLocal), why != nil && r.base.Err() == nil && !(errors.Is(why, errAbandoned) && errors.Is(f.err, upstream.ErrMute)):
+		if why != nil {
+			f.err = why // and says nothing of the upstreams
+		}
 	default:
 		r.keepFailure(s, k, f.err)
 	}
@@ -267,8 +233,9 @@ func (r *Resolver) finish(k key, f *inflight) {
 
 // keepFailure spares upstreams that all failed the next question for a moment: an
 // expired entry serves on by itself, and where there is none the failure is an
-// entry of its own (RFC 9520 section 3.2). Only failures that upstreams answered
-// with are kept; after a silence the next asker may well be luckier.
+// entry of its own (RFC 9520 section 3.2). Failures that upstreams answered with are
+// kept, and a silence about this name alone, each time for longer; where the upstreams
+// are silent about all the next asker may well be luckier.
 func (r *Resolver) keepFailure(s *shard, k key, err error) {
 	now := r.now()
 	if old := s.entries.Get(k); old != nil && now < old.StaleUntil {
@@ -277,9 +244,18 @@ func (r *Resolver) keepFailure(s *shard, k key, err error) {
 		}
 		return
 	}
-	if errors.Is(err, upstream.ErrAnswered) {
-		problem := fmt.Errorf("resolving %q: %w", k.Name, err)
+	problem := fmt.Errorf("resolving %q: %w", k.Name, err)
+	switch old := s.entries.Get(k); {
+	case errors.Is(err, upstream.ErrAnswered):
 		s.entries.Add(k, cache.NewFailure(problem, now+failureTTL))
+	case errors.Is(err, upstream.ErrMute):
+		silence := cache.NewFailure(problem, 0)
+		if silence.Failures = 1; old != nil {
+			silence.Failures = min(old.Failures+1, mostFailures)
+		}
+		silence.Expires = now + failureTTL<<(silence.Failures-1)
+		silence.StaleUntil = silence.Expires
+		s.entries.Add(k, silence)
 	}
 }
 

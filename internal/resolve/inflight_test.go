@@ -20,6 +20,8 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 // crowdedNet is the upstreams of a resolver whose names below silent.example nobody
@@ -40,7 +42,8 @@ func newCrowdedNet(t *testing.T, lookups int) *crowdedNet {
 }
 
 // query is the upstream.
-func (n *crowdedNet) query(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
+func (n *crowdedNet) query(ctx context.Context, try upstream.Try) (*dns.Msg, error) {
+	k := try.Question
 	now := n.now.Add(1)
 	defer n.now.Add(-1)
 	for seen := n.most.Load(); seen < now && !n.most.CompareAndSwap(seen, now); seen = n.most.Load() {
@@ -276,7 +279,7 @@ func TestEvictedLookupIsNoFailureOfTheName(t *testing.T) {
 // Lookups that begin at the same time take each other's places while they begin.
 func TestLookupsThatBeginAtOnceTakeEachOthersPlaces(t *testing.T) {
 	n := newCrowdedNet(t, 2)
-	n.r.upstreams.Query = func(context.Context, netip.AddrPort, key) (*dns.Msg, error) { return nil, errDown }
+	n.r.upstreams.Query = func(context.Context, upstream.Try) (*dns.Msg, error) { return nil, errDown }
 	var all sync.WaitGroup
 	for i := range 16 {
 		all.Go(func() {

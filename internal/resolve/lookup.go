@@ -49,9 +49,10 @@ type Records struct {
 const staleTTL = 30 * time.Second
 
 // Lookup returns the addresses of name, which is canonical: lower case, A-labels,
-// no trailing dot. It waits for both families where both are asked for. Where one
-// of them fails (not: has no records) the addresses of the other are the answer: a
-// broken AAAA must not cut off a host that has a good A.
+// no trailing dot. Where both families are asked for it waits for both, but for the one
+// that comes later no longer than resolutionDelay. Where one of them fails (not: has no
+// records), or is late, the addresses of the other are the answer: a broken AAAA must not
+// cut off a host that has a good A. What comes late is part of the next answer.
 //
 // The error matches ErrNotFound, ErrTimeout or ErrFailed, or is ctx's own when
 // that is cancelled; a deadline of ctx that passes is ErrTimeout. It is a
@@ -69,6 +70,9 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	var started [2]pending
 	for i, qtype := range r.types {
 		started[i] = r.begin(ctx, key{Name: name, Type: qtype}, now)
+	}
+	if len(r.types) == 2 {
+		r.awaitFirst(ctx, &started)
 	}
 	var found Answer
 	var failed error

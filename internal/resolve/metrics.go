@@ -11,12 +11,12 @@ import (
 // answers excepted. Each is one of hit, negative (a hit that says no), stale, miss
 // (asked upstream) or shared (waited for another's miss); a stale one that had to
 // wait for upstreams to fail was a miss or shared first. Prefetch counts questions
-// that nobody waits for. Upstream has each try, whatever came of it.
+// that nobody waits for.
 type metrics struct {
 	hit, negative, stale, miss, shared, prefetch prometheus.Counter
 
 	refused  *prometheus.CounterVec // lookups that had to make place for others, by whose they were
-	upstream prometheus.Histogram
+	staleAge prometheus.Histogram   // of the answers that served though they had expired
 }
 
 // newMetrics registers with reg; nil counts and shows nobody.
@@ -36,10 +36,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_lookups_refused_total",
 			Help: "Questions to upstreams that were refused or cut short because their caller has its share of those under way, by who it is.",
 		}, []string{"cause"}),
-		upstream: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
-			Name:    "egress_dns_upstream_seconds",
-			Help:    "How long upstream DNS servers took for one question, silence included.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 5},
+		staleAge: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
+			Name:    "egress_dns_stale_age_seconds",
+			Help:    "How long ago the answers had expired that served because no upstream answered in time.",
+			Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 86400},
 		}),
 	}
 }

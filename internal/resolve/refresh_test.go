@@ -175,8 +175,8 @@ func TestAnsweredFailureIsKeptForAMomentAndSilenceIsNot(t *testing.T) {
 		{"SERVFAIL", reply{rcode: dns.RcodeServerFailure}, ErrFailed, 1},
 		{"REFUSED", reply{rcode: dns.RcodeRefused}, ErrFailed, 1},
 		{"CNAMEs in a loop", reply{answer: "x.example. 60 IN CNAME x.example."}, ErrFailed, 1},
-		{"silence", reply{err: errDown}, ErrTimeout, 4},
-		{"a refused connection", reply{err: errors.New("connection refused")}, ErrFailed, 4},
+		{"silence", reply{err: errDown}, ErrTimeout, 2},
+		{"a refused connection", reply{err: errors.New("connection refused")}, ErrFailed, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

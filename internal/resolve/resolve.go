@@ -56,6 +56,8 @@ var (
 	// ErrFailed: upstreams could not be reached, answered SERVFAIL or the like,
 	// or sent what cannot be used (malformed, CNAMEs in a loop or too many).
 	ErrFailed = upstream.ErrFailed
+	// ErrLocal is the ErrFailed of a machine that lacks descriptors, ports or memory.
+	ErrLocal = upstream.ErrLocal
 )
 
 // Families says which addresses [Resolver.Lookup] asks for.
@@ -95,11 +97,14 @@ type Config struct {
 	// only for Auto. Nil: whether an interface has a global IPv6 address.
 	HasIPv6 func() bool
 
-	// Timeout bounds one try at one upstream, over UDP and again over TCP. Every
-	// upstream gets two tries. Zero: 2 s.
+	// Timeout bounds a question in flight whatever its askers' contexts say: it works
+	// for all of them and is cancelled by none. Zero: 10 s.
 	Timeout time.Duration
-	// MaxChain is how many CNAMEs may lead to an answer. Zero: 8.
+	// MaxChain is how many CNAMEs may lead to an answer. Zero: 16.
 	MaxChain int
+	// Own reports whether an address is one that this program answers DNS questions at:
+	// as an upstream it would ask itself, so it is not asked. Nil: none is.
+	Own func(netip.AddrPort) bool
 
 	// CacheBytes bounds the memory of the cache, by estimate. Zero: 16 MiB.
 	CacheBytes int
@@ -127,9 +132,15 @@ type Config struct {
 }
 
 const (
-	// inflightBudget bounds a question whatever its askers' contexts say: it works
-	// for all of them and is cancelled by none.
-	inflightBudget = 10 * time.Second
+	// staleAfter is how long a question has before its expired answer serves (RFC 8767,
+	// section 5): clients wait five seconds, and less.
+	staleAfter = 1800 * time.Millisecond
+	// resolutionDelay is how long the other family has once one has addresses (RFC 8305,
+	// section 3).
+	resolutionDelay = 50 * time.Millisecond
+	// loneFor is how long a question goes on for which nobody waits any more, because
+	// what they had served them.
+	loneFor = upstream.DownAfter + 500*time.Millisecond
 	// maxPrefetch bounds the refreshes in the background at one time.
 	maxPrefetch = 32
 	// recheckAfter is how long a stale answer serves before upstreams that just
@@ -141,8 +152,8 @@ const (
 func (c Config) withDefaults() Config {
 	c.ResolvConf = cmp.Or(c.ResolvConf, "/etc/resolv.conf")
 	c.Hosts = cmp.Or(c.Hosts, "/etc/hosts")
-	c.Timeout = cmp.Or(c.Timeout, 2*time.Second)
-	c.MaxChain = cmp.Or(c.MaxChain, 8)
+	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
+	c.MaxChain = cmp.Or(c.MaxChain, 16)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 16<<20)
 	c.MaxTTL = cmp.Or(c.MaxTTL, time.Hour)
 	c.NegativeTTL = cmp.Or(c.NegativeTTL, time.Minute)
@@ -236,8 +247,10 @@ func New(cfg Config) (*Resolver, error) {
 	r.places.Init(cfg.Lookups, &bounds.Lookups)
 	r.crowding.Row, r.crowding.Log = bounds.Lookups.Name, cfg.Logger
 	r.base, r.cancel = context.WithCancel(context.Background())
-	transport := &upstream.Transport{Timeout: cfg.Timeout, Seconds: r.metrics.upstream}
-	r.upstreams = &upstream.Pool{Query: transport.Query, Logger: cfg.Logger, Now: r.now}
+	r.upstreams = &upstream.Pool{
+		Query: new(upstream.Transport).Query, Logger: cfg.Logger, Now: r.now, Own: cfg.Own,
+		Metrics: upstream.NewMetrics(cfg.Registerer), Extra: make(chan struct{}, (cfg.Lookups+1)/2),
+	}
 	from := files.Config{Hosts: cfg.Hosts, MaxAddrs: MaxAddrs, ResolvConf: cfg.ResolvConf, SetServers: r.upstreams.Set, Logger: cfg.Logger}
 	if len(cfg.Upstreams) > 0 {
 		from.SetServers = nil
@@ -265,6 +278,7 @@ func (r *Resolver) Close() {
 	r.cancel()
 	r.cache.close()
 	r.lookups.Wait()
+	r.upstreams.Close()
 }
 
 // now is the time since New on the monotonic clock: a step of the wall clock

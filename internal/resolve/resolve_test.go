@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 // reply is what a scripted upstream says to one question, in zone-file text.
@@ -72,7 +74,8 @@ type scripted struct {
 	asked []string
 }
 
-func (s *scripted) ask(ctx context.Context, _ netip.AddrPort, k key) (*dns.Msg, error) {
+func (s *scripted) ask(ctx context.Context, try upstream.Try) (*dns.Msg, error) {
+	k := try.Question
 	q := dns.Question{Name: dns.Fqdn(k.Name), Qtype: k.Type, Qclass: dns.ClassINET}
 	name := q.Name + " " + dns.TypeToString[q.Qtype]
 	s.mu.Lock()
@@ -388,7 +391,20 @@ func TestMetricsHaveTheirNamesAndAClosedSetOfResults(t *testing.T) {
 		"egress_dns_cache_total result=prefetch",
 		"egress_dns_cache_total result=shared",
 		"egress_dns_cache_total result=stale",
-		"egress_dns_upstream_seconds",
+		"egress_dns_stale_age_seconds",
+		"egress_dns_upstream_failures_total cause=local upstream=127.0.0.1:53",
+		"egress_dns_upstream_failures_total cause=malformed upstream=127.0.0.1:53",
+		"egress_dns_upstream_failures_total cause=rcode upstream=127.0.0.1:53",
+		"egress_dns_upstream_failures_total cause=referral upstream=127.0.0.1:53",
+		"egress_dns_upstream_failures_total cause=refused upstream=127.0.0.1:53",
+		"egress_dns_upstream_failures_total cause=servfail upstream=127.0.0.1:53",
+		"egress_dns_upstream_failures_total cause=timeout upstream=127.0.0.1:53",
+		"egress_dns_upstream_failures_total cause=unreachable upstream=127.0.0.1:53",
+		"egress_dns_upstream_seconds outcome=answered upstream=127.0.0.1:53",
+		"egress_dns_upstream_seconds outcome=failed upstream=127.0.0.1:53",
+		"egress_dns_upstream_seconds outcome=given_up upstream=127.0.0.1:53",
+		"egress_dns_upstream_seconds outcome=timeout upstream=127.0.0.1:53",
+		"egress_dns_upstream_up upstream=127.0.0.1:53",
 	}, got); diff != "" {
 		t.Error(diff)
 	}

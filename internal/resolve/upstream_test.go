@@ -339,7 +339,7 @@ func TestIDsAndSourcePortsAreRandom(t *testing.T) {
 	}
 	r := newReal(t, long, s.serve(t, "127.0.0.1"))
 	for range questions {
-		if _, err := r.upstreams.Query(t.Context(), s.addr, key{Name: "x.example", Type: dns.TypeA}); err != nil {
+		if _, err := r.upstreams.Query(t.Context(), upstream.Try{Server: s.addr, Question: key{Name: "x.example", Type: dns.TypeA}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -383,15 +383,64 @@ func TestSilentUpstreamIsATimeoutAndADeadOneAFailure(t *testing.T) {
 	mustFail(t, newReal(t, long, port), "x.example", ErrFailed)
 }
 
+// Datagrams get lost: the question is sent again, over the same socket.
+func TestQuestionThatIsLostIsSentAgain(t *testing.T) {
+	var from []netip.AddrPort
+	var queries [][]byte
+	s := &server{}
+	s.onUDP = func(query []byte, client netip.AddrPort) {
+		from, queries = append(from, client), append(queries, query)
+		if len(from) == 3 {
+			s.send(client, answering(query, "x.example. 60 IN A 192.0.2.1", nil))
+		}
+	}
+	s.serve(t, "127.0.0.1")
+	try := upstream.Try{Server: s.addr, Question: key{Name: "x.example", Type: dns.TypeA}, Again: time.Millisecond}
+	reply, err := new(upstream.Transport).Query(t.Context(), try)
+	if err != nil || len(reply.Answer) != 1 {
+		t.Fatalf("%v, %v", reply, err)
+	}
+	s.stop()
+	for i := range from {
+		if from[i] != from[0] || !slices.Equal(queries[i], queries[0]) {
+			t.Errorf("transmission %d is from %v, %x; the first from %v, %x", i, from[i], queries[i], from[0], queries[0])
+		}
+	}
+}
+
+// Who does not understand EDNS may answer by a header alone. That is believed of a failure.
+func TestServerThatAnswersEDNSByAHeaderAloneIsAskedWithoutIt(t *testing.T) {
+	s := &server{}
+	s.onUDP = func(query []byte, client netip.AddrPort) {
+		m := new(dns.Msg)
+		if err := m.Unpack(query); err != nil {
+			t.Error(err)
+		}
+		if m.IsEdns0() != nil {
+			head := make([]byte, 12)
+			copy(head, query[:2])
+			head[2], head[3] = 0x81, 0x80|dns.RcodeFormatError
+			s.send(client, head)
+			return
+		}
+		s.send(client, answering(query, "x.example. 60 IN A 192.0.2.1", nil))
+	}
+	r := newReal(t, long, s.serve(t, "127.0.0.1"))
+	mustLookup(t, r, "x.example", "192.0.2.1")
+	if udp, _ := s.counts(); udp != 2 {
+		t.Errorf("asked %d times", udp)
+	}
+}
+
 func TestCancelledContextInterruptsARead(t *testing.T) {
 	asked := make(chan struct{})
 	s := &server{onUDP: func([]byte, netip.AddrPort) { close(asked) }}
 	s.serve(t, "127.0.0.1")
 	ctx, cancel := context.WithCancel(t.Context())
-	tr := &upstream.Transport{Timeout: time.Hour, Seconds: newMetrics(nil).upstream}
+	tr := new(upstream.Transport)
 	failed := make(chan error)
 	go func() {
-		_, err := tr.Query(ctx, s.addr, key{Name: "x.example", Type: dns.TypeA})
+		_, err := tr.Query(ctx, upstream.Try{Server: s.addr, Question: key{Name: "x.example", Type: dns.TypeA}})
 		failed <- err
 	}()
 	<-asked

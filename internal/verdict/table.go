@@ -74,7 +74,7 @@ var table = [reasonCount]Row{
 	},
 	ReasonLimitFailures: {
 		Word: "limit_failures", Status: 429, ProxyStatus: ConnectionLimitReached, Alert: AlertAccessDenied,
-		DNS: filtered, Outcome: Outcome{Unauthorized, Medium}, Fault: FaultCaller,
+		DNS: notReady, Outcome: Outcome{Unauthorized, Medium}, Fault: FaultCaller,
 		Advice:  "Too many credentials that do not hold came from this address. Correct HTTPS_PROXY, then wait a minute.",
 		Meaning: "More than 50 credentials that do not hold came from this source within a minute.",
 		Remedy:  "Correct the credential, wait a minute.",
@@ -95,7 +95,7 @@ var table = [reasonCount]Row{
 	},
 	ReasonLimitNames: {
 		Word: "limit_names", Status: 429, ProxyStatus: ConnectionLimitReached, Alert: AlertInternalError,
-		DNS: filtered, Outcome: Outcome{Blocked, Medium}, Fault: FaultCaller,
+		DNS: notReady, Outcome: Outcome{Blocked, Medium}, Fault: FaultCaller,
 		Advice:  "The function has had too many names below one wildcard looked up. Ask for names that you need, and try again in a minute.",
 		Meaning: "The function (by DNS also a source of no function) has asked for too many names below one wildcard within a minute, by whatever front.",
 		Remedy:  "Raise `dns.distinct_names_per_minute`, if that is meant.",

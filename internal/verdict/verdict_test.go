@@ -3,6 +3,7 @@ package verdict_test
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -192,7 +193,7 @@ func answerOf(r verdict.Reason, row verdict.Row) verdict.DNSAnswer {
 		return verdict.DNSAnswer{RCode: verdict.RCodeFormErr, EDE: verdict.EDEOther}
 	case r == verdict.ReasonDNSFailed, r == verdict.ReasonDNSTimeout:
 		return verdict.DNSAnswer{RCode: verdict.RCodeServFail, EDE: verdict.EDENoReachableAuthority}
-	case row.Fault == verdict.FaultProxy, r == verdict.ReasonLimitFunction: // which says nothing of the name
+	case row.Fault == verdict.FaultProxy, strings.HasPrefix(row.Word, "limit_"): // which says nothing of the name
 		return verdict.DNSAnswer{RCode: verdict.RCodeServFail, EDE: verdict.EDENotReady}
 	case r == verdict.ReasonTypeNotAllowed, r == verdict.ReasonAddressNotAllowed:
 		return verdict.DNSAnswer{RCode: verdict.RCodeRefuseType, EDE: verdict.EDEFiltered}

@@ -38,6 +38,9 @@ type Entry struct {
 	// a failure, composed once.
 	Problem error
 
+	// Failures is how often on end nothing was answered at all; of an entry that fails.
+	Failures int
+
 	Expires    time.Duration // by the owner's clock; an answer not to be kept has expired
 	StaleUntil time.Duration
 

@@ -142,13 +142,12 @@ func (c *Chain) signature(records []dns.RR) {
 	}
 }
 
-// moveTo moves the chain's end to target. A circle through the question's own name
-// takes one more turn before it is seen, as does every other.
+// moveTo moves the chain's end to target.
 func (c *Chain) moveTo(target string) error {
 	switch {
 	case target == "":
 		return ErrNoTarget
-	case slices.Contains(c.Names, target):
+	case target == c.question.Name, slices.Contains(c.Names, target):
 		return ErrLoop
 	case len(c.Names) == c.limit:
 		return fmt.Errorf("%w: more than %d", ErrTooLong, c.limit)

@@ -27,8 +27,12 @@ import (
 )
 
 const (
-	// CheckEvery is how often, at most, files are looked at for changes.
+	// CheckEvery is how often, at most, files are looked at for changes, and for how long
+	// a hosts file has to be empty or gone until that is believed.
 	CheckEvery = 5 * time.Second
+	// checkSoon is how often they are looked at while they change: what was seen may be
+	// half of it.
+	checkSoon = 500 * time.Millisecond
 	// maxFile is how much of a file is read.
 	maxFile = 1 << 20
 	// maxWait is how long a lookup waits for a look at the files, which takes some
@@ -38,13 +42,15 @@ const (
 
 // Config is what Files are made from.
 type Config struct {
-	// Hosts is a hosts(5) file. One that is missing names nobody.
+	// Hosts is a hosts(5) file. One that is missing names nobody, or where it has been
+	// there what it said, for CheckEvery.
 	Hosts string
 	// MaxAddrs is how many addresses of one family a name has at most; what the
 	// file has beyond it is dropped.
 	MaxAddrs int
 	// ResolvConf is a resolv.conf(5) file; only its nameserver lines count. Where
-	// it names none, SetServers gets the local host's port 53.
+	// it has never named one, SetServers gets the local host's port 53; where it does
+	// not any more, nothing: it is being written, or gone, and the last good ones hold.
 	ResolvConf string
 	// SetServers gets the servers of ResolvConf, at once and whenever they change.
 	// Nil: ResolvConf is not read.
@@ -60,6 +66,10 @@ type Files struct {
 	next atomic.Int64 // when to look again, by the time that Refresh is given
 	mu   sync.Mutex   // held while looking
 
+	changed   time.Duration // when a file was last seen to be another, by the time that Refresh is given
+	emptyFrom time.Duration // since when the hosts file is empty; 0: it is not, or never was otherwise
+	named     bool          // ResolvConf has named a server
+
 	hostsFile watched
 	confFile  watched
 	table     atomic.Pointer[map[string]Host]
@@ -74,7 +84,7 @@ func New(cfg Config) *Files {
 		cfg.SetServers(localServers())
 	}
 	f.next.Store(int64(CheckEvery))
-	f.look()
+	f.look(0)
 	return f
 }
 
@@ -98,7 +108,7 @@ func (f *Files) Refresh(now time.Duration) {
 		return
 	}
 	looked := make(chan struct{})
-	go func() { defer close(looked); f.look() }()
+	go func() { defer close(looked); f.look(now) }()
 	wait := time.NewTimer(maxWait)
 	defer wait.Stop()
 	select {
@@ -107,43 +117,78 @@ func (f *Files) Refresh(now time.Duration) {
 	}
 }
 
-// look reads the files that changed. One that cannot be read keeps what it said
-// last; a hosts file that is gone says nothing. There is one look at a time.
-func (f *Files) look() {
+// look reads the files that changed, and sees to it that files which have changed lately
+// are looked at again soon. There is one look at a time.
+func (f *Files) look(now time.Duration) {
 	if !f.mu.TryLock() {
 		return
 	}
 	defer f.mu.Unlock()
-	data, changed, err := f.hostsFile.read()
-	switch {
-	case err != nil:
-		f.cfg.Logger.Warn("reading the hosts file", slog.Any("error", err))
-	case changed:
-		table := parseHosts(data, f.cfg.MaxAddrs)
-		f.table.Store(&table)
+	f.lookAtHosts(now)
+	if f.cfg.SetServers != nil {
+		f.lookAtServers(now)
 	}
-	if f.cfg.SetServers == nil {
+	if f.changed > 0 && now-f.changed < CheckEvery {
+		f.next.Store(int64(now + checkSoon))
+	}
+}
+
+// lookAtHosts reads the hosts file. One that cannot be read keeps what it said last; so
+// does one that is empty, or gone, until it has been for a while: it may be half-way.
+func (f *Files) lookAtHosts(now time.Duration) {
+	data, changed, err := f.hostsFile.read()
+	if err != nil {
+		f.cfg.Logger.Warn("reading the hosts file", slog.Any("error", err))
 		return
 	}
-	data, changed, err = f.confFile.read()
+	if !changed {
+		return
+	}
+	table := parseHosts(data, f.cfg.MaxAddrs)
+	if len(table) > 0 || len(*f.table.Load()) == 0 || f.emptyFrom > 0 && now-f.emptyFrom >= CheckEvery {
+		f.changed, f.emptyFrom = now, 0
+		f.table.Store(&table)
+		return
+	}
+	if f.emptyFrom == 0 {
+		f.changed, f.emptyFrom = now, now
+	}
+	f.hostsFile = watched{path: f.hostsFile.path} // read again, changed or not
+}
+
+// lookAtServers reads the nameserver lines of resolv.conf. One that cannot be read, or
+// names nobody any more, keeps what it said last.
+func (f *Files) lookAtServers(now time.Duration) {
+	data, changed, err := f.confFile.read()
 	if err != nil {
 		f.cfg.Logger.Warn("reading resolv.conf", slog.Any("error", err))
 		return
 	}
-	if changed {
-		f.readServers(data)
+	if !changed {
+		return
+	}
+	f.changed = now
+	addrs, err := f.servers(data)
+	switch {
+	case err != nil:
+		f.cfg.Logger.Warn("parsing resolv.conf", slog.Any("error", err))
+	case len(addrs) > 0:
+		f.named = true
+		f.cfg.SetServers(addrs)
+	case f.named:
+		f.cfg.Logger.Warn("resolv.conf names no server any more, asking those that it named")
+	default:
+		f.cfg.Logger.Warn("resolv.conf names no server, asking this host")
 	}
 }
 
-// readServers reads the nameserver lines. A line that holds no address is skipped,
+// servers returns the servers of nameserver lines. A line that holds no address is skipped,
 // as the C library does; to fail for it would stop what worked yesterday.
-func (f *Files) readServers(data []byte) {
+func (f *Files) servers(data []byte) (addrs []netip.AddrPort, err error) {
 	conf, err := dns.ClientConfigFromReader(bytes.NewReader(data))
 	if err != nil {
-		f.cfg.Logger.Warn("parsing resolv.conf", slog.Any("error", err))
-		return
+		return nil, err
 	}
-	var addrs []netip.AddrPort
 	for _, server := range conf.Servers {
 		addr, err := netip.ParseAddr(server)
 		if err != nil {
@@ -152,11 +197,7 @@ func (f *Files) readServers(data []byte) {
 		}
 		addrs = append(addrs, netip.AddrPortFrom(addr, 53))
 	}
-	if len(addrs) == 0 {
-		f.cfg.Logger.Warn("resolv.conf names no server, asking this host")
-		addrs = localServers()
-	}
-	f.cfg.SetServers(addrs)
+	return addrs, nil
 }
 
 // watched is a file of which it is known what it was. It is small, and its times need not
