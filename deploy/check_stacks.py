@@ -136,7 +136,7 @@ def read_back(client):
     expect("log mode", container["logConfiguration"]["options"]["mode"], "blocking")
     expect("stop timeout", int(container["stopTimeout"]), 120)
     expect("read-only root", container["readonlyRootFilesystem"] in (True, "true"), True)
-    expect("health check", container["healthCheck"]["command"], ["CMD", "/proxy", "healthcheck"])
+    expect("health check", container["healthCheck"]["command"], ["CMD", "/proxy", "healthcheck", "--live"])
     expect("command", container["command"], ["run", "--config", f"s3://{bucket}/egress.yaml", "--emf", "60s"])
     expect("image", container["image"], store["RepositoryUri"] + ":v1.0.0")
     groups = client("logs").describe_log_groups()["logGroups"]

@@ -73,10 +73,13 @@ func TestTaskHasNothingItDoesNotNeed(t *testing.T) {
 func TestHealthCheckIsTheCommandOfTheProgram(t *testing.T) {
 	t.Parallel()
 	_, c := container(t)
-	c.want(t, []any{"CMD", "/proxy", "healthcheck"}, "HealthCheck", "Command")
+	c.want(t, []any{"CMD", "/proxy", "healthcheck", "--live"}, "HealthCheck", "Command")
 	source := read(t, "../cmd/proxy/healthcheck.go")
 	if !strings.Contains(source, `Use:   "healthcheck"`) {
 		t.Error("the program has no command healthcheck")
+	}
+	if !strings.Contains(source, `&live, "live"`) {
+		t.Error("healthcheck has no flag --live")
 	}
 	// Without --admin it asks where the sample policy listens.
 	if admin := samplePolicy(t).Listen.Admin.String(); !strings.Contains(source, `"admin", "`+admin+`"`) {
