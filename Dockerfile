@@ -26,7 +26,7 @@ COPY --from=build /image/ /
 # proxy writes to standard output and standard error alone.
 USER 65532:65532
 EXPOSE 3128
-# The health check is the task definition's ["CMD", "/proxy", "healthcheck"]: ECS ignores one that
+# The health check is the task definition's ["CMD", "/proxy", "healthcheck", "--live"]: ECS ignores one that
 # stands here.
 ENTRYPOINT ["/proxy"]
 CMD ["run"]

@@ -138,7 +138,7 @@ var everything = []string{
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
-	"config", "internal/buildinfo", "internal/daemon", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
+	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/report",
 	"internal/report/rulelist", "internal/suggest",
 }

@@ -3,6 +3,8 @@ matters. It says which resources moto does not make; deploy/*_test.go reads thos
 properties that moto does not keep, in the templates. No account is touched."""
 
 import hashlib
+import ipaddress
+import itertools
 import logging
 import os
 import pathlib
@@ -14,6 +16,7 @@ import warnings
 
 import boto3
 import moto.cloudformation.parsing as parsing
+import moto.ec2.models.subnets as subnets
 import moto.elbv2.models as elb
 from moto.server import ThreadedMotoServer
 
@@ -22,15 +25,29 @@ REGION = "eu-west-1"
 
 
 def complete_moto():
-    """Gives moto two things of CloudFormation that it lacks: AWS::NoValue takes an item out of
-    a list, and a load balancer has the type that its template says."""
+    """Gives moto what it lacks of CloudFormation: AWS::NoValue takes an item out of a list,
+    Fn::Cidr cuts a range, a subnet knows its own, names of repositories are in lower case, and
+    a load balancer has the type that its template says."""
     clean = parsing.clean_json
 
-    def without_no_value(value, resources):
+    def complete(value, resources):
+        if isinstance(value, dict) and "Fn::Cidr" in value:
+            block, count, bits = complete(value["Fn::Cidr"], resources)
+            cut = ipaddress.ip_network(block).subnets(new_prefix=32 - int(bits))
+            return [str(n) for n in itertools.islice(cut, int(count))]
         cleaned = clean(value, resources)
         return [v for v in cleaned if v is not None] if isinstance(value, list) else cleaned
 
-    parsing.clean_json = without_no_value
+    parsing.clean_json = complete
+    named = parsing.generate_resource_name
+
+    def lower(kind, *rest):
+        name = named(kind, *rest)
+        return name.lower() if kind == "AWS::ECR::Repository" else name
+
+    parsing.generate_resource_name = lower
+    subnets.Subnet.get_cfn_attribute = lambda self, name: {"CidrBlock": self.cidr_block}[name]
+    subnets.Subnet.has_cfn_attr = classmethod(lambda cls, name: name == "CidrBlock")
     create = elb.ELBv2Backend.create_load_balancer
 
     def network(self, *args, **kwargs):
@@ -43,7 +60,7 @@ def walkthrough():
     """The commands of steps 1 to 7, without what needs Docker or a running function."""
     readme = (ROOT / "deploy/ecs/README.md").read_text()
     section = readme.split("\n## From an account to the first refusal\n")[1].split("\n**8. ")[0]
-    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.M | re.S)
+    blocks = re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S)
     assert len(blocks) >= 7, "the README has no steps"
     return "\n".join(blocks)
 
@@ -136,15 +153,19 @@ def read_back(client):
     expect("log mode", container["logConfiguration"]["options"]["mode"], "blocking")
     expect("stop timeout", int(container["stopTimeout"]), 120)
     expect("read-only root", container["readonlyRootFilesystem"] in (True, "true"), True)
-    expect("health check", container["healthCheck"]["command"], ["CMD", "/proxy", "healthcheck"])
-    expect("command", container["command"], ["run", "--config", f"s3://{bucket}/egress.yaml", "--emf", "60s"])
+    expect("health check", container["healthCheck"]["command"], ["CMD", "/proxy", "healthcheck", "--live"])
+    expect("command", container["command"], ["run", "--config", f"s3://{bucket}/egress.yaml", "--emf", "60s", "--emf-deployment", "egress-proxy"])
     expect("image", container["image"], store["RepositoryUri"] + ":v1.0.0")
     groups = client("logs").describe_log_groups()["logGroups"]
     kept = {g["logGroupName"]: g.get("retentionInDays") for g in groups}
-    expect("retention of records, days", int(kept[proxy["LogGroup"]]), 400)
+    expect("retention of records, days", int(kept[store["LogGroup"]]), 400)
     expect("retention of flow logs, days", int(kept[network["FlowLogGroup"]]), 400)
     listeners = client("elbv2").describe_listeners(LoadBalancerArn=client("elbv2").describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"])
     expect("listeners", [(l["Protocol"], int(l["Port"])) for l in listeners["Listeners"]], [("TCP", 3128)])
+
+    default = ec2.describe_security_groups(GroupIds=[network["DefaultSecurityGroupId"]])["SecurityGroups"][0]
+    expect("ways through the default security group", default["IpPermissions"] + default["IpPermissionsEgress"], [])
+    expect("the proxy's subnets, as the policy has them", f"proxy_protocol_from: [{network['ProxySubnetCidrs']}]" in policy, True)
 
     function = client("lambda").get_function_configuration(FunctionName=sample["FunctionName"])
     variables = function["Environment"]["Variables"]

@@ -35,7 +35,10 @@ func TestEveryAlarmWatchesAMetricThatExists(t *testing.T) {
 	watched := map[string]bool{}
 	insight := regexp.MustCompile(`^SELECT \w+\((\w+)\) FROM SCHEMA\((\w+), (.*?)\) WHERE (.*)$`)
 	each(t, "AWS::CloudWatch::Alarm", func(_ *template, name string, r resource) {
-		if expression, ok := at(r.Properties, "Metrics", 0, "Expression").(string); ok {
+		if expression, ok := at(r.Properties, "Metrics", 0, "Expression", "Fn::Sub").(string); ok {
+			if !strings.Contains(expression, `"Deployment" = '${AWS::StackName}'`) {
+				t.Errorf("%s counts every deployment's: %s", name, expression)
+			}
 			m := insight.FindStringSubmatch(expression)
 			if m == nil || m[2] != namespace {
 				t.Fatalf("%s: %s", name, expression)
@@ -60,8 +63,9 @@ func TestEveryAlarmWatchesAMetricThatExists(t *testing.T) {
 			return
 		}
 		watched[metric] = true
-		if dimensions, ok := metrics[metric]; !ok || len(dimensions) != 0 || r.Properties["Dimensions"] != nil {
-			t.Errorf("%s watches %s, which the README does not have without dimensions", name, metric)
+		r.want(t, []any{map[string]any{"Name": "Deployment", "Value": map[string]any{"Ref": "AWS::StackName"}}}, "Dimensions")
+		if dimensions, ok := metrics[metric]; !ok || !slices.Equal(dimensions, []string{"Deployment"}) {
+			t.Errorf("%s watches %s, which the README does not have by deployment alone", name, metric)
 		}
 	})
 	for _, want := range []string{"Decisions", "AuditLost", "LastReloadSuccessful", "ReportModeDaysLeft"} {

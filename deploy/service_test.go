@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -27,6 +26,10 @@ func TestRecordsBlockRatherThanGetLost(t *testing.T) {
 	c.want(t, "awslogs", "LogConfiguration", "LogDriver")
 	c.want(t, "blocking", "LogConfiguration", "Options", "mode")
 	c.want(t, map[string]any{"Ref": "LogGroup"}, "LogConfiguration", "Options", "awslogs-group")
+	// It is a parameter: the group outlives a stack whose tasks could not start.
+	if proxy := templates(t)["proxy.yaml"]; proxy.Parameters["LogGroup"].Type != "String" {
+		t.Error("the log group is not given to proxy.yaml")
+	}
 }
 
 func TestStopTimeoutOutlastsTheDrain(t *testing.T) {
@@ -73,10 +76,13 @@ func TestTaskHasNothingItDoesNotNeed(t *testing.T) {
 func TestHealthCheckIsTheCommandOfTheProgram(t *testing.T) {
 	t.Parallel()
 	_, c := container(t)
-	c.want(t, []any{"CMD", "/proxy", "healthcheck"}, "HealthCheck", "Command")
+	c.want(t, []any{"CMD", "/proxy", "healthcheck", "--live"}, "HealthCheck", "Command")
 	source := read(t, "../cmd/proxy/healthcheck.go")
 	if !strings.Contains(source, `Use:   "healthcheck"`) {
 		t.Error("the program has no command healthcheck")
+	}
+	if !strings.Contains(source, `&live, "live"`) {
+		t.Error("healthcheck has no flag --live")
 	}
 	// Without --admin it asks where the sample policy listens.
 	if admin := samplePolicy(t).Listen.Admin.String(); !strings.Contains(source, `"admin", "`+admin+`"`) {
@@ -94,7 +100,7 @@ func TestHealthCheckIsTheCommandOfTheProgram(t *testing.T) {
 func TestCommandReadsThePolicyFromTheBucketAndPrintsMetrics(t *testing.T) {
 	t.Parallel()
 	_, c := container(t)
-	c.want(t, []any{"run", "--config", map[string]any{"Fn::Sub": "s3://${PolicyBucket}/${PolicyKey}"}, "--emf", "60s"}, "Command")
+	c.want(t, []any{"run", "--config", map[string]any{"Fn::Sub": "s3://${PolicyBucket}/${PolicyKey}"}, "--emf", "60s", "--emf-deployment", map[string]any{"Ref": "AWS::StackName"}}, "Command")
 }
 
 func TestDescriptorsSufficeForEveryTunnel(t *testing.T) {
@@ -136,9 +142,10 @@ func TestServiceRunsOnFargateARMWithATaskForEveryZone(t *testing.T) {
 	// A count here would scale a busy service in whenever the stack is updated.
 	service.want(t, nil, "DesiredCount")
 	target := proxy.Resources["ScalableTarget"]
-	target.want(t, map[string]any{"Fn::FindInMap": []any{"Tasks", map[string]any{"Ref": "Zones"}, "Least"}}, "MinCapacity")
+	target.want(t, map[string]any{"Fn::FindInMap": []any{"Tasks", map[string]any{"Ref": "Zones"}, "Least"}}, "MinCapacity", "Fn::If", 2)
+	target.want(t, map[string]any{"Ref": "MinimumTasks"}, "MinCapacity", "Fn::If", 1)
 	for zones, m := range proxy.Mappings["Tasks"] {
-		if fmt.Sprint(m["Least"]) != zones {
+		if n, err := strconv.Atoi(zones); err != nil || m["Least"] != max(n, 2) {
 			t.Errorf("%v tasks in %s zones", m["Least"], zones)
 		}
 	}
@@ -153,7 +160,10 @@ func TestServiceScalesOnCPUAndOnTunnels(t *testing.T) {
 	const at = "TargetTrackingScalingPolicyConfiguration"
 	proxy.Resources["ScaleOnCpu"].want(t, "ECSServiceAverageCPUUtilization", at, "PredefinedMetricSpecification", "PredefinedMetricType")
 	tunnels := proxy.Resources["ScaleOnTunnels"]
-	tunnels.want(t, map[string]any{"Namespace": "Egress", "MetricName": "Tunnels", "Statistic": "Average"}, at, "CustomizedMetricSpecification")
+	tunnels.want(t, map[string]any{
+		"Namespace": "Egress", "MetricName": "Tunnels", "Statistic": "Average",
+		"Dimensions": []any{map[string]any{"Name": "Deployment", "Value": map[string]any{"Ref": "AWS::StackName"}}},
+	}, at, "CustomizedMetricSpecification")
 	tunnels.want(t, map[string]any{"Ref": "TunnelsPerTask"}, at, "TargetValue")
 	if per, most := proxy.Parameters["TunnelsPerTask"].Default.(int), samplePolicy(t).Limits.Tunnels; per >= most {
 		t.Errorf("scaling aims at %d tunnels, limits.tunnels is %d", per, most)
@@ -219,7 +229,7 @@ func TestLogsAreKeptForAYearAndOutliveTheStack(t *testing.T) {
 		case d == 0:
 			t.Errorf("%s: %s has no retention", tmpl.name, name)
 		case tmpl.name == "function.yaml": // a sample's own chatter, no evidence
-		case d < 365 || r.DeletionPolicy != "Retain" || r.UpdateReplacePolicy != "Retain":
+		case d < 365 || r.DeletionPolicy != "RetainExceptOnCreate" || r.UpdateReplacePolicy != "Retain":
 			t.Errorf("%s: %s is kept for %d days, on deletion: %s", tmpl.name, name, d, r.DeletionPolicy)
 		}
 	})

@@ -134,17 +134,24 @@ func TestHealthcheckFollowsReadiness(t *testing.T) {
 	w := newEchoWorld(t)
 	p := w.start(only("before.test"))
 	tunnels := p.open(1)
-	ask := func() (int, string) {
-		var out, errs strings.Builder
-		code := execute(t.Context(), []string{"healthcheck", "--admin", p.admin}, &out, &errs)
-		return code, out.String() + errs.String()
-	}
 	// It gives up after four seconds, which a busy machine may take.
-	w.eventually("it is ready", func() bool { code, text := ask(); return code == exitOK && text == "ready\n" })
+	w.eventually("it is ready", func() bool { code, text := p.healthcheck(); return code == exitOK && text == "ready\n" })
 	p.signal(syscall.SIGTERM)
 	w.eventually("the program is not ready", func() bool { code, _ := p.get("/readyz"); return code != http.StatusOK })
-	w.eventually("it is not ready", func() bool { code, text := ask(); return code == exitFailed && strings.Contains(text, "stopping") })
+	w.eventually("it is not ready", func() bool {
+		code, text := p.healthcheck()
+		return code == exitFailed && strings.Contains(text, "stopping")
+	})
+	// Whoever ended it now would end the tunnel that it waits for.
+	w.eventually("it is alive", func() bool { code, text := p.healthcheck("--live"); return code == exitOK && text == "ok\n" })
 	_ = tunnels[0].conn.Close()
+}
+
+// healthcheck asks as the health check of a container does.
+func (p *running) healthcheck(args ...string) (code int, text string) {
+	var out, errs strings.Builder
+	code = execute(p.t.Context(), append([]string{"healthcheck", "--admin", p.admin}, args...), &out, &errs)
+	return code, out.String() + errs.String()
 }
 
 func TestProxiesInTheEnvironmentChangeNothing(t *testing.T) {

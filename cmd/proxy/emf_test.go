@@ -76,7 +76,7 @@ func TestMetricsStandBesideTheRecordsAndAddUpToThem(t *testing.T) {
 	w := newEchoWorld(t)
 	file := filepath.Join(w.t.TempDir(), "egress.yaml")
 	w.write(file, only("before.test"))
-	p := w.startFile(w.t.TempDir(), []string{"run", "--emf", "1s", "--config", file})
+	p := w.startFile(w.t.TempDir(), []string{"run", "--emf", "1s", "--emf-deployment", "eu", "--config", file})
 	tunnels := p.open(2)
 	for range 5 {
 		p.allows("after.test")
@@ -86,7 +86,7 @@ func TestMetricsStandBesideTheRecordsAndAddUpToThem(t *testing.T) {
 	}
 	w.eventually("the tunnels are printed", func() bool {
 		return slices.ContainsFunc(metricLines(p, p.stdout), func(e metricLine) bool {
-			return e.dimensions == "Function=billing" && e.metrics["Tunnels"] == 2
+			return e.dimensions == "Deployment=eu Function=billing" && e.metrics["Tunnels"] == 2
 		})
 	})
 	p.allows("after.test")
@@ -106,7 +106,7 @@ func TestMetricsStandBesideTheRecordsAndAddUpToThem(t *testing.T) {
 			if reason == "" {
 				reason = "none"
 			}
-			want["Function="+function+" Verdict="+r.Verdict+" Reason="+reason]++
+			want["Deployment=eu Function="+function+" Verdict="+r.Verdict+" Reason="+reason]++
 		}
 	}
 	lines := metricLines(p, p.stdout)
@@ -114,7 +114,7 @@ func TestMetricsStandBesideTheRecordsAndAddUpToThem(t *testing.T) {
 		t.Errorf("metrics add up to %v, records to %v", got, want)
 	}
 	last := lines[len(lines)-1]
-	if last.dimensions != "" || last.metrics["LastReloadSuccessful"] != 1 || last.metrics["AuditLost"] != 0 {
+	if last.dimensions != "Deployment=eu" || last.metrics["LastReloadSuccessful"] != 1 || last.metrics["AuditLost"] != 0 {
 		t.Errorf("the last line: %+v", last)
 	}
 }
@@ -136,6 +136,20 @@ func TestMetricsAreOnStandardOutputWhereRecordsGoToAFile(t *testing.T) {
 	}
 	if n := len(metricLines(p, records)); n != 0 {
 		t.Errorf("%d lines of metrics are among the records", n)
+	}
+}
+
+func TestADeploymentThatNoMetricCanHaveIsRefused(t *testing.T) {
+	for args, want := range map[string]string{
+		"--emf-deployment x":           "--emf-deployment is there, and --emf is not",
+		"--emf 60s --emf-deployment=":  "--emf-deployment: it is empty",
+		"--emf 60s --emf-deployment=:": `--emf-deployment: ":" begins with a colon`,
+	} {
+		var stdout, stderr bytes.Buffer
+		code := execute(t.Context(), append([]string{"run"}, strings.Fields(args)...), &stdout, &stderr)
+		if code != exitFailed || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: exit code %d, %q", args, code, &stderr)
+		}
 	}
 }
 

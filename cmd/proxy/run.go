@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
 )
 
@@ -48,6 +49,7 @@ func newRun() *cobra.Command {
 	cmd.Flags().StringVar(&o.Config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path")
 	cmd.Flags().DurationVar(&o.Poll, "config-poll", 10*time.Second, "how often to look at a policy that is not a file")
 	cmd.Flags().DurationVar(&o.EMF, "emf", 0, "how often to print CloudWatch metrics (EMF) on standard output; 0: never")
+	cmd.Flags().StringVar(&o.Deployment, "emf-deployment", "", "a dimension Deployment=`NAME` on every CloudWatch metric; one for each deployment of an account and region")
 	cmd.Flags().BoolVar(&o.Profiles, "pprof", false, "serve /debug/pprof on the admin listener, which must be on loopback")
 	return cmd
 }
@@ -62,6 +64,14 @@ func checkRun(o *daemon.Options, flags *pflag.FlagSet) error {
 		return fmt.Errorf("--config-poll: %v is less than %v", o.Poll, shortest)
 	case o.EMF != 0 && o.EMF < shortest:
 		return fmt.Errorf("--emf: %v is less than %v; 0 prints none", o.EMF, shortest)
+	case flags.Changed("emf-deployment") && o.EMF == 0:
+		return errors.New("--emf-deployment is there, and --emf is not, which prints the metrics")
+	case flags.Changed("emf-deployment"):
+		// Metrics under another name than was meant would leave alarms without any.
+		if err := emf.CheckDeployment(o.Deployment); err != nil {
+			return fmt.Errorf("--emf-deployment: %w", err)
+		}
+		return nil
 	default:
 		return nil
 	}

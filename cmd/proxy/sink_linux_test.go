@@ -64,6 +64,8 @@ func TestOutputThatFailsRefusesEverythingUntilItWorksAgain(t *testing.T) {
 			if status, text := p.get("/readyz"); status != 503 || !strings.Contains(text, "records cannot be written") {
 				t.Errorf("/readyz: %d %q", status, text)
 			}
+			// The check of a container must not end it: the task in its place could not write either.
+			w.eventually("it is alive", func() bool { code, text := p.healthcheck("--live"); return code == exitOK && text == "ok\n" })
 			if got := p.metric(`egress_decisions_total{function="billing",protocol="connect",reason="audit_unavailable",verdict="deny"}`); got != strconv.Itoa(unavailable) {
 				t.Errorf("audit_unavailable is counted %s times, want %d", got, unavailable)
 			}

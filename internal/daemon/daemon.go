@@ -47,13 +47,15 @@ import (
 // Options says how the program runs. The zero Options serves the embedded
 // quick-start policy and logs nothing.
 type Options struct {
-	Config   string        // the policy: a file, s3://bucket/key or https://host/path; "": the embedded quick-start policy
-	Poll     time.Duration // between two looks at a policy that is not a file; 0: the default of package source
-	EMF      time.Duration // between two lots of CloudWatch metrics; 0: none
-	Profiles bool          // serve /debug/pprof on the admin listener, which must be on loopback
-	Version  string        // of the program, for records and metrics
-	Commit   string        // the same
-	Log      io.Writer     // takes the operational log, JSON lines; nil: nobody does
+	Config string        // the policy: a file, s3://bucket/key or https://host/path; "": the embedded quick-start policy
+	Poll   time.Duration // between two looks at a policy that is not a file; 0: the default of package source
+	EMF    time.Duration // between two lots of CloudWatch metrics; 0: none
+	// Deployment is a dimension of each of these metrics; "": there is none.
+	Deployment string
+	Profiles   bool      // serve /debug/pprof on the admin listener, which must be on loopback
+	Version    string    // of the program, for records and metrics
+	Commit     string    // the same
+	Log        io.Writer // takes the operational log, JSON lines; nil: nobody does
 }
 
 // program is everything that runs.
@@ -142,7 +144,7 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	if p.audit, err = openAudit(p.cfg, o.Version, p.reg, log); err != nil {
 		return nil, err
 	}
-	if p.emf, err = p.newEMF(o.EMF); err != nil {
+	if p.emf, err = p.newEMF(o.EMF, o.Deployment); err != nil {
 		return nil, err
 	}
 	p.file.audit = p.audit

@@ -10,7 +10,7 @@ import (
 
 // newEMF makes what prints metrics beside the records; nil where none are asked
 // for. Records that go to a file leave standard output to the metrics.
-func (p *program) newEMF(every time.Duration) (*emf.Printer, error) {
+func (p *program) newEMF(every time.Duration, deployment string) (*emf.Printer, error) {
 	if every == 0 {
 		return nil, nil
 	}
@@ -21,5 +21,5 @@ func (p *program) newEMF(every time.Duration) (*emf.Printer, error) {
 			return nil, fmt.Errorf("--emf: %w", err)
 		}
 	}
-	return emf.New(emf.Options{Every: every, Gatherer: p.reg, Print: out.WriteRaw, Log: p.log}), nil
+	return emf.New(emf.Options{Every: every, Gatherer: p.reg, Print: out.WriteRaw, Log: p.log, Deployment: deployment}), nil
 }

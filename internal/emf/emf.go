@@ -16,10 +16,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +39,28 @@ type Options struct {
 	Gatherer prometheus.Gatherer     // has the metrics
 	Print    func(line []byte) error // writes one line; nil error: it is out
 	Log      *slog.Logger            // what went wrong; nil: nobody is told
+
+	// Deployment is the value of a dimension of that name, the first of every line: it keeps
+	// the metrics of several deployments in one account and region apart. "": there is none.
+	Deployment string
+}
+
+// CheckDeployment says why a text cannot be the value of a dimension, as the reference of
+// CloudWatch (API_Dimension) has it; nil if it can.
+func CheckDeployment(name string) error {
+	printable := func(r rune) bool { return r >= ' ' && r <= '~' }
+	switch {
+	case strings.TrimSpace(name) == "":
+		return errors.New("it is empty")
+	case len(name) > 255:
+		return fmt.Errorf("it has %d characters, over 255", len(name))
+	case strings.HasPrefix(name, ":"):
+		return fmt.Errorf("%q begins with a colon", name)
+	case strings.ContainsFunc(name, func(r rune) bool { return !printable(r) }):
+		return fmt.Errorf("%q has characters that are not printable ASCII", name)
+	default:
+		return nil
+	}
 }
 
 // Printer prints metrics: one JSON object a line. Every line has a member _aws,
@@ -145,7 +169,7 @@ func (p *Printer) printDecisions(now time.Time, t *totals) error {
 		return cmp.Or(cmp.Compare(a.function, b.function), cmp.Compare(a.verdict, b.verdict), cmp.Compare(a.reason, b.reason))
 	}) {
 		series := fmt.Sprintf("%q", d)
-		line := newLine(now, "Function", d.function, "Verdict", d.verdict, "Reason", d.reason)
+		line := p.newLine(now, "Function", d.function, "Verdict", d.verdict, "Reason", d.reason)
 		if n := t.decisions[d] - p.printed[series]; n > 0 {
 			line.metric("Decisions", "Count", n)
 			if err := p.printCounter(line, series, t.decisions[d]); err != nil {
@@ -159,7 +183,7 @@ func (p *Printer) printDecisions(now time.Time, t *totals) error {
 // printFunctions prints a line for each function.
 func (p *Printer) printFunctions(now time.Time, t *totals) error {
 	for _, name := range slices.Sorted(maps.Keys(t.functions)) {
-		line := newLine(now, "Function", name)
+		line := p.newLine(now, "Function", name)
 		line.metric("Tunnels", "Count", t.functions[name].tunnels)
 		if left := t.functions[name].daysLeft; left != nil {
 			line.metric("ReportModeDaysLeft", "None", *left)
@@ -171,10 +195,10 @@ func (p *Printer) printFunctions(now time.Time, t *totals) error {
 	return nil
 }
 
-// printTask prints the line of the task as a whole, without a dimension: alarms
-// and scaling need no name of a function.
+// printTask prints the line of the task as a whole, without a dimension but the deployment:
+// alarms and scaling need no name of a function.
 func (p *Printer) printTask(now time.Time, t *totals) error {
-	line := newLine(now)
+	line := p.newLine(now)
 	tunnels, days := 0.0, []float64{}
 	for _, f := range t.functions {
 		tunnels += f.tunnels
@@ -214,9 +238,12 @@ type metricDefinition struct {
 	Unit string
 }
 
-// newLine begins a line with dimensions, each a name and a value.
-func newLine(now time.Time, dimensions ...string) *line {
+// newLine begins a line with the deployment and with dimensions, each a name and a value.
+func (p *Printer) newLine(now time.Time, dimensions ...string) *line {
 	l := &line{timestamp: now.UnixMilli(), dimensions: []string{}, members: map[string]any{}}
+	if p.Deployment != "" {
+		dimensions = append([]string{"Deployment", p.Deployment}, dimensions...)
+	}
 	for pair := range slices.Chunk(dimensions, 2) {
 		l.dimensions = append(l.dimensions, pair[0])
 		l.members[pair[0]] = pair[1]

@@ -186,9 +186,37 @@ func TestLinesHoldWhatWasCountedSinceTheLastOnes(t *testing.T) {
 	}
 }
 
+// Two deployments of one account and region write into one namespace.
+func TestEveryLineHasTheDeploymentWhereOneIsNamed(t *testing.T) {
+	c, p := newCounted(), &printer{}
+	e := New(Options{Every: time.Minute, Gatherer: c, Print: p.print, Deployment: "egress-eu"})
+	c.decisions.WithLabelValues("billing", "allow", "", "connect").Add(1)
+	c.tunnels.WithLabelValues("billing").Set(2)
+	e.emit(time.Unix(1, 0))
+	want := []string{
+		"Deployment=egress-eu Function=billing Verdict=allow Reason=none: Decisions=1",
+		"Deployment=egress-eu Function=billing: Tunnels=2",
+		"Deployment=egress-eu: AuditLost=0 LastReloadSuccessful=0 Tunnels=2",
+	}
+	if got := p.said(t); !slices.Equal(got, want) {
+		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestDeploymentIsWhatADimensionMayBe(t *testing.T) {
+	for name, want := range map[string]bool{
+		"egress-proxy": true, "Egress of team 7": true, strings.Repeat("x", 255): true,
+		"": false, " ": false, ":egress": false, "egress\n": false, "égress": false, strings.Repeat("x", 256): false,
+	} {
+		if err := CheckDeployment(name); (err == nil) != want {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestLineOfMetricsReadsAsTheFormatSays(t *testing.T) {
 	p := &printer{}
-	line := newLine(time.UnixMilli(1700000000123), "Function", "billing")
+	line := newTestEMF(newCounted(), p).newLine(time.UnixMilli(1700000000123), "Function", "billing")
 	line.metric("Tunnels", "Count", 2)
 	if err := line.print(p.print); err != nil {
 		t.Fatal(err)
