@@ -277,7 +277,7 @@ func TestDescriptorsThatAreTakenAwayCostRequestsAndNotTheProgram(t *testing.T) {
 		_ = waiting[0].Close()
 		return false
 	})
-	if n := p.number(`egress_shed_total{cause="system"}`); n != shed {
+	if n := p.number(`egress_shed_total{cause="descriptors"}`); n != shed {
 		t.Errorf("%v counted as shed for want of descriptors, want %v", n, shed)
 	}
 	p.unharmed(goroutines, files, target)

@@ -21,9 +21,9 @@ func TestFunctionsThatDialDeadHostsLeaveRoomForOthers(t *testing.T) {
 		var excess Excess
 		var d DialLimiter
 		d.Init(2000, &excess)
-		s, _ := slotsFor(0, &excess)
+		s := slotsFor(0, &excess)
 		usage := func(name string) *Usage {
-			u, reason := s.Acquire(name, 0)
+			u, reason, _ := s.Acquire(name, 0)
 			if reason != verdict.ReasonNone {
 				t.Fatal(reason)
 			}
@@ -74,8 +74,8 @@ func TestFunctionsThatDialDeadHostsLeaveRoomForOthers(t *testing.T) {
 func TestOneHostTakesHalfOfAFunctionsDials(t *testing.T) {
 	var d DialLimiter
 	d.Init(2000, nil)
-	s, _ := slotsFor(0, nil)
-	u, _ := s.Acquire("one", 0)
+	s := slotsFor(0, nil)
+	u, _, _ := s.Acquire("one", 0)
 	all := append(dead(1), dead(2)...)
 	turned := append(dead(2), dead(1)...)
 	n := 0

@@ -42,7 +42,7 @@ func (s *Slots) initHeld(memory uint64) {
 }
 
 // Grow has a function hold more bytes for a request that has been let in; false: it
-// may not, and holds what it did.
+// may not, for want of its memory, and holds what it did.
 func (s *Slots) Grow(u *Usage, bytes int64) bool {
 	switch s.held.acquire(&u.held, bytes) {
 	case acquired:
@@ -50,7 +50,6 @@ func (s *Slots) Grow(u *Usage, bytes int64) bool {
 	case overShare:
 		s.opt.Excess.Add(RowMemory, fair.Caller{Function: u.name})
 	}
-	s.opt.Shed(ShedMemory)
 	return false
 }
 

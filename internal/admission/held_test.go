@@ -10,16 +10,15 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// slotsFor returns slots in a task with that much memory, and what counts what they shed.
-func slotsFor(memory uint64, c *Excess) (s *Slots, shed map[string]int) {
-	s, shed = &Slots{}, map[string]int{}
+// slotsFor returns slots in a task with that much memory.
+func slotsFor(memory uint64, c *Excess) *Slots {
+	s := &Slots{}
 	s.Init(SlotsOptions{
 		Total: 20000, PerFunction: 5000, ExtraDials: 1024, Memory: memory, Excess: c,
 		Short:   func() bool { return false },
 		NewData: func(string) any { return nil },
-		Shed:    func(cause string) { shed[cause]++ },
 	})
-	return s, shed
+	return s
 }
 
 // However many functions hold all that they can, with plain requests whose hosts do not
@@ -30,12 +29,14 @@ func TestFunctionsThatHoldWhatTheyCanLeaveRoomForOthers(t *testing.T) {
 	big, small := RequestBytes(false, 15<<10), RequestBytes(false, 500)
 	for _, functions := range []int{1, 2, 4, 10, 20} {
 		var excess Excess
-		s, shed := slotsFor(memory, &excess)
+		s, shed := slotsFor(memory, &excess), map[string]int{}
 		let := map[string]int{}
 		attack := func() {
 			for i := range 5000 {
 				name := fmt.Sprint("greedy-", i%functions)
-				switch _, reason := s.Acquire(name, big); reason {
+				_, reason, cause := s.Acquire(name, big)
+				shed[cause]++
+				switch reason {
 				case verdict.ReasonNone:
 					let[name]++
 				case verdict.ReasonLimitFunction:
@@ -49,7 +50,7 @@ func TestFunctionsThatHoldWhatTheyCanLeaveRoomForOthers(t *testing.T) {
 		const needs = 20
 		var held []*Usage
 		for i := range needs {
-			u, reason := s.Acquire("honest", small)
+			u, reason, _ := s.Acquire("honest", small)
 			if reason != verdict.ReasonNone {
 				t.Fatalf("%d functions: request %d of another is answered %v", functions, i, reason)
 			}
@@ -75,17 +76,18 @@ func TestFunctionsThatHoldWhatTheyCanLeaveRoomForOthers(t *testing.T) {
 // Where nobody knows how much memory there is nothing is bounded by it, and what is given
 // back can be had again.
 func TestBytesAreGivenBackAndNotBoundedWhereNothingIsKnown(t *testing.T) {
-	free, _ := slotsFor(0, nil)
+	free := slotsFor(0, nil)
 	for i := range 5000 {
-		if _, reason := free.Acquire("one", 1<<40); reason != verdict.ReasonNone {
+		if _, reason, _ := free.Acquire("one", 1<<40); reason != verdict.ReasonNone {
 			t.Fatalf("request %d is answered %v", i, reason)
 		}
 	}
-	s, shed := slotsFor(8<<20, nil)
+	s, shed := slotsFor(8<<20, nil), map[string]int{}
 	for range 3 {
 		var all []*Usage
 		for {
-			u, reason := s.Acquire("one", 64<<10)
+			u, reason, cause := s.Acquire("one", 64<<10)
+			shed[cause]++
 			if reason != verdict.ReasonNone {
 				break
 			}

@@ -14,10 +14,10 @@ func TestFunctionsThatKeepConnectionsLeaveRoomForOthers(t *testing.T) {
 	const places = 8192
 	for _, functions := range []int{1, 2, 4, 10, 20} {
 		var excess Excess
-		s, _ := slotsFor(0, &excess)
+		s := slotsFor(0, &excess)
 		s.keepAlive.init(places, places/int64(bounds.KeepAlive.Part))
 		usage := func(name string) *Usage {
-			u, _ := s.Acquire(name, 0)
+			u, _, _ := s.Acquire(name, 0)
 			return u
 		}
 		var greedy []*Usage

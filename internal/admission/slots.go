@@ -33,10 +33,9 @@ type SlotsOptions struct {
 	Excess             *Excess                   // is told who asks for too much
 	Short              func() bool               // whether there is too little memory for another
 	NewData            func(function string) any // makes the Data of a function's Usage
-	Shed               func(cause string)        // is told of each that was turned away
 }
 
-// What there was too little of, as Shed is told.
+// What there was too little of.
 const (
 	ShedTunnels  = "tunnels"  // slots in all
 	ShedFunction = "function" // slots of the function
@@ -64,8 +63,9 @@ func (s *Slots) Init(o SlotsOptions) {
 }
 
 // Acquire takes a slot for the function, and the bytes that its request holds at worst,
-// or says which limit is reached.
-func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
+// or says which limit is reached, and what there was too little of: ShedTunnels,
+// ShedFunction or ShedMemory.
+func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason, string) {
 	cause := ""
 	switch {
 	case s.total.Add(1) > int64(s.opt.Total):
@@ -75,8 +75,7 @@ func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 	}
 	if cause != "" {
 		s.releaseTotal()
-		s.opt.Shed(cause)
-		return nil, verdict.ReasonLimitTotal
+		return nil, verdict.ReasonLimitTotal, cause
 	}
 	v, ok := s.usages.Load(function)
 	if !ok {
@@ -86,14 +85,13 @@ func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 	if u.open.Add(1) > int64(s.opt.PerFunction) {
 		u.open.Add(-1)
 		s.releaseTotal()
-		s.opt.Shed(ShedFunction)
 		s.opt.Excess.Add(RowTunnels, fair.Caller{Function: function})
-		return nil, verdict.ReasonLimitFunction
+		return nil, verdict.ReasonLimitFunction, ShedFunction
 	}
 	reason := verdict.ReasonNone
 	switch s.held.acquire(&u.held, bytes) {
 	case acquired:
-		return u, reason
+		return u, reason, ""
 	case overShare:
 		s.opt.Excess.Add(RowMemory, fair.Caller{Function: function})
 		reason = verdict.ReasonLimitFunction
@@ -102,8 +100,7 @@ func (s *Slots) Acquire(function string, bytes int64) (*Usage, verdict.Reason) {
 	}
 	u.open.Add(-1)
 	s.releaseTotal()
-	s.opt.Shed(ShedMemory)
-	return nil, reason
+	return nil, reason, ShedMemory
 }
 
 // Release gives a slot back, and the bytes that its request still holds; once for each

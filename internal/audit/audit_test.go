@@ -140,7 +140,7 @@ func TestAnEventWithoutAKindIsRefused(t *testing.T) {
 	for _, mode := range []Failure{Refuse, Count} {
 		var out output
 		l := New(&out, Options{OnFailure: mode})
-		for _, e := range []*Event{nil, {}, {Kind: Flood + 1}, {Kind: 255}} {
+		for _, e := range []*Event{nil, {}, {Kind: Expired + 1}, {Kind: 255}} {
 			if err := l.Record(e); !errors.Is(err, ErrKind) {
 				t.Errorf("%v, %+v: %v", mode, e, err)
 			}

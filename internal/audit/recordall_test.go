@@ -59,7 +59,7 @@ func TestNoEventsAreNoWriteAndNoError(t *testing.T) {
 }
 
 func TestAGroupWithAnEventWithoutAKindIsRefusedWhole(t *testing.T) {
-	for _, bad := range []*Event{nil, {}, {Kind: Flood + 1}} {
+	for _, bad := range []*Event{nil, {}, {Kind: Expired + 1}} {
 		var out output
 		l := New(&out, Options{OnFailure: Count})
 		if _, err := l.RecordAll(append(refusals("a", 2), bad)); !errors.Is(err, ErrKind) || out.Len() != 0 {

@@ -11,10 +11,10 @@ func TestKeptConnectionCountsToWhoHasAskedLast(t *testing.T) {
 	var s admission.Slots
 	s.Init(admission.SlotsOptions{
 		Total: 10, PerFunction: 10, KeepAlive: 2, Excess: &admission.Excess{},
-		Short: func() bool { return false }, NewData: func(string) any { return nil }, Shed: func(string) {},
+		Short: func() bool { return false }, NewData: func(string) any { return nil },
 	})
-	a, _ := s.Acquire("a", 0)
-	b, _ := s.Acquire("b", 0)
+	a, _, _ := s.Acquire("a", 0)
+	b, _, _ := s.Acquire("b", 0)
 	var one, other Conn
 	for i, step := range []struct {
 		c     *Conn

@@ -246,7 +246,7 @@ func (s *connectOp) dial() {
 	server := s.worker.server
 	s.dialed = server.Dialer.Order(s.x.Addresses, s.x.Target.Port)[0]
 	if reason := server.Dials.Begin(s.x.DialKey()); reason != verdict.ReasonNone {
-		s.refuse(server.Metrics.NotDialed(reason, false))
+		s.refuse(s.x.NotDialed(reason))
 		return
 	}
 	s.stage = stageDialing

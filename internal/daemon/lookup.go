@@ -58,7 +58,7 @@ func lookupError(err error) error {
 	case errors.Is(err, resolve.ErrTimeout):
 		return errLookupTimeout{err}
 	case errors.Is(err, resolve.ErrLocal):
-		return &fair.ShareError{Reason: verdict.ReasonLimitTotal}
+		return fair.ErrNoneLeft
 	default:
 		return err
 	}

@@ -85,25 +85,13 @@ func ReasonOf(err error) verdict.Reason {
 	switch {
 	case errors.Is(err, ErrNotPermitted):
 		return verdict.ReasonAddressNotAllowed
-	case exhausted(err):
+	case ExhaustedOf(err) != "":
 		return verdict.ReasonLimitTotal
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return verdict.ReasonDialTimeout
 	default:
 		return verdict.ReasonDialFailed
 	}
-}
-
-// exhausted reports whether a dial failed for want of something of our own:
-// descriptors, ports, kernel memory. The host has no part in that, and another
-// attempt or another proxy may do better.
-func exhausted(err error) bool {
-	for _, e := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // RemoteOf returns the address a connection goes to; the zero AddrPort where it is no

@@ -74,7 +74,7 @@ func (d *Dialer) ended(a netip.AddrPort, began time.Time, err error) {
 	switch {
 	case err == nil:
 		d.failing.worked(a)
-	case errors.Is(err, ErrNotPermitted), errors.Is(err, context.Canceled), exhausted(err):
+	case errors.Is(err, ErrNotPermitted), errors.Is(err, context.Canceled), ExhaustedOf(err) != "":
 	case timedOut && time.Since(began) < leastTimeout:
 	default:
 		d.failing.failed(a)

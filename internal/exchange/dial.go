@@ -25,16 +25,44 @@ func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, 
 	if under != nil {
 		began = under.Began
 	} else if reason := s.Dials.Begin(key); reason != verdict.ReasonNone {
-		return nil, s.Metrics.NotDialed(reason, false)
+		return nil, x.NotDialed(reason)
 	}
 	defer s.Dials.End(key)
 	c, err := s.Dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Extra: x.usage})
 	if err != nil {
-		return nil, s.Metrics.DialFailed(DialReason(err), time.Since(began))
+		return nil, x.DialFailed(err, time.Since(began))
 	}
 	x.Event.Dialed = egress.RemoteOf(c)
 	s.Metrics.Dialed(time.Since(began))
 	return c, verdict.ReasonNone
+}
+
+// NotDialed notes that a limit has stopped a dial before it began, and returns r.
+func (x *Exchange) NotDialed(r verdict.Reason) verdict.Reason {
+	x.shed(shedDials)
+	return r
+}
+
+// DialFailed notes why a dial has failed that has taken so long, and returns the reason.
+func (x *Exchange) DialFailed(err error, took time.Duration) verdict.Reason {
+	r := DialReason(err)
+	var limit *admission.LimitError
+	switch exhausted := egress.ExhaustedOf(err); {
+	case exhausted != "":
+		x.shed(exhausted)
+	case errors.As(err, &limit):
+		x.shed(shedDials)
+	default:
+		x.Event.DialError = egress.CauseOf(err)
+	}
+	x.shared.Metrics.dialFailed(r, took)
+	return r
+}
+
+// shed notes what there was too little of for the request, which is refused for that.
+func (x *Exchange) shed(cause string) {
+	x.Event.Shed = cause
+	x.shared.Metrics.shed.WithLabelValues(cause).Inc()
 }
 
 // DialReason maps a dial error to the reason; the error itself stays here.

@@ -74,6 +74,7 @@ func (x *Exchange) Advance() gate.Need {
 		case gate.Failure:
 			reason := x.shared.Failures.Judge(x.Conn.Client.Addr(), x.Start)
 			x.Event.Aggregate = reason == verdict.ReasonLimitFailures
+			x.shared.Metrics.rejected.WithLabelValues(x.Event.Claimed).Inc()
 			x.Give(reason)
 		case gate.Slot:
 			x.Conn.Identified()
@@ -92,9 +93,11 @@ func (x *Exchange) Advance() gate.Need {
 // Release gives them back.
 func (x *Exchange) admit() verdict.Reason {
 	bytes := admission.RequestBytes(x.Event.Protocol == protocolConnect, len(x.Head.Raw))
-	usage, reason := x.shared.Slots.Acquire(x.Event.Function, bytes)
+	usage, reason, shed := x.shared.Slots.Acquire(x.Event.Function, bytes)
 	if x.usage = usage; usage != nil {
 		x.held = bytes
+	} else {
+		x.shed(shed)
 	}
 	// Looked at after the take: Drain sets it before it looks at what is taken,
 	// so one of the two sees the other.
@@ -144,7 +147,7 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 	ended := failed
 	switch {
 	case errors.As(err, &limit):
-		x.shared.Metrics.shed.WithLabelValues(shedLookups).Inc()
+		x.shed(shedLookups)
 		x.Give(limit.Reason)
 	case err == nil:
 		ended = succeeded

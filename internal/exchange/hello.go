@@ -26,11 +26,12 @@ func (r *helloReader) Read(p []byte) (int, error) {
 	x := r.x
 	if r.read+len(x.Conn.Buffered()) >= clientconn.HeadBuffer {
 		if x.shared.MemoryWatch.ShortNow() {
-			x.shared.Metrics.shed.WithLabelValues(admission.ShedMemory).Inc()
+			x.shed(admission.ShedMemory)
 			return 0, &admission.LimitError{Reason: verdict.ReasonLimitTotal}
 		}
 		if !r.grown {
 			if !x.shared.Slots.Grow(x.usage, admission.HelloBytes) {
+				x.shed(admission.ShedMemory)
 				return 0, &admission.LimitError{Reason: verdict.ReasonLimitFunction}
 			}
 			r.grown, x.held = true, x.held+admission.HelloBytes

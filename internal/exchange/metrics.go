@@ -7,6 +7,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -26,6 +27,7 @@ type Metrics struct {
 	panics          prometheus.Counter
 	evicted         prometheus.Counter
 	lingererClosed  prometheus.Counter
+	rejected        *prometheus.CounterVec
 	handshakes      [clientconn.Handshakes]prometheus.Counter
 	refusalsDropped prometheus.Counter
 	shed            *prometheus.CounterVec
@@ -55,6 +57,11 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Panics that cost one connection; each is a bug.",
 		}),
 	}
+	m.rejected = f.NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_identity_rejected_total",
+		Help: "Credentials that do not hold, by the function of the policy that was claimed; empty: none of the policy.",
+	}, []string{"claimed"})
+	m.rejected.WithLabelValues("")
 	m.newSheds(f)
 	m.newHandshakes(f)
 	m.steps = newStepTimes(f)
@@ -66,7 +73,6 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 const (
 	shedDials   = "dials"   // of one function, one target, or all that are under way
 	shedLookups = "lookups" // of one caller, or all that are under way
-	shedSystem  = "system"  // descriptors, ports or memory of the kernel, at the dial
 )
 
 // newSheds makes the metrics of what is turned away for want of room.
@@ -75,7 +81,7 @@ func (m *Metrics) newSheds(f promauto.Factory) {
 		Name: "egress_shed_total",
 		Help: "Requests refused as limit_total or limit_function, by what there was too little of.",
 	}, []string{"cause"})
-	for _, cause := range [...]string{admission.ShedTunnels, admission.ShedFunction, admission.ShedMemory, shedDials, shedLookups, shedSystem} {
+	for _, cause := range [...]string{admission.ShedTunnels, admission.ShedFunction, admission.ShedMemory, shedDials, shedLookups, egress.ExhaustedDescriptors, egress.ExhaustedPorts, egress.ExhaustedKernelMemory} {
 		m.shed.WithLabelValues(cause)
 	}
 	over := f.NewCounterVec(prometheus.CounterOpts{
@@ -137,18 +143,6 @@ func (m *Metrics) newGauges(reg prometheus.Registerer, s *Shared) {
 		}
 		return 0
 	})
-}
-
-// NotDialed counts a dial that a limit has stopped, and returns r.
-func (m *Metrics) NotDialed(r verdict.Reason, begun bool) verdict.Reason {
-	switch {
-	case r != verdict.ReasonLimitTotal && r != verdict.ReasonLimitFunction:
-	case begun:
-		m.shed.WithLabelValues(shedSystem).Inc()
-	default:
-		m.shed.WithLabelValues(shedDials).Inc()
-	}
-	return r
 }
 
 // decided counts a decision. a may be nil.

@@ -128,7 +128,6 @@ func NewShared(o Options) *Shared {
 		Total: s.Resources.Tunnels, PerFunction: s.Resources.PerFunction, ExtraDials: s.Resources.ExtraDials, KeepAlive: s.Resources.KeepAlive,
 		Memory: admission.LimitOf(o.Memory), Excess: &s.Excess, Short: s.MemoryWatch.Short,
 		NewData: func(function string) any { return s.Metrics.newSeries(function) },
-		Shed:    func(cause string) { s.Metrics.shed.WithLabelValues(cause).Inc() },
 	})
 	s.Dials.Init(s.Resources.Tunnels, &s.Excess)
 	s.refusals.init(s)

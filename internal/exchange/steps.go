@@ -77,15 +77,13 @@ func outcomeOf(r verdict.Reason) outcome {
 // Dialed observes a dial that succeeded.
 func (m *Metrics) Dialed(took time.Duration) { m.steps.observe(stepDial, succeeded, took) }
 
-// DialFailed observes a dial that did not, counts it where a limit was the reason, and
-// returns the reason.
-func (m *Metrics) DialFailed(r verdict.Reason, took time.Duration) verdict.Reason {
+// dialFailed observes a dial that did not.
+func (m *Metrics) dialFailed(r verdict.Reason, took time.Duration) {
 	o := failed
 	if outcomeOf(r) == timedOut {
 		o = timedOut
 	}
 	m.steps.observe(stepDial, o, took)
-	return m.NotDialed(r, true)
 }
 
 // Answered observes that the request has its answer now: it may pass.

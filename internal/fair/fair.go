@@ -79,5 +79,8 @@ func CallerFrom(ctx context.Context) Caller {
 // there are no places left.
 type ShareError struct{ Reason verdict.Reason }
 
+// ErrNoneLeft is what has been refused because the machine has no more of it.
+var ErrNoneLeft = &ShareError{verdict.ReasonLimitTotal}
+
 // Error implements error.
 func (e *ShareError) Error() string { return "no place for it: " + e.Reason.String() }

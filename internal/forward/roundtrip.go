@@ -65,7 +65,6 @@ func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 		return nil, &dialError{egress.ErrNotPermitted}
 	}
 	if reason := s.Dials.Begin(at.dial); reason != verdict.ReasonNone {
-		s.Metrics.NotDialed(reason, false)
 		return nil, &dialError{&admission.LimitError{Reason: reason}}
 	}
 	defer s.Dials.End(at.dial)
@@ -73,7 +72,6 @@ func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	defer cancel()
 	c, err := s.Dialer.One(ctx, at.to, at.permits)
 	if err != nil {
-		s.Metrics.NotDialed(exchange.DialReason(err), true)
 		return nil, &dialError{err}
 	}
 	origin := &originConn{Conn: c, idle: s.Limits.IdleTimeout, own: at.own}
@@ -140,6 +138,7 @@ func passable(status int) bool {
 // has its share of what is left of the time to dial.
 func (s *Server) tryAddresses(x *plainRequest, r *http.Request) (resp *http.Response, err error) {
 	err = egress.ErrNotPermitted
+	began := time.Now()
 	all := s.Dialer.Order(x.Addresses, x.Target.Port)
 	pool, own := x.poolOf(r.Header)
 	end := x.Start.Add(s.Limits.DialTimeout + x.Recording) // that wait is not the host's
@@ -159,10 +158,13 @@ func (s *Server) tryAddresses(x *plainRequest, r *http.Request) (resp *http.Resp
 		resp, err = s.transport.RoundTrip(out)
 		var dial *dialError
 		if !errors.As(err, &dial) {
-			break
+			return resp, err
 		}
 	}
-	return resp, err
+	if len(all) > 0 {
+		x.DialFailed(err, time.Since(began))
+	}
+	return nil, err
 }
 
 // hasContentByCustom reports whether requests of the method have content. Where

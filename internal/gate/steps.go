@@ -111,6 +111,9 @@ func (d *Decision) identify() Need {
 	case errors.Is(err, identity.ErrRequired):
 		return d.refuse(verdict.ReasonIdentityRequired)
 	case err != nil:
+		if name := d.Caller.Credential.String(); d.Policy.Function(name) != nil {
+			d.Event.Claimed = name
+		}
 		return Failure
 	}
 	d.Function = d.Policy.Function(id.Function)

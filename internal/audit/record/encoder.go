@@ -129,11 +129,22 @@ func (enc *Encoder) request(dst []byte, e *Event) []byte {
 	case Answered:
 		dst = text(dst, `,"type":`, e.QType, maxWord)
 	}
+	dst = some(dst, `,"claimed":`, e.Claimed, maxRule)
+	dst = some(dst, `,"dial_error":`, e.DialError, maxWord)
+	dst = some(dst, `,"shed":`, e.Shed, maxWord)
 	if e.Suppressed > 0 {
 		dst = append(dst, `,"suppressed":`...)
 		dst = strconv.AppendUint(dst, e.Suppressed, 10)
 	}
 	return dst
+}
+
+// some appends a key and a text, nothing for "".
+func some(dst []byte, key, s string, limit int) []byte {
+	if s == "" {
+		return dst
+	}
+	return text(dst, key, s, limit)
 }
 
 // rule appends rule, line and ticket.

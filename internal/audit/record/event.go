@@ -81,24 +81,28 @@ type Event struct {
 
 	// The fields below are of requests.
 
-	ID         ID
-	Protocol   string         // connect, http or dns
-	Client     netip.AddrPort // printed unmapped and without a zone
-	Function   string
-	Owner      string
-	Via        string // how the caller was identified: certificate, token or source
-	Method     string // as the client sent it
-	Host       string // canonical; where parsing failed, what the client sent
-	Port       uint16
-	Verdict    verdict.Verdict // the zero value is deny
-	Reason     verdict.Reason
-	Rule       policy.Rule    // gives rule, line and ticket
-	Addresses  []netip.Addr   // what the host resolved to; the first 32 are printed
-	Dialed     netip.AddrPort // where the connection went
-	SNI        string
-	HasSNI     bool   // a ClientHello with a server name was seen; SNI "" is then not null
-	Aggregate  bool   // a refusal that shares a record with others like it, as one beyond the budget does
-	Suppressed uint64 // further events like this one that get no record of their own; printed when > 0
+	ID        ID
+	Protocol  string         // connect, http or dns
+	Client    netip.AddrPort // printed unmapped and without a zone
+	Function  string
+	Owner     string
+	Via       string // how the caller was identified: certificate, token or source
+	Method    string // as the client sent it
+	Host      string // canonical; where parsing failed, what the client sent
+	Port      uint16
+	Verdict   verdict.Verdict // the zero value is deny
+	Reason    verdict.Reason
+	Rule      policy.Rule    // gives rule, line and ticket
+	Addresses []netip.Addr   // what the host resolved to; the first 32 are printed
+	Dialed    netip.AddrPort // where the connection went
+	SNI       string
+	HasSNI    bool // a ClientHello with a server name was seen; SNI "" is then not null
+	Aggregate bool // a refusal that shares a record with others like it, as one beyond the budget does
+	// Claimed is the function of the policy that a credential which does not hold was
+	// shown for; DialError why a dial failed, in a word; Shed what there was too little
+	// of. They are printed where they are not "".
+	Claimed, DialError, Shed string
+	Suppressed               uint64 // further events like this one that get no record of their own; printed when > 0
 
 	// The fields below are of Closed.
 
