@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
@@ -16,12 +17,18 @@ func (x *Exchange) DialKey() admission.DialKey {
 	return x.usage.Dials(x.Addresses, x.Target.Port)
 }
 
+// DialOrder returns the checked addresses in the order in which they are to be tried, which
+// is another one for each request: connections spread over the addresses of a host.
+func (x *Exchange) DialOrder() []netip.AddrPort {
+	return x.shared.Dialer.Order(x.Addresses, x.Target.Port, x.dialFrom)
+}
+
 // Dial connects to one of the checked addresses. It is the way out for CONNECT.
 // An attempt that a loop has begun counts as the first one, and has its place
 // among the dials under way.
 func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, verdict.Reason) {
 	s, key := x.shared, x.DialKey()
-	began, addrs := time.Now(), s.Dialer.Order(x.Addresses, x.Target.Port)
+	began, addrs := time.Now(), x.DialOrder()
 	if under != nil {
 		began = under.Began
 	} else if reason := s.Dials.Begin(key); reason != verdict.ReasonNone {
