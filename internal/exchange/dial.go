@@ -37,12 +37,22 @@ func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, 
 	defer s.Dials.End(key)
 	c, err := s.Dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Extra: x.usage})
 	if err != nil {
+		if clientGone(ctx) {
+			err = context.DeadlineExceeded // the client's
+		}
 		return nil, s.Metrics.DialFailed(DialReason(err), time.Since(began))
 	}
 	x.Event.Dialed = egress.RemoteOf(c)
 	s.Metrics.Dialed(time.Since(began))
 	return c, verdict.ReasonNone
 }
+
+// ErrClientGone is the cause of a context that ends because its client has gone away. To
+// what was looked up or dialed that is a time that was too short: nothing has failed.
+var ErrClientGone = errors.New("the client has gone away")
+
+// clientGone reports whether ctx has ended for that.
+func clientGone(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrClientGone) }
 
 // DialReason maps a dial error to the reason; the error itself stays here.
 func DialReason(err error) verdict.Reason {

@@ -150,8 +150,8 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 		x.Give(limit.Reason)
 	case err == nil:
 		ended = succeeded
-		x.GiveAddresses(found.Addresses, found.Aliases)
-	case errors.As(err, &timeout) && timeout.Timeout():
+		x.give(found)
+	case errors.As(err, &timeout) && timeout.Timeout(), clientGone(ctx):
 		ended = timedOut
 		x.Give(verdict.ReasonDNSTimeout)
 	default:
@@ -168,8 +168,14 @@ func (x *Exchange) LookupNow() bool {
 		return false
 	}
 	x.shared.Metrics.steps.observe(stepResolve, succeeded, time.Since(began))
-	x.GiveAddresses(found.Addresses, found.Aliases)
+	x.give(found)
 	return true
+}
+
+// give gives what a lookup has found.
+func (x *Exchange) give(found Resolved) {
+	x.Event.Stale = found.Stale
+	x.GiveAddresses(found.Addresses, found.Aliases)
 }
 
 // recordable stops what could not be recorded before anything is dialed.

@@ -129,6 +129,9 @@ func (enc *Encoder) request(dst []byte, e *Event) []byte {
 	case Answered:
 		dst = text(dst, `,"type":`, e.QType, maxWord)
 	}
+	if e.Stale {
+		dst = append(dst, `,"stale":true`...)
+	}
 	if e.Suppressed > 0 {
 		dst = append(dst, `,"suppressed":`...)
 		dst = strconv.AppendUint(dst, e.Suppressed, 10)
