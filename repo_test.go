@@ -83,7 +83,7 @@ var mayImport = map[string][]string{
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"config/settings", "internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
-	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity", "internal/proxyheader"},
+	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity", "internal/proxyheader", "internal/reactor"},
 	"internal/exchange":           {"internal/admission", "internal/audit", "internal/bounds", "internal/capacity", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/tunnel"},
 	"internal/connect":            {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/admission", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/httphead", "internal/tunnel"},

@@ -2,6 +2,7 @@ package dnsfilter_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -188,6 +189,9 @@ func TestAnswerKeepsToTheSizeThatTheClientTakes(t *testing.T) {
 			z["medium.wild.example.org. A"] = append(z["medium.wild.example.org. A"], "medium.wild.example.org. 300 A "+n+string(d))
 		}
 	}
+	for i := range 40 {
+		z["large.wild.example.org. A"] = append(z["large.wild.example.org. A"], fmt.Sprintf("large.wild.example.org. 300 A 8.8.8.%d", i))
+	}
 	for i := range 9 {
 		z["api.example.org. TXT"] = append(z["api.example.org. TXT"], "api.example.org. 300 TXT "+strings.Repeat(string("123456789"[i]), 255))
 	}
@@ -204,6 +208,10 @@ func TestAnswerKeepsToTheSizeThatTheClientTakes(t *testing.T) {
 		{"medium.wild.example.org.", "A", 0, false, true}, // 27 addresses are 488 bytes
 		{"medium.wild.example.org.", "A", 100, false, true},
 		{"medium.wild.example.org.", "A", -1, false, true},
+		{"large.wild.example.org.", "A", -1, false, false},
+		{"large.wild.example.org.", "A", 512, false, false},
+		{"large.wild.example.org.", "A", 1232, false, true},
+		{"large.wild.example.org.", "A", -1, true, true},
 	} {
 		r := newFixture(t, z, func(o *dnsfilter.Options) { o.Types = []uint16{dns.TypeA, dns.TypeTXT} })
 		pkt := packed(func(m *dns.Msg) {
@@ -216,7 +224,12 @@ func TestAnswerKeepsToTheSizeThatTheClientTakes(t *testing.T) {
 			reply := r.loop.Handle(pkt, billing, tt.tcp)
 			m := r.read(reply)
 			limit := map[bool]int{true: 65535, false: min(max(tt.size, 512), 1232)}[tt.tcp]
-			if len(reply) > limit || m.Truncated == tt.whole || (len(m.Answer) > 0) != tt.whole {
+			all := len(z[tt.name+" "+tt.qtype])
+			fits := len(m.Answer) == all // or one record more would be over the limit
+			if !tt.whole {
+				fits = len(m.Answer) > 0 && len(m.Answer) < all && len(reply)+dns.Len(m.Answer[0])-len(tt.name)+1 > limit
+			}
+			if len(reply) > limit || m.Truncated == tt.whole || !fits {
 				t.Errorf("%s %s, EDNS %d, TCP %t: %d bytes, truncated %t, %d records", tt.name, tt.qtype, tt.size, tt.tcp, len(reply), m.Truncated, len(m.Answer))
 			}
 			if o := m.IsEdns0(); (o != nil) != (tt.size >= 0) || o != nil && o.UDPSize() != 1232 {

@@ -310,6 +310,7 @@ func TestAnswerWithoutTTLServesOneQuestion(t *testing.T) {
 func TestStaleAnswerSaysSoAndIsNotKept(t *testing.T) {
 	r := newFixture(t, nil, func(o *dnsfilter.Options) {
 		ask := o.Exchange
+		o.RecordAll = true
 		o.Exchange = func(ctx context.Context, q dns.Question, do bool) (dnsfilter.Records, error) {
 			_, err := ask(ctx, q, do)
 			return dnsfilter.Records{Answer: []dns.RR{mustRR("api.example.org. 30 A 8.8.8.8")}, TTL: 30e9, Stale: true}, err
@@ -323,6 +324,9 @@ func TestStaleAnswerSaysSoAndIsNotKept(t *testing.T) {
 	}
 	if r.asked.Load() != 2 {
 		t.Errorf("%d questions upstream, want 2", r.asked.Load())
+	}
+	if n := strings.Count(string(r.lines.Bytes()), `"stale":true`); n != 2 {
+		t.Errorf("%d records say that the answer was stale, want 2", n)
 	}
 }
 

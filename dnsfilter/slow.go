@@ -63,6 +63,7 @@ func (x *exchange) resolve(ctx context.Context) time.Time {
 		return now
 	}
 	found := chain.Find(&x.query, x.Event.Host, &r)
+	x.Event.Stale = r.Stale
 	x.GiveAnswer(found.Aliases, found.Addrs)
 	if x.Next() == gate.Refused {
 		return now

@@ -78,26 +78,30 @@ func optSize(text string) int {
 }
 
 // AppendPacked appends a packed answer to dst, with the question as pkt has it.
-// The pointers in it lead to that question, so the case of the name comes along.
-// It gives the bytes that WritePacked gives.
+// The pointers in it lead to that question, so the case of the name comes along. Of an
+// answer that is larger than the client takes it has the whole records that fit: who
+// cannot ask over TCP has some addresses then. It gives the bytes that WritePacked gives.
 func (q *Query) AppendPacked(dst, pkt []byte, p *Packed, now time.Time) []byte {
 	start := len(dst)
-	end := q.questionEnd()
 	code, text := p.extendedError()
-	size := len(p.msg)
+	limit := q.Limit
 	if q.EDNS {
-		size += optSize(text)
+		limit -= optSize(text)
 	}
 	dst = q.appendHead(pkt, p.rcode(), dst)
-	if size > q.Limit {
+	records, end := len(p.ttls), len(p.msg)
+	if end > limit {
+		records, end = p.fitting(limit, q.questionEnd())
 		dst[start+2] |= bitTC
-	} else {
-		copy(dst[start+6:start+10], p.msg[6:10])
-		dst = append(dst, p.msg[end:]...)
-		ttl := p.ttl(now)
-		for _, at := range p.ttls {
-			binary.BigEndian.PutUint32(dst[start+int(at):], ttl)
-		}
+	}
+	answers := min(records, p.answers())
+	binary.BigEndian.PutUint16(dst[start+6:], uint16(answers))
+	binary.BigEndian.PutUint16(dst[start+8:], uint16(records-answers))
+	dst = append(dst, p.msg[q.questionEnd():end]...)
+	p.rotate(dst[start:], binary.BigEndian.Uint16(pkt))
+	ttl := p.ttl(now)
+	for _, at := range p.ttls[:records] {
+		binary.BigEndian.PutUint32(dst[start+int(at):], ttl)
 	}
 	if q.EDNS {
 		dst = appendOPT(dst, q.DO, code, text)

@@ -33,6 +33,8 @@ type Packed struct {
 
 	msg     []byte
 	ttls    []uint16  // where in msg the TTLs stand, but for that of OPT
+	rotated []uint16  // where the addresses of the one name stand whose order says nothing; fewer than two: none does
+	size    uint16    // of one of those addresses
 	fresh   time.Time // until then it serves without asking Exchange
 	expires time.Time // when its TTL is over
 	stale   bool
@@ -82,7 +84,73 @@ func Pack(q dns.Question, r *Records, now time.Time) (*Packed, error) {
 	if !r.Stale {
 		p.fresh = now.Add(r.TTL - r.TTL/5)
 	}
+	p.findAddresses(q.Qtype)
 	return p, nil
+}
+
+// findAddresses finds the addresses that are given in another order to each client, so
+// that clients which take the first one spread over all: those of a question for them,
+// where all are of one name.
+func (p *Packed) findAddresses(qtype uint16) {
+	switch qtype {
+	case dns.TypeA:
+		p.size = 4
+	case dns.TypeAAAA:
+		p.size = 16
+	default:
+		return
+	}
+	var owner uint16
+	for i, ttl := range p.ttls[:p.answers()] {
+		// A name that stood before is a pointer, and here it has: it is asked for, or the
+		// target of an alias.
+		at := int(ttl) - 4
+		if binary.BigEndian.Uint16(p.msg[at:]) != qtype || int(p.recordEnd(i)) != int(ttl)+6+int(p.size) {
+			continue
+		}
+		name := binary.BigEndian.Uint16(p.msg[at-2:])
+		if name < pointer || len(p.rotated) > 0 && name != owner {
+			p.rotated = nil
+			return
+		}
+		owner = name
+		p.rotated = append(p.rotated, ttl+6)
+	}
+}
+
+// answers returns how many records the answer section has.
+func (p *Packed) answers() int { return int(binary.BigEndian.Uint16(p.msg[6:])) }
+
+// recordEnd returns where the record of that number ends.
+func (p *Packed) recordEnd(i int) uint16 {
+	return p.ttls[i] + 6 + binary.BigEndian.Uint16(p.msg[p.ttls[i]+4:])
+}
+
+// rotate puts the addresses into dst, a copy of the message's first bytes, in the order
+// for the id of a question: it is random, and the same by either way of writing.
+func (p *Packed) rotate(dst []byte, id uint16) {
+	n := len(p.rotated)
+	if n < 2 {
+		return
+	}
+	for i, at := range p.rotated {
+		if int(at+p.size) > len(dst) {
+			return
+		}
+		from := p.rotated[(i+int(id))%n]
+		copy(dst[at:at+p.size], p.msg[from:from+p.size])
+	}
+}
+
+// fitting returns how many records of the message fit into so many bytes, of which
+// the answer comes first, and where the last of them ends.
+func (p *Packed) fitting(limit, questionEnd int) (records, end int) {
+	end = questionEnd
+	for records < len(p.ttls) && int(p.recordEnd(records)) <= limit {
+		end = int(p.recordEnd(records))
+		records++
+	}
+	return records, end
 }
 
 // findTTLs walks the records of a message of one question.

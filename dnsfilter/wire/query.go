@@ -15,6 +15,7 @@ const (
 	maxTCP       = 65535
 	optLen       = 11 // an OPT record without options
 	flagsDO      = 1 << 15
+	pointer      = 0xC000 // what a pointer to a name has at least (RFC 1035, section 4.1.4)
 	pointerToTop = 0xC00C // to the question's name
 )
 

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -43,7 +44,9 @@ func (q *Query) WriteAny(pkt []byte) ([]byte, error) {
 func (q *Query) WritePacked(pkt []byte, p *Packed, now time.Time) ([]byte, error) {
 	m := q.newReply(pkt, p.rcode())
 	var stored dns.Msg
-	if err := stored.Unpack(p.msg); err != nil {
+	msg := bytes.Clone(p.msg)
+	p.rotate(msg, binary.BigEndian.Uint16(pkt))
+	if err := stored.Unpack(msg); err != nil {
 		return nil, errors.New("unpacking an answer has failed")
 	}
 	m.Answer, m.Ns = stored.Answer, stored.Ns
@@ -69,7 +72,7 @@ func (q *Query) newReply(pkt []byte, rcode int) *dns.Msg {
 	return m
 }
 
-// write packs an answer with its OPT record, cut to what the client takes, and
+// write packs an answer with its OPT record, cut to the records that the client takes, and
 // gives the question its own case back.
 func (q *Query) write(m *dns.Msg, code uint16, text string) ([]byte, error) {
 	if q.EDNS {
@@ -84,8 +87,13 @@ func (q *Query) write(m *dns.Msg, code uint16, text string) ([]byte, error) {
 		m.Extra = []dns.RR{opt}
 	}
 	out, err := m.Pack()
-	if err == nil && len(out) > q.Limit {
-		m.Truncated, m.Answer, m.Ns = true, nil, nil
+	for err == nil && len(out) > q.Limit && len(m.Answer)+len(m.Ns) > 0 {
+		m.Truncated = true
+		if n := len(m.Ns); n > 0 {
+			m.Ns = m.Ns[:n-1]
+		} else {
+			m.Answer = m.Answer[:len(m.Answer)-1]
+		}
 		out, err = m.Pack()
 	}
 	if err != nil {

@@ -244,7 +244,7 @@ func (s *connectOp) refuse(r verdict.Reason) {
 func (s *connectOp) dial() {
 	s.since = time.Now()
 	server := s.worker.server
-	s.dialed = server.Dialer.Order(s.x.Addresses, s.x.Target.Port)[0]
+	s.dialed = s.x.DialOrder()[0]
 	if reason := server.Dials.Begin(s.x.DialKey()); reason != verdict.ReasonNone {
 		s.refuse(s.x.NotDialed(reason))
 		return

@@ -42,9 +42,12 @@ func (s *Server) Run(x *exchange.Exchange) { (&connectRun{Exchange: x, server: s
 
 // run brings what the decision needs until it is over.
 func (r *connectRun) run() {
-	// Lookup and dial are bounded together, from the beginning of the exchange.
-	ctx, cancel := context.WithDeadline(r.server.Base, r.Start.Add(r.server.Limits.DialTimeout))
+	// Lookup and dial are bounded together, from the beginning of the exchange, and by the
+	// client's patience.
+	deadline, cancel := context.WithDeadline(r.server.Base, r.Start.Add(r.server.Limits.DialTimeout))
 	defer cancel()
+	ctx, end := context.WithCancelCause(deadline)
+	defer r.whenGone(ctx, end)()
 	for goesOn := true; goesOn; {
 		switch r.Advance() {
 		case gate.Lookup:
@@ -64,6 +67,30 @@ func (r *connectRun) run() {
 			r.refused()
 			return
 		}
+	}
+}
+
+// goneEvery is how often it is looked whether a client that waits is still there. Who gets
+// its answer before is never looked at.
+const goneEvery = 250 * time.Millisecond
+
+// whenGone ends a context when the client has gone away: nobody would have what is looked
+// up or dialed. What it returns ends that, and the context.
+func (r *connectRun) whenGone(ctx context.Context, end context.CancelCauseFunc) (stop func()) {
+	client := r.Conn
+	var next *time.Timer
+	next = time.AfterFunc(goneEvery, func() {
+		switch {
+		case ctx.Err() != nil:
+		case client.Gone():
+			end(exchange.ErrClientGone)
+		default:
+			next.Reset(goneEvery)
+		}
+	})
+	return func() {
+		end(nil)
+		next.Stop()
 	}
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -13,8 +14,22 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
+
+// What the machine lacks to ask with is no fault of the name: the client is told to try again.
+func TestLookupThatTheMachineCannotMakeIsALimit(t *testing.T) {
+	var limit *fair.ShareError
+	if err := lookupError(fmt.Errorf("asking: %w", resolve.ErrLocal)); !errors.As(err, &limit) || limit.Reason != verdict.ReasonLimitTotal {
+		t.Errorf("it is %v", err)
+	}
+	if err := lookupError(resolve.ErrFailed); errors.As(err, &limit) || !errors.Is(err, resolve.ErrFailed) {
+		t.Errorf("another failure is %v", err)
+	}
+}
 
 // A name about which the upstream keeps quiet is dns_timeout, not dns_failed,
 // for both servers.

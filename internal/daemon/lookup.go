@@ -71,7 +71,7 @@ func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy
 		if err != nil {
 			return proxy.Resolved{}, lookupError(err)
 		}
-		return proxy.Resolved{Addresses: a.Addrs, Aliases: a.Chain}, nil
+		return proxy.Resolved{Addresses: a.Addrs, Aliases: a.Chain, Stale: a.Stale}, nil
 	}
 }
 

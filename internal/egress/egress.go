@@ -10,7 +10,7 @@
 // no number of dials (package admission does).
 //
 //	var d egress.Dialer
-//	c, err := d.Dial(ctx, egress.Host{Addresses: d.Order(addresses, 443), Permits: decision.Permits})
+//	c, err := d.Dial(ctx, egress.Host{Addresses: d.Order(addresses, 443, rand.Uint32()), Permits: decision.Permits})
 package egress
 
 import (
@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -54,8 +55,10 @@ func Dial(ctx context.Context, a netip.AddrPort, permits Permits) (net.Conn, err
 
 // Interleave returns the addresses to try: the families by turns, so that a
 // family that does not work costs one attempt, and MaxAttempts in all (RFC 8305,
-// section 4).
-func Interleave(addrs []netip.Addr, port uint16) []netip.AddrPort {
+// section 4). Within a family no address is better than another (RFC 6724, section 6,
+// rule 10): it begins at the one of that number, modulo how many there are, so that who
+// gives all numbers spreads over all.
+func Interleave(addrs []netip.Addr, port uint16, from uint32) []netip.AddrPort {
 	if len(addrs) == 1 {
 		return []netip.AddrPort{netip.AddrPortFrom(addrs[0], port)}
 	}
@@ -67,6 +70,8 @@ func Interleave(addrs []netip.Addr, port uint16) []netip.AddrPort {
 			v6 = append(v6, a)
 		}
 	}
+	at := [2]int{int(from) % max(len(v6), 1), int(from) % max(len(v4), 1)}
+	v6, v4 = slices.Concat(v6[at[0]:], v6[:at[0]]), slices.Concat(v4[at[1]:], v4[:at[1]])
 	var out []netip.AddrPort
 	for len(out) < MaxAttempts && len(v4)+len(v6) > 0 {
 		for _, family := range []*[]netip.Addr{&v6, &v4} {

@@ -43,14 +43,14 @@ type Dialer struct {
 
 // Order is Interleave with those addresses last that did not answer lately, so that a
 // dead one holds up who finds out, and not those who come after.
-func (d *Dialer) Order(addrs []netip.Addr, port uint16) []netip.AddrPort {
+func (d *Dialer) Order(addrs []netip.Addr, port uint16, from uint32) []netip.AddrPort {
 	if len(addrs) > 1 && d.failing.n.Load() > 0 {
 		if good, bad := d.failing.split(addrs, port); len(bad) > 0 && len(good) > 0 {
-			out := append(Interleave(good, port), Interleave(bad, port)...)
+			out := append(Interleave(good, port, from), Interleave(bad, port, from)...)
 			return out[:min(len(out), MaxAttempts)]
 		}
 	}
-	return Interleave(addrs, port)
+	return Interleave(addrs, port, from)
 }
 
 // Worked tells of an address that has answered somebody who did not ask the Dialer.

@@ -71,7 +71,7 @@ func reach(d *Dialer, extra ExtraDials, addrs ...netip.Addr) (time.Duration, err
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	began := time.Now()
-	c, err := d.Dial(ctx, Host{Addresses: d.Order(addrs, 443), Extra: extra})
+	c, err := d.Dial(ctx, Host{Addresses: d.Order(addrs, 443, 0), Extra: extra})
 	if err == nil {
 		_ = c.Close()
 	}
@@ -100,7 +100,7 @@ func TestAddressThatDoesNotAnswerIsTriedLast(t *testing.T) {
 			}
 		}
 		d.Worked(netip.AddrPortFrom(deadAddr, 443))
-		if got := d.Order([]netip.Addr{deadAddr, liveAddr}, 443); got[0].Addr() != deadAddr {
+		if got := d.Order([]netip.Addr{deadAddr, liveAddr}, 443, 0); got[0].Addr() != deadAddr {
 			t.Errorf("tried first after it has answered: %v", got)
 		}
 	})
@@ -132,14 +132,14 @@ func TestAttemptThatIsUnderWayIsTheFirst(t *testing.T) {
 		n := &network{answers: map[netip.Addr]time.Duration{liveAddr: time.Millisecond}}
 		d := &Dialer{dial: n.dial}
 		to := netip.AddrPortFrom(deadAddr, 443)
-		h := Host{Addresses: d.Order([]netip.Addr{deadAddr, liveAddr}, 443), Under: &Inflight{To: to, Began: time.Now(),
+		h := Host{Addresses: d.Order([]netip.Addr{deadAddr, liveAddr}, 443, 0), Under: &Inflight{To: to, Began: time.Now(),
 			Wait: func(context.Context) (net.Conn, error) { return nil, syscall.EHOSTUNREACH }}}
 		c, err := d.Dial(t.Context(), h)
 		if err != nil || !slices.Equal(n.dials, []netip.Addr{liveAddr}) {
 			t.Fatalf("%v, dialed %v", err, n.dials)
 		}
 		_ = c.(io.Closer).Close()
-		if got := d.Order([]netip.Addr{deadAddr, liveAddr}, 443); got[0].Addr() != liveAddr {
+		if got := d.Order([]netip.Addr{deadAddr, liveAddr}, 443, 0); got[0].Addr() != liveAddr {
 			t.Errorf("the order afterwards: %v", got)
 		}
 	})
@@ -182,7 +182,7 @@ func TestTableOfFailingAddressesIsBounded(t *testing.T) {
 		for _, a := range all {
 			d.failing.failed(netip.AddrPortFrom(a, 443))
 		}
-		if got := d.Order(all, 443); len(got) != len(all) {
+		if got := d.Order(all, 443, 0); len(got) != len(all) {
 			t.Errorf("of a host whose addresses all fail %v are tried", got)
 		}
 		time.Sleep(FailingFor)
@@ -191,4 +191,41 @@ func TestTableOfFailingAddressesIsBounded(t *testing.T) {
 			t.Errorf("%d addresses are remembered", n)
 		}
 	})
+}
+
+// Connections spread over the addresses of a host, within each family: there all of them
+// are as good as the first. Which family comes first, and which addresses last, stays.
+func TestConnectionsSpreadOverTheAddressesOfAHost(t *testing.T) {
+	var all []netip.Addr
+	for i := range byte(8) {
+		all = append(all, netip.AddrFrom4([4]byte{192, 0, 2, 1 + i}))
+	}
+	six := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")}
+	var d Dialer
+	first, second := map[netip.Addr]int{}, map[netip.Addr]int{}
+	for from := range uint32(80) {
+		first[d.Order(all, 443, from)[0].Addr()]++
+		order := d.Order(append(six, all...), 443, from)
+		if len(order) != MaxAttempts || !order[0].Addr().Is6() || !order[1].Addr().Is4() || !order[2].Addr().Is6() || order[0] == order[2] || order[1] == order[3] {
+			t.Errorf("from %d: %v", from, order)
+		}
+		second[order[0].Addr()]++
+	}
+	for _, a := range all {
+		if first[a] != 10 {
+			t.Errorf("of 80 times %v is first %d times", a, first[a])
+		}
+	}
+	if second[six[0]] != 40 || second[six[1]] != 40 {
+		t.Errorf("of two addresses of IPv6: %v", second)
+	}
+	d.failing.failed(netip.AddrPortFrom(all[3], 443))
+	for from := range uint32(80) {
+		if d.Order(all, 443, from)[0].Addr() == all[3] {
+			t.Errorf("from %d: an address that did not answer is first", from)
+		}
+	}
+	if d.Order(all, 443, 1<<32-1)[0].Addr() == (netip.Addr{}) {
+		t.Error("the greatest number of all has no address")
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
@@ -16,12 +17,18 @@ func (x *Exchange) DialKey() admission.DialKey {
 	return x.usage.Dials(x.Addresses, x.Target.Port)
 }
 
+// DialOrder returns the checked addresses in the order in which they are to be tried, which
+// is another one for each request: connections spread over the addresses of a host.
+func (x *Exchange) DialOrder() []netip.AddrPort {
+	return x.shared.Dialer.Order(x.Addresses, x.Target.Port, x.dialFrom)
+}
+
 // Dial connects to one of the checked addresses. It is the way out for CONNECT.
 // An attempt that a loop has begun counts as the first one, and has its place
 // among the dials under way.
 func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, verdict.Reason) {
 	s, key := x.shared, x.DialKey()
-	began, addrs := time.Now(), s.Dialer.Order(x.Addresses, x.Target.Port)
+	began, addrs := time.Now(), x.DialOrder()
 	if under != nil {
 		began = under.Began
 	} else if reason := s.Dials.Begin(key); reason != verdict.ReasonNone {
@@ -30,6 +37,9 @@ func (x *Exchange) Dial(ctx context.Context, under *egress.Inflight) (net.Conn, 
 	defer s.Dials.End(key)
 	c, err := s.Dialer.Dial(ctx, egress.Host{Addresses: addrs, Permits: x.Permits, Under: under, Extra: x.usage})
 	if err != nil {
+		if clientGone(ctx) {
+			err = context.DeadlineExceeded // the client's
+		}
 		return nil, x.DialFailed(err, time.Since(began))
 	}
 	x.Event.Dialed = egress.RemoteOf(c)
@@ -64,6 +74,13 @@ func (x *Exchange) shed(cause string) {
 	x.Event.Shed = cause
 	x.shared.Metrics.shed.WithLabelValues(cause).Inc()
 }
+
+// ErrClientGone is the cause of a context that ends because its client has gone away. To
+// what was looked up or dialed that is a time that was too short: nothing has failed.
+var ErrClientGone = errors.New("the client has gone away")
+
+// clientGone reports whether ctx has ended for that.
+func clientGone(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrClientGone) }
 
 // DialReason maps a dial error to the reason; the error itself stays here.
 func DialReason(err error) verdict.Reason {

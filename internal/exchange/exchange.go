@@ -14,6 +14,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
@@ -33,15 +34,16 @@ type Exchange struct {
 	Conn      *clientconn.Conn
 	Recording time.Duration // how long the permit waited for its record
 
-	shared *Shared
-	usage  *admission.Usage // nil until admitted
-	held   int64            // bytes that it holds at worst, while usage has them
+	shared   *Shared
+	usage    *admission.Usage // nil until admitted
+	dialFrom uint32           // with which of its addresses it begins
+	held     int64            // bytes that it holds at worst, while usage has them
 }
 
 // Begin begins an exchange: the snapshot of the policy is taken here, once.
 func (s *Shared) Begin(c *clientconn.Conn, f gate.Front, h *httphead.Head) *Exchange {
 	x := s.unused.Get().(*Exchange)
-	*x = Exchange{shared: s, Conn: c}
+	*x = Exchange{shared: s, Conn: c, dialFrom: rand.Uint32()}
 	x.Policy, x.Identities = s.Policy()
 	x.Self = s.Self
 	x.Caller.Certificate, x.Caller.Source = c.Certificate, c.Client.Addr()
@@ -151,8 +153,8 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 		x.Give(limit.Reason)
 	case err == nil:
 		ended = succeeded
-		x.GiveAddresses(found.Addresses, found.Aliases)
-	case errors.As(err, &timeout) && timeout.Timeout():
+		x.give(found)
+	case errors.As(err, &timeout) && timeout.Timeout(), clientGone(ctx):
 		ended = timedOut
 		x.Give(verdict.ReasonDNSTimeout)
 	default:
@@ -169,8 +171,14 @@ func (x *Exchange) LookupNow() bool {
 		return false
 	}
 	x.shared.Metrics.steps.observe(stepResolve, succeeded, time.Since(began))
-	x.GiveAddresses(found.Addresses, found.Aliases)
+	x.give(found)
 	return true
+}
+
+// give gives what a lookup has found.
+func (x *Exchange) give(found Resolved) {
+	x.Event.Stale = found.Stale
+	x.GiveAddresses(found.Addresses, found.Aliases)
 }
 
 // recordable stops what could not be recorded before anything is dialed.

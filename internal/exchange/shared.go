@@ -83,6 +83,8 @@ type Resolved struct {
 	// Aliases are the names that CNAMEs led through to them, in lower case and
 	// without the final dot; empty: none. The deny list holds for each.
 	Aliases []string
+	// Stale says that the addresses have outlived their TTL: no upstream answered in time.
+	Stale bool
 }
 
 // Shared is what all requests of one server share. Safe for concurrent use.

@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"io"
 	"net"
 	"net/http"
@@ -24,6 +25,9 @@ type (
 	requestKey struct{}
 	attemptKey struct{}
 )
+
+// poolSeed spreads the pools of functions over the addresses of a host.
+var poolSeed = maphash.MakeSeed()
 
 // attempt is a round trip to one address.
 type attempt struct {
@@ -139,8 +143,9 @@ func passable(status int) bool {
 func (s *Server) tryAddresses(x *plainRequest, r *http.Request) (resp *http.Response, err error) {
 	err = egress.ErrNotPermitted
 	began := time.Now()
-	all := s.Dialer.Order(x.Addresses, x.Target.Port)
 	pool, own := x.poolOf(r.Header)
+	// The same for all of a pool, or its connections would not be used again.
+	all := s.Dialer.Order(x.Addresses, x.Target.Port, uint32(maphash.String(poolSeed, pool)))
 	end := x.Start.Add(s.Limits.DialTimeout + x.Recording) // that wait is not the host's
 	for i, a := range all {
 		timeout := time.Until(end) / time.Duration(len(all)-i)

@@ -129,6 +129,9 @@ func (enc *Encoder) request(dst []byte, e *Event) []byte {
 	case Answered:
 		dst = text(dst, `,"type":`, e.QType, maxWord)
 	}
+	if e.Stale {
+		dst = append(dst, `,"stale":true`...)
+	}
 	dst = some(dst, `,"claimed":`, e.Claimed, maxRule)
 	dst = some(dst, `,"dial_error":`, e.DialError, maxWord)
 	dst = some(dst, `,"shed":`, e.Shed, maxWord)

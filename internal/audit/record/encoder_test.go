@@ -76,6 +76,8 @@ func TestLinesReadAsWritten(t *testing.T) {
 		{full, fmt.Sprintf(head, "closed", `"0123456789ab"`) + present + `,"bytes_up":1234,"bytes_down":56789,"duration_ms":61004.567,"ended":"client"}`},
 		{&Event{Kind: Challenged}, fmt.Sprintf(head, "challenged", "null") + absent + `}`},
 		{&Event{Kind: Refused, Suppressed: 7}, fmt.Sprintf(head, "refused", "null") + absent + `,"suppressed":7}`},
+		{&Event{Kind: Answered, QType: "A", Stale: true}, fmt.Sprintf(head, "answered", "null") + absent + `,"type":"A","stale":true}`},
+		{&Event{Kind: Opened, Stale: true}, fmt.Sprintf(head, "opened", "null") + absent + `,"stale":true}`},
 		{&Event{Kind: Opened}, fmt.Sprintf(head, "opened", "null") + absent + `}`},
 		{&Event{Kind: Closed, Duration: -1}, fmt.Sprintf(head, "closed", "null") + absent + `,"bytes_up":0,"bytes_down":0,"duration_ms":0.000,"ended":null}`},
 		{&Event{Kind: Answered, QType: "HTTPS"}, fmt.Sprintf(head, "answered", "null") + absent + `,"type":"HTTPS"}`},

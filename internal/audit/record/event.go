@@ -94,6 +94,7 @@ type Event struct {
 	Reason    verdict.Reason
 	Rule      policy.Rule    // gives rule, line and ticket
 	Addresses []netip.Addr   // what the host resolved to; the first 32 are printed
+	Stale     bool           // those have outlived their TTL, because no upstream answered in time; printed when true
 	Dialed    netip.AddrPort // where the connection went
 	SNI       string
 	HasSNI    bool // a ClientHello with a server name was seen; SNI "" is then not null
