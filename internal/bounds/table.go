@@ -196,6 +196,7 @@ var Exempt = map[string]string{
 	"internal/connect.eventLoop.listeners":      "the listeners of the program",
 	"internal/dnsserver.Server.socks":           "the listeners of the program",
 	"proxy.Server.listeners":                    "the listeners of the program",
+	"internal/clientconn.Set.idleBuffers":       pool,
 	"internal/clientconn.Set.buffers":           pool,
 	"internal/exchange.Shared.unused":           pool,
 	"internal/forward.Server.heads":             pool,

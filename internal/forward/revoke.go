@@ -18,7 +18,6 @@ func (s *Server) rejudge(r *inflight.Request) {
 	if !ok {
 		return
 	}
-	if p, identities := s.Policy(); !o.StillAllowed(p, identities, time.Now()) {
-		r.End(tunnel.Revoked)
-	}
+	p, identities := s.Policy()
+	r.EndUnless(tunnel.Revoked, func() bool { return o.StillAllowed(p, identities, time.Now()) })
 }

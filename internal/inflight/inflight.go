@@ -91,9 +91,15 @@ func (r *Request) BreakOff() {
 // End ends the request for a cause, from any goroutine: whatever it waits for returns. It
 // reports whether this call has ended it.
 func (r *Request) End(why tunnel.Cause) bool {
+	return r.EndUnless(why, func() bool { return false })
+}
+
+// EndUnless is End unless allowed says that the request may go on. It is not asked about a
+// request that is over: what Value holds may be another's then.
+func (r *Request) EndUnless(why tunnel.Cause, allowed func() bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.removed || r.ended {
+	if r.removed || r.ended || allowed() {
 		return false
 	}
 	r.ended, r.cause, r.uploading = true, why, r.Uploading.Load()

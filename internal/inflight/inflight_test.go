@@ -194,3 +194,14 @@ func TestCloseEndsAllAndLetsNoneIn(t *testing.T) {
 		}
 	})
 }
+
+// Nobody is asked about a request that is over, for its value is another's by then.
+func TestRequestThatIsOverIsNotJudged(t *testing.T) {
+	inSet(t, func(t *testing.T, e *env) {
+		if e.req.EndUnless(tunnel.Revoked, func() bool { return true }) {
+			t.Error("one that is allowed was ended")
+		}
+		e.set.Remove(&e.req)
+		e.req.EndUnless(tunnel.Revoked, func() bool { t.Error("it is judged"); return false })
+	})
+}
