@@ -29,7 +29,7 @@ var ownReasons = map[string][]string{
 	"internal/fair":      {"LimitFunction", "LimitTotal"},
 	"internal/httphead":  {"BadRequest", "BadTarget", "HTTPSNotTunneled", "SchemeNotSupported"}, // forms of a target
 	"internal/policy":    {"HostDenied", "HostNotAllowed", "PortNotAllowed", "RuleExpired"},     // of the lists
-	"internal/daemon":    {"DNSFailed", "DNSTimeout", "LimitTotal"},                             // of explain's lookup; what lookups lack
+	"internal/daemon":    {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
 	"internal/ocsf":      {"HTTPSNotTunneled"},
 	"internal/explain":   {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of what is asked about
 	// What the resolver or a record can have wrong; draining, and no room to wait.

@@ -17,7 +17,7 @@ import (
 func TestNoTimeoutIsMeasuredByTheWallClock(t *testing.T) {
 	strips := []string{"Round", "Truncate", "UTC", "Local", "In", "Unix", "UnixMilli", "UnixMicro", "UnixNano", "Date"}
 	found := map[string]int{}
-	for _, pattern := range []string{"*.go", "../internal/clientconn/*.go", "../internal/connect/*.go", "../internal/exchange/*.go", "../internal/forward/*.go", "../internal/tunnel/*.go"} {
+	for _, pattern := range []string{"*.go", "../internal/clientconn/*.go", "../internal/connect/*.go", "../internal/exchange/*.go", "../internal/forward/*.go", "../internal/inflight/*.go", "../internal/origin/*.go", "../internal/tunnel/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +40,7 @@ func TestNoTimeoutIsMeasuredByTheWallClock(t *testing.T) {
 			})
 		}
 	}
-	want := map[string]int{"../internal/forward/body.go Unix": 1, "../internal/tunnel/tunnel.go Unix": 1}
+	want := map[string]int{"../internal/forward/upload.go Unix": 1, "../internal/inflight/inflight.go Unix": 1, "../internal/tunnel/tunnel.go Unix": 1}
 	for where, n := range found {
 		if n != want[where] {
 			t.Errorf("%s: %d calls, want %d", where, n, want[where])

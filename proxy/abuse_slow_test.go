@@ -80,7 +80,7 @@ func TestClientThatDoesNotTakeItsAnswerIsGivenUp(t *testing.T) {
 		eventually(t, "an end", func() bool { return len(r.of("closed"))+len(r.of("refused")) == n })
 		_ = c.Close()
 	}
-	if m := r.one("closed"); m["ended"] != "error" {
+	if m := r.one("closed"); m["ended"] != "idle" {
 		t.Errorf("record: %v", m)
 	}
 	r.unharmed(before, r.host)

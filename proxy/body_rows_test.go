@@ -25,7 +25,7 @@ func TestResponseThatIsCutAtAnyByteDoesNotLookWhole(t *testing.T) {
 		for n := range len(whole) + 1 {
 			size.Store(int64(n))
 			_, br := r.send(r.request("GET", "/", "Connection: close\r\n", ""))
-			resp, err := http.ReadResponse(br, nil)
+			resp, _, err := readFinal(br, http.MethodGet)
 			if err != nil {
 				if n == len(whole) {
 					t.Errorf("%q came as none: %v", whole, err)

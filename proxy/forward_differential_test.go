@@ -93,7 +93,7 @@ func (x *examiner) serve(c net.Conn) {
 }
 
 // oneHop are the fields that no origin may see.
-var oneHop = []string{"connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "expect"}
+var oneHop = []string{"connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings"}
 
 // examine compares the two readings of one message and looks for what does not
 // belong into it.
@@ -118,7 +118,7 @@ func (x *examiner) examine(m *message, raw []byte) {
 	}
 	for _, f := range m.fields {
 		for _, name := range oneHop {
-			if f[0] == name && !x.ownClose(m, f) {
+			if f[0] == name && !x.ownClose(m, f) && !x.switches(m, f) {
 				x.report(name+" is of one hop", raw)
 			}
 		}
@@ -134,6 +134,14 @@ func (x *examiner) examine(m *message, raw []byte) {
 func (x *examiner) ownClose(m *message, f [2]string) bool {
 	custom := m.method == "POST" || m.method == "PUT" || m.method == "PATCH"
 	return f[0] == "connection" && f[1] == "close" && !custom && m.framing != "none"
+}
+
+// switches reports whether a field is part of a request to become a tunnel, which the
+// rule of the test lets pass.
+func (x *examiner) switches(m *message, f [2]string) bool {
+	to := strings.Join(m.values("upgrade"), ",")
+	own := len(m.values("connection")) == 1 && m.values("connection")[0] == "Upgrade"
+	return own && m.body == "" && strings.Trim(to, "websocket,") == "" && (f[0] == "connection" || f[0] == "upgrade")
 }
 
 // named finds the name of a request of the test in its path.

@@ -59,6 +59,18 @@ func readOne(t testing.TB, br *bufio.Reader) (*http.Response, string) {
 	return resp, string(body)
 }
 
+// readFinal reads the head of the final response to a request of the method, and how many
+// interim ones came before it.
+func readFinal(br *bufio.Reader, method string) (resp *http.Response, interim int, err error) {
+	for {
+		resp, err = http.ReadResponse(br, &http.Request{Method: method})
+		if err != nil || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, interim, err
+		}
+		interim++
+	}
+}
+
 // malformedHeads are heads of which HOST stands for an allowed authority and
 // AUTH for the field line of a credential that holds. Behind each stands a
 // whole request that would be allowed.

@@ -70,7 +70,7 @@ func New(o Options) *Server {
 	s.connect = connect.New(s.shared, func(c *clientconn.Conn) { s.serveConn(c, nil) })
 	s.plain = forward.New(s.shared)
 	s.goproxy = s.newGoproxy()
-	s.plain.Handler = s.goproxy
+	s.plain.Handler, s.plain.Tunnel = s.goproxy, s.connect.Upgraded
 	return s
 }
 
@@ -80,8 +80,11 @@ func New(o Options) *Server {
 func (s *Server) Run(ctx context.Context) {
 	done := make(chan struct{})
 	go s.watch(ctx, done)
+	swept := make(chan struct{})
+	go func() { defer close(swept); s.plain.Run(ctx) }()
 	s.connect.RunTunnels(ctx)
 	<-done
+	<-swept
 	s.shared.Stop()
 	close(s.ran)
 	s.ends()

@@ -33,6 +33,25 @@ func TestUnusableResponseIsRefused(t *testing.T) {
 		{"half a head", "HTTP/1.1 200 OK\r\nContent-Le"},
 		{"a status of two digits", "HTTP/1.1 99 No\r\nContent-Length: 0\r\n\r\n"},
 		{"a status below 100", "HTTP/1.1 099 No\r\nContent-Length: 5\r\n\r\nhello"},
+		{"a length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
+		{"chunks and a length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 15\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
+		{"chunks of HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
+		{"a coding of HTTP/1.0 that says nothing", "HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n\r\nhello"},
+		{"a list of equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello"},
+		{"an octal length", "HTTP/1.1 200 OK\r\nContent-Length: 05\r\n\r\nhello"},
+		{"an empty length", "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nhello"},
+		{"a length over 64 bits", "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551621\r\n\r\nhello"},
+		{"no length beside a HEAD's", "HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n"},
+		{"chunked and identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
+		{"a space before a colon", "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
+		{"a folded field", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
+		{"bare line feeds", "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello"},
+		{"a NUL in a field", "HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 5\r\n\r\nhello"},
+		{"a name that is none", "HTTP/1.1 200 OK\r\nX Y: z\r\nContent-Length: 5\r\n\r\nhello"},
+		{"HTTP/2", "HTTP/2 200 OK\r\nContent-Length: 5\r\n\r\nhello"},
+		{"HTTP/1.2", "HTTP/1.2 200 OK\r\nContent-Length: 5\r\n\r\nhello"},
+		{"no head for 64 KiB", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 64<<10)},
+		{"no head for 64 KiB and no line either", strings.Repeat("x", 64<<10)},
 		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"},
 		{"a negative length", "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello"},
 		{"a signed length", "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello"},
@@ -55,7 +74,7 @@ func TestUnusableResponseIsRefused(t *testing.T) {
 					body = "Content-Length: 0\r\n"
 				}
 				_, br := r.send(r.request(method, "/", body, ""))
-				got, err := http.ReadResponse(br, &http.Request{Method: method})
+				got, _, err := readFinal(br, method)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -82,13 +101,20 @@ func TestResponseArrivesWithOneFraming(t *testing.T) {
 		{"Content-Length", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", 5, "[]"},
 		{"equal Content-Lengths", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "hello", 5, "[]"},
 		{"chunks", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nX-T: trailing\r\n\r\n", "hello", -1, "[chunked]"},
-		{"both", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "hello", -1, "[chunked]"},
+		{"a coding that says nothing", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", "hello", 5, "[]"},
+		{"a coding that says nothing, alone", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nhello", "hello", -1, "[chunked]"},
+		{"chunks in capitals", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "hello", -1, "[chunked]"},
+		{"no phrase", "GET", "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello", "hello", 5, "[]"},
+		{"bytes behind the length", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n\r\n", "hello", 5, "[]"},
+		{"bytes behind the last chunk", "GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "hello", -1, "[chunked]"},
+		{"bytes behind a head", "GET", "HTTP/1.1 304 Not Modified\r\n\r\nhello", "", 0, "[]"},
+		{"chunks behind a 204", "GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "", 0, "[]"},
 		{"the end of the connection", "GET", "HTTP/1.0 200 OK\r\n\r\nhello", "hello", -1, "[chunked]"},
 		{"no body by status", "GET", "HTTP/1.1 204 No Content\r\n\r\n", "", 0, "[]"},
 		{"no body by status, with a length", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", "", 0, "[]"},
 		{"not modified", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "", 0, "[]"},
 		{"HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "", 5, "[]"},
-		{"HEAD of chunks", "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", -1, "[]"},
+		{"HEAD of chunks", "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", -1, "[chunked]"},
 		{"interim responses first", "GET", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok", 2, "[]"},
 		{"an error", "GET", "HTTP/1.1 599 Strange\r\nContent-Length: 2\r\n\r\nno", "no", 2, "[]"},
 	} {
@@ -96,9 +122,12 @@ func TestResponseArrivesWithOneFraming(t *testing.T) {
 			// The next request shows that both sides agree on the end.
 			r := newPlainRig(t, once(row.raw))
 			_, br := r.send(r.request(row.method, "/", "", "") + strings.Replace(r.request("GET", "/", "", ""), "http://allowed.test", "http://evil.test", 1))
-			resp, err := http.ReadResponse(br, &http.Request{Method: row.method})
+			resp, interim, err := readFinal(br, row.method)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if want := strings.Count(row.raw, "HTTP/1.1 10"); interim != want {
+				t.Errorf("%d interim responses came, want %d", interim, want)
 			}
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || string(body) != row.body {
@@ -110,8 +139,8 @@ func TestResponseArrivesWithOneFraming(t *testing.T) {
 			if resp.StatusCode == 204 && resp.Header.Get("Content-Length") != "" {
 				t.Error("a 204 has a Content-Length")
 			}
-			if len(resp.Trailer) != 0 || resp.Header.Get("X-T") != "" {
-				t.Errorf("trailers came through: %v", resp.Trailer)
+			if sent := strings.Contains(row.raw, "X-T: trailing"); (len(resp.Trailer) != 0) != sent || resp.Header.Get("X-T") != "" {
+				t.Errorf("trailers: %v", resp.Trailer)
 			}
 			if got := readReply(t, br); got.StatusCode != 403 || got.rest != "" {
 				t.Errorf("the next request is answered %s, then %q", got.Status, got.rest)

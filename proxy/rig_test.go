@@ -271,7 +271,7 @@ func (r reply) reason() string { return r.Header.Get("X-Egress-Reason") }
 
 func readReply(t testing.TB, br *bufio.Reader) reply {
 	t.Helper()
-	resp, err := http.ReadResponse(br, nil)
+	resp, _, err := readFinal(br, http.MethodGet)
 	if err != nil {
 		t.Fatalf("reading the reply: %v", err)
 	}

@@ -92,7 +92,12 @@ func (c *session) serveRequest() (again bool) {
 		c.server.serveConnect(x)
 		return false
 	}
-	return c.plain.Serve(x)
+	if !c.plain.Serve(x) {
+		return false
+	}
+	c.current = nil // the next request may be a minute away
+	x.Recycle()
+	return true
 }
 
 // refuseHead refuses a request whose head is malformed, as far as it was understood.

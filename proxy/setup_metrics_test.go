@@ -1,7 +1,11 @@
 package proxy_test
 
 import (
+	"bufio"
+	"io"
 	"maps"
+	"net"
+	"net/http"
 	"testing"
 )
 
@@ -34,6 +38,29 @@ func TestEachStepIsMeasuredHoweverItEnds(t *testing.T) {
 		}
 		eventually(t, "each step is counted", func() bool { return maps.Equal(r.setUps(), want) })
 	}
+}
+
+// So are those of a plain request; the origin's own time is no part of them.
+func TestEachStepOfAPlainRequestIsMeasured(t *testing.T) {
+	t.Parallel()
+	o := newOrigin(t, func(c net.Conn) {
+		_, _ = http.ReadRequest(bufio.NewReader(c))
+		_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+		_ = c.Close()
+	})
+	rules := []rule{{host: "*.test", ports: []uint16{o.port}, any: true, addresses: loopback}}
+	r := newRig(t, rigOptions{functions: []function{{name: "billing", rules: rules}}})
+	r.resolves("good.test", "127.0.0.1")
+	r.resolves("dead.test", "127.0.0.77") // where nobody listens
+	for _, host := range []string{"good.test", "dead.test", "evil.example"} {
+		at := o.at(host)
+		r.ask("GET http://" + at + "/ HTTP/1.1\r\nHost: " + at + "\r\nConnection: close\r\n" + auth("billing") + "\r\n")
+	}
+	want := map[string]uint64{
+		"resolve ok": 2, "dial ok": 1, "dial failed": 1, "record ok": 4, // of what is permitted before the dial fails, two
+		"total ok": 1, "total failed": 1, "total refused": 1,
+	}
+	eventually(t, "each step is counted", func() bool { return maps.Equal(r.setUps(), want) })
 }
 
 // setUps returns how often a step ended in an outcome, where that is not never.

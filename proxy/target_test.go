@@ -214,7 +214,6 @@ func TestAbsoluteTargetIsAnHTTPURLAlone(t *testing.T) {
 		{"an escaped userinfo's mark", "http://allowed.test%40evil.test/", 400, "bad_target"},
 		{"an escaped line end in the host", "http://allowed.test%0d%0aX:1/", 400, "bad_target"},
 		{"a fragment", "http://" + r.allowed + "/#f", 400, "bad_target"},
-		{"an escape that is none", "http://" + r.allowed + "/%zz", 400, "bad_target"},
 		{"a byte that is not ASCII in the path", "http://" + r.allowed + "/ä", 400, "bad_target"},
 		{"an empty scheme", "://" + r.allowed + "/", 400, "bad_target"},
 		{"a scheme with a mark", "ht^tp://" + r.allowed + "/", 400, "bad_target"},

@@ -57,7 +57,9 @@ type Set struct {
 	preAuth   admission.PreAuthLimiter // those whose caller is not known, by source
 	lingering admission.Lingering
 	lingerFor atomic.Int64 // a time.Duration: lingerTime, but in tests
-	buffers   sync.Pool    // *[]byte for heads and hellos
+	buffers   sync.Pool    // *[]byte of HeadBuffer, for heads and hellos
+
+	idleBuffers sync.Pool // *[]byte of idleBuffer, for connections that wait for their next request
 
 	mu      sync.Mutex
 	closed  bool
@@ -77,6 +79,7 @@ func NewSet(o Options) *Set {
 	s.lingering.Init(o.Resources.Connections, o.Excess)
 	s.lingerFor.Store(int64(lingerTime))
 	s.buffers.New = func() any { b := make([]byte, 0, HeadBuffer); return &b }
+	s.idleBuffers.New = func() any { b := make([]byte, 0, idleBuffer); return &b }
 	return s
 }
 

@@ -12,6 +12,9 @@ import (
 const (
 	// HeadBuffer is the room that a head gets at first; nearly all fit.
 	HeadBuffer = 4 << 10
+	// idleBuffer is the room that a connection has which waits for its next request; most
+	// heads fit.
+	idleBuffer = 512
 	// keepAlive is how long a connection may wait for its next request.
 	keepAlive = 60 * time.Second
 )
@@ -102,9 +105,15 @@ func (c *Conn) Rebuffer(read func(b []byte) []byte) {
 
 // Free gives the buffer back to the pool.
 func (c *Conn) Free() {
-	if c.buf != nil && cap(*c.buf) == HeadBuffer {
-		*c.buf = (*c.buf)[:0]
-		c.set.buffers.Put(c.buf)
+	if c.buf != nil {
+		switch cap(*c.buf) {
+		case HeadBuffer:
+			*c.buf = (*c.buf)[:0]
+			c.set.buffers.Put(c.buf)
+		case idleBuffer:
+			*c.buf = (*c.buf)[:0]
+			c.set.idleBuffers.Put(c.buf)
+		}
 	}
 	c.buf = nil
 }
@@ -142,6 +151,10 @@ func (c *Conn) releaseKeepAlive() {
 // AwaitNext sets the time for the next request of a connection that has had one.
 func (c *Conn) AwaitNext() {
 	c.Reused = true
+	if len(c.Buffered()) == 0 {
+		c.Free()
+		c.buf = c.set.idleBuffers.Get().(*[]byte)
+	}
 	_ = c.SetReadDeadline(time.Now().Add(keepAlive))
 }
 
@@ -252,7 +265,14 @@ func (c *Conn) skipEmptyLine() error {
 // readMore reads once behind what is buffered, into a larger buffer where there is no room.
 func (c *Conn) readMore() error {
 	b := *c.buf
-	if len(b) == cap(b) {
+	switch {
+	case len(b) < cap(b):
+	case cap(b) == idleBuffer:
+		larger := c.set.buffers.Get().(*[]byte)
+		b = append(*larger, b...)
+		c.Free()
+		c.buf = larger
+	default:
 		b = append(make([]byte, 0, 2*cap(b)), b...)
 		c.Free()
 		c.buf = &b

@@ -242,7 +242,7 @@ func (x *Exchange) RefuseTunnel(method string) {
 // answer writes the refusal that has been recorded, and ends the connection.
 func (x *Exchange) answer(cause error) {
 	status := statusOf(x.Event.Reason, cause)
-	reply := appendRefusal(nil, &x.Event, x.shared.Audit.FormatID(x.Event.ID), status)
+	reply := appendRefusal(nil, &x.Event, x.shared.Audit.FormatID(x.Event.ID), status, adviceOf(x.Event.Reason, cause))
 	x.Conn.SetLingerWriteDeadline()
 	_, err := x.Conn.Write(reply)
 	x.shared.Metrics.steps.observe(stepTotal, outcomeOf(x.Event.Reason), time.Since(x.Start))

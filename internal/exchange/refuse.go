@@ -24,6 +24,15 @@ func statusOf(r verdict.Reason, cause error) int {
 	return r.Row().Status.Code()
 }
 
+// adviceOf returns what to do about a reason; of a bad target it matters which part of
+// it is bad.
+func adviceOf(r verdict.Reason, cause error) string {
+	if r == verdict.ReasonBadTarget && errors.Is(cause, httphead.ErrPath) {
+		return "The path or query has a byte that a URL does not have; percent-encode it in the client."
+	}
+	return r.Row().Advice
+}
+
 // maxPhrase is how long a reason phrase gets, in bytes. Clients that print it
 // print it whole up to here.
 const maxPhrase = 100
@@ -32,7 +41,7 @@ const maxPhrase = 100
 // reason phrase carries the reason, the target and the function, because it is
 // all that most clients show. It holds nothing but what the proxy itself made
 // canonical; a target that did not parse is not repeated.
-func appendRefusal(b []byte, e *audit.Event, id string, status int) []byte {
+func appendRefusal(b []byte, e *audit.Event, id string, status int, advice string) []byte {
 	row := e.Reason.Row()
 	reason := e.Reason.String()
 	phrase := "Egress refused: " + reason
@@ -47,7 +56,7 @@ func appendRefusal(b []byte, e *audit.Event, id string, status int) []byte {
 	}
 	body := ""
 	if status != http.StatusProxyAuthRequired {
-		body = fmt.Sprintf("%s\n\n%s\nRequest %s, answered by the egress proxy, not by the destination.\n", phrase, row.Advice, id)
+		body = fmt.Sprintf("%s\n\n%s\nRequest %s, answered by the egress proxy, not by the destination.\n", phrase, advice, id)
 	}
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)

@@ -24,7 +24,7 @@ func TestEveryReasonIsAnsweredAsItsRowSays(t *testing.T) {
 		}
 		answered++
 		status := statusOf(r, nil)
-		reply := string(appendRefusal(nil, &audit.Event{Reason: r, Host: "a.test", Function: "f"}, "id", status))
+		reply := string(appendRefusal(nil, &audit.Event{Reason: r, Host: "a.test", Function: "f"}, "id", status, adviceOf(r, nil)))
 		want := []string{
 			"HTTP/1.1 " + row.Status.String() + " Egress refused: " + row.Word, "\r\nX-Egress-Reason: " + row.Word + "\r\n",
 			"\r\nProxy-Status: egress; error=" + string(row.ProxyStatus) + `; details="` + row.Word + "\"\r\n",

@@ -1,60 +1,116 @@
 // Package forward takes plain HTTP requests from their head to the last byte of their
-// response.
+// answer.
 //
-// What it does: it brings to the decision of package gate what it asks for, sends the
-// request on through a handler (goproxy) and by net/http's transport to the addresses
-// that were checked, and writes the response with one framing, so that client and proxy
-// agree on where the next request begins; else the connection ends. A connection to an
-// origin belongs to the function that opened it, and one that was authenticated to the
-// client connection that did so. Requests that are under way are judged again when the
-// policy changes.
+// What it does: it brings to the decision of package gate what it asks for, and sends the
+// request on through a handler (goproxy) to one of the addresses that were checked. What
+// goes on is what came, in both directions: target, fields and content, but for what is of
+// one hop (fields.go); heads, interim answers and parts of content as they come. The
+// framing of both is checked by every byte, so that client, proxy and origin agree on
+// where the next message begins; else the connections end. A connection to an origin
+// belongs to the function that opened it, and one that was authenticated to the client
+// connection that did so (owned.go). Requests that are under way are judged again when the
+// policy changes (revoke.go).
 //
 // What it does not do: it has no rule of its own, caches nothing, and changes no content.
 package forward
 
 import (
-	"bufio"
 	"context"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/inflight"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
 )
 
-// Server forwards requests. New makes one. Safe for concurrent use.
+// Server forwards requests. New makes one, and Run has to run. Safe for concurrent use.
 type Server struct {
 	*exchange.Shared
 
 	// Handler is given each request, and has to call RoundTrip for it. It is set once,
 	// before the first request.
 	Handler http.Handler
+	// Tunnel is given what has become a tunnel: the connection to the origin, what the
+	// client has sent for it already, and how many bytes have come back. It is set as
+	// Handler is.
+	Tunnel func(x *exchange.Exchange, origin net.Conn, early []byte, down int64)
 
-	transport *http.Transport
-	traced    context.Context // Base, for requests whose answers' heads are bounded
-	owners    atomic.Uint64   // how many ownOrigins there have been
-	inflight  inflight
-	writers   sync.Pool // *bufio.Writer for responses
-	copies    sync.Pool // *[copyBuffer]byte for bodies of responses
+	pool   *origin.Pool
+	owners atomic.Uint64 // how many ownOrigins there have been
+	open   inflight.Set
+	heads  sync.Pool // *[]byte of headBuffer, for what goes on
+	bulk   sync.Pool // *[]byte of bulkBuffer, for content
 }
+
+const (
+	// headBuffer is the room that a head gets at first, and what of the content is there
+	// already; nearly all fit.
+	headBuffer = 8 << 10
+	// chunkMarks is what a chunk adds to its content.
+	chunkMarks = 64
+	// bulkBuffer is what more content is moved with: a piece of bulkPiece and its chunk.
+	bulkPiece  = 64 << 10
+	bulkBuffer = bulkPiece + chunkMarks
+)
 
 // New returns a server without a handler.
 func New(s *exchange.Shared) *Server {
-	f := &Server{Shared: s, traced: traced(s.Base)}
-	f.transport = f.newTransport(s.Resources.Pooled)
-	f.writers.New = func() any { return bufio.NewWriter(nil) }
-	f.copies.New = func() any { return new([copyBuffer]byte) }
+	f := &Server{Shared: s, pool: origin.NewPool(s.Resources.Pooled)}
+	f.heads.New = func() any { b := make([]byte, 0, headBuffer); return &b }
+	f.bulk.New = func() any { b := make([]byte, 0, bulkBuffer); return &b }
+	context.AfterFunc(s.Base, f.open.Close)
 	return f
 }
 
-// CloseIdle closes the connections to origins that no request uses.
-func (s *Server) CloseIdle() { s.transport.CloseIdleConnections() }
+// poolEvery is how often the connections that no request uses are looked at.
+const poolEvery = time.Second
+
+// Run enforces the limits of requests that are under way, and ends those whose client has
+// gone, until ctx ends.
+func (s *Server) Run(ctx context.Context) {
+	looked := time.Now()
+	s.open.Run(ctx, s.Limits.IdleTimeout, s.Limits.Lifetime, func(now time.Time) {
+		if now.Sub(looked) >= poolEvery {
+			looked = now
+			s.pool.Sweep(now)
+		}
+	})
+}
+
+// CloseIdle closes the connections to origins that no request uses, and those that none
+// uses any more from now on.
+func (s *Server) CloseIdle() { s.pool.Close() }
+
+// putBuffer gives a buffer back to the pool of its size; nil: there is none.
+func (s *Server) putBuffer(b *[]byte) {
+	if b == nil {
+		return
+	}
+	*b = (*b)[:0]
+	switch cap(*b) {
+	case headBuffer:
+		s.heads.Put(b)
+	case bulkBuffer:
+		s.bulk.Put(b)
+	}
+}
 
 // Client is one client connection as requests on it see it. One goroutine has it.
 type Client struct {
-	server *Server
-	own    *ownOrigins // connections to origins that are this one's alone; nil: none
+	server  *Server
+	own     *ownOrigins   // connections to origins that are this one's alone; nil: none
+	current *plainRequest // nil: none
+	request *http.Request // what the Handler is given, again and again
+	fields  http.Header   // empty: what goes on are the fields as they came
 }
+
+// clientKey is the context key of the client that a round trip is for.
+type clientKey struct{}
 
 // Client returns what the requests of one client connection share. Close it when the
 // connection ends.
@@ -62,3 +118,20 @@ func (s *Server) Client() *Client { return &Client{server: s} }
 
 // Close ends the connections to origins that are the client's alone.
 func (c *Client) Close() { c.own.close() }
+
+// requestFor returns the request as the Handler is given it: where it goes. Its fields and
+// content go past the Handler as they came, for http.Header has neither their order nor
+// their spelling.
+func (c *Client) requestFor(x *plainRequest) *http.Request {
+	c.current = x
+	if c.request == nil {
+		c.fields = http.Header{}
+		r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: &url.URL{}, Header: c.fields, Body: http.NoBody}
+		c.request = r.WithContext(context.WithValue(c.server.Base, clientKey{}, c))
+	}
+	r := c.request
+	r.Method, r.Host = x.Head.Method, x.Authority
+	*r.URL = url.URL{Scheme: "http", Host: x.Authority, Opaque: "//" + x.Authority + x.Path}
+	clear(c.fields)
+	return r
+}

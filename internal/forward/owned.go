@@ -1,10 +1,11 @@
 package forward
 
 import (
-	"net/http"
+	"net/netip"
+	"slices"
 	"strconv"
-	"strings"
-	"sync"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
 )
 
 // ownOrigins are the connections to origins that belong to one client connection
@@ -14,50 +15,36 @@ import (
 // connections to origins of its own, and they end with it.
 type ownOrigins struct {
 	function string
-	pool     string // tells them apart from those of everybody else
-
-	mu     sync.Mutex
-	closed bool
-	conns  map[*originConn]struct{}
+	owner    string           // tells them apart from those of everybody else
+	to       []netip.AddrPort // where there have been any; those of its targets
+	pool     *origin.Pool
 }
 
-// poolOf returns whose connections to origins the request may use: those of its
-// function, or of its client connection alone, which are returned too then.
-func (x *plainRequest) poolOf(h http.Header) (pool string, own *ownOrigins) {
+// owner returns whose connections to origins the request may use: those of its
+// function, or of its client connection alone.
+func (x *plainRequest) owner() string {
 	c := x.client
 	if c.own != nil && c.own.function != x.Event.Function {
 		c.own.close() // another function calls on the same connection
 		c.own = nil
 	}
-	if c.own == nil && authenticatesConnection(h) {
+	if c.own == nil && x.options.Authenticates {
 		n := c.server.owners.Add(1)
 		c.own = &ownOrigins{
-			function: x.Event.Function, pool: x.Event.Function + "@" + strconv.FormatUint(n, 10),
-			conns: map[*originConn]struct{}{},
+			function: x.Event.Function, owner: x.Event.Function + "@" + strconv.FormatUint(n, 10), pool: c.server.pool,
 		}
 	}
 	if c.own != nil {
-		return c.own.pool, c.own
+		return c.own.owner
 	}
-	return x.Event.Function, nil
+	return x.Event.Function
 }
 
-// add takes a connection; false: the client connection has ended.
-func (o *ownOrigins) add(c *originConn) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return false
+// add remembers where a connection goes that will be given back.
+func (o *ownOrigins) add(to netip.AddrPort) {
+	if o != nil && !slices.Contains(o.to, to) {
+		o.to = append(o.to, to)
 	}
-	o.conns[c] = struct{}{}
-	return true
-}
-
-// remove forgets a connection that is closed.
-func (o *ownOrigins) remove(c *originConn) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.conns, c)
 }
 
 // close ends the connections; o may be nil.
@@ -65,24 +52,7 @@ func (o *ownOrigins) close() {
 	if o == nil {
 		return
 	}
-	o.mu.Lock()
-	o.closed = true
-	conns := o.conns
-	o.conns = nil
-	o.mu.Unlock()
-	for c := range conns {
-		_ = c.Conn.Close()
+	for _, to := range o.to {
+		o.pool.Remove(origin.Key{Owner: o.owner, To: to})
 	}
-}
-
-// authenticatesConnection reports whether a request's credentials are for the
-// connection it is sent on.
-func authenticatesConnection(h http.Header) bool {
-	for _, v := range h["Authorization"] {
-		scheme, _, _ := strings.Cut(v, " ")
-		if strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate") {
-			return true
-		}
-	}
-	return false
 }

@@ -1,49 +1,47 @@
 package forward
 
 import (
-	"bufio"
-	"context"
-	"io"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hop"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/inflight"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// plainRequest is a plain HTTP request on its way.
+// plainRequest is a plain HTTP request on its way. The goroutine of its client has it
+// alone, but for what upload and watch say.
 type plainRequest struct {
 	*exchange.Exchange
 	client  *Client
-	request *http.Request  // as net/http reads it; nil: not yet
-	reader  *bufio.Reader  // stands behind the head; nil: there is no body
+	options hop.Options
+	upgrade bool           // it may become a tunnel
+	once    bool           // its connection to the origin is used for no other request
 	failure verdict.Reason // of what was permitted; ReasonNone: none
-	revoked bool           // inflight's: a policy that came meanwhile refuses it
+	upload  upload
+	answer  answer
+	watch   inflight.Request
+
+	conn   *origin.Conn // nil: none
+	reused bool         // conn has answered another request before
+	out    *[]byte      // pooled: the head as it goes on, and the beginning of the content
 }
 
-// Serve walks a plain HTTP request from the target to the last byte of the response. It
+// Serve walks a plain HTTP request from the target to the last byte of the answer. It
 // returns whether the connection can take another.
 func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 	x := &plainRequest{Exchange: e, client: c}
 	for {
 		switch x.Advance() {
-		case gate.Content:
-			x.readRequest()
 		case gate.Lookup:
 			x.LookupHost(c.server.Base)
 		case gate.Open:
 			x.Give(x.Permit())
 		case gate.Forward:
-			if x.request == nil {
-				x.request = x.Head.Request()
-			}
-			if len(x.Conn.Buffered()) == 0 {
-				x.Conn.Free() // the origin may take its time
-			}
 			return x.forward()
 		default:
 			x.SendRefusal()
@@ -52,129 +50,115 @@ func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 	}
 }
 
-// readRequest makes net/http's request of a head with content behind it. The reader
-// stands behind the head and belongs to the content. Our own grammar is the stricter
-// one; an error is of what it may not know.
-func (x *plainRequest) readRequest() {
-	x.reader = bufio.NewReader(io.MultiReader(strings.NewReader(x.Head.Raw), x.Conn))
-	var err error
-	if x.request, err = http.ReadRequest(x.reader); err != nil {
-		x.Refuse(verdict.ReasonBadRequest, httphead.ErrMalformed)
-		return
-	}
-	x.Give(verdict.ReasonNone)
-}
-
-// forward sends the request on through goproxy and returns whether the
-// connection can take another request.
+// forward sends the request on through the handler, and returns whether the connection
+// can take another.
 func (x *plainRequest) forward() (again bool) {
-	w := &response{
-		of: x, conn: x.Conn, head: x.request.Method == http.MethodHead,
-		chunkable: x.Head.Minor == 1, persist: x.Head.Persistent(),
-	}
 	s := x.client.server
-	body := newRequestBody(x, w)
-	ctx, cancel := context.WithTimeout(context.WithValue(s.traced, requestKey{}, x), s.Limits.Lifetime)
-	defer cancel()
-	s.inflight.add(x, func() { cancel(); body.interrupt(); _ = x.Conn.SetWriteDeadline(longAgo()) })
-	defer s.inflight.remove(x) // if a bug throws
-	// A reload between the snapshot and this has not seen the request.
-	if now, _ := s.Policy(); now != x.Policy {
-		s.rejudge(x)
-	}
-	s.Handler.ServeHTTP(w, x.outbound(x.request.WithContext(ctx), body))
-	cancel()
-	body.stop()
-	if s.inflight.remove(x) {
-		x.Ended(tunnel.Result{Up: body.moved.Load(), Down: w.moved, Ended: tunnel.Revoked})
-		w.abort()
-		return false
-	}
-	if x.failure != verdict.ReasonNone && !w.started {
-		x.Refuse(x.failure, nil)
+	x.options = hop.Read(httphead.Fields(x.Head.Raw))
+	x.upgrade = x.upgrades()
+	x.once = x.Head.HasContent() && !hasContentByCustom(x.Head.Method)
+	x.upload.init(x)
+	x.answer.x = x
+	x.watch.Client, x.watch.Start, x.watch.Value = x.Conn, x.Start, &x.Opened
+	if !s.open.Add(&x.watch) {
+		x.Refuse(verdict.ReasonOriginFailed, nil) // the answer says that the proxy stops
 		x.SendRefusal()
 		return false
 	}
-	if !x.finish(w, body) {
+	defer x.abandon()
+	// A reload between the snapshot and this has not seen the request.
+	if now, _ := s.Policy(); now != x.Policy {
+		s.rejudge(&x.watch)
+	}
+	x.compose()
+	s.Handler.ServeHTTP(&x.answer, x.client.requestFor(x))
+	if x.answer.begun && x.answer.head.Status == http.StatusSwitchingProtocols {
+		x.becomeTunnel()
 		return false
 	}
-	if x.reader != nil {
-		rest, _ := x.reader.Peek(x.reader.Buffered())
-		x.Conn.Unread(rest)
-	}
-	return true
+	return x.finish()
 }
 
-// finish ends the response, records how it went, and returns whether
-// client and proxy agree on where the next request begins.
-func (x *plainRequest) finish(w *response, body *requestBody) (again bool) {
-	whole := w.finish() == nil
-	result := tunnel.Result{Up: body.moved.Load(), Down: w.moved, Ended: tunnel.Origin}
-	if !whole {
-		result.Ended = tunnel.Error
-	}
-	x.Ended(result)
-	if !whole {
-		w.abort()
-		return false
-	}
-	if !w.persist {
-		x.Conn.LingeringClose(x.Event.Function)
-		return false
-	}
-	return true
+// abandon gives up what is left, which without a bug is nothing.
+func (x *plainRequest) abandon() {
+	x.client.server.open.Remove(&x.watch)
+	x.client.current = nil
+	x.upload.stop()
+	x.closeConn()
+	x.answer.release()
 }
 
-// outbound turns the client's request into the one for the origin: target and
-// Host from the request line, hop-by-hop fields gone, Via added.
-func (x *plainRequest) outbound(r *http.Request, body *requestBody) *http.Request {
-	version := "1.1 "
-	if x.Head.Minor == 0 {
-		version = "1.0 "
+// compose makes what goes to the origin first: the head, and what has come of the content.
+func (x *plainRequest) compose() {
+	x.out = x.client.server.heads.Get().(*[]byte)
+	b := hop.AppendRequest((*x.out)[:0], hop.Request{
+		Head: x.Head, Options: &x.options, Path: x.Path, Authority: x.Authority,
+		Port80: x.Target.Port == 80, Upgrade: x.upgrade, Via: via(x.Head.Minor),
+	})
+	switch {
+	case x.upgrade:
+		b = hop.AppendField(b, "Connection", "Upgrade")
+	case x.once:
+		b = hop.AppendField(b, "Connection", "close")
 	}
-	r.URL, r.Host = x.URL, x.URL.Host
-	r.Trailer = nil
-	r.Close = false
-	r.Body = http.NoBody
-	if body.src != http.NoBody {
-		r.Body = body
+	*x.out = x.upload.appendFirst(append(b, "\r\n"...))
+	if len(x.Conn.Buffered()) == 0 {
+		x.Conn.Free() // the origin may take its time
 	}
-	stripHopByHop(r.Header)
-	r.Header.Del("Expect")
-	r.Header.Add("Via", version+gate.Pseudonym)
-	if _, ok := r.Header["User-Agent"]; !ok {
-		r.Header["User-Agent"] = nil // keeps net/http from adding its own
-	}
-	return r
 }
 
-// protected fields survive being named in Connection: a client that names them
-// would make the message mean something else behind the proxy.
-var protected = []string{"Authorization", "Content-Length", "Content-Type", "Cookie", "Host", "Transfer-Encoding"}
-
-// hopByHop are the fields that end here whether or not Connection names them
-// (RFC 9110, section 7.6.1).
-var hopByHop = []string{
-	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
-}
-
-// stripHopByHop takes out what belongs to one hop: the known fields, those
-// that Connection names, and every Proxy-*.
-func stripHopByHop(h http.Header) {
-	for _, value := range h["Connection"] {
-		for name := range strings.SplitSeq(value, ",") {
-			name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
-			if !slices.Contains(protected, name) {
-				delete(h, name)
-			}
+// finish ends the answer, records how it went, and returns whether client and proxy agree
+// on where the next request begins.
+func (x *plainRequest) finish() (again bool) {
+	x.upload.stop()
+	x.releaseConn()
+	x.answer.end()
+	x.client.server.open.Remove(&x.watch)
+	cause, aborted := x.watch.Ended()
+	switch {
+	case x.answer.whole:
+		x.Ended(x.result(tunnel.Origin))
+		if aborted || !x.answer.persist {
+			x.Conn.LingeringClose(x.Event.Function)
+			return false
 		}
-	}
-	for _, name := range hopByHop {
-		delete(h, name)
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "Proxy-") {
-			delete(h, name)
+		return true
+	case !x.answer.begun && (!aborted || cause != tunnel.Client && cause != tunnel.Revoked):
+		if x.failure == verdict.ReasonNone {
+			x.failure = verdict.ReasonOriginFailed
 		}
+		x.Refuse(x.failure, nil)
+		x.SendRefusal()
+		return false
+	case !aborted:
+		cause = tunnel.Error
+	}
+	x.Ended(x.result(cause))
+	x.answer.abort()
+	return false
+}
+
+// via is the proxy's entry in Via of a message that came in HTTP/1.minor.
+func via(minor int) string {
+	if minor == 0 {
+		return "1.0 " + gate.Pseudonym
+	}
+	return "1.1 " + gate.Pseudonym
+}
+
+// result is what the last record says.
+func (x *plainRequest) result(why tunnel.Cause) tunnel.Result {
+	return tunnel.Result{Up: x.watch.Up.Load(), Down: x.watch.Down.Load(), Ended: why}
+}
+
+// hasContentByCustom reports whether requests of the method have content. Where
+// one has that should not, origins leave it unread and take it for the next request
+// (RFC 9110, section 9.3.1), so its connection is not used for another.
+func hasContentByCustom(method string) bool {
+	switch method {
+	case "POST", "PUT", "PATCH":
+		return true
+	default:
+		return false
 	}
 }

@@ -3,208 +3,201 @@ package forward
 import (
 	"context"
 	"errors"
-	"hash/maphash"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/netip"
-	"strings"
-	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hop"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-// requestKey is the context key of the request that a round trip is for,
-// attemptKey that of the attempt.
-type (
-	requestKey struct{}
-	attemptKey struct{}
+var (
+	// errFailed is a round trip that has failed; the reason is in its request.
+	errFailed = errors.New("the round trip has failed")
+	// errOrigin is an answer that cannot be handed on.
+	errOrigin = errors.New("origin's answer is not usable")
 )
 
-// poolSeed spreads the pools of functions over the addresses of a host.
-var poolSeed = maphash.MakeSeed()
-
-// attempt is a round trip to one address.
-type attempt struct {
-	permits func(netip.AddrPort) bool
-	to      netip.AddrPort
-	own     *ownOrigins       // whose the connection is to be; nil: its function's
-	dial    admission.DialKey // of its own: the exchange may be over before a dial is
-	dialBy  time.Time
-}
-
-// newTransport makes the way out for plain HTTP. Its pool has connections by
-// checked address, never by name, and by whose they are, so that one is only ever
-// used by requests of the same function that were permitted to reach that address
-// themselves.
-func (s *Server) newTransport(pooled int) *http.Transport {
-	return &http.Transport{
-		Proxy:                  nil,
-		DialContext:            s.dialPlain,
-		DisableCompression:     true,
-		MaxIdleConns:           pooled,
-		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        30 * time.Second,
-		ResponseHeaderTimeout:  s.Limits.IdleTimeout,
-		MaxResponseHeaderBytes: int64(s.Limits.HeaderBytes),
-		ForceAttemptHTTP2:      false,
-	}
-}
-
-// dialError marks an error of the dial, after which no byte was sent.
-type dialError struct{ error }
-
-func (e *dialError) Unwrap() error { return e.error }
-
-// dialPlain connects to the address that an attempt is for. What the transport
-// takes for an address is the name of a pool.
-func (s *Server) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
-	at, ok := ctx.Value(attemptKey{}).(attempt)
-	if !ok {
-		return nil, &dialError{egress.ErrNotPermitted}
-	}
-	if reason := s.Dials.Begin(at.dial); reason != verdict.ReasonNone {
-		return nil, &dialError{&admission.LimitError{Reason: reason}}
-	}
-	defer s.Dials.End(at.dial)
-	ctx, cancel := context.WithDeadline(ctx, at.dialBy)
-	defer cancel()
-	c, err := s.Dialer.One(ctx, at.to, at.permits)
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	origin := &originConn{Conn: c, idle: s.Limits.IdleTimeout, own: at.own}
-	if at.own != nil && !at.own.add(origin) {
-		_ = c.Close()
-		return nil, &dialError{net.ErrClosed}
-	}
-	return origin, nil
-}
-
-// traced returns a context for requests whose answers' heads are bounded.
-func traced(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-		if c, ok := got.Conn.(*originConn); ok {
-			c.expecting.Store(true)
-		}
-	}})
-}
-
-// errOrigin is a response that cannot be handed on.
-var errOrigin = errors.New("origin's response is not usable")
-
-// RoundTrip sends one request to the checked addresses, in turn while the dial fails.
-// It is what the Handler has to call; a failure is kept in the request, and nothing
-// that the Handler writes of it reaches the client. What comes by another way than
-// [Client.Serve] is egress.ErrNotPermitted.
+// RoundTrip sends one request to one of the checked addresses, and returns when the head
+// of its answer is there. It is what the Handler has to call; a failure is kept in the
+// request, and nothing that the Handler writes of it reaches the client. What comes by
+// another way than [Client.Serve] is egress.ErrNotPermitted.
 func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
-	x, ok := r.Context().Value(requestKey{}).(*plainRequest)
-	if !ok {
+	c, ok := r.Context().Value(clientKey{}).(*Client)
+	if !ok || c.current == nil {
 		return nil, egress.ErrNotPermitted
 	}
-	resp, err := s.tryAddresses(x, r)
-	if err == nil && !passable(resp.StatusCode) {
-		_ = resp.Body.Close()
-		err = errOrigin
-	}
-	if err != nil {
-		x.failure = roundTripReason(err)
-		if body, ok := r.Body.(*requestBody); ok && body.failed.Load() {
-			x.failure = verdict.ReasonBadRequest
+	x := c.current
+	if err := x.trip(); err != nil {
+		if x.failure == verdict.ReasonNone {
+			x.upload.stop()
+			x.failure = x.failureOf()
 		}
-		return nil, err
+		return nil, errFailed
 	}
-	stripHopByHop(resp.Header)
-	for name := range resp.Header {
-		if strings.HasPrefix(name, "X-Egress-") {
-			delete(resp.Header, name) // ours alone: they tell a refusal from an answer
-		}
-	}
-	resp.Header.Add("Via", "1.1 "+gate.Pseudonym)
-	resp.Trailer = nil
-	resp.Body = &responseBody{ReadCloser: resp.Body, of: x}
-	return resp, nil
+	s.putBuffer(x.out)
+	x.out = nil
+	return &http.Response{
+		StatusCode: x.answer.head.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: c.fields, Body: content{&x.answer}, Request: r,
+	}, nil
 }
 
-// passable reports whether a response with the status can be handed on: an
-// upgrade was not asked for, a 407 would pass for our own, and what is no
-// final status has no end that both sides agree on.
-func passable(status int) bool {
-	return status >= http.StatusOK && status != http.StatusProxyAuthRequired
-}
-
-// tryAddresses sends the request to the first address that can be dialed. Each
-// has its share of what is left of the time to dial.
-func (s *Server) tryAddresses(x *plainRequest, r *http.Request) (resp *http.Response, err error) {
-	err = egress.ErrNotPermitted
-	began := time.Now()
-	pool, own := x.poolOf(r.Header)
-	// The same for all of a pool, or its connections would not be used again.
-	all := s.Dialer.Order(x.Addresses, x.Target.Port, uint32(maphash.String(poolSeed, pool)))
-	end := x.Start.Add(s.Limits.DialTimeout + x.Recording) // that wait is not the host's
-	for i, a := range all {
-		timeout := time.Until(end) / time.Duration(len(all)-i)
-		ctx := context.WithValue(r.Context(), attemptKey{}, attempt{
-			permits: x.Permits, to: a, own: own, dial: x.DialKey(), dialBy: time.Now().Add(timeout),
-		})
-		out, target := r.WithContext(ctx), *r.URL
-		target.Host = pool + "@" + a.String()
-		out.URL = &target
-		out.Close = x.Head.HasContent() && !hasContentByCustom(x.Head.Method)
-		if body, ok := r.Body.(*requestBody); ok {
-			out.Body = body.attempt()
-		}
-		x.Event.Dialed = a
-		resp, err = s.transport.RoundTrip(out)
-		var dial *dialError
-		if !errors.As(err, &dial) {
-			return resp, err
-		}
-	}
-	if len(all) > 0 {
-		x.DialFailed(err, time.Since(began))
-	}
-	return nil, err
-}
-
-// hasContentByCustom reports whether requests of the method have content. Where
-// one has that should not, origins leave it unread and take it for the next request
-// (RFC 9110, section 9.3.1), so its connection is not used for another.
-func hasContentByCustom(method string) bool {
-	switch method {
-	case http.MethodPost, http.MethodPut, http.MethodPatch:
-		return true
-	default:
-		return false
-	}
-}
-
-// roundTripReason maps the error of a round trip to a reason.
-func roundTripReason(err error) verdict.Reason {
-	var dial *dialError
-	if errors.As(err, &dial) || errors.Is(err, egress.ErrNotPermitted) {
-		return exchange.DialReason(err)
+// failureOf says why a request has failed behind the dial.
+func (x *plainRequest) failureOf() verdict.Reason {
+	if x.upload.failed.Load() || x.watch.ClientWasIdle() {
+		return verdict.ReasonBadRequest
 	}
 	return verdict.ReasonOriginFailed
 }
 
-// responseBody notes when the origin's body breaks off, so that the client
-// does not take what came for the whole.
-type responseBody struct {
-	io.ReadCloser
-	of *plainRequest
+// trip sends the request until there is the head of an answer. A connection that has
+// answered before may be one that its origin is closing at this moment: then a request
+// that can be repeated goes over a new one (RFC 9110, section 9.2.2). One that cannot goes
+// over a new one at once, unless it has to take the one that its client has authenticated;
+// that is given up for another where not one byte has been taken.
+func (x *plainRequest) trip() error {
+	if x.upload.failed.Load() {
+		return errFailed
+	}
+	owner := x.owner()
+	repeatable := x.upload.whole.Load() && isIdempotent(x.Head.Method)
+	again := false
+	for reuse := repeatable || x.client.own != nil; ; reuse = false {
+		if err := x.connect(owner, reuse); err != nil {
+			return err
+		}
+		if !again {
+			x.Answered() // as far as it is the proxy's: what comes is the origin's
+		}
+		again = true
+		taken, err := x.send()
+		if err == nil {
+			return nil
+		}
+		if taken > 0 && !repeatable || !x.mayRepeat() {
+			return err
+		}
+		x.closeConn()
+	}
 }
 
-// Read reads on and keeps the failure.
-func (b *responseBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		b.of.failure = verdict.ReasonOriginFailed
+// mayRepeat reports whether a request may be sent again that has got no answer: on a new
+// connection, where the one that failed has answered another request before.
+func (x *plainRequest) mayRepeat() bool {
+	_, aborted := x.watch.Ended()
+	return x.reused && !aborted && !x.conn.Answered() && x.upload.done == nil
+}
+
+// isIdempotent reports whether the method may be repeated without being asked (RFC 9110,
+// section 9.2.2).
+func isIdempotent(method string) bool { return method != "POST" && method != "PATCH" }
+
+// connect brings a connection to the origin: one that waits, where reuse says so, or a new
+// one.
+func (x *plainRequest) connect(owner string, reuse bool) error {
+	s := x.client.server
+	if reuse {
+		for _, a := range x.DialOrder() {
+			if c := s.pool.Acquire(origin.Key{Owner: owner, To: a}); c != nil {
+				x.Event.Dialed = a
+				return x.setConn(c, true)
+			}
+		}
 	}
-	return n, err
+	ctx, cancel := context.WithDeadline(s.Base, x.Start.Add(s.Limits.DialTimeout+x.Recording)) // that wait is not the host's
+	defer cancel()
+	if !x.watch.WaitsFor(cancel, nil) {
+		return errFailed
+	}
+	c, reason := x.Dial(ctx, nil)
+	if reason != verdict.ReasonNone {
+		x.watch.WaitsFor(nil, nil)
+		x.failure = reason
+		return errFailed
+	}
+	return x.setConn(s.pool.Add(c, origin.Key{Owner: owner, To: x.Event.Dialed}), false)
+}
+
+// setConn takes a connection for the request.
+func (x *plainRequest) setConn(c *origin.Conn, reused bool) error {
+	x.conn, x.reused = c, reused
+	c.Begin()
+	if !x.watch.WaitsFor(nil, c) {
+		return errFailed
+	}
+	return nil
+}
+
+// closeConn closes the connection to the origin.
+func (x *plainRequest) closeConn() {
+	if x.conn != nil {
+		x.watch.WaitsFor(nil, nil)
+		_ = x.conn.Close()
+		x.conn = nil
+	}
+}
+
+// releaseConn gives the connection to the origin back where it can take another request:
+// request and answer are over, and neither side has said that it is the last one.
+func (x *plainRequest) releaseConn() {
+	a := &x.answer
+	if x.conn == nil || x.once || !a.ended || a.byEnd || !a.head.Persistent() || !x.upload.sent {
+		x.closeConn()
+		return
+	}
+	x.watch.WaitsFor(nil, nil)
+	if _, aborted := x.watch.Ended(); aborted {
+		x.closeConn()
+		return
+	}
+	if x.client.own != nil {
+		x.client.own.add(x.conn.To())
+	}
+	x.client.server.pool.Release(x.conn)
+	x.conn = nil
+}
+
+// send sends the request and reads the head of its answer. Interim answers go on to the
+// client. It returns how many bytes the connection has taken.
+func (x *plainRequest) send() (taken int, err error) {
+	taken, unsent := x.conn.Write(*x.out)
+	if unsent == nil {
+		x.upload.begin()
+	}
+	// An origin may have answered without waiting for all of the request.
+	if err := x.readAnswer(); err != nil {
+		return taken, err
+	}
+	return taken, nil
+}
+
+// readAnswer reads the head of the final answer.
+func (x *plainRequest) readAnswer() error {
+	limits := origin.Limits{Bytes: x.client.server.Limits.HeaderBytes, Fields: httphead.MaxFields}
+	for {
+		a, err := x.conn.ReadAnswer(&limits)
+		switch {
+		case err != nil:
+			return err
+		case a.Status == http.StatusSwitchingProtocols && x.upgrade && switches(&x.options, &a):
+			x.answer.head = a
+			return nil
+		case a.Status == http.StatusSwitchingProtocols, a.Status == http.StatusProxyAuthRequired:
+			// An upgrade was not asked for; a 407 would pass for our own.
+			return errOrigin
+		case a.Status >= http.StatusOK:
+			x.answer.head = a
+			return nil
+		}
+		if err := x.answer.interim(&a); err != nil {
+			return err
+		}
+	}
+}
+
+// switches reports whether a 101 switches to a protocol that the request named.
+func switches(o *hop.Options, a *httphead.Answer) bool {
+	return a.Upgrade != "" && httphead.HasOption(o.Upgrade, a.Upgrade)
 }

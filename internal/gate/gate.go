@@ -27,7 +27,6 @@ package gate
 
 import (
 	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
@@ -59,7 +58,8 @@ type Decision struct {
 	reopened bool // a report about the ClientHello has to be recorded
 
 	Head      *httphead.Head
-	URL       *url.URL // of a plain request, its host in canonical form
+	Path      string // of a plain request: its target in origin-form, as it was written
+	Authority string // of a plain request: host and port as its Host field has them, in canonical form
 	Function  *policy.Function
 	Decided   policy.Decision
 	Wildcard  string // where Names is needed: the part behind the "*." of the pattern that has the name
@@ -189,6 +189,13 @@ func (d *Decision) Permits(a netip.AddrPort) bool {
 // first included.
 func (d *Decision) WantsHello() bool {
 	return d.Decided.Verdict == verdict.Allow && d.Decided.Rule.TLS() == policy.TLSVerify
+}
+
+// PassesUpgrade reports whether a plain request may become a tunnel (RFC 9110, section
+// 7.8): its bytes are nobody's to read, and a rule that says so is one that opens them by
+// CONNECT too. Without such a rule, in report mode for example, it stays a request.
+func (d *Decision) PassesUpgrade() bool {
+	return d.Decided.Verdict == verdict.Allow && d.Decided.Rule.TLS() == policy.TLSAny
 }
 
 // StillAllowed reports whether another policy would permit what was opened: the same

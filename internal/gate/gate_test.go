@@ -97,7 +97,7 @@ var public = []netip.Addr{netip.MustParseAddr("1.1.1.1")}
 
 // names says needs in words.
 var names = map[gate.Need]string{
-	gate.Content: "content", gate.Failure: "failure", gate.Slot: "slot", gate.Names: "names", gate.Lookup: "lookup", gate.Recordable: "recordable",
+	gate.Failure: "failure", gate.Slot: "slot", gate.Names: "names", gate.Lookup: "lookup", gate.Recordable: "recordable",
 	gate.Dial: "dial", gate.Open: "open", gate.Hello: "hello", gate.Forward: "forward", gate.Tunnel: "tunnel", gate.Refused: "refused",
 }
 
@@ -164,7 +164,7 @@ func TestFrontsWalkTheirStepsInOrder(t *testing.T) {
 		{function: "nightly", request: "CONNECT tls.test:443", helloErr: mismatch, needs: "slot lookup recordable dial open hello open tunnel"},
 		{function: "nightly", request: "CONNECT other.test:443", needs: "slot lookup recordable dial open tunnel"},
 		{function: "billing", request: "GET http://tls.test/", needs: "slot lookup recordable open forward"},
-		{function: "billing", request: "POST http://tls.test/", fields: []string{"Content-Length: 5\r\n"}, needs: "content slot lookup recordable open forward"},
+		{function: "billing", request: "POST http://tls.test/", fields: []string{"Content-Length: 5\r\n"}, needs: "slot lookup recordable open forward"},
 		{function: "billing", request: "GET http://tls.test:443/", needs: "slot refused", reason: verdict.ReasonNotTLS},
 		{function: "billing", request: "GET http://any.test:443/", needs: "slot lookup recordable open forward"},
 		{function: "nightly", request: "GET http://tls.test:443/", needs: "slot lookup recordable open forward"},

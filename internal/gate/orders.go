@@ -18,9 +18,6 @@ type Need uint8
 const (
 	// Refused: the request is refused; Reason and Cause say why.
 	Refused Need = iota
-	// Content: a plain request has content, which its front has to be able to read. Give
-	// says whether.
-	Content
 	// Failure: a credential was shown and does not hold. Give brings the reason that it
 	// is refused with, which says whether its source has shown too many of them.
 	Failure
@@ -77,7 +74,7 @@ var (
 		(*Decision).dial, (*Decision).open, (*Decision).hello, (*Decision).reopen, (*Decision).tunnel,
 	}
 	plainOrder = []step{
-		(*Decision).plainTarget, (*Decision).content, (*Decision).identify, (*Decision).admit, (*Decision).decide,
+		(*Decision).plainTarget, (*Decision).identify, (*Decision).admit, (*Decision).decide,
 		(*Decision).clear, (*Decision).limitNames, (*Decision).lookup, (*Decision).aliases, (*Decision).addresses,
 		(*Decision).recordable, (*Decision).open, (*Decision).forward,
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -54,9 +53,13 @@ func (d *Decision) plainTarget() Need {
 	if !slices.Contains(Forwardable, d.Head.Method) {
 		return d.refuse(verdict.ReasonMethodNotAllowed)
 	}
-	t, rest, reason := httphead.ParseAbsolute(d.Head.Target)
+	t, rest, reason, err := httphead.ParseAbsolute(d.Head.Target)
 	d.setTarget(t)
 	if reason != verdict.ReasonNone {
+		d.Cause = err
+		if err != nil {
+			d.trace("target: %v", err)
+		}
 		return d.refuse(reason)
 	}
 	if err := d.Head.CheckForward(); err != nil {
@@ -72,21 +75,8 @@ func (d *Decision) plainTarget() Need {
 	case !strings.HasPrefix(rest, "/"):
 		rest = "/" + rest
 	}
-	u, err := url.ParseRequestURI(rest)
-	if err != nil {
-		return d.refuse(verdict.ReasonBadTarget)
-	}
-	u.Scheme, u.Host = "http", hostField(t)
-	d.URL = u
+	d.Path, d.Authority = rest, hostField(t)
 	return goOn
-}
-
-// content asks for a reader of the content, where there is any.
-func (d *Decision) content() Need {
-	if !d.Head.HasContent() {
-		return goOn
-	}
-	return Content
 }
 
 // hostField returns the Host field of a request to the target (RFC 9110,

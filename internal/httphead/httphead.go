@@ -198,12 +198,9 @@ func (h *Head) version(s string) error {
 // field parses one field line (RFC 9112, section 5) and keeps the values that
 // the proxy acts on.
 func (h *Head) field(line string) error {
-	name, value, ok := strings.Cut(line, ":")
-	if !ok || name == "" || !allBytes(name, isToken) {
-		return fmt.Errorf("%w: a field line has no name", ErrMalformed)
-	}
-	if !allBytes(value, isFieldValue) {
-		return fmt.Errorf("%w: a field value has a control byte", ErrMalformed)
+	name, value, err := splitField(line)
+	if err != nil {
+		return err
 	}
 	// Names have few lengths; most fields end at this switch.
 	switch len(name) {

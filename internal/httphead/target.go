@@ -8,20 +8,25 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
+// ErrPath is a path or query with a byte that a URL does not have (RFC 3986, section
+// 2.1): it has to be percent-encoded, and one reader takes it for another than the next.
+var ErrPath = errors.New("the path has a byte that must be percent-encoded")
+
 // ErrExpectation is an Expect other than 100-continue (RFC 9110, section 10.1.1): 417.
 var ErrExpectation = errors.New("expectation is not 100-continue")
 
 // ParseAbsolute parses an absolute-form target (RFC 9112, section 3.2.2) and
 // returns what follows the authority, as it was written. Of an https target the host
 // is returned too, for the record; its path is not looked at. The reason is
-// verdict.ReasonNone for an http target that holds.
-func ParseAbsolute(s string) (t hostname.Target, rest string, reason verdict.Reason) {
+// verdict.ReasonNone for an http target that holds. The error is ErrPath, where that is
+// what is wrong with a target whose host holds; else nil.
+func ParseAbsolute(s string) (t hostname.Target, rest string, reason verdict.Reason, err error) {
 	if s[0] == '/' && !strings.HasPrefix(s, "//") || s == "*" {
-		return t, "", verdict.ReasonBadRequest // a request for an origin server
+		return t, "", verdict.ReasonBadRequest, nil // a request for an origin server
 	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || scheme == "" || !allBytes(scheme, isScheme) {
-		return t, "", verdict.ReasonBadTarget
+		return t, "", verdict.ReasonBadTarget, nil
 	}
 	authority, rest := rest, ""
 	if i := strings.IndexAny(authority, "/?#"); i >= 0 {
@@ -31,15 +36,17 @@ func ParseAbsolute(s string) (t hostname.Target, rest string, reason verdict.Rea
 	case "http":
 	case "https":
 		t, _ = hostname.ParseAuthority(authority, 443)
-		return t, "", verdict.ReasonHTTPSNotTunneled
+		return t, "", verdict.ReasonHTTPSNotTunneled, nil
 	default:
-		return t, "", verdict.ReasonSchemeNotSupported
+		return t, "", verdict.ReasonSchemeNotSupported, nil
 	}
-	t, err := hostname.ParseAuthority(authority, 80)
-	if err != nil || !allBytes(rest, isTargetByte) {
-		return hostname.Target{}, "", verdict.ReasonBadTarget
+	if t, err = hostname.ParseAuthority(authority, 80); err != nil {
+		return hostname.Target{}, "", verdict.ReasonBadTarget, nil
 	}
-	return t, rest, verdict.ReasonNone
+	if !allBytes(rest, isTargetByte) {
+		return t, "", verdict.ReasonBadTarget, ErrPath
+	}
+	return t, rest, verdict.ReasonNone, nil
 }
 
 // isScheme reports whether c may stand in a URI scheme (RFC 3986, section 3.1).
@@ -66,7 +73,24 @@ func (h *Head) CheckForward() error {
 			return ErrExpectation
 		}
 	}
+	if len(h.Codings) > 0 {
+		return h.checkTrailer()
+	}
 	return nil
+}
+
+// checkTrailer refuses a list of trailer fields that has one which frames the message
+// (RFC 9110, section 6.5.1).
+func (h *Head) checkTrailer() error {
+	for lines := Fields(h.Raw); ; {
+		f, rest, ok := NextField(lines)
+		if !ok {
+			return nil
+		}
+		if lines = rest; f.Is("Trailer") && (HasOption(f.Value, "Content-Length") || HasOption(f.Value, "Transfer-Encoding") || HasOption(f.Value, "Trailer")) {
+			return ErrMalformed
+		}
+	}
 }
 
 // PassedBy reports whether Via names the proxy as one of the hops before this one

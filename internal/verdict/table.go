@@ -27,7 +27,7 @@ var table = [reasonCount]Row{
 		Word: "bad_target", Status: 400, ProxyStatus: HTTPRequestError, Alert: AlertUnrecognizedName,
 		DNS: filtered, Outcome: Outcome{Rejected, Low}, Fault: FaultCaller,
 		Advice:  "The target must be a hostname or an address literal, and a port.",
-		Meaning: "The target is not a host and port: a name that is not canonical, a short or octal address, user info, no port.",
+		Meaning: "The target is not a host and port: a name that is not canonical, a short or octal address, user info, no port. Or the path has a byte that a URL does not have, and the body says so.",
 		Remedy:  "Write the host as a plain name or address, with its port.",
 	},
 	ReasonLoop: {
@@ -188,7 +188,7 @@ var table = [reasonCount]Row{
 		Word: "origin_failed", Status: 502, ProxyStatus: HTTPProtocolError, Alert: AlertInternalError,
 		DNS: filtered, Outcome: Outcome{Failed, Low}, Fault: FaultOutside,
 		Advice:  "The host is allowed, but its answer is not usable HTTP.",
-		Meaning: "The host's answer to a plain HTTP request is not usable.",
+		Meaning: "The host's answer to a plain HTTP request is not usable: none, not HTTP/1.x as RFC 9112 has it, or of a length that readers disagree about.",
 		Remedy:  "Look at the host.",
 	},
 	ReasonSNIMismatch: {
