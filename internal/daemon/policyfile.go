@@ -113,10 +113,8 @@ func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
 }
 
 // serverTLS makes the TLS configuration of the TLS listener. It offers http/1.1
-// alone: clients that are given h2 write an HTTP/1.1 CONNECT all the same. No session
-// outlives the load that it began under, nor the CA that vouched for it: what
-// GetConfigForClient returns would seal tickets with the keys of the configuration that
-// has it, which all loads share, so each has keys of its own, which crypto/tls turns.
+// alone: clients that are given h2 write an HTTP/1.1 CONNECT all the same. Each load seals
+// tickets with keys of its own: no session outlives the CA that vouched for it.
 func serverTLS(t *config.TLS) *tls.Config {
 	if t == nil {
 		return nil
