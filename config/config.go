@@ -22,6 +22,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -92,7 +93,11 @@ func (c *Config) Compile() (*policy.Policy, *identity.Table, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling the policy: %w", err)
 	}
-	table, err := identity.New(c.entries())
+	var authorities *x509.CertPool
+	if c.Listen.TLS != nil {
+		authorities = c.Listen.TLS.ClientCA
+	}
+	table, err := identity.NewTrusting(authorities, c.entries())
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling the callers: %w", err)
 	}

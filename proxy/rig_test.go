@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -42,9 +43,11 @@ type rig struct {
 	names   sync.Map     // name → proxy.Resolved or error
 	lookups atomic.Int64 // how often a name was looked up
 	current atomic.Pointer[snapshot]
-	records recordBuffer
-	cancel  context.CancelFunc
-	ran     chan struct{}
+
+	authorities *x509.CertPool // of client certificates, for setPolicy; nil: nobody is asked again
+	records     recordBuffer
+	cancel      context.CancelFunc
+	ran         chan struct{}
 }
 
 // snapshot is what Options.Policy returns.
@@ -60,8 +63,10 @@ type rigOptions struct {
 	limits    proxy.Limits
 	options   func(*proxy.Options)
 	tls       *tls.Config
-	audit     audit.Options
-	sink      io.Writer // nil: the rig's own buffer
+
+	authorities *x509.CertPool
+	audit       audit.Options
+	sink        io.Writer // nil: the rig's own buffer
 }
 
 // function is one function of the rig's policy.
@@ -91,7 +96,7 @@ var loopback = []string{"127.0.0.0/8", "::1/128"}
 // newRig starts a server and stops it with the test.
 func newRig(t testing.TB, o rigOptions) *rig {
 	t.Helper()
-	r := &rig{t: t, reg: prometheus.NewRegistry(), ran: make(chan struct{})}
+	r := &rig{t: t, reg: prometheus.NewRegistry(), ran: make(chan struct{}), authorities: o.authorities}
 	r.setPolicy(o.functions, o.deny...)
 	var sink io.Writer = &r.records
 	if o.sink != nil {
@@ -163,7 +168,7 @@ func (r *rig) setPolicy(functions []function, deny ...string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	ids, err := identity.New(entries)
+	ids, err := identity.NewTrusting(r.authorities, entries)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -123,11 +123,14 @@ func (s *Server) ends() {
 }
 
 // Rejudge judges every open tunnel, and every plain request that is under way, by the
-// policy now in force and ends those that it would refuse as revoked. Call it after a
-// change of the policy, and now and then for rules that expire.
+// policy now in force and ends those that it would refuse as revoked. It closes the
+// connections that wait for a next request and whose certificate does not hold any more.
+// Call it after a change of the policy, and now and then for what expires.
 func (s *Server) Rejudge() {
 	s.connect.Rejudge()
 	s.plain.Rejudge()
+	_, identities := s.shared.Policy()
+	s.shared.Conns.CloseWaiting(identities, time.Now())
 }
 
 // listensOn reports whether the address is one of the listeners given to Serve.

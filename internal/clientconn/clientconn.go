@@ -31,6 +31,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 )
 
 // Options is what a Set is made of. All but ProxyProtocolFrom is required.
@@ -179,6 +180,29 @@ func (s *Set) Close() {
 		// A deadline would not do: whoever serves the connection sets its own.
 		_ = c.raw.Close()
 	}
+}
+
+// CloseWaiting closes the connections that wait for their next request and whose client
+// certificate does not hold any more, by the table now in force.
+func (s *Set) CloseWaiting(t *identity.Table, now time.Time) {
+	for _, c := range s.certified() {
+		if !c.Chain.Valid(t, now) {
+			_ = c.raw.Close()
+		}
+	}
+}
+
+// certified returns the connections that wait for their next request and have shown a
+// certificate.
+func (s *Set) certified() (all []*Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		if c.quiet.Load() && c.Chain != nil {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // Wait returns when nobody serves a connection any more.

@@ -3,10 +3,12 @@ package clientconn
 import (
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 )
 
 const (
@@ -24,9 +26,10 @@ const (
 type Conn struct {
 	net.Conn // what requests are read from: TCP, or TLS over it
 
-	Client      netip.AddrPort // as the PROXY header says, else the peer
-	Certificate []string       // names of the verified client certificate; nil: none was shown
-	Reused      bool           // a request has been served on it
+	Client      netip.AddrPort  // as the PROXY header says, else the peer
+	Certificate []string        // names of the verified client certificate; nil: none was shown
+	Chain       *identity.Chain // of that; nil: none was shown, or it was not verified
+	Reused      bool            // a request has been served on it
 
 	raw      net.Conn // as it was accepted; the one field that others than its goroutine use
 	set      *Set
@@ -38,6 +41,7 @@ type Conn struct {
 	loop     admission.Evictable // what evicts it, where an event loop has it, or had; nil: a goroutine began
 	idle     *admission.Usage    // the function for which it may wait for a next request; nil: it may not
 	taken    bool                // a tunnel owns the connection now
+	quiet    atomic.Bool         // it waits for its next request, with nothing under way
 }
 
 // Read reads what was buffered first, then from the connection.
@@ -156,6 +160,7 @@ func (c *Conn) AwaitNext() {
 		c.buf = c.set.idleBuffers.Get().(*[]byte)
 	}
 	_ = c.SetReadDeadline(time.Now().Add(keepAlive))
+	c.quiet.Store(true)
 }
 
 // OnLoop says that an event loop has the connection, and what evicts it there.
@@ -221,6 +226,7 @@ func (c *Conn) Abort() {
 // and the bytes that are allowed. One empty line before it is ignored. The error is
 // httphead.ErrTooLarge, ErrMalformed, or one of the connection.
 func (c *Conn) ReadHead() (string, error) {
+	defer c.quiet.Store(false)
 	if err := c.skipEmptyLine(); err != nil {
 		return "", err
 	}

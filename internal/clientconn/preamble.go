@@ -59,10 +59,10 @@ func (c *Conn) handshake(config *tls.Config) (verdict.Reason, bool) {
 		return verdict.ReasonNone, false
 	}
 	_ = c.SetWriteDeadline(time.Time{})
-	switch state := tc.ConnectionState(); {
-	case len(state.VerifiedChains) > 0:
-		c.Certificate = identity.CertificateNames(state.VerifiedChains[0][0])
-	case len(state.PeerCertificates) > 0:
+	state := tc.ConnectionState()
+	c.Chain = identity.NewChain(state, time.Now())
+	c.Certificate = c.Chain.Names()
+	if c.Certificate == nil && len(state.PeerCertificates) > 0 {
 		c.Certificate = []string{}
 	}
 	c.Conn = tc

@@ -113,9 +113,8 @@ func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
 }
 
 // serverTLS makes the TLS configuration of the TLS listener. It offers http/1.1
-// alone: clients that are given h2 write an HTTP/1.1 CONNECT all the same. A
-// new one for each load also has new ticket keys, so that no session outlives
-// the CA that vouched for it.
+// alone: clients that are given h2 write an HTTP/1.1 CONNECT all the same. Each load seals
+// tickets with keys of its own: no session outlives the CA that vouched for it.
 func serverTLS(t *config.TLS) *tls.Config {
 	if t == nil {
 		return nil
@@ -125,6 +124,8 @@ func serverTLS(t *config.TLS) *tls.Config {
 		Certificates: []tls.Certificate{t.Certificate},
 		NextProtos:   []string{"http/1.1"},
 	}
+	tickets := &tls.Config{}
+	c.WrapSession, c.UnwrapSession = tickets.EncryptTicket, tickets.DecryptTicket
 	if t.ClientCA != nil {
 		c.ClientCAs = t.ClientCA
 		c.ClientAuth = tls.VerifyClientCertIfGiven

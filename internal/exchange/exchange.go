@@ -46,7 +46,7 @@ func (s *Shared) Begin(c *clientconn.Conn, f gate.Front, h *httphead.Head) *Exch
 	*x = Exchange{shared: s, Conn: c, dialFrom: rand.Uint32()}
 	x.Policy, x.Identities = s.Policy()
 	x.Self = s.Self
-	x.Caller.Certificate, x.Caller.Source = c.Certificate, c.Client.Addr()
+	x.Caller.Certificate, x.Caller.Chain, x.Caller.Source = c.Certificate, c.Chain, c.Client.Addr()
 	x.Event = audit.Event{
 		ID:       s.Audit.NextID(),
 		Policy:   x.Policy.Hash(),

@@ -1,11 +1,16 @@
 package gate_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 )
 
 // A plain request is judged again as one: the rule may want TLS, at another port than 80,
@@ -36,5 +41,48 @@ func TestPlainRequestIsJudgedAgainAsOne(t *testing.T) {
 		if still(change) {
 			t.Errorf("it outlives %s", why)
 		}
+	}
+}
+
+// A certificate may show who calls while its time lasts; what has been opened by it
+// outlives that, and ends when its authority is not trusted any more.
+func TestCertificateHasToHoldForANewRequestAndToBeTrustedForAnOldOne(t *testing.T) {
+	a, other := egresstest.NewAuthority(t), egresstest.NewAuthority(t)
+	certificate := a.Issue("billing.internal")
+	certified := func(authority *egresstest.Authority) *identity.Table {
+		table, err := identity.NewTrusting(authority.Pool(), []identity.Entry{{Function: "billing", Certificates: []string{"billing.internal"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	within := certificate.Leaf.NotAfter.Add(-time.Minute)
+	over := certificate.Leaf.NotAfter.Add(time.Minute)
+	asked := func(table *identity.Table, at time.Time) *gate.Decision {
+		d := ask(t, "", "CONNECT any.test:443")
+		d.Identities = table
+		d.Caller.Chain = identity.NewChain(tls.ConnectionState{
+			VerifiedChains: [][]*x509.Certificate{{certificate.Leaf}}, PeerCertificates: []*x509.Certificate{certificate.Leaf},
+		}, within)
+		d.Caller.Certificate = d.Caller.Chain.Names()
+		d.Begin(gate.Connect, d.Head, at)
+		return d
+	}
+	if need := asked(certified(a), over).Next(); need != gate.Failure {
+		t.Errorf("behind its end it needs %s", names[need])
+	}
+	if need := asked(certified(other), within).Next(); need != gate.Failure {
+		t.Errorf("of another authority it needs %s", names[need])
+	}
+	d := asked(certified(a), within)
+	if needs := walk(d, nil, nil, gate.Refused); needs[len(needs)-1] != "tunnel" {
+		t.Fatalf("needs %v", needs)
+	}
+	d.Event.Dialed = netip.AddrPortFrom(public[0], 443)
+	if !d.StillAllowed(d.Policy, certified(a), over) {
+		t.Error("the tunnel does not outlive its certificate's time")
+	}
+	if d.StillAllowed(d.Policy, certified(other), within) {
+		t.Error("the tunnel outlives its certificate's authority")
 	}
 }

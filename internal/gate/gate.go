@@ -202,11 +202,10 @@ func (d *Decision) PassesUpgrade() bool {
 // caller, the same target, the names and the addresses that led to. It may be asked while
 // a request is under way.
 func (o *Opened) StillAllowed(p *policy.Policy, identities *identity.Table, now time.Time) bool {
-	id, err := identities.Identify(o.Caller)
-	if err != nil || id.Function != o.Event.Function {
+	if !o.sameCaller(identities, now) {
 		return false
 	}
-	f := p.Function(id.Function)
+	f := p.Function(o.Event.Function)
 	decided := p.Decide(f, o.Target, now)
 	if decided.Verdict == verdict.Allow && decided.Rule.TLS() == policy.TLSVerify && !o.Verified && !o.passesClear() && !f.Reports(now) {
 		return false
@@ -222,6 +221,12 @@ func (o *Opened) StillAllowed(p *policy.Policy, identities *identity.Table, now 
 		permits = permits && decided.PermitsAddress(a)
 	}
 	return permits
+}
+
+// sameCaller reports whether what the caller has shown is still the function's.
+func (o *Opened) sameCaller(identities *identity.Table, now time.Time) bool {
+	id, err := identities.Identify(o.Caller)
+	return err == nil && id.Function == o.Event.Function && o.Caller.Chain.Trusted(identities, now)
 }
 
 // passesClear reports whether it is a plain request to the port of plain HTTP, where a rule

@@ -100,7 +100,7 @@ func (d *Decision) identify() Need {
 	switch {
 	case errors.Is(err, identity.ErrRequired):
 		return d.refuse(verdict.ReasonIdentityRequired)
-	case err != nil:
+	case err != nil, !d.Caller.Chain.Valid(d.Identities, d.Start):
 		if name := d.Caller.Credential.String(); d.Policy.Function(name) != nil {
 			d.Event.Claimed = name
 		}

@@ -8,9 +8,9 @@
 // shown must hold: a credential that does not is refused and never falls back
 // to the source address. An unknown function and a wrong token cost the same.
 //
-// What it does not do: it verifies no certificate chain (crypto/tls has done
-// so before), does not know what a function may reach (package policy does),
-// reads no files and writes no records.
+// What it does not do: it verifies no certificate that is shown (crypto/tls has done so
+// before; a [Chain] is asked again later), does not know what a function may reach
+// (package policy does), reads no files and writes no records.
 //
 //	table, err := identity.New(entries)
 //	cred, err := identity.ParseAuthorization(header)

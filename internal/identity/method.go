@@ -85,6 +85,9 @@ type Caller struct {
 	// CertificateNames returns them. Nil: no certificate was shown. Not nil
 	// and empty: one was that has no name, which is rejected.
 	Certificate []string
+	// Chain is what the names of Certificate are of. Identify does not ask whether it
+	// holds: that may change while a connection is open. Nil: there is nothing to ask.
+	Chain *Chain
 	// Source is the address the caller comes from, of the PROXY header where
 	// there is one. An IPv4-mapped address is unwrapped. Zero: unknown, which
 	// lies in no range.

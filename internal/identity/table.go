@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/subtle"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,6 +18,7 @@ type Table struct {
 	certificates map[string]*function
 	sources      bart.Table[*function] // of those that nothing else identifies
 	compares     int                   // tokens compared for each credential: the most that a function has
+	authorities  *x509.CertPool        // vouch for client certificates; nil: TLS has asked whoever there is
 }
 
 // function is one compiled Entry.
@@ -61,12 +63,17 @@ func (e *ConflictError) Error() string {
 // New compiles a Table. It fails with a *ConflictError where two functions
 // share a token, a certificate's name or, being identified by source alone, a
 // range; one range within another is not a conflict, the longer prefix wins.
-func New(entries []Entry) (*Table, error) {
+func New(entries []Entry) (*Table, error) { return NewTrusting(nil, entries) }
+
+// NewTrusting is New with the authorities that vouch for client certificates, which a
+// [Chain] asks again. Nil: nobody is asked again.
+func NewTrusting(authorities *x509.CertPool, entries []Entry) (*Table, error) {
 	b := builder{
 		Table: Table{
 			functions:    make(map[string]*function, len(entries)),
 			certificates: map[string]*function{},
 			compares:     1,
+			authorities:  authorities,
 		},
 		tokens: map[Token]*function{},
 	}
