@@ -6,6 +6,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
@@ -123,26 +124,15 @@ func (m *Metrics) newHandshakes(f promauto.Factory) {
 // handshaken counts a handshake.
 func (m *Metrics) handshaken(h clientconn.Handshake) { m.handshakes[h].Inc() }
 
-// newGauges registers what can be read of s at any instant.
-func (m *Metrics) newGauges(reg prometheus.Registerer, s *Shared) {
-	f := promauto.With(reg)
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "egress_unidentified",
-		Help: "Connections that have not shown who they are; at limits.unidentified the oldest of the source that has most is closed for a new one.",
-	}, func() float64 { return float64(s.Conns.PreAuth()) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "egress_dials",
-		Help: "Dials under way.",
-	}, func() float64 { return float64(s.Dials.Count()) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "egress_memory_short",
-		Help: "1 while new requests are refused because memory runs short, else 0.",
-	}, func() float64 {
-		if s.MemoryWatch.High() {
-			return 1
-		}
-		return 0
-	})
+// measure registers what can be read of s at any instant.
+func (s *Shared) measure(reg prometheus.Registerer) {
+	s.Conns.Measure(reg)
+	s.Slots.Measure(reg)
+	s.Dials.Measure(reg)
+	s.Failures.Measure(reg)
+	s.MemoryWatch.Gauges(reg)
+	s.Dialer.Measure(reg)
+	s.refusals.places.Measure(reg, bounds.Refusals.Name)
 }
 
 // decided counts a decision. a may be nil.

@@ -138,7 +138,7 @@ func NewShared(o Options) *Shared {
 		Resources: s.Resources, Excess: &s.Excess, Base: s.Base,
 		Evicted: s.Metrics.evicted, LingererClosed: s.Metrics.lingererClosed, Handshaken: s.Metrics.handshaken,
 	})
-	s.Metrics.newGauges(o.Registerer, s)
+	s.measure(o.Registerer)
 	s.Resources.WarnIfCut(given.wanted(), o.Limits.wanted(), o.Lookups, s.Log)
 	return s
 }
