@@ -32,14 +32,10 @@ func (r *Resolver) await(ctx context.Context, p pending) (e *cache.Entry, stale 
 	if p.stale == nil {
 		return nil, false, fmt.Errorf("resolving %q: %w", p.key.Name, err)
 	}
-	return r.serveStale(p.stale), true, nil
-}
-
-// serveStale counts that an expired entry serves.
-func (r *Resolver) serveStale(e *cache.Entry) *cache.Entry {
-	r.metrics.stale.Inc()
-	r.metrics.staleAge.Observe((r.now() - e.Expires).Seconds())
-	return e
+	if !p.over {
+		r.metrics.countStale(p.stale, r.now())
+	}
+	return p.stale, true, nil
 }
 
 // awaitInflight waits for what is in flight. A question that another caller has begun
@@ -55,7 +51,7 @@ func (r *Resolver) awaitInflight(ctx context.Context, p *pending) (*cache.Entry,
 		if !errors.As(f.err, &evicted) || f.caller == mine {
 			return f.entry, f.err
 		}
-		again := r.begin(ctx, p.key, r.now())
+		again := r.look(ctx, p.key, r.now())
 		switch {
 		case again.fresh != nil:
 			return again.fresh, nil
@@ -135,21 +131,21 @@ func (r *Resolver) awaitFirst(ctx context.Context, both *[2]pending) {
 	a, b := &both[0], &both[1]
 	delay := resolutionDelay
 	switch {
-	case a.over() && b.over():
+	case a.ready() && b.ready():
 		return
-	case !a.over() && !b.over():
+	case !a.ready() && !b.ready():
 		if !r.awaitEither(ctx, a, b) {
 			return
 		}
-	case a.over():
+	case a.ready():
 		delay -= r.now() - b.inflight.began
 	default:
 		delay -= r.now() - a.inflight.began
 	}
-	if a.over() {
+	if a.ready() {
 		a, b = b, a
 	}
-	if !a.over() && b.addresses() {
+	if !a.ready() && b.addresses() {
 		r.awaitLate(ctx, a, delay)
 	}
 }

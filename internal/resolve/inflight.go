@@ -52,11 +52,13 @@ type pending struct {
 	stale    *cache.Entry
 	inflight *inflight
 	late     bool // its question is under way, and is not waited for
+	ours     bool // its question was begun for it, and was not under way
+	over     bool // ctx had ended: it counts if it serves, for else it is asked for again
 	wasMute  bool // the last time no upstream said anything about it
 }
 
-// over reports whether nothing is to be waited for.
-func (p *pending) over() bool {
+// ready reports whether nothing is to be waited for.
+func (p *pending) ready() bool {
 	if p.inflight == nil {
 		return true
 	}
@@ -85,10 +87,18 @@ func (p *pending) addresses() bool {
 // ctx has ended: then nobody would wait. It does not block. Every pending is for await
 // or for abandon.
 func (r *Resolver) begin(ctx context.Context, k key, now time.Duration) pending {
+	p := r.look(ctx, k, now)
+	if !p.over {
+		r.metrics.countBegun(&p)
+	}
+	return p
+}
+
+// look is begin, and counts nothing.
+func (r *Resolver) look(ctx context.Context, k key, now time.Duration) pending {
 	e := r.cache.get(k)
-	p := pending{key: k}
+	p := pending{key: k, over: ctx.Err() != nil}
 	if e != nil && now < e.Expires {
-		r.metrics.countHit(e)
 		if e.Due(now) {
 			r.prefetch(k, e)
 		}
@@ -112,12 +122,8 @@ func (r *Resolver) begin(ctx context.Context, k key, now time.Duration) pending 
 		}
 		return p
 	}
-	var ours bool
-	if p.inflight, ours = r.start(k, e, fair.CallerFrom(ctx), 1); ours {
-		r.metrics.miss.Inc()
+	if p.inflight, p.ours = r.start(k, e, fair.CallerFrom(ctx), 1); p.ours {
 		go r.do(k, p.inflight)
-	} else {
-		r.metrics.shared.Inc()
 	}
 	return p
 }

@@ -96,6 +96,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) (Answer, error) {
 	if len(found.Addrs) == 0 {
 		return Answer{}, failed
 	}
+	r.metrics.countServed(now, started[:len(r.types)]...)
 	return found, nil
 }
 
@@ -141,13 +142,15 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	if host, ok := r.files.Host(k.Name); ok && (k.Type == dns.TypeA || k.Type == dns.TypeAAAA) {
 		return hostRecords(host, k), nil
 	}
-	e, stale, err := r.await(ctx, r.begin(ctx, k, now))
+	p := r.begin(ctx, k, now)
+	e, stale, err := r.await(ctx, p)
 	if err == nil && errors.Is(e.Problem, ErrFailed) {
 		err = e.Problem
 	}
 	if err != nil {
 		return Records{}, err
 	}
+	r.metrics.countServed(now, p)
 	return recordsOf(e, r.now(), stale), nil
 }
 

@@ -1,6 +1,8 @@
 package resolve
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -13,7 +15,9 @@ import (
 // answers excepted. Each is one of hit, negative (a hit that says no), stale, miss
 // (asked upstream) or shared (waited for another's miss); a stale one that had to
 // wait for upstreams to fail was a miss or shared first. Prefetch counts questions
-// that nobody waits for.
+// that nobody waits for. What does not wait, and gets no answer, counts nothing: it is
+// asked again by who does. A question that is begun anew, because its place went to
+// another one, counts once.
 type metrics struct {
 	hit, negative, stale, miss, shared, prefetch prometheus.Counter
 
@@ -54,11 +58,37 @@ func (r *Resolver) measure(reg prometheus.Registerer) {
 	bounds.Measure(reg, "cached_lookups", r.cfg.CacheBytes, 0, r.cache.bytes)
 }
 
-// countHit counts a fresh entry that was in the cache: what it says may be no.
-func (m *metrics) countHit(e *cache.Entry) {
-	if e.Negative() {
+// countBegun counts a question that has just begun, but not one that only an expired
+// entry can serve: that counts when it does.
+func (m *metrics) countBegun(p *pending) {
+	switch {
+	case p.fresh != nil && p.fresh.Negative():
 		m.negative.Inc()
-		return
+	case p.fresh != nil:
+		m.hit.Inc()
+	case p.inflight != nil && p.ours:
+		m.miss.Inc()
+	case p.inflight != nil:
+		m.shared.Inc()
 	}
-	m.hit.Inc()
+}
+
+// countServed counts the questions that have an answer though nothing could be waited for.
+func (m *metrics) countServed(now time.Duration, all ...pending) {
+	for i := range all {
+		p := &all[i]
+		if !p.over {
+			continue
+		}
+		m.countBegun(p)
+		if p.fresh == nil && p.stale != nil {
+			m.countStale(p.stale, now)
+		}
+	}
+}
+
+// countStale counts that an expired entry serves.
+func (m *metrics) countStale(e *cache.Entry, now time.Duration) {
+	m.stale.Inc()
+	m.staleAge.Observe((now - e.Expires).Seconds())
 }
