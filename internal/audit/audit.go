@@ -143,6 +143,7 @@ type Log struct {
 	busy     bool              // someone uses out and partial without holding mu
 	stalled  bool              // busy lasts longer than a write may block
 	failing  bool              // the last write failed
+	failedAt time.Time         // when a write failed last; zero: none has
 	ended    bool              // the last record is in open, or went out
 	closed   bool
 
@@ -200,6 +201,7 @@ func newLog(out *sink.Output, o Options) *Log {
 		l.process = hex.EncodeToString(b[:])
 	}
 	l.cond.L = &l.mu
+	l.measure(o.Registerer)
 	l.enc = record.NewEncoder(l.process, o.Version)
 	l.prev = sha256.Sum256([]byte(l.process))
 	l.open = l.newBatch()
@@ -238,6 +240,22 @@ func (l *Log) Healthy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.failing
+}
+
+// readyAfter is how long no write may have failed before Ready says so: an output that
+// takes a little now and then works for moments, and those who check the health of a
+// task would see one of them.
+const readyAfter = 15 * time.Second
+
+// Ready is Healthy for who sends clients here: true again only when no write has failed
+// for a while.
+func (l *Log) Ready() bool {
+	if l.onFailure == Count {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.failing && (l.failedAt.IsZero() || time.Since(l.failedAt) >= readyAfter)
 }
 
 // Record writes one record and returns once write(2) has returned for it. The

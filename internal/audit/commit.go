@@ -36,6 +36,7 @@ const (
 type batch struct {
 	buf       []byte
 	lines     []lineMeta
+	since     time.Time         // when its first line came
 	first     uint64            // seq of its first line
 	prev      [sha256.Size]byte // hash of the line before that
 	cond      sync.Cond         // its callers wait for done or abandoned, or to lead
@@ -102,6 +103,9 @@ func (l *Log) admit() error {
 
 // append appends the line of e to b.
 func (l *Log) append(b *batch, e *Event, now time.Time) {
+	if len(b.lines) == 0 {
+		b.since = time.Now()
+	}
 	start := len(b.buf)
 	at := record.Place{Now: now, Seq: l.seq + 1, Prev: l.prev}
 	b.buf = l.enc.AppendLine(b.buf, e, &at, l.tally)
@@ -215,6 +219,7 @@ func (l *Log) commitBatch(b *batch, n int, err error) (changed bool) {
 	}
 	b.out = start
 	if err != nil {
+		l.failedAt = time.Now()
 		b.err = unavailable(err)
 		stays := whole
 		if n > start {
@@ -276,7 +281,7 @@ func (l *Log) stall() {
 		return
 	}
 	changed := !l.failing
-	l.stalled, l.failing = true, true
+	l.stalled, l.failing, l.failedAt = true, true, time.Now()
 	if l.inflight != nil {
 		l.inflight.abandoned = true
 		l.inflight.cond.Broadcast()

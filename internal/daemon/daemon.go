@@ -219,7 +219,7 @@ func (p *program) notReady() string {
 	switch {
 	case p.stopping.Load():
 		return "stopping"
-	case !p.audit.Healthy():
+	case !p.audit.Ready():
 		return "records cannot be written"
 	default:
 		return ""
