@@ -26,6 +26,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/inflight"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
 // Server forwards requests. New makes one, and Run has to run. Safe for concurrent use.
@@ -39,6 +40,8 @@ type Server struct {
 	// client has sent for it already, and how many bytes have come back. It is set as
 	// Handler is.
 	Tunnel func(x *exchange.Exchange, origin net.Conn, early []byte, down int64)
+	// Move moves content in bulk, as a tunnel does. It is set as Handler is.
+	Move func(tunnel.Transfer) (left int64, srcErr, dstErr error)
 
 	pool   *origin.Pool
 	owners atomic.Uint64 // how many ownOrigins there have been
@@ -53,8 +56,10 @@ const (
 	headBuffer = 8 << 10
 	// chunkMarks is what a chunk adds to its content.
 	chunkMarks = 64
+	// moveLeast is how much content is moved without being looked at, where it streams.
+	moveLeast = 256 << 10
 	// bulkBuffer is what more content is moved with: a piece of bulkPiece and its chunk.
-	bulkPiece  = 64 << 10
+	bulkPiece  = 32 << 10
 	bulkBuffer = bulkPiece + chunkMarks
 )
 
@@ -85,6 +90,14 @@ func (s *Server) Run(ctx context.Context) {
 // CloseIdle closes the connections to origins that no request uses, and those that none
 // uses any more from now on.
 func (s *Server) CloseIdle() { s.pool.Close() }
+
+// bare returns both connections of a request where they are TCP and nothing over it, as
+// what is moved without being looked at has to be.
+func (x *plainRequest) bare() (client, host *net.TCPConn, ok bool) {
+	client, ok = x.Conn.Conn.(*net.TCPConn)
+	host, too := x.conn.Conn.(*net.TCPConn)
+	return client, host, ok && too
+}
 
 // putBuffer gives a buffer back to the pool of its size; nil: there is none.
 func (s *Server) putBuffer(b *[]byte) {
