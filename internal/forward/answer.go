@@ -66,7 +66,7 @@ func (c content) WriteTo(io.Writer) (int64, error) {
 }
 
 // Header implements http.ResponseWriter.
-func (a *answer) Header() http.Header { return a.x.client.fields }
+func (a *answer) Header() http.Header { return a.x.handled.fields }
 
 // Write implements http.ResponseWriter and takes nothing: what the Handler says of an
 // error is not for the client.

@@ -48,6 +48,8 @@ type Server struct {
 	open   inflight.Set
 	heads  sync.Pool // *[]byte of headBuffer, for what goes on
 	bulk   sync.Pool // *[]byte of bulkBuffer, for content
+
+	handled sync.Pool // *handled
 }
 
 const (
@@ -68,6 +70,7 @@ func New(s *exchange.Shared) *Server {
 	f := &Server{Shared: s, pool: origin.NewPool(s.Resources.Pooled)}
 	f.heads.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	f.bulk.New = func() any { b := make([]byte, 0, bulkBuffer); return &b }
+	f.handled.New = func() any { return f.newHandled() }
 	context.AfterFunc(s.Base, f.open.Close)
 	return f
 }
@@ -115,15 +118,9 @@ func (s *Server) putBuffer(b *[]byte) {
 
 // Client is one client connection as requests on it see it. One goroutine has it.
 type Client struct {
-	server  *Server
-	own     *ownOrigins   // connections to origins that are this one's alone; nil: none
-	current *plainRequest // nil: none
-	request *http.Request // what the Handler is given, again and again
-	fields  http.Header   // empty: what goes on are the fields as they came
+	server *Server
+	own    *ownOrigins // connections to origins that are this one's alone; nil: none
 }
-
-// clientKey is the context key of the client that a round trip is for.
-type clientKey struct{}
 
 // Client returns what the requests of one client connection share. Close it when the
 // connection ends.
@@ -132,19 +129,44 @@ func (s *Server) Client() *Client { return &Client{server: s} }
 // Close ends the connections to origins that are the client's alone.
 func (c *Client) Close() { c.own.close() }
 
-// requestFor returns the request as the Handler is given it: where it goes. Its fields and
-// content go past the Handler as they came, for http.Header has neither their order nor
-// their spelling.
-func (c *Client) requestFor(x *plainRequest) *http.Request {
-	c.current = x
-	if c.request == nil {
-		c.fields = http.Header{}
-		r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: &url.URL{}, Header: c.fields, Body: http.NoBody}
-		c.request = r.WithContext(context.WithValue(c.server.Base, clientKey{}, c))
-	}
-	r := c.request
+// handled is a request as the Handler is given it: where it goes. Its fields and content
+// go past the Handler as they came, for http.Header has neither their order nor their
+// spelling.
+type handled struct {
+	request *http.Request
+	fields  http.Header   // empty
+	of      *plainRequest // nil: it is over
+}
+
+// handledKey is the context key of the request that a round trip is for.
+type handledKey struct{}
+
+// newHandled makes one that is used again and again.
+func (s *Server) newHandled() *handled {
+	h := &handled{fields: http.Header{}}
+	r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: &url.URL{}, Header: h.fields, Body: http.NoBody}
+	h.request = r.WithContext(context.WithValue(s.Base, handledKey{}, h))
+	return h
+}
+
+// handle returns the request for the Handler.
+func (x *plainRequest) handle() *http.Request {
+	x.handled = x.client.server.handled.Get().(*handled)
+	x.handled.of = x
+	r := x.handled.request
 	r.Method, r.Host = x.Head.Method, x.Authority
 	*r.URL = url.URL{Scheme: "http", Host: x.Authority, Opaque: "//" + x.Authority + x.Path}
-	clear(c.fields)
 	return r
+}
+
+// unhandle ends the Handler's part.
+func (x *plainRequest) unhandle() {
+	h := x.handled
+	if h == nil {
+		return
+	}
+	x.handled, h.of = nil, nil
+	clear(h.fields)
+	*h.request.URL = url.URL{}
+	x.client.server.handled.Put(h)
 }
