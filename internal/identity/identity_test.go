@@ -245,6 +245,15 @@ func TestRangeOfSourcesIsCanonical(t *testing.T) {
 	}
 }
 
+func TestNilTableKnowsNobody(t *testing.T) {
+	var none *Table
+	for _, source := range []netip.Addr{{}, netip.MustParseAddr("10.0.12.7"), netip.MustParseAddr("2001:db8::1")} {
+		if id, err := none.Identify(Caller{Source: source}); !errors.Is(err, ErrRequired) || id != (Identity{}) {
+			t.Errorf("from %v: %v, %v", source, id, err)
+		}
+	}
+}
+
 func TestIdentifyDoesNotAllocate(t *testing.T) {
 	table := house(t)
 	for name, c := range map[string]Caller{
