@@ -73,7 +73,7 @@ func TestWhatAScriptDoesStandsOnce(t *testing.T) {
 			t.Errorf("%s stands in %q, want %q", row.mark, got, row.in)
 		}
 	}
-	for _, script := range []string{".ci/run", ".ci/fuzz", ".ci/platforms", ".ci/release"} {
+	for _, script := range []string{".ci/run", ".ci/fuzz", ".ci/long", ".ci/platforms", ".ci/release"} {
 		used := script == ".ci/run"
 		for _, name := range places {
 			used = used || name != script && strings.Contains(read(t, name), script)
