@@ -134,14 +134,14 @@ func (r *Resolver) detach(p pending) {
 func (r *Resolver) awaitFirst(ctx context.Context, both *[2]pending) {
 	a, b := &both[0], &both[1]
 	delay := resolutionDelay
-	switch {
-	case a.over() && b.over():
+	switch first, second := a.over(), b.over(); { // looked at once: they end meanwhile
+	case first && second:
 		return
-	case !a.over() && !b.over():
+	case !first && !second:
 		if !r.awaitEither(ctx, a, b) {
 			return
 		}
-	case a.over():
+	case first:
 		delay -= r.now() - b.inflight.began
 	default:
 		delay -= r.now() - a.inflight.began
