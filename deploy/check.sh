@@ -57,8 +57,8 @@ else
 fi
 if ! command -v aws >/dev/null; then
   skip 'the rehearsal' 'the AWS CLI is not installed'
-elif ! python3 -c 'import moto.server, boto3' 2>/dev/null; then
-  skip 'the rehearsal' 'moto is not installed (pip install "moto[server,all]" boto3)'
+elif ! python3 -c 'import awscli, boto3, moto.server' 2>/dev/null; then
+  skip 'the rehearsal' 'moto is not installed (pip install awscli boto3 "moto[server,all]")'
 else
   step 'the rehearsal' deploy/ecs/rehearse
 fi

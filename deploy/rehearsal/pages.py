@@ -8,8 +8,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 import boto3
+
+from rehearsal import cli
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -18,13 +21,14 @@ PRELUDE = """
 set -euo pipefail
 docker() { [ "$1" != login ] || cat >/dev/null; echo "(not run) docker $1" >&2; }
 sleep() { command sleep 1; }
+cli() { python3 -I -S -c "$CLI_CLIENT" "$CLI_SOCKET" "$@"; }
 aws() {
   case "$1 $2" in
     "lambda invoke") echo '{}' >answer.json; echo "(not run) aws lambda invoke" >&2 ;;
     "ecr get-login-password") echo none ;;
-    "logs tail") command aws logs filter-log-events --log-group-name "$3" --query 'events[].message' --output text ;;
+    "logs tail") cli logs filter-log-events --log-group-name "$3" --query 'events[].message' --output text ;;
     "cloudformation deploy") python3 deploy/ecs/rehearse "$@" ;;
-    *) command aws "$@" ;;
+    *) cli "$@" ;;
   esac
 }
 """
@@ -49,12 +53,19 @@ class Shell:
     """A shell whose variables and functions outlive a run of it, as those of a terminal do."""
 
     def __init__(self, endpoint):
-        self.state = pathlib.Path(tempfile.mkstemp()[1])
+        self.folder = tempfile.TemporaryDirectory()
+        self.state = pathlib.Path(self.folder.name) / "state"
+        self.state.touch()
+        at = str(pathlib.Path(self.folder.name) / "cli")
+        self.cli = subprocess.Popen([sys.executable, cli.__file__, at])
         self.env = {k: v for k, v in os.environ.items() if not re.match(r"(?i)^(https?|all|no)_proxy$|^AWS_", k)}
         self.env |= {
             "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_PAGER": "",
+            "CLI_CLIENT": cli.CLIENT, "CLI_SOCKET": at,
         }
+        while not pathlib.Path(at).exists() and self.cli.poll() is None:
+            time.sleep(0.1)
         self.commands = 0
 
     def run(self, commands, must=True):
@@ -69,7 +80,9 @@ class Shell:
         return ran
 
     def close(self):
-        self.state.unlink(missing_ok=True)
+        self.cli.kill()
+        self.cli.wait()
+        self.folder.cleanup()
 
 
 def listed(value):

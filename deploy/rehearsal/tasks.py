@@ -90,6 +90,7 @@ class Balancer:
 
     def __init__(self):
         self.targets, self.lock, self.turn, self.stopped = {}, threading.Lock(), 0, False
+        self.connections = {}  # by port, those of targets that are being deregistered too
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         serve(self.listener, self.forward)
@@ -132,9 +133,18 @@ class Balancer:
             return None
 
     def forward(self, client):
-        healthy = self.healthy()
-        self.turn += 1
-        server = self.dial(healthy[self.turn % len(healthy)]) if healthy else None
+        with self.lock:
+            healthy = [p for p, t in self.targets.items() if t["healthy"]]
+            self.turn += 1
+            port = healthy[self.turn % len(healthy)] if healthy else None
+            self.connections[port] = self.connections.get(port, 0) + 1
+        try:
+            self.carry(client, self.dial(port) if port else None)
+        finally:
+            with self.lock:
+                self.connections[port] -= 1
+
+    def carry(self, client, server):
         if server is None:
             client.close()
             return
@@ -142,8 +152,10 @@ class Balancer:
         a, b = client.getpeername(), client.getsockname()
         head = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + socket.inet_aton(a[0]) + socket.inet_aton(b[0]) + a[1].to_bytes(2, "big") + b[1].to_bytes(2, "big")
         server.sendall(head)
-        threading.Thread(target=pump, args=(server, client), daemon=True).start()
+        back = threading.Thread(target=pump, args=(server, client), daemon=True)
+        back.start()
         pump(client, server)
+        back.join()
 
 
 class Service:
@@ -198,6 +210,8 @@ class Service:
         self.start = start
         for task in old:
             self.remove(task)
+            # The deregistration delay: what is under way ends by itself.
+            wait("the old task has nothing to do", lambda: not self.balancer.connections.get(task.port))
             task.process.terminate()
         for task in old:
             task.process.wait(timeout=60)
@@ -319,6 +333,8 @@ def scenes(expect, binary, folder, policy, balancer, service, caller):
     expect("then", caller.calls(20), (20, 0))
     expect("the tunnel at the other", [caller.echoes(c) for p, c in held if p == survivor.port][0], True)
     expect("the tunnel at the dead one", [caller.echoes(c) for p, c in held if p == victim.port][0], False)
+    for _, conn in held:
+        conn.close()
     _, ok, failed = caller.during(service.replace_what_failed)
     expect("calls that fail while it is replaced", failed, 0)
     expect("healthy tasks", len(balancer.healthy()), 2)
