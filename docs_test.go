@@ -111,10 +111,14 @@ func registeredMetrics(t *testing.T) map[string]string {
 				return true
 			}
 			labels := "–"
-			if m[2] == "Vec" {
+			keys := literalKeys(opts)
+			switch constant := keys["ConstLabels"]; {
+			case m[2] == "Vec":
 				labels = strings.Join(stringsIn(call.Args[1]), ", ")
+			case constant != nil:
+				labels = strings.Join(stringsIn(constant), ", ")
 			}
-			if name := stringsIn(literalKeys(opts)["Name"]); len(name) == 1 {
+			if name := stringsIn(keys["Name"]); len(name) == 1 {
 				found[name[0]] = strings.ToLower(m[1]) + " " + labels
 			}
 			return true

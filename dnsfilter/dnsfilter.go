@@ -197,6 +197,9 @@ func New(o Options) (*Server, error) {
 	}
 	s.pending.Init(o.Limits.InFlight, &bounds.DNSQuestions)
 	s.refusals.Init(o.Limits.Refusals, &bounds.DNSQuestions)
+	s.pending.Measure(o.Registerer, bounds.DNSQuestions.Name)
+	s.refusals.Measure(o.Registerer, "dns_refusals")
+	bounds.Measure(o.Registerer, "dns_answers", o.Limits.CacheBytes, 0, s.packedBytes)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -53,6 +53,14 @@ func (s *Server) snapshot() *snapshot {
 	return next
 }
 
+// packedBytes returns how many bytes the packed answers in force take, by estimate.
+func (s *Server) packedBytes() int {
+	if now := s.current.Load(); now != nil {
+		return now.packed.Bytes()
+	}
+	return 0
+}
+
 // prepare builds what is built on demand.
 func (n *snapshot) prepare() {
 	n.rules.Policy.PrepareLookups()

@@ -95,6 +95,17 @@ func (c *Cache) Store(key []byte, p *wire.Packed, now time.Time) {
 	s.bytes += size
 }
 
+// Bytes returns how many bytes the answers take, by estimate.
+func (c *Cache) Bytes() (all int) {
+	for i := range c.parts {
+		s := &c.parts[i]
+		s.mu.RLock()
+		all += s.bytes
+		s.mu.RUnlock()
+	}
+	return all
+}
+
 // remove takes an entry out, if it is there.
 func (s *shard) remove(key string) {
 	if p := s.entries[key]; p != nil {

@@ -28,7 +28,8 @@ type Memory struct {
 
 	requests atomic.Uint32
 	high     atomic.Bool
-	mu       sync.Mutex // of who looks
+	used     atomic.Uint64 // as the last look has found it
+	mu       sync.Mutex    // of who looks
 }
 
 // LimitOf returns how much memory there may be by a Measure; 0: that is not known.
@@ -68,6 +69,7 @@ func (m *Memory) Look() {
 		held = m.Held()
 	}
 	used, limit := m.Measure(held)
+	m.used.Store(used)
 	switch {
 	case limit == 0:
 	case used >= limit/100*shortAt:

@@ -6,6 +6,9 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // Handshake is how a TLS handshake with a client ended.
@@ -52,4 +55,22 @@ func handshakeOf(err error) Handshake {
 		return HandshakeClientLeft
 	}
 	return HandshakeOther
+}
+
+// CountHandshakes makes the metric of TLS, each of its series at 0, and returns what
+// counts a handshake. reg may be nil.
+func CountHandshakes(reg prometheus.Registerer) func(Handshake) {
+	all := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_tls_handshakes_total",
+		Help: "TLS handshakes with clients, by result, and by cause where they failed; alert: the client refused, because it does not trust the certificate, for one.",
+	}, []string{"result", "cause"})
+	var counters [Handshakes]prometheus.Counter
+	for h := range Handshakes {
+		result := "failed"
+		if h == HandshakeOK {
+			result = "ok"
+		}
+		counters[h] = all.WithLabelValues(result, h.Cause())
+	}
+	return func(h Handshake) { counters[h].Inc() }
 }

@@ -3,6 +3,8 @@ package clientconn
 import (
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
@@ -26,6 +28,12 @@ func (s *Set) LingerFor(d time.Duration) { s.lingerFor.Store(int64(d)) }
 
 // LingerShare returns how many connections of one caller may linger.
 func (s *Set) LingerShare() int { return s.lingering.Share() }
+
+// Measure registers the gauges of the connections.
+func (s *Set) Measure(reg prometheus.Registerer) {
+	s.conns.Measure(reg)
+	s.lingering.Measure(reg)
+}
 
 // Lingering returns how many connections of a caller linger.
 func (s *Set) Lingering(k fair.Caller) int { return s.lingering.Len(k) }

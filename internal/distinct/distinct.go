@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
@@ -106,7 +107,15 @@ func New(o Options) *Counter {
 		known: part{callers: map[fair.Caller]*counted{}}, unknown: part{callers: map[fair.Caller]*counted{}},
 	}
 	d.filling.Row, d.filling.Log = "names", o.Logger
+	bounds.Measure(o.Registerer, "names", o.Most, max(o.Most/4, 1), d.len)
 	return d
+}
+
+// len returns how many names are remembered, with what windows and callers cost.
+func (d *Counter) len() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.known.names + d.unknown.names
 }
 
 // part returns where a caller is counted.

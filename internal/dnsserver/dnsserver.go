@@ -103,6 +103,7 @@ func New(o Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.conns.init(cmp.Or(max(0, o.Conns), 4096))
+	s.conns.places.Measure(o.Registerer, "dns_connections")
 	s.crowding.Row, s.crowding.Log = "dns_connections", s.log
 	s.base, s.stop = context.WithCancel(context.Background())
 	return s

@@ -5,6 +5,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 const (
@@ -24,6 +28,11 @@ type failing struct {
 
 	mu    sync.Mutex
 	until map[netip.AddrPort]time.Time
+}
+
+// Measure registers the gauges of the addresses that did not answer lately.
+func (d *Dialer) Measure(reg prometheus.Registerer) {
+	bounds.Measure(reg, "failing_addresses", mostFailing, 0, func() int { return int(d.failing.n.Load()) })
 }
 
 // failed remembers an address.

@@ -1,12 +1,14 @@
 package exchange
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -24,11 +26,12 @@ type Metrics struct {
 	decisions       *prometheus.CounterVec
 	open            *prometheus.GaugeVec
 	bytes           *prometheus.CounterVec
+	ended           *prometheus.CounterVec
+	lasted          prometheus.Histogram
 	panics          prometheus.Counter
 	evicted         prometheus.Counter
 	lingererClosed  prometheus.Counter
 	rejected        *prometheus.CounterVec
-	handshakes      [clientconn.Handshakes]prometheus.Counter
 	refusalsDropped prometheus.Counter
 	shed            *prometheus.CounterVec
 	over            [admission.Rows]prometheus.Counter
@@ -62,10 +65,23 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 		Help: "Credentials that do not hold, by the function of the policy that was claimed; empty: none of the policy.",
 	}, []string{"claimed"})
 	m.rejected.WithLabelValues("")
+	m.newEnds(f)
 	m.newSheds(f)
-	m.newHandshakes(f)
 	m.steps = newStepTimes(f)
 	return m
+}
+
+// newEnds makes the metrics of tunnels that have ended.
+func (m *Metrics) newEnds(f promauto.Factory) {
+	m.ended = f.NewCounterVec(prometheus.CounterOpts{
+		Name: "egress_tunnels_ended_total",
+		Help: "Tunnels that have ended, by function and by what ended them, as records say it.",
+	}, []string{"function", "ended"})
+	m.lasted = f.NewHistogram(prometheus.HistogramOpts{
+		Name:    "egress_tunnel_duration_seconds",
+		Help:    "How long tunnels were open that have ended.",
+		Buckets: []float64{.1, 1, 10, 60, 330, 900, 3600, 14400, 43200},
+	})
 }
 
 // Further values of the label cause, beside those of package admission: what there
@@ -105,44 +121,15 @@ func (m *Metrics) newSheds(f promauto.Factory) {
 	})
 }
 
-// newHandshakes makes the metric of TLS, each of its series at 0.
-func (m *Metrics) newHandshakes(f promauto.Factory) {
-	all := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "egress_tls_handshakes_total",
-		Help: "TLS handshakes with clients, by result, and by cause where they failed; alert: the client refused, because it does not trust the certificate, for one.",
-	}, []string{"result", "cause"})
-	for h := range clientconn.Handshakes {
-		result := "failed"
-		if h == clientconn.HandshakeOK {
-			result = "ok"
-		}
-		m.handshakes[h] = all.WithLabelValues(result, h.Cause())
-	}
-}
-
-// handshaken counts a handshake.
-func (m *Metrics) handshaken(h clientconn.Handshake) { m.handshakes[h].Inc() }
-
-// newGauges registers what can be read of s at any instant.
-func (m *Metrics) newGauges(reg prometheus.Registerer, s *Shared) {
-	f := promauto.With(reg)
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "egress_unidentified",
-		Help: "Connections that have not shown who they are; at limits.unidentified the oldest of the source that has most is closed for a new one.",
-	}, func() float64 { return float64(s.Conns.PreAuth()) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "egress_dials",
-		Help: "Dials under way.",
-	}, func() float64 { return float64(s.Dials.Count()) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "egress_memory_short",
-		Help: "1 while new requests are refused because memory runs short, else 0.",
-	}, func() float64 {
-		if s.MemoryWatch.High() {
-			return 1
-		}
-		return 0
-	})
+// measure registers what can be read of s at any instant.
+func (s *Shared) measure(reg prometheus.Registerer) {
+	s.Conns.Measure(reg)
+	s.Slots.Measure(reg)
+	s.Dials.Measure(reg)
+	s.Failures.Measure(reg)
+	s.MemoryWatch.Gauges(reg)
+	s.Dialer.Measure(reg)
+	s.refusals.places.Measure(reg, bounds.Refusals.Name)
 }
 
 // decided counts a decision. a may be nil.
@@ -165,16 +152,30 @@ type series struct {
 	allowed  prometheus.Counter // CONNECTs that were let through
 	tunnels  prometheus.Gauge
 	up, down prometheus.Counter // bytes
+	ended    [tunnel.Causes]prometheus.Counter
+	lasted   prometheus.Observer // of all functions
 }
 
 // newSeries makes the series of a function.
 func (m *Metrics) newSeries(function string) *series {
-	return &series{
+	a := &series{
 		allowed: m.decisions.WithLabelValues(function, verdict.Allow.String(), "", protocolConnect),
 		tunnels: m.open.WithLabelValues(function),
 		up:      m.bytes.WithLabelValues(function, "up"),
 		down:    m.bytes.WithLabelValues(function, "down"),
+		lasted:  m.lasted,
 	}
+	for c := range tunnel.Causes {
+		a.ended[c] = m.ended.WithLabelValues(function, c.String())
+	}
+	return a
+}
+
+// closed counts a tunnel that has ended.
+func (a *series) closed(r tunnel.Result, lasted time.Duration) {
+	a.tunnels.Dec()
+	a.ended[r.Ended].Inc()
+	a.lasted.Observe(lasted.Seconds())
 }
 
 // moved counts the bytes of what has ended.

@@ -103,7 +103,7 @@ func (x *Exchange) Open() *Open {
 
 // Ended writes the last record of a tunnel and gives its places back.
 func (o *Open) Ended(r tunnel.Result) {
-	o.usage.Data.(*series).tunnels.Dec()
+	o.usage.Data.(*series).closed(r, time.Since(o.Start))
 	o.shared.ended(&o.Opened, o.usage, 0, r)
 	o.shared.Conns.Release()
 }

@@ -136,9 +136,9 @@ func NewShared(o Options) *Shared {
 	s.Conns = clientconn.NewSet(clientconn.Options{
 		HeaderTimeout: o.Limits.HeaderTimeout, HeaderBytes: o.Limits.HeaderBytes, ProxyProtocolFrom: o.ProxyProtocolFrom,
 		Resources: s.Resources, Excess: &s.Excess, Base: s.Base,
-		Evicted: s.Metrics.evicted, LingererClosed: s.Metrics.lingererClosed, Handshaken: s.Metrics.handshaken,
+		Evicted: s.Metrics.evicted, LingererClosed: s.Metrics.lingererClosed, Handshaken: clientconn.CountHandshakes(o.Registerer),
 	})
-	s.Metrics.newGauges(o.Registerer, s)
+	s.measure(o.Registerer)
 	s.Resources.WarnIfCut(given.wanted(), o.Limits.wanted(), o.Lookups, s.Log)
 	return s
 }

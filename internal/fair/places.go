@@ -3,6 +3,8 @@ package fair
 import (
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -323,6 +325,11 @@ func (s *Places) Taken() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.known.n + s.unknown.n
+}
+
+// Measure registers the gauges of a row of package bounds whose places these are.
+func (s *Places) Measure(reg prometheus.Registerer, row string) {
+	bounds.Measure(reg, row, s.most, s.quota, s.Taken)
 }
 
 // Callers returns how many callers there is something of.

@@ -68,6 +68,7 @@ const (
 // New returns a server without a handler.
 func New(s *exchange.Shared) *Server {
 	f := &Server{Shared: s, pool: origin.NewPool(s.Resources.Pooled)}
+	f.pool.Measure(s.Registerer)
 	f.heads.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	f.bulk.New = func() any { b := make([]byte, 0, bulkBuffer); return &b }
 	f.handled.New = func() any { return f.newHandled() }

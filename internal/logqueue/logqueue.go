@@ -22,6 +22,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // What is kept where Options does not say.
@@ -70,6 +72,7 @@ func New(to io.Writer, o Options) *Queue {
 		q.maxBytes = defaultBytes
 	}
 	q.cond.L = &q.mu
+	bounds.Measure(o.Registerer, "log_lines", q.maxLines, 0, q.len)
 	go q.run()
 	return q
 }
@@ -85,6 +88,13 @@ func (q *Queue) Write(line []byte) (int, error) {
 	}
 	q.push(bytes.Clone(line))
 	return len(line), nil
+}
+
+// len returns how many lines are kept.
+func (q *Queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.lines)
 }
 
 // countLost counts a line that is not written. The caller holds mu.

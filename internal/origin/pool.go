@@ -7,6 +7,10 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 const (
@@ -35,6 +39,15 @@ func NewPool(most int) *Pool {
 	p.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
 	p.bulk.New = func() any { b := make([]byte, 0, bulkSize); return &b }
 	return p
+}
+
+// Measure registers the gauges of the connections that wait.
+func (p *Pool) Measure(reg prometheus.Registerer) {
+	bounds.Measure(reg, "pooled", p.max, 0, func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.order.Len()
+	})
 }
 
 // Add makes a Conn of one that has been dialed.

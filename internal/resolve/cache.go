@@ -66,6 +66,18 @@ func (c *shards) get(k key) *cache.Entry {
 	return e
 }
 
+// bytes returns how many bytes the entries take, by estimate.
+func (c *shards) bytes() (all int) {
+	for i := range c.all {
+		s := &c.all[i]
+		s.mu.RLock()
+		_, n := s.entries.Len()
+		s.mu.RUnlock()
+		all += n
+	}
+	return all
+}
+
 // close lets no further flight start.
 func (c *shards) close() {
 	for i := range c.all {

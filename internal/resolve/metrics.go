@@ -4,7 +4,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
 
 // metrics counts one question per family and lookup, those that the hosts file
@@ -42,6 +44,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 86400},
 		}),
 	}
+}
+
+// measure registers what can be read of r at any instant.
+func (r *Resolver) measure(reg prometheus.Registerer) {
+	r.places.Measure(reg, bounds.Lookups.Name)
+	bounds.Measure(reg, "extra_lookups", cap(r.upstreams.Extra), 0, func() int { return len(r.upstreams.Extra) })
+	bounds.Measure(reg, "mute_questions", upstream.MostMutes, 0, r.upstreams.Mutes)
+	bounds.Measure(reg, "cached_lookups", r.cfg.CacheBytes, 0, r.cache.bytes)
 }
 
 // countHit counts a fresh entry that was in the cache: what it says may be no.

@@ -257,6 +257,7 @@ func New(cfg Config) (*Resolver, error) {
 		r.upstreams.Set(cfg.Upstreams)
 	}
 	r.files = files.New(from)
+	r.measure(cfg.Registerer)
 	return r, nil
 }
 

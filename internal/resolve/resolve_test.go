@@ -385,6 +385,15 @@ func TestMetricsHaveTheirNamesAndAClosedSetOfResults(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{
+		"egress_bound_share bound=lookups",
+		"egress_bound_size bound=cached_lookups",
+		"egress_bound_size bound=extra_lookups",
+		"egress_bound_size bound=lookups",
+		"egress_bound_size bound=mute_questions",
+		"egress_bound_used bound=cached_lookups",
+		"egress_bound_used bound=extra_lookups",
+		"egress_bound_used bound=lookups",
+		"egress_bound_used bound=mute_questions",
 		"egress_dns_cache_total result=hit",
 		"egress_dns_cache_total result=miss",
 		"egress_dns_cache_total result=negative",

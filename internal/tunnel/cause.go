@@ -28,6 +28,9 @@ const (
 	Revoked
 	// Shutdown means that the server stopped before the tunnel did.
 	Shutdown
+
+	// Causes is how many there are.
+	Causes
 )
 
 // String returns the cause as records carry it: "error", "client", "origin", "idle", "lifetime", "revoked" or "shutdown".

@@ -9,9 +9,9 @@ import (
 const (
 	// muteFor is how long it is remembered that a server is silent about a question.
 	muteFor = time.Minute
-	// mostMutes bounds the questions that are remembered. One that is forgotten costs the
+	// MostMutes bounds the questions that are remembered. One that is forgotten costs the
 	// next who asks it the patience with that server.
-	mostMutes = 4096
+	MostMutes = 4096
 )
 
 // mutes is which servers were silent about which questions, though they answered others.
@@ -28,6 +28,9 @@ type muteKey struct {
 	server   *server
 	question Question
 }
+
+// Mutes returns how many questions are remembered that a server was silent about.
+func (p *Pool) Mutes() int { return int(p.mutes.n.Load()) }
 
 // has reports whether the server was silent about the question lately.
 func (m *mutes) has(s *server, q Question, now time.Duration) bool {
@@ -47,7 +50,7 @@ func (m *mutes) add(s *server, q Question, now time.Duration) {
 		m.until = map[muteKey]time.Duration{}
 	}
 	for k := range m.until {
-		if len(m.until) < mostMutes {
+		if len(m.until) < MostMutes {
 			break
 		}
 		delete(m.until, k)

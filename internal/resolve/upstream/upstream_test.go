@@ -278,13 +278,13 @@ func TestSilenceAboutANameIsKeptForThatName(t *testing.T) {
 func TestTableOfMuteQuestionsIsBounded(t *testing.T) {
 	var m mutes
 	s := &server{}
-	for i := range 3 * mostMutes {
+	for i := range 3 * MostMutes {
 		m.add(s, Question{Name: fmt.Sprint(i)}, 0)
 	}
-	if n := len(m.until); n > mostMutes {
+	if n := len(m.until); n > MostMutes {
 		t.Errorf("%d are remembered", n)
 	}
-	if !m.has(s, Question{Name: fmt.Sprint(3*mostMutes - 1)}, 0) {
+	if !m.has(s, Question{Name: fmt.Sprint(3*MostMutes - 1)}, 0) {
 		t.Error("the last one is not remembered")
 	}
 }
