@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -45,6 +46,11 @@ func TestWhateverIsBoundedIsARowOfTheTable(t *testing.T) {
 				t.Errorf("%s:%d: %s is no row of internal/bounds and not exempt", s.name, s.line(pos), name)
 			}
 			known[name] = true
+		}
+	}
+	for _, dir := range offline {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			t.Errorf("offline names %s, which is no folder", dir)
 		}
 	}
 	for name, found := range known {

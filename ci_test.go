@@ -2,7 +2,10 @@ package repo
 
 import (
 	"errors"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,6 +32,54 @@ func TestScriptsTellBadArgumentsInOneLine(t *testing.T) {
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 2 || said.String() != tt.want {
 			t.Errorf("%s: %v, said %q, want %q", tt.command, err, said.String(), tt.want)
+		}
+	}
+}
+
+// What a workflow, or another script, would have to do as a script of .ci does is done by
+// that script alone: written twice, one of them lacks what the other has learnt. Each row
+// has a mark of it, and where that stands.
+func TestWhatAScriptDoesStandsOnce(t *testing.T) {
+	t.Parallel()
+	places := []string{"Makefile"}
+	for _, dir := range []string{".ci", ".github"} {
+		err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				places = append(places, filepath.ToSlash(name))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct{ mark, in string }{
+		{"-fuzz=", ".ci/fuzz"},
+		{"-list '^Fuzz'", ".ci/fuzz"},
+		{"GOOS=", ".ci/platforms .ci/release"},
+		{"staticcheck@", ".ci/run"},
+		{"-benchtime=1x", ".ci/run"},
+		{"-tags torture ./internal/torture -run", ".ci/run"},
+		{"go test -count=1 -race", ".ci/run"},
+	} {
+		var in []string
+		for _, name := range places {
+			if strings.Contains(read(t, name), row.mark) {
+				in = append(in, name)
+			}
+		}
+		slices.Sort(in)
+		if got := strings.Join(in, " "); got != row.in {
+			t.Errorf("%s stands in %q, want %q", row.mark, got, row.in)
+		}
+	}
+	for _, script := range []string{".ci/run", ".ci/fuzz", ".ci/long", ".ci/platforms", ".ci/release"} {
+		used := script == ".ci/run"
+		for _, name := range places {
+			used = used || name != script && strings.Contains(read(t, name), script)
+		}
+		if !used {
+			t.Errorf("nothing runs %s", script)
 		}
 	}
 }

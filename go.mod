@@ -14,6 +14,7 @@ require (
 	github.com/elazarl/goproxy v1.9.4 // the dispatch of CONNECT and plain HTTP; proxy alone, with all its ways to dial taken out
 	github.com/gaissmai/bart v0.30.0 // the longest prefix that has an address: cidr rules and sources
 	github.com/google/go-cmp v0.7.0 // tests: differences that can be read
+	github.com/hashicorp/hcl/v2 v2.25.0 // tests: deploy/ reads the Terraform module as Terraform does
 	github.com/miekg/dns v1.1.73 // DNS messages, for the resolver and the filter
 	github.com/pires/go-proxyproto v0.15.0 // PROXY protocol v1 and v2; v0.16.0 wants Go 1.26.9
 	github.com/prometheus/client_golang v1.25.0 // metrics
@@ -22,6 +23,7 @@ require (
 	github.com/spf13/cobra v1.10.2 // commands and their help
 	github.com/spf13/pflag v1.1.0 // flags, which cobra brings
 	github.com/weppos/publicsuffix-go v0.50.3 // the Public Suffix List with its date; x/net's cannot list its rules
+	github.com/zclconf/go-cty v1.19.0 // tests: the values of HCL
 	golang.org/x/crypto v0.59.0 // cryptobyte, which reads the ClientHello
 	golang.org/x/net v0.62.0 // idna; in tests html
 	golang.org/x/sync v0.25.0 // errgroup, for what runs until one of it ends
@@ -52,14 +54,19 @@ require (
 )
 
 require (
+	github.com/agext/levenshtein v1.2.1 // indirect
+	github.com/apparentlymart/go-textseg/v15 v15.0.0 // indirect
+	github.com/apparentlymart/go-textseg/v17 v17.0.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/mitchellh/go-wordwrap v1.0.1 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
+	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/text v0.44.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect

@@ -292,9 +292,13 @@ func TestEveryFrontHasAnOrder(t *testing.T) {
 			return true
 		})
 	}
+	agrees := read(t, "cmd/proxy/fronts_test.go")
 	for _, name := range constantsOf(t, "internal/gate", "Front") {
 		if !ordered[name] {
 			t.Errorf("the front %s has no order: it refuses everything", name)
+		}
+		if !strings.Contains(agrees, "gate."+name+", ") {
+			t.Errorf("the front %s has no row in cmd/proxy/fronts_test.go: nothing says that it agrees with the others", name)
 		}
 	}
 }

@@ -125,6 +125,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 	check("dns", settings.DNS{
 		Upstreams: []netip.AddrPort{
 			netip.MustParseAddrPort("10.0.0.2:53"), netip.MustParseAddrPort("10.0.0.3:5353"), netip.MustParseAddrPort("[2001:db8::53]:53"),
+			netip.MustParseAddrPort("[fe80::53%eth0]:53"),
 		},
 		RefuseWith: settings.Refused, Families: settings.FamiliesIP4, Clients: prefixes("10.0.0.0/8"), RecordAll: true,
 		Types: []uint16{1, 28, 16}, StaleFor: time.Hour, MaxAliases: 20, DistinctNamesPerMinute: 50,

@@ -140,5 +140,8 @@ func TestPolicyBucketIsVersionedEncryptedAndNotPublic(t *testing.T) {
 	})
 	each(t, "AWS::ECR::Repository", func(_ *template, _ string, r resource) {
 		r.want(t, "IMMUTABLE", "ImageTagMutability")
+		if r.DeletionPolicy != "RetainExceptOnCreate" || r.UpdateReplacePolicy != "Retain" {
+			t.Error("the repository goes with its stack, or stays behind one that was not made")
+		}
 	})
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks this folder as far as the machine allows: the tests, the image's layout, both
-# architectures, cfn-lint, and the steps of ecs/README.md against a simulation of AWS. What
+# architectures, cfn-lint, and the rehearsal of ecs/README.md against a simulation of AWS. What
 # needs a tool that is not there is skipped with the reason. No image is pulled, no account
 # is touched.
 set -euo pipefail
@@ -56,11 +56,11 @@ else
   skip 'cfn-lint' 'it is not installed (pip install cfn-lint)'
 fi
 if ! command -v aws >/dev/null; then
-  skip 'steps 1 to 7 against moto' 'the AWS CLI is not installed'
-elif ! python3 -c 'import moto.server, boto3' 2>/dev/null; then
-  skip 'steps 1 to 7 against moto' 'moto is not installed (pip install "moto[server,all]" boto3)'
+  skip 'the rehearsal' 'the AWS CLI is not installed'
+elif ! python3 -c 'import awscli, boto3, moto.server' 2>/dev/null; then
+  skip 'the rehearsal' 'moto is not installed (pip install awscli boto3 "moto[server,all]")'
 else
-  step 'steps 1 to 7 against moto' python3 deploy/check_stacks.py
+  step 'the rehearsal' deploy/ecs/rehearse
 fi
 if docker info >/dev/null 2>&1; then
   step 'the image builds and answers' sh -c 'docker build -q -t egress-proxy:check . && docker run --rm --read-only egress-proxy:check version'

@@ -28,10 +28,13 @@ type template struct {
 		MinValue       *int   `yaml:"MinValue"`
 		MaxValue       *int   `yaml:"MaxValue"`
 	} `yaml:"Parameters"`
-	Conditions map[string]any                       `yaml:"Conditions"`
-	Mappings   map[string]map[string]map[string]any `yaml:"Mappings"`
-	Resources  map[string]resource                  `yaml:"Resources"`
-	Outputs    map[string]struct {
+	Conditions map[string]any `yaml:"Conditions"`
+	Globals    struct {
+		Function map[string]any `yaml:"Function"`
+	} `yaml:"Globals"` // of SAM
+	Mappings  map[string]map[string]map[string]any `yaml:"Mappings"`
+	Resources map[string]resource                  `yaml:"Resources"`
+	Outputs   map[string]struct {
 		Description string `yaml:"Description"`
 		Value       any    `yaml:"Value"`
 	} `yaml:"Outputs"`
@@ -55,15 +58,7 @@ func templates(t *testing.T) map[string]*template {
 	}
 	all := map[string]*template{}
 	for _, name := range names {
-		var n yaml.Node
-		if err := yaml.Unmarshal([]byte(read(t, name)), &n); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		tmpl := &template{name: filepath.Base(name)}
-		writeOut(&n)
-		if err := n.Decode(tmpl); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		tmpl := readTemplate(t, name)
 		if tmpl.Resources != nil { // the sample policy has none
 			all[tmpl.name] = tmpl
 		}
@@ -72,6 +67,21 @@ func templates(t *testing.T) map[string]*template {
 		t.Fatalf("%d templates, want 5", len(all))
 	}
 	return all
+}
+
+// readTemplate reads one template.
+func readTemplate(t *testing.T, name string) *template {
+	t.Helper()
+	var n yaml.Node
+	if err := yaml.Unmarshal([]byte(read(t, name)), &n); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	tmpl := &template{name: filepath.Base(name)}
+	writeOut(&n)
+	if err := n.Decode(tmpl); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return tmpl
 }
 
 // writeOut replaces short tags by what they stand for: !Ref x by {Ref: x}, !GetAtt by
@@ -293,7 +303,7 @@ func TestREADMENamesNothingThatIsNotDefined(t *testing.T) {
 		}
 	}
 	for _, m := range regexp.MustCompile(`[ \x60]([A-Z][a-zA-Z0-9]*[a-z][a-zA-Z0-9]*)=`).FindAllStringSubmatch(readme, -1) {
-		if !parameters[m[1]] && m[1] != "Name" { // Name= is a filter of the AWS CLI
+		if !parameters[m[1]] && m[1] != "Name" && m[1] != "Key" { // which the AWS CLI wants
 			t.Errorf("README.md sets %s, which no template has", m[1])
 		}
 	}

@@ -21,6 +21,7 @@ type stack struct {
 	t          *testing.T
 	template   *template
 	parameters map[string]any
+	pseudo     map[string]string
 	Resources  map[string]resource
 	Outputs    map[string]any
 }
@@ -44,7 +45,12 @@ var required = settings{
 // deployed fills parameters in, and fails where CloudFormation would refuse one.
 func deployed(t *testing.T, name string, given settings) *stack {
 	t.Helper()
-	tmpl := templates(t)[name]
+	return fill(t, templates(t)[name], given)
+}
+
+// fill fills parameters into a template.
+func fill(t *testing.T, tmpl *template, given settings) *stack {
+	t.Helper()
 	values := maps.Clone(given)
 	if values == nil {
 		values = settings{}
@@ -54,7 +60,7 @@ func deployed(t *testing.T, name string, given settings) *stack {
 			values[name] = value
 		}
 	}
-	s := &stack{t: t, template: tmpl, parameters: map[string]any{}, Resources: map[string]resource{}, Outputs: map[string]any{}}
+	s := &stack{t: t, template: tmpl, parameters: map[string]any{}, pseudo: pseudo, Resources: map[string]resource{}, Outputs: map[string]any{}}
 	for name := range values {
 		if _, ok := tmpl.Parameters[name]; !ok {
 			t.Fatalf("%s has no parameter %s", tmpl.name, name)
@@ -67,16 +73,22 @@ func deployed(t *testing.T, name string, given settings) *stack {
 		}
 		s.parameters[name] = value
 	}
-	for name, r := range tmpl.Resources {
+	s.make()
+	return s
+}
+
+// make evaluates what is made.
+func (s *stack) make() {
+	s.t.Helper()
+	for name, r := range s.template.Resources {
 		if r.Condition == "" || s.condition(r.Condition) {
 			r.Properties, _ = s.value(r.Properties).(map[string]any)
 			s.Resources[name] = r
 		}
 	}
-	for name, o := range tmpl.Outputs {
+	for name, o := range s.template.Outputs {
 		s.Outputs[name] = s.value(o.Value)
 	}
-	return s
 }
 
 // parameter returns the value of a parameter, or why CloudFormation refuses it.
@@ -250,7 +262,7 @@ func (s *stack) ref(name string) any {
 	if name == "AWS::NoValue" {
 		return noValue{}
 	}
-	if value, ok := pseudo[name]; ok {
+	if value, ok := s.pseudo[name]; ok {
 		return value
 	}
 	if value, ok := s.parameters[name]; ok {

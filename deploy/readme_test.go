@@ -122,3 +122,19 @@ func TestCostsAreThoseOfThePrices(t *testing.T) {
 		}
 	}
 }
+
+// The templates, as the linter of CloudFormation reads them: every type, property and value.
+func TestTemplatesPassTheLinter(t *testing.T) {
+	t.Parallel()
+	lint, err := exec.LookPath("cfn-lint")
+	if err != nil {
+		t.Skip("cfn-lint is not installed (pip install cfn-lint)")
+	}
+	args := []string{"--", "sam/template.yaml"}
+	for name := range templates(t) {
+		args = append(args, "ecs/"+name)
+	}
+	if out, err := exec.Command(lint, args...).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -70,7 +70,7 @@ func New(o Options) *Server {
 	s.connect = connect.New(s.shared, func(c *clientconn.Conn) { s.serveConn(c, nil) })
 	s.plain = forward.New(s.shared)
 	s.goproxy = s.newGoproxy()
-	s.plain.Handler, s.plain.Tunnel = s.goproxy, s.connect.Upgraded
+	s.plain.Handler, s.plain.Tunnel, s.plain.Move = s.goproxy, s.connect.Upgraded, s.connect.Move
 	return s
 }
 

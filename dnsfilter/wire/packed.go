@@ -33,8 +33,7 @@ type Packed struct {
 
 	msg     []byte
 	ttls    []uint16  // where in msg the TTLs stand, but for that of OPT
-	rotated []uint16  // where the addresses of the one name stand whose order says nothing; fewer than two: none does
-	size    uint16    // of one of those addresses
+	rotated span      // the addresses of one name, whose order says nothing; fewer than two: none
 	fresh   time.Time // until then it serves without asking Exchange
 	expires time.Time // when its TTL is over
 	stale   bool
@@ -88,15 +87,19 @@ func Pack(q dns.Question, r *Records, now time.Time) (*Packed, error) {
 	return p, nil
 }
 
+// span is records of the answer, one behind the other, each with an address of that size.
+type span struct{ from, to, size uint16 }
+
 // findAddresses finds the addresses that are given in another order to each client, so
 // that clients which take the first one spread over all: those of a question for them,
 // where all are of one name.
 func (p *Packed) findAddresses(qtype uint16) {
+	var found span
 	switch qtype {
 	case dns.TypeA:
-		p.size = 4
+		found.size = 4
 	case dns.TypeAAAA:
-		p.size = 16
+		found.size = 16
 	default:
 		return
 	}
@@ -105,17 +108,20 @@ func (p *Packed) findAddresses(qtype uint16) {
 		// A name that stood before is a pointer, and here it has: it is asked for, or the
 		// target of an alias.
 		at := int(ttl) - 4
-		if binary.BigEndian.Uint16(p.msg[at:]) != qtype || int(p.recordEnd(i)) != int(ttl)+6+int(p.size) {
-			continue
-		}
 		name := binary.BigEndian.Uint16(p.msg[at-2:])
-		if name < pointer || len(p.rotated) > 0 && name != owner {
-			p.rotated = nil
+		switch {
+		case binary.BigEndian.Uint16(p.msg[at:]) != qtype:
+		case p.recordEnd(i) != ttl+6+found.size, name < pointer:
 			return
+		case found.to == 0:
+			owner, found.from, found.to = name, uint16(i), uint16(i+1)
+		case name != owner || int(found.to) != i:
+			return
+		default:
+			found.to++
 		}
-		owner = name
-		p.rotated = append(p.rotated, ttl+6)
 	}
+	p.rotated = found
 }
 
 // answers returns how many records the answer section has.
@@ -129,16 +135,16 @@ func (p *Packed) recordEnd(i int) uint16 {
 // rotate puts the addresses into dst, a copy of the message's first bytes, in the order
 // for the id of a question: it is random, and the same by either way of writing.
 func (p *Packed) rotate(dst []byte, id uint16) {
-	n := len(p.rotated)
-	if n < 2 {
+	addresses := p.ttls[p.rotated.from:p.rotated.to]
+	if len(addresses) < 2 {
 		return
 	}
-	for i, at := range p.rotated {
-		if int(at+p.size) > len(dst) {
+	for i, ttl := range addresses {
+		at, from := int(ttl)+6, int(addresses[(i+int(id))%len(addresses)])+6
+		if at+int(p.rotated.size) > len(dst) {
 			return
 		}
-		from := p.rotated[(i+int(id))%n]
-		copy(dst[at:at+p.size], p.msg[from:from+p.size])
+		copy(dst[at:], p.msg[from:from+int(p.rotated.size)])
 	}
 }
 

@@ -44,8 +44,11 @@ func (q *Query) WriteAny(pkt []byte) ([]byte, error) {
 func (q *Query) WritePacked(pkt []byte, p *Packed, now time.Time) ([]byte, error) {
 	m := q.newReply(pkt, p.rcode())
 	var stored dns.Msg
-	msg := bytes.Clone(p.msg)
-	p.rotate(msg, binary.BigEndian.Uint16(pkt))
+	msg := p.msg
+	if p.rotated.to > p.rotated.from+1 {
+		msg = bytes.Clone(msg)
+		p.rotate(msg, binary.BigEndian.Uint16(pkt))
+	}
 	if err := stored.Unpack(msg); err != nil {
 		return nil, errors.New("unpacking an answer has failed")
 	}

@@ -199,6 +199,7 @@ var Exempt = map[string]string{
 	"internal/clientconn.Set.idleBuffers":       pool,
 	"internal/clientconn.Set.buffers":           pool,
 	"internal/exchange.Shared.unused":           pool,
+	"internal/forward.Server.handled":           pool,
 	"internal/forward.Server.heads":             pool,
 	"internal/forward.Server.bulk":              pool,
 	"internal/origin.Pool.buffers":              pool,

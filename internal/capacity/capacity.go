@@ -81,13 +81,17 @@ func Fit(w Wanted, files int, memory uint64) Limits {
 	return r
 }
 
+// leastPerFunction is what is not cut of a limit for one function, where four may have as
+// much: who asks for a few means them.
+const leastPerFunction = 16
+
 // inProportion returns the part of what there is that per was of what was wanted: a
 // share that is not cut with its whole is no share.
 func inProportion(per, had, wanted int) int {
 	if had >= wanted {
 		return per
 	}
-	return max(int(int64(min(per, wanted))*int64(had)/int64(wanted)), 1)
+	return max(int(int64(min(per, wanted))*int64(had)/int64(wanted)), min(per, leastPerFunction, had/4), 1)
 }
 
 // limit is one bound as it was asked for and as it can be had.

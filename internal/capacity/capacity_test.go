@@ -58,14 +58,16 @@ func TestDefaultLimitsFitTheDescriptorsOfATask(t *testing.T) {
 // would be the whole: one function would take every tunnel there is.
 func TestEachLimitIsCutInProportion(t *testing.T) {
 	for _, files := range []int{256, 1024, 20000, 65535} {
-		for _, per := range []int{1, 100, 5000, 10000, 20000} {
+		for _, per := range []int{1, 4, 100, 5000, 10000, 20000} {
 			w := Wanted{Tunnels: 20000, PerFunction: per, PreAuth: 4096}
 			r := Fit(w, files, 0)
 			switch {
 			case r.PerFunction < 1 || r.PerFunction > r.Tunnels:
 				t.Errorf("%d descriptors: %d of %d tunnels are one function's", files, r.PerFunction, r.Tunnels)
-			case r.PerFunction > 1 && r.PerFunction*w.Tunnels > per*r.Tunnels:
+			case r.PerFunction > min(leastPerFunction, r.Tunnels/4) && r.PerFunction*w.Tunnels > per*r.Tunnels:
 				t.Errorf("%d descriptors: one function has %d of %d tunnels, which is more than %d of %d", files, r.PerFunction, r.Tunnels, per, w.Tunnels)
+			case per <= leastPerFunction && r.PerFunction != per:
+				t.Errorf("%d descriptors: a function has %d, and is to have %d of %d", files, r.PerFunction, per, r.Tunnels)
 			case r.Tunnels == w.Tunnels && r.PerFunction != per:
 				t.Errorf("%d descriptors: a function has %d of %d though the tunnels are whole", files, r.PerFunction, per)
 			}

@@ -7,6 +7,9 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
+// Move moves so many bytes one way, as a tunnel does.
+func (s *Server) Move(t tunnel.Transfer) (left int64, srcErr, dstErr error) { return s.tunnels.Move(t) }
+
 // Upgraded gives the connections of a plain request that has changed its protocol (RFC
 // 9110, section 7.8) to a tunnel like any other. early is what the client has sent for it
 // already; so many bytes have come back.

@@ -3,12 +3,16 @@ package forward
 import (
 	"errors"
 	"io"
+	"math"
+	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/chunked"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hop"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -62,7 +66,7 @@ func (c content) WriteTo(io.Writer) (int64, error) {
 }
 
 // Header implements http.ResponseWriter.
-func (a *answer) Header() http.Header { return a.x.client.fields }
+func (a *answer) Header() http.Header { return a.x.handled.fields }
 
 // Write implements http.ResponseWriter and takes nothing: what the Handler says of an
 // error is not for the client.
@@ -186,9 +190,40 @@ func (a *answer) relay() {
 		if a.err != nil {
 			return
 		}
+		if client, host, ok := a.x.bare(); ok && a.movable() && c.Streams() {
+			a.move(client, host)
+			continue
+		}
 		if _, err := c.Fill(); err != nil {
 			a.originEnded(err)
 		}
+	}
+}
+
+// movable reports whether what is left may be moved without being looked at.
+func (a *answer) movable() bool {
+	return a.chunks == nil && (a.frame == frameLength && a.left >= moveLeast || a.frame == frameEnd)
+}
+
+// move moves what is left.
+func (a *answer) move(client, host *net.TCPConn) {
+	n := int64(math.MaxInt64)
+	if a.frame == frameLength {
+		n = a.left
+	}
+	left, srcErr, dstErr := a.x.client.server.Move(tunnel.Transfer{
+		Dst: client, Src: host, N: n, Moved: &a.x.watch.Down, SrcIdle: new(atomic.Bool),
+	})
+	if a.frame == frameLength {
+		a.left, a.ended = left, left == 0
+	}
+	switch {
+	case dstErr != nil:
+		a.err = dstErr
+	case srcErr != nil:
+		a.err = errOrigin
+	case !a.ended:
+		a.originEnded(io.EOF)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/inflight"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
 // Server forwards requests. New makes one, and Run has to run. Safe for concurrent use.
@@ -39,12 +40,16 @@ type Server struct {
 	// client has sent for it already, and how many bytes have come back. It is set as
 	// Handler is.
 	Tunnel func(x *exchange.Exchange, origin net.Conn, early []byte, down int64)
+	// Move moves content in bulk, as a tunnel does. It is set as Handler is.
+	Move func(tunnel.Transfer) (left int64, srcErr, dstErr error)
 
 	pool   *origin.Pool
 	owners atomic.Uint64 // how many ownOrigins there have been
 	open   inflight.Set
 	heads  sync.Pool // *[]byte of headBuffer, for what goes on
 	bulk   sync.Pool // *[]byte of bulkBuffer, for content
+
+	handled sync.Pool // *handled
 }
 
 const (
@@ -53,8 +58,10 @@ const (
 	headBuffer = 8 << 10
 	// chunkMarks is what a chunk adds to its content.
 	chunkMarks = 64
+	// moveLeast is how much content is moved without being looked at, where it streams.
+	moveLeast = 256 << 10
 	// bulkBuffer is what more content is moved with: a piece of bulkPiece and its chunk.
-	bulkPiece  = 64 << 10
+	bulkPiece  = 32 << 10
 	bulkBuffer = bulkPiece + chunkMarks
 )
 
@@ -64,6 +71,7 @@ func New(s *exchange.Shared) *Server {
 	f.pool.Measure(s.Registerer)
 	f.heads.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	f.bulk.New = func() any { b := make([]byte, 0, bulkBuffer); return &b }
+	f.handled.New = func() any { return f.newHandled() }
 	context.AfterFunc(s.Base, f.open.Close)
 	return f
 }
@@ -87,6 +95,14 @@ func (s *Server) Run(ctx context.Context) {
 // uses any more from now on.
 func (s *Server) CloseIdle() { s.pool.Close() }
 
+// bare returns both connections of a request where they are TCP and nothing over it, as
+// what is moved without being looked at has to be.
+func (x *plainRequest) bare() (client, host *net.TCPConn, ok bool) {
+	client, ok = x.Conn.Conn.(*net.TCPConn)
+	host, too := x.conn.Conn.(*net.TCPConn)
+	return client, host, ok && too
+}
+
 // putBuffer gives a buffer back to the pool of its size; nil: there is none.
 func (s *Server) putBuffer(b *[]byte) {
 	if b == nil {
@@ -103,15 +119,9 @@ func (s *Server) putBuffer(b *[]byte) {
 
 // Client is one client connection as requests on it see it. One goroutine has it.
 type Client struct {
-	server  *Server
-	own     *ownOrigins   // connections to origins that are this one's alone; nil: none
-	current *plainRequest // nil: none
-	request *http.Request // what the Handler is given, again and again
-	fields  http.Header   // empty: what goes on are the fields as they came
+	server *Server
+	own    *ownOrigins // connections to origins that are this one's alone; nil: none
 }
-
-// clientKey is the context key of the client that a round trip is for.
-type clientKey struct{}
 
 // Client returns what the requests of one client connection share. Close it when the
 // connection ends.
@@ -120,19 +130,44 @@ func (s *Server) Client() *Client { return &Client{server: s} }
 // Close ends the connections to origins that are the client's alone.
 func (c *Client) Close() { c.own.close() }
 
-// requestFor returns the request as the Handler is given it: where it goes. Its fields and
-// content go past the Handler as they came, for http.Header has neither their order nor
-// their spelling.
-func (c *Client) requestFor(x *plainRequest) *http.Request {
-	c.current = x
-	if c.request == nil {
-		c.fields = http.Header{}
-		r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: &url.URL{}, Header: c.fields, Body: http.NoBody}
-		c.request = r.WithContext(context.WithValue(c.server.Base, clientKey{}, c))
-	}
-	r := c.request
+// handled is a request as the Handler is given it: where it goes. Its fields and content
+// go past the Handler as they came, for http.Header has neither their order nor their
+// spelling.
+type handled struct {
+	request *http.Request
+	fields  http.Header   // empty
+	of      *plainRequest // nil: it is over
+}
+
+// handledKey is the context key of the request that a round trip is for.
+type handledKey struct{}
+
+// newHandled makes one that is used again and again.
+func (s *Server) newHandled() *handled {
+	h := &handled{fields: http.Header{}}
+	r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: &url.URL{}, Header: h.fields, Body: http.NoBody}
+	h.request = r.WithContext(context.WithValue(s.Base, handledKey{}, h))
+	return h
+}
+
+// handle returns the request for the Handler.
+func (x *plainRequest) handle() *http.Request {
+	x.handled = x.client.server.handled.Get().(*handled)
+	x.handled.of = x
+	r := x.handled.request
 	r.Method, r.Host = x.Head.Method, x.Authority
 	*r.URL = url.URL{Scheme: "http", Host: x.Authority, Opaque: "//" + x.Authority + x.Path}
-	clear(c.fields)
 	return r
+}
+
+// unhandle ends the Handler's part.
+func (x *plainRequest) unhandle() {
+	h := x.handled
+	if h == nil {
+		return
+	}
+	x.handled, h.of = nil, nil
+	clear(h.fields)
+	*h.request.URL = url.URL{}
+	x.client.server.handled.Put(h)
 }

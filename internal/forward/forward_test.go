@@ -33,8 +33,8 @@ func TestRoundTripWithoutAnExchangeDialsNothing(t *testing.T) {
 	}
 	x := &plainRequest{Exchange: &exchange.Exchange{}, client: s.Client()}
 	x.Head = &httphead.Head{Method: "GET"}
-	again := x.client.requestFor(x)
-	x.client.current = nil // the request is over
+	again := x.handle()
+	x.unhandle()
 	if _, err := s.RoundTrip(again); !errors.Is(err, egress.ErrNotPermitted) {
 		t.Errorf("behind its request RoundTrip returned %v", err)
 	}
@@ -53,7 +53,7 @@ func TestErrorsOfTheHandlerAreNotWritten(t *testing.T) {
 	s := New(exchange.NewShared(exchange.Options{}))
 	x := &plainRequest{Exchange: &exchange.Exchange{Conn: s.Conns.Add(ours)}, client: s.Client(), failure: verdict.ReasonOriginFailed}
 	x.answer.x, x.Head = x, &httphead.Head{Method: "GET"}
-	_ = x.client.requestFor(x)
+	_ = x.handle()
 	got := make(chan string, 1)
 	go func() {
 		all, _ := io.ReadAll(client)

@@ -25,6 +25,7 @@ type plainRequest struct {
 	upload  upload
 	answer  answer
 	watch   inflight.Request
+	handled *handled // nil: the Handler has not been called, or is done
 
 	conn   *origin.Conn // nil: none
 	reused bool         // conn has answered another request before
@@ -71,7 +72,7 @@ func (x *plainRequest) forward() (again bool) {
 		s.rejudge(&x.watch)
 	}
 	x.compose()
-	s.Handler.ServeHTTP(&x.answer, x.client.requestFor(x))
+	s.Handler.ServeHTTP(&x.answer, x.handle())
 	if x.answer.begun && x.answer.head.Status == http.StatusSwitchingProtocols {
 		x.becomeTunnel()
 		return false
@@ -82,7 +83,7 @@ func (x *plainRequest) forward() (again bool) {
 // abandon gives up what is left, which without a bug is nothing.
 func (x *plainRequest) abandon() {
 	x.client.server.open.Remove(&x.watch)
-	x.client.current = nil
+	x.unhandle()
 	x.upload.stop()
 	x.closeConn()
 	x.answer.release()

@@ -24,11 +24,11 @@ var (
 // request, and nothing that the Handler writes of it reaches the client. What comes by
 // another way than [Client.Serve] is egress.ErrNotPermitted.
 func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
-	c, ok := r.Context().Value(clientKey{}).(*Client)
-	if !ok || c.current == nil {
+	h, ok := r.Context().Value(handledKey{}).(*handled)
+	if !ok || h.of == nil {
 		return nil, egress.ErrNotPermitted
 	}
-	x := c.current
+	x := h.of
 	if err := x.trip(); err != nil {
 		if x.failure == verdict.ReasonNone {
 			x.upload.stop()
@@ -40,7 +40,7 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	x.out = nil
 	return &http.Response{
 		StatusCode: x.answer.head.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: c.fields, Body: content{&x.answer}, Request: r,
+		Header: h.fields, Body: content{&x.answer}, Request: r,
 	}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/chunked"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 )
 
 // lastWriteTimeout is how long the last piece of a request has to leave when its answer is over.
@@ -22,6 +23,7 @@ type upload struct {
 	chunks  *chunked.Reader // nil: it has a length
 	left    int64           // of the length
 	first   int64           // bytes of content that go with the head
+	streams bool            // the last piece was a whole one
 	used    int             // how much of what accept was given belongs to the content
 	conn    *origin.Conn    // the goroutine's
 	done    chan struct{}   // closed by the goroutine; nil: there is none
@@ -99,11 +101,18 @@ func (u *upload) begin() {
 func (u *upload) run() {
 	defer close(u.done)
 	s := u.x.client.server
-	in, out := s.bulk.Get().(*[]byte), s.bulk.Get().(*[]byte)
-	defer s.bulk.Put(in)
-	defer s.bulk.Put(out)
+	in, out := s.bulk.Get().(*[]byte), &[]byte{}
+	if u.chunks != nil {
+		out = s.bulk.Get().(*[]byte)
+	}
+	defer s.putBuffer(in)
+	defer s.putBuffer(out)
 	for !u.whole.Load() {
+		if u.streams && u.left >= moveLeast && u.move() {
+			break
+		}
 		b, err := u.read((*in)[:bulkPiece])
+		u.streams = u.chunks == nil && len(b) == bulkPiece
 		var n int64
 		if err == nil {
 			all := b
@@ -121,7 +130,27 @@ func (u *upload) run() {
 			return
 		}
 	}
-	u.sent = true
+	u.sent = u.whole.Load()
+}
+
+// move moves what is left, where both connections are bare; false: they are not.
+func (u *upload) move() bool {
+	client, host, ok := u.x.bare()
+	if !ok {
+		return false
+	}
+	left, srcErr, dstErr := u.x.client.server.Move(tunnel.Transfer{
+		Dst: host, Src: client, N: u.left, Moved: &u.x.watch.Up, SrcIdle: &u.x.watch.Uploading,
+	})
+	u.left = left
+	switch {
+	case dstErr != nil: // the answer says why, if there is one
+	case srcErr != nil, left > 0:
+		u.fail()
+	default:
+		u.whole.Store(true)
+	}
+	return true
 }
 
 // read reads the next piece from the client, no further than the content goes.

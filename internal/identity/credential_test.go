@@ -66,6 +66,7 @@ func TestAuthorizationThatIsMalformed(t *testing.T) {
 		{"url-safe alphabet", "Basic " + base64.URLEncoding.EncodeToString([]byte("a:b?>~~~?"))},
 		{"no colon", header("billing")},
 		{"no function", header(":secret")},
+		{"no function, and another colon", header(":billing:secret")},
 		{"no secret", header("billing:")},
 		{"space in the name", header("bil ling:secret")},
 		{"percent in the name", header("bil%20ling:secret")},
@@ -83,6 +84,32 @@ func TestAuthorizationThatIsMalformed(t *testing.T) {
 		if !errors.Is(err, ErrMalformed) || c != (Credential{}) {
 			t.Errorf("%s: ParseAuthorization = %v, %v; want none, ErrMalformed", tt.why, c, err)
 		}
+	}
+}
+
+// Of every byte: what a function's name may have, by ValidFunction and in a credential.
+func TestNameOfAFunctionHasLettersDigitsAndFourMarks(t *testing.T) {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
+	for b := range 256 {
+		name := "f" + string([]byte{byte(b)})
+		want := strings.Contains(allowed, name[1:])
+		if got := ValidFunction(name); got != want {
+			t.Errorf("ValidFunction(%q) = %t", name, got)
+		}
+		c, err := ParseAuthorization(header(name + ":secret"))
+		if ok := err == nil && c.String() == name; ok != want && b != ':' {
+			t.Errorf("the credential of %q: %v, %v", name, c, err)
+		}
+	}
+	if !ValidFunction(strings.Repeat("f", 64)) || ValidFunction(strings.Repeat("f", 65)) || ValidFunction("") {
+		t.Error("a name has 1 to 64 bytes")
+	}
+}
+
+// What is longer than any credential is refused before it is decoded.
+func TestLongestValueIsThatOfTheLongestCredential(t *testing.T) {
+	if longest := base64.StdEncoding.EncodedLen(64 + len(":") + 512); maxEncoded != longest {
+		t.Errorf("a value may have %d bytes, want %d", maxEncoded, longest)
 	}
 }
 

@@ -218,6 +218,7 @@ func TestCertificateNames(t *testing.T) {
 	}{
 		{"DNS names come in lower case", &x509.Certificate{DNSNames: []string{"A.internal"}, Subject: named}, []string{"a.internal"}},
 		{"URIs come as they are", &x509.Certificate{URIs: []*url.URL{uri}, Subject: named}, []string{"spiffe://corp/Billing"}},
+		{"DNS names and URIs come both", &x509.Certificate{DNSNames: []string{"A.internal"}, URIs: []*url.URL{uri}, Subject: named}, []string{"a.internal", "spiffe://corp/Billing"}},
 		{"the common name is the last resort", &x509.Certificate{Subject: named}, []string{"common"}},
 		{"a DNS name that looks like a URI is none", &x509.Certificate{DNSNames: []string{"spiffe://corp/Billing"}, Subject: named}, []string{}},
 		{"a common name that looks like a URI is none", &x509.Certificate{Subject: pkix.Name{CommonName: "spiffe://corp/Billing"}}, []string{}},
@@ -229,6 +230,27 @@ func TestCertificateNames(t *testing.T) {
 	}
 	if got := CertificateNames(nil); got != nil {
 		t.Errorf("no certificate: %q, want nil", got)
+	}
+}
+
+// A mapped range is the IPv4 one that it stands for, and no other becomes wider.
+func TestRangeOfSourcesIsCanonical(t *testing.T) {
+	for in, want := range map[string]string{
+		"10.1.2.3/8": "10.0.0.0/8", "::ffff:10.0.0.0/104": "10.0.0.0/8", "::ffff:10.1.2.3/128": "10.1.2.3/32", "::ffff:0.0.0.0/96": "0.0.0.0/0",
+		"::ffff:10.0.0.0/95": "::fffe:0:0/95", "::ffff:10.0.0.0/64": "::/64", "2001:db8::1/128": "2001:db8::1/128", "2001:db8::1/96": "2001:db8::/96", "2001:db8::1/32": "2001:db8::/32",
+	} {
+		if got := canonicalPrefix(netip.MustParsePrefix(in)).String(); got != want {
+			t.Errorf("%s is taken as %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestNilTableKnowsNobody(t *testing.T) {
+	var none *Table
+	for _, source := range []netip.Addr{{}, netip.MustParseAddr("10.0.12.7"), netip.MustParseAddr("2001:db8::1")} {
+		if id, err := none.Identify(Caller{Source: source}); !errors.Is(err, ErrRequired) || id != (Identity{}) {
+			t.Errorf("from %v: %v, %v", source, id, err)
+		}
 	}
 }
 

@@ -64,7 +64,7 @@ const (
 	// answers of an API.
 	bufferSize = 4 << 10
 	// bulkSize is what content is read into that has filled the first buffer.
-	bulkSize = 64 << 10
+	bulkSize = 32 << 10
 )
 
 // To returns the address that the connection goes to.
@@ -122,6 +122,16 @@ func (c *Conn) Fill() (int, error) {
 		err = io.ErrNoProgress
 	}
 	return 0, err
+}
+
+// Streams reports whether content comes in bulk: it has filled the buffer, and all of it
+// has been taken. The buffer is given back.
+func (c *Conn) Streams() bool {
+	if !c.full || len(c.Buffered()) > 0 {
+		return false
+	}
+	c.free()
+	return true
 }
 
 // free gives the buffer back to the pool.

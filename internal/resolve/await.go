@@ -130,14 +130,14 @@ func (r *Resolver) detach(p pending) {
 func (r *Resolver) awaitFirst(ctx context.Context, both *[2]pending) {
 	a, b := &both[0], &both[1]
 	delay := resolutionDelay
-	switch {
-	case a.ready() && b.ready():
+	switch first, second := a.ready(), b.ready(); { // looked at once: they end meanwhile
+	case first && second:
 		return
-	case !a.ready() && !b.ready():
+	case !first && !second:
 		if !r.awaitEither(ctx, a, b) {
 			return
 		}
-	case a.ready():
+	case first:
 		delay -= r.now() - b.inflight.began
 	default:
 		delay -= r.now() - a.inflight.began

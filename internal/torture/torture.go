@@ -6,6 +6,7 @@
 //	go test -v -tags torture ./internal/torture -run TestTorture -timeout 40m -args -duration 2m -seed 7
 //	go test -v -tags torture ./internal/torture -run TestDefects -timeout 20m
 //	go test -v -tags torture ./internal/torture -run TestCrowdings -timeout 20m
+//	go test -v -tags torture ./internal/torture -run TestWeather -timeout 2h -args -weatherruns 5
 //
 // What it does: it builds cmd/proxy and runs it in rounds. In a round, clients
 // open tunnels, send requests and ask for names, each by a plan that the seed
@@ -38,7 +39,9 @@
 //   - Metrics, records and the totals in the records add up to the same.
 //   - Descriptors, goroutines, tunnels and memory come back to where they were.
 //
-// What it does not do: it measures no speed. A fault that a client cannot tell from a
+// What it does not do: it measures no speed, but for TestWeather, which is apart: lookups
+// and CONNECTs behind upstreams that are silent, slow, lossy or lame, beside Unbound and
+// dnsdist where the machine has them. A fault that a client cannot tell from a
 // bug (a kill in the middle of its request) excuses the missing answer to that
 // request, never a missing record.
 //

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -29,8 +30,10 @@ type direction struct {
 
 	t        *Tunnel
 	src, dst *end
-	side     Cause  // who has ended the tunnel if src closes first
-	prefix   []byte // to be written first
+	limit    int64     // bytes that may still be read; less than zero: as many as come
+	transfer *Transfer // whose it is; nil: a tunnel's
+	side     Cause     // who has ended the tunnel if src closes first
+	prefix   []byte    // to be written first
 
 	stepFunc func(fd uintptr) bool // step, bound once: a method value allocates each time it is taken
 	buf      *[bufferSize]byte     // nil while parked
@@ -46,7 +49,7 @@ type direction struct {
 }
 
 func (d *direction) init(t *Tunnel, src, dst *end, side Cause) {
-	d.t, d.src, d.dst, d.side = t, src, dst, side
+	d.t, d.src, d.dst, d.side, d.limit = t, src, dst, side, -1
 	d.stepFunc = d.step
 	d.copies = src.raw == nil || dst.raw == nil
 }
@@ -58,7 +61,8 @@ func (d *direction) run() {
 	switch {
 	case err != nil:
 	case d.src.raw != nil:
-		err = d.park()
+		srcErr, dstErr := d.moveAll()
+		err = cmp.Or(srcErr, dstErr)
 	default:
 		err = d.relay()
 	}
@@ -68,21 +72,46 @@ func (d *direction) run() {
 	d.t.directionEnded(d, err)
 }
 
-// park moves bytes from a TCP socket until it ends. RawConn.Read calls step, and waits when step returns false.
-func (d *direction) park() error {
-	for {
+// moveAll moves bytes from a TCP socket until it ends, or the limit is reached. RawConn.Read calls step, and waits
+// when step returns false.
+func (d *direction) moveAll() (srcErr, dstErr error) {
+	for d.limit != 0 {
 		if err := d.src.raw.Read(d.stepFunc); err != nil {
-			return err
+			return err, nil
 		}
 		if d.ioErr != nil {
-			return d.ioErr
+			return d.ioErr, nil
 		}
 		if d.piped+len(d.pending) == 0 {
-			return nil
+			return nil, nil
 		}
 		if err := d.flush(); err != nil {
-			return err
+			return nil, err
 		}
+	}
+	return nil, nil
+}
+
+// most returns how many of so many bytes may be read.
+func (d *direction) most(n int) int {
+	return int(min(uint64(n), uint64(d.limit))) // less than zero is more than any
+}
+
+// came notes that so many bytes have been read; of nothing that the socket has to be waited for.
+func (d *direction) came(n int) {
+	if d.limit > 0 {
+		d.limit -= int64(n)
+	}
+	if d.transfer != nil {
+		d.transfer.SrcIdle.Store(n == 0)
+	}
+}
+
+// count counts bytes that dst has accepted.
+func (d *direction) count(n int) {
+	d.moved.Add(int64(n))
+	if d.transfer != nil {
+		d.transfer.Moved.Add(int64(n))
 	}
 }
 
@@ -143,7 +172,7 @@ func (d *direction) accept(n int) {
 	if d.pending = d.pending[n:]; len(d.pending) == 0 {
 		d.pending = nil
 	}
-	d.moved.Add(int64(n))
+	d.count(n)
 }
 
 // step does what comes next on the socket that RawConn has locked: it writes if something is in hand, and reads
@@ -170,8 +199,9 @@ func (d *direction) read(fd int) bool {
 	if d.buf == nil {
 		d.buf = d.t.group.buffers.Get().(*[bufferSize]byte)
 	}
-	n, err := retry(func() (int, error) { return syscall.Read(fd, d.buf[:]) })
+	n, err := retry(func() (int, error) { return syscall.Read(fd, d.buf[:d.most(bufferSize)]) })
 	if errors.Is(err, syscall.EAGAIN) {
+		d.came(0)
 		d.release()
 		return false
 	}
@@ -180,6 +210,7 @@ func (d *direction) read(fd int) bool {
 		return true
 	}
 	d.pending = d.buf[:n]
+	d.came(n)
 	d.earn(n)
 	return true
 }

@@ -110,9 +110,10 @@ func (d *direction) takePipe() bool {
 
 // spliceIn moves what the source has into the pipe, which is empty: EAGAIN is the socket's.
 func (d *direction) spliceIn(fd int) bool {
-	n, err := retry(func() (int, error) { return splice(fd, d.pipe.w, pipeSize) })
+	n, err := retry(func() (int, error) { return splice(fd, d.pipe.w, d.most(pipeSize)) })
 	switch {
 	case errors.Is(err, unix.EAGAIN):
+		d.came(0)
 		d.release()
 		return false
 	case errors.Is(err, unix.EINVAL):
@@ -124,6 +125,7 @@ func (d *direction) spliceIn(fd int) bool {
 		return true
 	}
 	d.piped = n
+	d.came(n)
 	d.earn(n)
 	return true
 }
@@ -142,7 +144,7 @@ func (d *direction) spliceOut(fd int) bool {
 			return true
 		}
 		d.piped -= n
-		d.moved.Add(int64(n))
+		d.count(n)
 	}
 	return true
 }

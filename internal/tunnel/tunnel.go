@@ -101,8 +101,13 @@ func (g *Group) Start(p Params) *Tunnel {
 
 // setConn makes conn this end, free of the deadlines of the handshake before it.
 func (e *end) setConn(conn net.Conn) {
-	e.conn = conn
 	_ = conn.SetDeadline(time.Time{})
+	e.setRaw(conn)
+}
+
+// setRaw makes conn this end, with its deadlines.
+func (e *end) setRaw(conn net.Conn) {
+	e.conn = conn
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return

@@ -45,6 +45,9 @@ func (r *race) run(ctx context.Context, atOnce int) (*dns.Msg, error) {
 	for _, s := range all[:min(len(all), mostBeside)] {
 		again += s.rto()
 	}
+	if atOnce > 1 {
+		again = DownAfter // none answers: to ask them often does not change that
+	}
 	for range atOnce {
 		r.next(ctx, again)
 	}

@@ -173,7 +173,11 @@ func (p *Pool) Exchange(ctx context.Context, q Question) (*dns.Msg, error) {
 		return nil, fmt.Errorf("there is no upstream to ask: %w", ErrFailed)
 	case 1:
 		s := left[0]
-		reply, err := p.query(ctx, s, q, s.rto())
+		again := s.rto()
+		if s.state(now) == behind {
+			again = DownAfter
+		}
+		reply, err := p.query(ctx, s, q, again)
 		if err == nil && conclusive(reply) {
 			return reply, nil
 		}
@@ -242,7 +246,7 @@ func (p *Pool) probe(ctx context.Context, s *server, q Question) {
 		defer p.probes.Done()
 		defer p.release()
 		defer cancel()
-		_, _ = p.query(ctx, s, q, s.rto())
+		_, _ = p.query(ctx, s, q, time.Second)
 	}()
 }
 

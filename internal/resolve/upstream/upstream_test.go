@@ -183,7 +183,12 @@ func TestAllServersAreAskedAtOnceWhereNoneAnswers(t *testing.T) {
 		if !w.NoneAnswers(DownAfter) {
 			t.Error("they are not known to be silent")
 		}
-		w.set("B", says{after: time.Millisecond})
+		w.setFunc("B", func(try Try) says {
+			if try.Again < DownAfter {
+				t.Errorf("what is known to be silent is asked again after %v", try.Again)
+			}
+			return says{after: time.Millisecond}
+		})
 		w.ask(t, "two", "AB", time.Millisecond, nil)
 		if w.NoneAnswers(DownAfter) {
 			t.Error("one has answered")

@@ -1,0 +1,30 @@
+import { CfnInclude } from 'aws-cdk-lib/cloudformation-include';
+import { Construct } from 'constructs';
+
+/** The parameters of a template, by their names; see the descriptions there. */
+export interface EgressProps {
+  /** Whether resources keep the names of the template. Default true; false to have two of a kind in one stack. */
+  readonly preserveLogicalIds?: boolean;
+  readonly [parameter: string]: string | number | boolean | string[] | undefined;
+}
+
+declare abstract class Egress extends Construct {
+  readonly template: CfnInclude;
+  /** An output of the template, such as VpcId of the network. */
+  output(name: string): string;
+}
+
+export declare class EgressStore extends Egress {
+  constructor(scope: Construct, id: string, props?: EgressProps);
+}
+export declare class EgressNetwork extends Egress {
+  constructor(scope: Construct, id: string, props?: EgressProps);
+}
+export declare class EgressProxy extends Egress {
+  constructor(scope: Construct, id: string, props: EgressProps);
+  /** The variables that put a function behind the proxy. */
+  environment(of: { policyName: string; tokenSecretArn: string; tokenVersion: string }): Record<string, string>;
+}
+export declare class EgressDnsFirewall extends Egress {
+  constructor(scope: Construct, id: string, props: EgressProps);
+}

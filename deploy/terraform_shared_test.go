@@ -1,0 +1,159 @@
+package deploy
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// update writes what the Terraform modules share with the templates anew:
+//
+//	go test ./deploy -run TestTerraformShares -update
+var update = flag.Bool("update", false, "write terraform/*/shared.json.tftpl out of the templates")
+
+// asVariables evaluates a template with the names of Terraform's variables in place of values;
+// given says otherwise.
+func asVariables(t *testing.T, name string, given map[string]any) *stack {
+	t.Helper()
+	tmpl := templates(t)[name]
+	s := &stack{t: t, template: tmpl, parameters: map[string]any{}, Resources: map[string]resource{}, Outputs: map[string]any{}, pseudo: map[string]string{
+		"AWS::AccountId": "${account}", "AWS::Partition": "${partition}", "AWS::Region": "${region}", "AWS::URLSuffix": "${dns_suffix}", "AWS::StackName": "${name}", "AWS::StackId": "",
+	}}
+	for parameter, p := range tmpl.Parameters {
+		s.parameters[parameter] = p.Default
+		if p.Type == "CommaDelimitedList" {
+			s.parameters[parameter] = []any{p.Default}
+		}
+	}
+	for _, parameter := range []string{
+		"Image", "ImageRepositoryArn", "PolicyBucket", "PolicyKey", "LogGroup", "KmsKeyArn", "DeregistrationDelay", "RefusalsPerFiveMinutes", "ReportModeDays", "OrganizationId", "VpcId", "ProxySubnets",
+	} {
+		if _, ok := tmpl.Parameters[parameter]; ok {
+			s.parameters[parameter] = "${" + snake(parameter) + "}"
+		}
+	}
+	for parameter, value := range given {
+		s.parameters[parameter] = value
+	}
+	s.make()
+	return s
+}
+
+// snake writes a name as Terraform does: KmsKeyArn, kms_key_arn.
+func snake(name string) string {
+	return strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(name, "${1}_$2"))
+}
+
+// without returns a map without keys.
+func without(from any, keys ...string) map[string]any {
+	all := merged(from.(map[string]any), nil)
+	for _, key := range keys {
+		delete(all, key)
+	}
+	return all
+}
+
+// lowerFirst writes the keys of a container definition as the API of ECS does, but for those
+// of the log driver's options.
+func lowerFirst(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		all := map[string]any{}
+		for key, value := range v {
+			if key != "Options" {
+				value = lowerFirst(value)
+			}
+			all[string(unicode.ToLower(rune(key[0])))+key[1:]] = value
+		}
+		return all
+	case []any:
+		all := []any{}
+		for _, item := range v {
+			all = append(all, lowerFirst(item))
+		}
+		return all
+	default:
+		return v
+	}
+}
+
+// statementsOf returns the statements of a role's one policy.
+func statementsOf(r resource) any {
+	return at(r.Properties, "Policies", 0, "PolicyDocument", "Statement")
+}
+
+// sharedOfProxy is what the module of the proxy shares with proxy.yaml.
+func sharedOfProxy(t *testing.T) map[string]any {
+	s := asVariables(t, "proxy.yaml", nil)
+	of := func(name string) resource { return s.Resources[name] }
+	alarms := map[string]any{}
+	for name, r := range s.Resources {
+		if r.Type == "AWS::CloudWatch::Alarm" {
+			alarms[name] = without(r.Properties, "AlarmActions", "OKActions")
+		}
+	}
+	const configuration = "TargetTrackingScalingPolicyConfiguration"
+	return map[string]any{
+		"targets":          without(of("Targets").Properties, "VpcId", "TargetGroupAttributes"),
+		"attributes":       attributes(of("Targets")),
+		"listener":         without(of("Listener").Properties, "LoadBalancerArn", "DefaultActions"),
+		"assume":           of("ExecutionRole").Properties["AssumeRolePolicyDocument"],
+		"execution":        statementsOf(of("ExecutionRole")),
+		"task":             statementsOf(of("TaskRole")),
+		"container":        lowerFirst(at(of("Task").Properties, "ContainerDefinitions", 0)),
+		"service":          without(of("Service").Properties, "Cluster", "Tags", "TaskDefinition", "NetworkConfiguration", "LoadBalancers"),
+		"scale_on_cpu":     of("ScaleOnCpu").Properties[configuration],
+		"scale_on_tunnels": without(of("ScaleOnTunnels").Properties[configuration], "TargetValue"),
+		"alarms":           alarms,
+	}
+}
+
+// sharedOfNetwork is what the module of the network shares with network.yaml.
+func sharedOfNetwork(t *testing.T) map[string]any {
+	organization := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes"})
+	account := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes", "OrganizationId": ""})
+	statement := func(s *stack, i int) any {
+		return at(s.Resources["SsmEndpoint"].Properties, "PolicyDocument", "Statement", i)
+	}
+	return map[string]any{
+		"account":                 without(statement(account, 0), "Action"),
+		"organization":            without(statement(organization, 0), "Action"),
+		"parameters_account":      statement(account, 1),
+		"parameters_organization": statement(organization, 1),
+		"flow_assume":             account.Resources["FlowLogRole"].Properties["AssumeRolePolicyDocument"],
+		"flow_statements":         statementsOf(account.Resources["FlowLogRole"]),
+	}
+}
+
+func TestTerraformSharesWhatTheTemplatesSay(t *testing.T) {
+	t.Parallel()
+	names := strings.NewReplacer(
+		"${Targets.TargetGroupFullName}", "${targets_full_name}", "${LoadBalancer.LoadBalancerFullName}", "${balancer_full_name}", "${FlowLogGroup.Arn}", "${flow_log_group}:*",
+	)
+	for module, shared := range map[string]map[string]any{"proxy": sharedOfProxy(t), "network": sharedOfNetwork(t)} {
+		var b bytes.Buffer
+		encoder := json.NewEncoder(&b)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(shared); err != nil {
+			t.Fatal(err)
+		}
+		want, file := names.Replace(b.String()), "terraform/"+module+"/shared.json.tftpl"
+		if m := regexp.MustCompile(`\$\{[A-Z][^}]*\}`).FindString(want); m != "" {
+			t.Errorf("%s: %s has no name in Terraform", module, m)
+		}
+		if *update {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := read(t, file); got != want {
+			t.Errorf("%s is not what the template says; write it anew: go test ./deploy -run TestTerraformShares -update", file)
+		}
+	}
+}
