@@ -63,7 +63,7 @@ var mayImport = map[string][]string{
 	"internal/hello":              {},
 	"internal/httphead":           {},
 	"internal/reactor":            {},
-	"internal/tunnel":             {"internal/bounds", "internal/reactor"},
+	"internal/tunnel":             {"internal/reactor"},
 	"internal/source":             {"internal/localfile"},
 	"internal/suggest":            {},
 	"internal/audit":              {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},

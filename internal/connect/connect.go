@@ -42,14 +42,12 @@ var keepAliveProbes = net.KeepAliveConfig{Enable: true, Idle: 45 * time.Second, 
 // New returns a server without connections. serve is given what a loop has accepted
 // and cannot serve; it has the connection to its end.
 func New(s *exchange.Shared, serve func(*clientconn.Conn)) *Server {
-	c := &Server{
+	return &Server{
 		Shared: s, serve: serve,
 		tunnels: tunnel.New(tunnel.Options{
 			Idle: s.Limits.IdleTimeout, Lifetime: s.Limits.Lifetime, KeepAlive: keepAliveProbes, Pipes: s.Resources.Pipes,
 		}),
 	}
-	c.tunnels.Measure(s.Registerer)
-	return c
 }
 
 // RunTunnels enforces the limits of open tunnels until ctx ends; then it ends every one

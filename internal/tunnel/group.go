@@ -5,10 +5,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
 // keepAliveAfter is the age at which a tunnel gets Options.KeepAlive.
@@ -70,11 +66,6 @@ func orDefault(d, fallback time.Duration) time.Duration {
 		return fallback
 	}
 	return d
-}
-
-// Measure registers the gauges of the pipes that the group holds.
-func (g *Group) Measure(reg prometheus.Registerer) {
-	bounds.Measure(reg, "pipes", max(g.pipes.max, 0), 0, g.pipes.held)
 }
 
 // Run is the sweeper: it enforces the limits until ctx ends. Tunnels without a sweeper would have no limits, so it then

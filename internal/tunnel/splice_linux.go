@@ -73,13 +73,6 @@ func (p *pipePool) release(got *pipe, empty bool) {
 	}
 }
 
-// held returns how many pipes are lent or free.
-func (p *pipePool) held() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.open
-}
-
 // trim closes the pipes that nobody has needed since the last trim.
 func (p *pipePool) trim() {
 	p.mu.Lock()
