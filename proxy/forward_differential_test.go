@@ -141,7 +141,7 @@ func (x *examiner) ownClose(m *message, f [2]string) bool {
 func (x *examiner) switches(m *message, f [2]string) bool {
 	to := strings.Join(m.values("upgrade"), ",")
 	own := len(m.values("connection")) == 1 && m.values("connection")[0] == "Upgrade"
-	return own && m.body == "" && strings.Trim(to, "websocket,") == "" && (f[0] == "connection" || f[0] == "upgrade")
+	return own && m.body == "" && strings.Trim(strings.ReplaceAll(to, "websocket", ""), ",") == "" && (f[0] == "connection" || f[0] == "upgrade")
 }
 
 // named finds the name of a request of the test in its path.

@@ -43,21 +43,21 @@ func stateNow(path string) fileState {
 
 // again returns how a file is that was so before. Where the content was read then it is
 // read again, unless the file is another by everything else.
-func (then fileState) again(path string) fileState {
-	s, info := seen(path)
-	if then.content != "" && info != nil && s.seen == then.seen {
-		s.content = contentOf(path)
+func (s fileState) again(path string) fileState {
+	now, info := seen(path)
+	if s.content != "" && info != nil && now.seen == s.seen {
+		now.content = contentOf(path)
 	}
-	return s
+	return now
 }
 
 // unread returns the state without the content of a large file whose times have become
 // old enough to tell that it was written.
-func (then fileState) unread(path string) fileState {
-	if s, info := seen(path); info != nil && s.seen == then.seen && info.Size() > alwaysRead && timesSuffice(info) {
-		then.content = ""
+func (s fileState) unread(path string) fileState {
+	if now, info := seen(path); info != nil && now.seen == s.seen && info.Size() > alwaysRead && timesSuffice(info) {
+		s.content = ""
 	}
-	return then
+	return s
 }
 
 // String says it in one word, for a comparison.

@@ -17,7 +17,7 @@ import (
 // Key is what answers are kept by.
 type Key = upstream.Question
 
-// ErrNotFound: the name does not exist (NXDOMAIN), or has no address of the family asked
+// ErrNotFound says that the name does not exist (NXDOMAIN), or has no address of the family asked
 // for (NODATA).
 var ErrNotFound = errors.New("no such name or no address")
 
