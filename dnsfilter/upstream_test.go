@@ -124,8 +124,9 @@ func TestIdenticalQuestionsInFlightAreOnePacketUpstream(t *testing.T) {
 			}
 		}
 	}
-	if u.packets.Load() != 1 {
-		t.Errorf("%d packets upstream", u.packets.Load())
+	// One that is late is sent again, ever more seldom.
+	if n := u.packets.Load(); n > 8 {
+		t.Errorf("%d packets upstream for 1,000 questions", n)
 	}
 }
 

@@ -25,6 +25,9 @@ func inUse() uint64 {
 // for a head, and nothing of the request before. What the test's own side of it holds is in
 // the figure.
 func TestConnectionThatWaitsForARequestHoldsLittle(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector's own memory would be in the figure")
+	}
 	o := newOrigin(t, answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"))
 	r := newRig(t, rigOptions{
 		functions: []function{{name: "billing", rules: []rule{{host: "any.test", ports: []uint16{o.port}, any: true, addresses: loopback}}}},

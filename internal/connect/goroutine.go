@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
@@ -78,8 +79,13 @@ const goneEvery = 250 * time.Millisecond
 // up or dialed. What it returns ends that, and the context.
 func (r *connectRun) whenGone(ctx context.Context, end context.CancelCauseFunc) (stop func()) {
 	client := r.Conn
+	var mu sync.Mutex // next may fire before it is set
 	var next *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
 	next = time.AfterFunc(goneEvery, func() {
+		mu.Lock()
+		defer mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 		case client.Gone():

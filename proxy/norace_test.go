@@ -1,0 +1,6 @@
+//go:build !race
+
+package proxy_test
+
+// raceDetector tells that everything takes several times as long, and more memory.
+const raceDetector = false
