@@ -20,6 +20,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -76,6 +77,35 @@ func TestMetricsPageListsEveryMetricWithItsTypeAndLabels(t *testing.T) {
 	}
 	if want := registeredMetrics(t); !maps.Equal(got, want) {
 		t.Errorf("docs/metrics.md has\n%s\nthe code has\n%s", lines(got), lines(want))
+	}
+}
+
+// What alarms tell apart stands in the page as package verdict has it.
+func TestMetricsPageSaysWhatEachReasonIsASignOf(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(read(t, "docs/metrics.md"), "\n| counted as | reasons |\n|---|---|\n")
+	text, _, _ = strings.Cut(text, "\n\n")
+	var want []string
+	for _, row := range []struct {
+		name  string
+		class verdict.Class
+	}{
+		{"`Refused`", verdict.ClassRefused}, {"`Limited`", verdict.ClassLimited}, {"`OriginsFailed`", verdict.ClassOrigin},
+		{"neither: the request comes again with a credential", verdict.ClassChallenge}, {"neither: it is wrong in itself", verdict.ClassMalformed},
+	} {
+		want = append(want, "| "+row.name+" | `"+strings.Join(verdict.OfClass(row.class), "`, `")+"` |")
+	}
+	if want := strings.Join(want, "\n"); text != want {
+		t.Errorf("docs/metrics.md has\n%s\nwant\n%s", text, want)
+	}
+	var refusing []string
+	for _, b := range bounds.All {
+		if b.Refuses {
+			refusing = append(refusing, b.Name)
+		}
+	}
+	if want := "turn somebody away when they are full: `" + strings.Join(refusing, "`, `") + "`;"; !strings.Contains(read(t, "docs/metrics.md"), want) {
+		t.Errorf("docs/metrics.md does not say: %s", want)
 	}
 }
 

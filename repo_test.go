@@ -67,7 +67,7 @@ var mayImport = map[string][]string{
 	"internal/source":             {"internal/localfile"},
 	"internal/suggest":            {},
 	"internal/audit":              {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
-	"internal/emf":                {},
+	"internal/emf":                {"internal/bounds"},
 	"internal/localfile":          {},
 	"internal/logqueue":           {"internal/bounds"},
 	"internal/shutdown":           {},

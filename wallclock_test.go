@@ -18,7 +18,7 @@ var wallClock = map[string]struct {
 	"internal/daemon/metrics.go":                 {1, "the time of a load, as a metric"},
 	"internal/dnsserver/connections.go":          {1, "a deadline that has passed whatever the clock says"},
 	"internal/dnsserver/socket_other.go":         {1, "the same"},
-	"internal/emf/emf.go":                        {1, "the time of a line, as CloudWatch reads it"},
+	"internal/emf/line.go":                       {1, "the time of a line, as CloudWatch reads it"},
 	"internal/evidence/conclusion/conclusion.go": {1, "the times of records"},
 	"internal/expiry/expiry.go":                  {2, "when something ends, as people read it"},
 	"internal/expiry/watch.go":                   {1, "the same, as a metric"},

@@ -161,12 +161,12 @@ func TestTerraformProxyIsTheTemplate(t *testing.T) {
 				"proxy_subnets": texts("a", "b", "c"), "kms_key_arn": cty.StringVal(key), "permissions_boundary_arn": cty.StringVal(boundary), "image_repository_arn": cty.StringVal(repository),
 				"deletion_protection": cty.False, "cpu": cty.NumberIntVal(1024), "memory": cty.NumberIntVal(2048), "maximum_tasks": cty.NumberIntVal(9), "plain_http": cty.True,
 				"other_ports": texts("8443", "9000-9010"), "resolver_cidr": cty.StringVal("9.9.9.9/32"), "scraper_security_group_id": cty.StringVal("sg-0eee"), "architecture": cty.StringVal("X86_64"),
-				"deregistration_delay": cty.NumberIntVal(900), "refusals_per_five_minutes": cty.NumberIntVal(7), "report_mode_days": cty.NumberIntVal(3), "tunnels_per_task": cty.NumberIntVal(500),
+				"deregistration_delay": cty.NumberIntVal(900), "refusals_per_five_minutes": cty.NumberIntVal(7), "report_mode_days": cty.NumberIntVal(3), "function_metrics": cty.False, "tunnels_per_task": cty.NumberIntVal(500),
 			},
 			settings{
 				"ProxySubnets": "a,b,c", "Zones": "3", "KmsKeyArn": key, "PermissionsBoundaryArn": boundary, "ImageRepositoryArn": repository, "DeletionProtection": "no", "Size": "large", "MaximumTasks": "9",
 				"PlainHttp": "yes", "OtherPorts": "8443,9000-9010", "ResolverCidr": "9.9.9.9/32", "ScraperSecurityGroupId": "sg-0eee", "Architecture": "X86_64", "DeregistrationDelay": "900",
-				"RefusalsPerFiveMinutes": "7", "ReportModeDays": "3", "TunnelsPerTask": "500", "AlarmTopicArn": topic,
+				"RefusalsPerFiveMinutes": "7", "ReportModeDays": "3", "FunctionMetrics": "false", "TunnelsPerTask": "500", "AlarmTopicArn": topic,
 			},
 		},
 		"one zone, four tasks": {

@@ -31,7 +31,7 @@ func asVariables(t *testing.T, name string, given map[string]any) *stack {
 		}
 	}
 	for _, parameter := range []string{
-		"Image", "ImageRepositoryArn", "PolicyBucket", "PolicyKey", "LogGroup", "KmsKeyArn", "DeregistrationDelay", "RefusalsPerFiveMinutes", "ReportModeDays", "OrganizationId", "VpcId", "ProxySubnets",
+		"Image", "ImageRepositoryArn", "PolicyBucket", "PolicyKey", "LogGroup", "KmsKeyArn", "DeregistrationDelay", "RefusalsPerFiveMinutes", "ReportModeDays", "FunctionMetrics", "OrganizationId", "VpcId", "ProxySubnets",
 	} {
 		if _, ok := tmpl.Parameters[parameter]; ok {
 			s.parameters[parameter] = "${" + snake(parameter) + "}"

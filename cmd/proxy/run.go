@@ -50,6 +50,7 @@ func newRun() *cobra.Command {
 	cmd.Flags().DurationVar(&o.Poll, "config-poll", 10*time.Second, "how often to look at a policy that is not a file")
 	cmd.Flags().DurationVar(&o.EMF, "emf", 0, "how often to print CloudWatch metrics (EMF) on standard output; 0: never")
 	cmd.Flags().StringVar(&o.Deployment, "emf-deployment", "", "a dimension Deployment=`NAME` on every CloudWatch metric; one for each deployment of an account and region")
+	cmd.Flags().BoolVar(&o.Functions, "emf-functions", false, "print CloudWatch metrics by function too; each function is three metrics and more, which cost")
 	cmd.Flags().BoolVar(&o.Profiles, "pprof", false, "serve /debug/pprof on the admin listener, which must be on loopback")
 	return cmd
 }
@@ -66,6 +67,8 @@ func checkRun(o *daemon.Options, flags *pflag.FlagSet) error {
 		return fmt.Errorf("--emf: %v is less than %v; 0 prints none", o.EMF, shortest)
 	case flags.Changed("emf-deployment") && o.EMF == 0:
 		return errors.New("--emf-deployment is there, and --emf is not, which prints the metrics")
+	case o.Functions && o.EMF == 0:
+		return errors.New("--emf-functions is there, and --emf is not, which prints the metrics")
 	case flags.Changed("emf-deployment"):
 		// Metrics under another name than was meant would leave alarms without any.
 		if err := emf.CheckDeployment(o.Deployment); err != nil {

@@ -6,14 +6,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"reflect"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/expiry"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -191,7 +188,7 @@ func (f *policyFile) reload(ctx context.Context) bool {
 		Detail: "was " + old.policy.Hash(),
 	})
 	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules())
-	keys := needRestart(f.running, s.cfg)
+	keys := config.NeedRestart(f.running, s.cfg)
 	f.metrics.pending.Set(float64(len(keys)))
 	if len(keys) > 0 {
 		f.log.Warn("changes that take effect at the next start", "keys", keys)
@@ -204,37 +201,4 @@ func (f *policyFile) record(e *audit.Event) {
 	if err := f.audit.Record(e); err != nil {
 		f.log.Error("writing a record failed", "event", e.Kind.String(), "error", err)
 	}
-}
-
-// needRestart returns the keys in which a file differs from what runs and that a
-// reload does not change.
-func needRestart(a, b *config.Config) []string {
-	var keys []string
-	for key, same := range map[string]bool{
-		"listen": sameListen(a.Listen, b.Listen),
-		"dns":    reflect.DeepEqual(a.DNS, b.DNS),
-		"limits": sameLimits(a.Limits, b.Limits),
-		"audit":  a.Audit == b.Audit,
-	} {
-		if !same {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// sameLimits compares the limits, whether the file has them or the defaults do.
-func sameLimits(a, b settings.Limits) bool {
-	a.HasTunnels, a.HasTunnelsPerFunction, a.HasUnidentified = b.HasTunnels, b.HasTunnelsPerFunction, b.HasUnidentified
-	return a == b
-}
-
-// sameListen compares all but the certificates, which a reload does change.
-func sameListen(a, b config.Listen) bool {
-	if (a.TLS == nil) != (b.TLS == nil) || a.TLS != nil && a.TLS.Address != b.TLS.Address {
-		return false
-	}
-	a.TLS, b.TLS = nil, nil
-	return reflect.DeepEqual(a, b)
 }

@@ -22,6 +22,7 @@ locals {
     deregistration_delay      = var.deregistration_delay
     refusals_per_five_minutes = var.refusals_per_five_minutes
     report_mode_days          = var.report_mode_days
+    function_metrics          = var.function_metrics
     targets_full_name         = aws_lb_target_group.proxy.arn_suffix
     balancer_full_name        = aws_lb.proxy.arn_suffix
   }))

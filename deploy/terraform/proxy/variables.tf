@@ -131,3 +131,9 @@ variable "report_mode_days" {
   type    = number
   default = 7
 }
+
+variable "function_metrics" {
+  type        = bool
+  default     = true
+  description = "CloudWatch metrics by function too, three of them and more for each, which cost."
+}
