@@ -13,7 +13,9 @@ import (
 const namespace = "Egress"
 
 // ofAWS are the metrics of AWS itself that alarms use.
-var ofAWS = []string{"AWS/NetworkELB UnHealthyHostCount", "AWS/NetworkELB HealthyHostCount"}
+var ofAWS = []string{
+	"AWS/NetworkELB UnHealthyHostCount", "AWS/NetworkELB HealthyHostCount", "AWS/Logs IncomingLogEvents", "AWS/ECS CPUUtilization",
+}
 
 // cloudWatch returns the dimensions of every CloudWatch metric by its name, as the README
 // lists them.
@@ -21,9 +23,8 @@ func cloudWatch(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
 	for _, row := range rows(t, read(t, "ecs/README.md"), "metric") {
-		all[row[0]] = nil
-		if row[1] != "–" {
-			all[row[0]] = strings.Split(row[1], ", ")
+		for name := range strings.SplitSeq(row[0], ", ") {
+			all[name] = strings.Split(row[1], ", ")
 		}
 	}
 	return all
@@ -32,8 +33,8 @@ func cloudWatch(t *testing.T) map[string][]string {
 func TestEveryAlarmWatchesAMetricThatExists(t *testing.T) {
 	t.Parallel()
 	metrics := cloudWatch(t)
-	watched := map[string]bool{}
-	insight := regexp.MustCompile(`^SELECT \w+\((\w+)\) FROM SCHEMA\((\w+), (.*?)\) WHERE (.*)$`)
+	watched := map[string]bool{"Tunnels": true, "Decisions": true} // on which the service scales, and of which dashboards are made
+	insight := regexp.MustCompile(`^SELECT \w+\((\w+)\) FROM SCHEMA\((\w+), (.*?)\) WHERE (.*?) GROUP BY "Function" ORDER BY SUM\(\) DESC$`)
 	each(t, "AWS::CloudWatch::Alarm", func(_ *template, name string, r resource) {
 		if expression, ok := at(r.Properties, "Metrics", 0, "Expression", "Fn::Sub").(string); ok {
 			if !strings.Contains(expression, `"Deployment" = '${AWS::StackName}'`) {
@@ -43,7 +44,6 @@ func TestEveryAlarmWatchesAMetricThatExists(t *testing.T) {
 			if m == nil || m[2] != namespace {
 				t.Fatalf("%s: %s", name, expression)
 			}
-			watched[m[1]] = true
 			dimensions := strings.Split(strings.ReplaceAll(m[3], `"`, ""), ", ")
 			if want, ok := metrics[m[1]]; !ok || !slices.Equal(dimensions, want) {
 				t.Errorf("%s watches %s with %v, the program has %v", name, m[1], dimensions, want)
@@ -55,26 +55,39 @@ func TestEveryAlarmWatchesAMetricThatExists(t *testing.T) {
 			}
 			return
 		}
-		metric := fmt.Sprint(r.Properties["MetricName"])
-		if r.Properties["Namespace"] != namespace {
-			if id := fmt.Sprintf("%v %s", r.Properties["Namespace"], metric); !slices.Contains(ofAWS, id) {
-				t.Errorf("%s watches %s, which is not known", name, id)
+		list, _ := r.Properties["Metrics"].([]any)
+		for _, m := range list {
+			if stat := at(m, "MetricStat", "Metric"); stat != nil {
+				watches(t, name, stat.(map[string]any), metrics, watched)
 			}
-			return
 		}
-		watched[metric] = true
-		r.want(t, []any{map[string]any{"Name": "Deployment", "Value": map[string]any{"Ref": "AWS::StackName"}}}, "Dimensions")
-		if dimensions, ok := metrics[metric]; !ok || !slices.Equal(dimensions, []string{"Deployment"}) {
-			t.Errorf("%s watches %s, which the README does not have by deployment alone", name, metric)
+		if list == nil {
+			watches(t, name, r.Properties, metrics, watched)
 		}
 	})
-	for _, want := range []string{"Decisions", "AuditLost", "LastReloadSuccessful", "ReportModeDaysLeft"} {
+	for want := range metrics {
 		if !watched[want] {
 			t.Errorf("no alarm watches %s", want)
 		}
 	}
-	if _, ok := metrics["Tunnels"]; !ok {
-		t.Error("the README does not list Tunnels, on which the service scales")
+}
+
+// watches checks the metric that an alarm watches, and remembers its name.
+func watches(t *testing.T, alarm string, metric map[string]any, metrics map[string][]string, watched map[string]bool) {
+	t.Helper()
+	name := fmt.Sprint(metric["MetricName"])
+	if metric["Namespace"] != namespace {
+		if id := fmt.Sprintf("%v %s", metric["Namespace"], name); !slices.Contains(ofAWS, id) {
+			t.Errorf("%s watches %s, which is not known", alarm, id)
+		}
+		return
+	}
+	watched[name] = true
+	if got, want := text(t, metric["Dimensions"]), `[{"Name":"Deployment","Value":{"Ref":"AWS::StackName"}}]`; got != want {
+		t.Errorf("%s watches %s of %s, want of %s", alarm, name, got, want)
+	}
+	if dimensions, ok := metrics[name]; !ok || !slices.Equal(dimensions, []string{"Deployment"}) {
+		t.Errorf("%s watches %s, which the README does not have by deployment alone", alarm, name)
 	}
 }
 

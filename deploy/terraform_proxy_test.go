@@ -8,7 +8,7 @@ import (
 )
 
 // proxyRows are the resources of terraform/proxy.
-func proxyRows() map[string]counterpart {
+func proxyRows(t *testing.T) map[string]counterpart {
 	rows := map[string]counterpart{
 		"aws_security_group.balancer":   {"LoadBalancerSecurityGroup", group},
 		"aws_security_group.task":       {"TaskSecurityGroup", group},
@@ -50,7 +50,8 @@ func proxyRows() map[string]counterpart {
 		"aws_appautoscaling_policy.cpu":     {"ScaleOnCpu", scaling},
 		"aws_appautoscaling_policy.tunnels": {"ScaleOnTunnels", scaling},
 	}
-	for _, name := range []string{"RefusalsAlarm", "AuditLostAlarm", "ReloadAlarm", "ReportModeAlarm", "UnhealthyTargetsAlarm", "NoTargetsAlarm"} {
+	for _, a := range table(t) {
+		name := a.Name + "Alarm"
 		rows["aws_cloudwatch_metric_alarm.proxy["+name+"]"] = counterpart{name, metricAlarm}
 	}
 	return rows
@@ -126,19 +127,40 @@ func metricAlarm(p *properties) map[string]any {
 			all[name] = value
 		}
 	}
-	dimensions := map[string]any{}
-	list, _ := p.get("Dimensions").([]any)
-	for _, d := range list {
-		dimensions[at(d, "Name").(string)] = at(d, "Value")
-	}
-	if len(dimensions) > 0 {
+	if dimensions := named(p.get("Dimensions")); len(dimensions) > 0 {
 		all["dimensions"] = dimensions
 	}
 	queries, _ := p.get("Metrics").([]any)
 	for _, q := range queries {
-		all["metric_query"] = []any{map[string]any{
-			"id": at(q, "Id"), "label": at(q, "Label"), "expression": at(q, "Expression"), "period": at(q, "Period"), "return_data": at(q, "ReturnData"),
+		asked, _ := all["metric_query"].([]any)
+		all["metric_query"] = append(asked, any(metricQuery(q)))
+	}
+	return all
+}
+
+// metricQuery is one of the queries of an alarm: an expression, or a metric for one.
+func metricQuery(q any) map[string]any {
+	query := map[string]any{"id": at(q, "Id"), "return_data": at(q, "ReturnData")}
+	for key, name := range map[string]string{"Label": "label", "Expression": "expression", "Period": "period"} {
+		if value := at(q, key); value != nil {
+			query[name] = value
+		}
+	}
+	if stat := at(q, "MetricStat"); stat != nil {
+		query["metric"] = []any{map[string]any{
+			"namespace": at(stat, "Metric", "Namespace"), "metric_name": at(stat, "Metric", "MetricName"), "dimensions": named(at(stat, "Metric", "Dimensions")),
+			"period": at(stat, "Period"), "stat": at(stat, "Stat"),
 		}}
+	}
+	return query
+}
+
+// named returns dimensions by their names.
+func named(dimensions any) map[string]any {
+	all := map[string]any{}
+	list, _ := dimensions.([]any)
+	for _, d := range list {
+		all[at(d, "Name").(string)] = at(d, "Value")
 	}
 	return all
 }
@@ -161,12 +183,13 @@ func TestTerraformProxyIsTheTemplate(t *testing.T) {
 				"proxy_subnets": texts("a", "b", "c"), "kms_key_arn": cty.StringVal(key), "permissions_boundary_arn": cty.StringVal(boundary), "image_repository_arn": cty.StringVal(repository),
 				"deletion_protection": cty.False, "cpu": cty.NumberIntVal(1024), "memory": cty.NumberIntVal(2048), "maximum_tasks": cty.NumberIntVal(9), "plain_http": cty.True,
 				"other_ports": texts("8443", "9000-9010"), "resolver_cidr": cty.StringVal("9.9.9.9/32"), "scraper_security_group_id": cty.StringVal("sg-0eee"), "architecture": cty.StringVal("X86_64"),
-				"deregistration_delay": cty.NumberIntVal(900), "refusals_per_five_minutes": cty.NumberIntVal(7), "report_mode_days": cty.NumberIntVal(3), "function_metrics": cty.False, "tunnels_per_task": cty.NumberIntVal(500),
+				"deregistration_delay": cty.NumberIntVal(900), "refusals_per_five_minutes": cty.NumberIntVal(7), "refusals_of_function": cty.NumberIntVal(2), "report_mode_days": cty.NumberIntVal(3), "function_metrics": cty.False,
+				"tunnels_per_task": cty.NumberIntVal(500),
 			},
 			settings{
 				"ProxySubnets": "a,b,c", "Zones": "3", "KmsKeyArn": key, "PermissionsBoundaryArn": boundary, "ImageRepositoryArn": repository, "DeletionProtection": "no", "Size": "large", "MaximumTasks": "9",
 				"PlainHttp": "yes", "OtherPorts": "8443,9000-9010", "ResolverCidr": "9.9.9.9/32", "ScraperSecurityGroupId": "sg-0eee", "Architecture": "X86_64", "DeregistrationDelay": "900",
-				"RefusalsPerFiveMinutes": "7", "ReportModeDays": "3", "FunctionMetrics": "false", "TunnelsPerTask": "500", "AlarmTopicArn": topic,
+				"RefusalsPerFiveMinutes": "7", "RefusalsOfFunction": "2", "ReportModeDays": "3", "FunctionMetrics": "false", "TunnelsPerTask": "500", "AlarmTopicArn": topic,
 			},
 		},
 		"one zone, four tasks": {
@@ -178,7 +201,7 @@ func TestTerraformProxyIsTheTemplate(t *testing.T) {
 			t.Parallel()
 			variables := maps.Clone(base)
 			maps.Copy(variables, row.variables)
-			sameAsTemplate(t, applied(t, "terraform/proxy", variables), deployed(t, "proxy.yaml", row.given), proxyRows(), ruleOrOf())
+			sameAsTemplate(t, applied(t, "terraform/proxy", variables), deployed(t, "proxy.yaml", row.given), proxyRows(t), ruleOrOf())
 		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 // update writes what the Terraform modules share with the templates anew:
 //
 //	go test ./deploy -run TestTerraformShares -update
-var update = flag.Bool("update", false, "write terraform/*/shared.json.tftpl out of the templates")
+var update = flag.Bool("update", false, "write anew what is made of the templates and of the table of alarms")
 
 // asVariables evaluates a template with the names of Terraform's variables in place of values;
 // given says otherwise.
@@ -31,7 +31,7 @@ func asVariables(t *testing.T, name string, given map[string]any) *stack {
 		}
 	}
 	for _, parameter := range []string{
-		"Image", "ImageRepositoryArn", "PolicyBucket", "PolicyKey", "LogGroup", "KmsKeyArn", "DeregistrationDelay", "RefusalsPerFiveMinutes", "ReportModeDays", "FunctionMetrics", "OrganizationId", "VpcId", "ProxySubnets",
+		"Image", "ImageRepositoryArn", "PolicyBucket", "PolicyKey", "LogGroup", "KmsKeyArn", "DeregistrationDelay", "RefusalsPerFiveMinutes", "RefusalsOfFunction", "ReportModeDays", "FunctionMetrics", "MaximumTasks", "OrganizationId", "VpcId", "ProxySubnets",
 	} {
 		if _, ok := tmpl.Parameters[parameter]; ok {
 			s.parameters[parameter] = "${" + snake(parameter) + "}"
@@ -91,12 +91,6 @@ func statementsOf(r resource) any {
 func sharedOfProxy(t *testing.T) map[string]any {
 	s := asVariables(t, "proxy.yaml", nil)
 	of := func(name string) resource { return s.Resources[name] }
-	alarms := map[string]any{}
-	for name, r := range s.Resources {
-		if r.Type == "AWS::CloudWatch::Alarm" {
-			alarms[name] = without(r.Properties, "AlarmActions", "OKActions")
-		}
-	}
 	const configuration = "TargetTrackingScalingPolicyConfiguration"
 	return map[string]any{
 		"targets":          without(of("Targets").Properties, "VpcId", "TargetGroupAttributes"),
@@ -109,8 +103,20 @@ func sharedOfProxy(t *testing.T) map[string]any {
 		"service":          without(of("Service").Properties, "Cluster", "Tags", "TaskDefinition", "NetworkConfiguration", "LoadBalancers"),
 		"scale_on_cpu":     of("ScaleOnCpu").Properties[configuration],
 		"scale_on_tunnels": without(of("ScaleOnTunnels").Properties[configuration], "TargetValue"),
-		"alarms":           alarms,
 	}
+}
+
+// alarmsOfProxy are the alarms of proxy.yaml, which its module has too.
+func alarmsOfProxy(t *testing.T) map[string]any {
+	all := map[string]any{}
+	for name, r := range asVariables(t, "proxy.yaml", map[string]any{"FunctionMetrics": "true"}).Resources {
+		if r.Type == "AWS::CloudWatch::Alarm" {
+			all[name] = without(r.Properties, "AlarmActions", "OKActions")
+		}
+	}
+	// By a condition of the template, and by a local of the module.
+	all["TooFewTasksAlarm"].(map[string]any)["Threshold"] = "${least_tasks}"
+	return all
 }
 
 // sharedOfNetwork is what the module of the network shares with network.yaml.
@@ -134,8 +140,9 @@ func TestTerraformSharesWhatTheTemplatesSay(t *testing.T) {
 	t.Parallel()
 	names := strings.NewReplacer(
 		"${Targets.TargetGroupFullName}", "${targets_full_name}", "${LoadBalancer.LoadBalancerFullName}", "${balancer_full_name}", "${FlowLogGroup.Arn}", "${flow_log_group}:*",
+		"${Cluster}", "${cluster}", "${Service.Name}", "${service}",
 	)
-	for module, shared := range map[string]map[string]any{"proxy": sharedOfProxy(t), "network": sharedOfNetwork(t)} {
+	for name, shared := range map[string]map[string]any{"proxy/shared": sharedOfProxy(t), "proxy/alarms": alarmsOfProxy(t), "network/shared": sharedOfNetwork(t)} {
 		var b bytes.Buffer
 		encoder := json.NewEncoder(&b)
 		encoder.SetEscapeHTML(false)
@@ -143,9 +150,9 @@ func TestTerraformSharesWhatTheTemplatesSay(t *testing.T) {
 		if err := encoder.Encode(shared); err != nil {
 			t.Fatal(err)
 		}
-		want, file := names.Replace(b.String()), "terraform/"+module+"/shared.json.tftpl"
+		want, file := names.Replace(b.String()), "terraform/"+name+".json.tftpl"
 		if m := regexp.MustCompile(`\$\{[A-Z][^}]*\}`).FindString(want); m != "" {
-			t.Errorf("%s: %s has no name in Terraform", module, m)
+			t.Errorf("%s: %s has no name in Terraform", name, m)
 		}
 		if *update {
 			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {

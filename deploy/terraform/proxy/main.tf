@@ -1,6 +1,6 @@
 # The egress proxy: ../../ecs/proxy.yaml. What the two share, the container, the statements of
-# the roles, the target group and the alarms, is written by a test into shared.json.tftpl, out
-# of the template, which is the one source of truth.
+# the roles, the target group and the alarms, is written by a test into shared.json.tftpl and
+# alarms.json.tftpl, out of the template, which is the one source of truth.
 
 data "aws_caller_identity" "this" {}
 data "aws_partition" "this" {}
@@ -8,21 +8,31 @@ data "aws_region" "this" {}
 
 locals {
   shared = jsondecode(templatefile("${path.module}/shared.json.tftpl", {
+    name                 = var.name
+    account              = data.aws_caller_identity.this.account_id
+    partition            = data.aws_partition.this.partition
+    dns_suffix           = data.aws_partition.this.dns_suffix
+    region               = data.aws_region.this.region
+    image                = var.image
+    image_repository_arn = var.image_repository_arn
+    policy_bucket        = var.policy_bucket
+    policy_key           = var.policy_key
+    log_group            = var.log_group
+    kms_key_arn          = var.kms_key_arn
+    deregistration_delay = var.deregistration_delay
+    function_metrics     = var.function_metrics
+  }))
+  # A file of its own: the alarms name what is made of the other one.
+  alarms = jsondecode(templatefile("${path.module}/alarms.json.tftpl", {
     name                      = var.name
-    account                   = data.aws_caller_identity.this.account_id
-    partition                 = data.aws_partition.this.partition
-    dns_suffix                = data.aws_partition.this.dns_suffix
-    region                    = data.aws_region.this.region
-    image                     = var.image
-    image_repository_arn      = var.image_repository_arn
-    policy_bucket             = var.policy_bucket
-    policy_key                = var.policy_key
     log_group                 = var.log_group
-    kms_key_arn               = var.kms_key_arn
-    deregistration_delay      = var.deregistration_delay
     refusals_per_five_minutes = var.refusals_per_five_minutes
+    refusals_of_function      = var.refusals_of_function
     report_mode_days          = var.report_mode_days
-    function_metrics          = var.function_metrics
+    least_tasks               = local.least
+    maximum_tasks             = var.maximum_tasks
+    cluster                   = aws_ecs_cluster.proxy.name
+    service                   = aws_ecs_service.proxy.name
     targets_full_name         = aws_lb_target_group.proxy.arn_suffix
     balancer_full_name        = aws_lb.proxy.arn_suffix
   }))
@@ -303,7 +313,7 @@ resource "aws_appautoscaling_policy" "tunnels" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "proxy" {
-  for_each            = local.shared.alarms
+  for_each            = { for name, alarm in local.alarms : name => alarm if name != "FunctionRefusalsAlarm" || var.function_metrics }
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.AlarmDescription
   comparison_operator = each.value.ComparisonOperator
@@ -323,10 +333,21 @@ resource "aws_cloudwatch_metric_alarm" "proxy" {
     for_each = try(each.value.Metrics, [])
     content {
       id          = metric_query.value.Id
-      label       = metric_query.value.Label
-      expression  = metric_query.value.Expression
-      period      = metric_query.value.Period
+      label       = try(metric_query.value.Label, null)
+      expression  = try(metric_query.value.Expression, null)
+      period      = try(metric_query.value.Period, null)
       return_data = metric_query.value.ReturnData
+
+      dynamic "metric" {
+        for_each = try([metric_query.value.MetricStat], [])
+        content {
+          namespace   = metric.value.Metric.Namespace
+          metric_name = metric.value.Metric.MetricName
+          dimensions  = { for d in metric.value.Metric.Dimensions : d.Name => d.Value }
+          period      = metric.value.Period
+          stat        = metric.value.Stat
+        }
+      }
     }
   }
 }

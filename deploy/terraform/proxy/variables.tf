@@ -127,6 +127,11 @@ variable "refusals_per_five_minutes" {
   default = 100
 }
 
+variable "refusals_of_function" {
+  type    = number
+  default = 5
+}
+
 variable "report_mode_days" {
   type    = number
   default = 7
