@@ -18,6 +18,8 @@ var wallClock = map[string]struct {
 	"internal/daemon/metrics.go":                 {1, "the time of a load, as a metric"},
 	"internal/dnsserver/connections.go":          {1, "a deadline that has passed whatever the clock says"},
 	"internal/dnsserver/socket_other.go":         {1, "the same"},
+	"internal/egresstest/alarms/history.go":      {1, "periods of CloudWatch begin with the minute; for tests"},
+	"internal/egresstest/alarms/scrapes.go":      {1, "the times of metrics; for tests"},
 	"internal/emf/line.go":                       {1, "the time of a line, as CloudWatch reads it"},
 	"internal/evidence/conclusion/conclusion.go": {1, "the times of records"},
 	"internal/expiry/expiry.go":                  {2, "when something ends, as people read it"},
