@@ -36,7 +36,7 @@ func TestAlarmsOfPrometheusAndOfTheTemplateAreThoseOfTheTable(t *testing.T) {
 	all := table(t)
 	for file, want := range map[string]string{
 		"prometheus/egress.rules.yaml": alarms.Rules(all),
-		"ecs/proxy.yaml":               between(t, "ecs/proxy.yaml", "  # The alarms, made of ../alarms.yaml by a test.\n", "  # And so far.\n", alarms.Template(all)),
+		"ecs/watch.yaml":               between(t, "ecs/watch.yaml", "  # The alarms, made of ../alarms.yaml by a test.\n", "  # And so far.\n", alarms.Template(all)),
 		"ecs/README.md":                between(t, "ecs/README.md", "| alarm | severity | what it means | do |\n|---|---|---|---|\n", "\nQuestions for Logs Insights", alarms.Rows(all)),
 	} {
 		if *update {

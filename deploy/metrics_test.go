@@ -3,10 +3,13 @@ package deploy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest/alarms"
 )
 
 // namespace is where the program's CloudWatch metrics are.
@@ -37,7 +40,7 @@ func TestEveryAlarmWatchesAMetricThatExists(t *testing.T) {
 	insight := regexp.MustCompile(`^SELECT \w+\((\w+)\) FROM SCHEMA\((\w+), (.*?)\) WHERE (.*?) GROUP BY "Function" ORDER BY SUM\(\) DESC$`)
 	each(t, "AWS::CloudWatch::Alarm", func(_ *template, name string, r resource) {
 		if expression, ok := at(r.Properties, "Metrics", 0, "Expression", "Fn::Sub").(string); ok {
-			if !strings.Contains(expression, `"Deployment" = '${AWS::StackName}'`) {
+			if !strings.Contains(expression, `"Deployment" = '${Deployment}'`) {
 				t.Errorf("%s counts every deployment's: %s", name, expression)
 			}
 			m := insight.FindStringSubmatch(expression)
@@ -83,11 +86,77 @@ func watches(t *testing.T, alarm string, metric map[string]any, metrics map[stri
 		return
 	}
 	watched[name] = true
-	if got, want := text(t, metric["Dimensions"]), `[{"Name":"Deployment","Value":{"Ref":"AWS::StackName"}}]`; got != want {
+	if got, want := text(t, metric["Dimensions"]), `[{"Name":"Deployment","Value":{"Ref":"Deployment"}}]`; got != want {
 		t.Errorf("%s watches %s of %s, want of %s", alarm, name, got, want)
 	}
 	if dimensions, ok := metrics[name]; !ok || !slices.Equal(dimensions, []string{"Deployment"}) {
 		t.Errorf("%s watches %s, which the README does not have by deployment alone", alarm, name)
+	}
+}
+
+// The dashboard of CloudWatch shows every metric of the program and every alarm, of its own
+// deployment alone.
+func TestDashboardOfCloudWatchShowsEveryMetricOfOneDeployment(t *testing.T) {
+	t.Parallel()
+	watch := templates(t)["watch.yaml"]
+	body, _ := at(watch.Resources["Dashboard"].Properties, "DashboardBody", "Fn::Sub").(string)
+	var b struct {
+		Widgets []struct {
+			Type       string
+			X, Y       int
+			Width      int
+			Properties struct {
+				Title   string
+				Alarms  []string
+				Metrics [][]any
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &b); err != nil {
+		t.Fatal(err)
+	}
+	metrics, shown := cloudWatch(t), map[string]bool{}
+	for _, w := range b.Widgets {
+		if w.X+w.Width > 24 {
+			t.Errorf("%s is beyond the edge", w.Properties.Title)
+		}
+		for _, arn := range w.Properties.Alarms {
+			shown[strings.TrimSuffix(strings.TrimPrefix(arn, "${"), ".Arn}")] = true
+		}
+		for _, m := range w.Properties.Metrics {
+			if query, ok := at(m[0], "expression").(string); ok {
+				if !strings.Contains(query, `"Deployment" = '${Deployment}'`) {
+					t.Errorf("%s shows every deployment: %s", w.Properties.Title, query)
+				}
+				continue
+			}
+			if m[0] != namespace {
+				if id := fmt.Sprintf("%v %v", m[0], m[1]); !slices.Contains(ofAWS, id) {
+					t.Errorf("%s shows %s, which is not known", w.Properties.Title, id)
+				}
+				continue
+			}
+			name := fmt.Sprint(m[1])
+			shown[name] = true
+			var dimensions []string
+			for i := 2; i < len(m); i += 2 {
+				dimensions = append(dimensions, fmt.Sprint(m[i]))
+			}
+			ofFunction := slices.Equal(dimensions, []string{"Deployment", "Function"}) && (name == "Tunnels" || name == "ReportModeDaysLeft")
+			if want := metrics[name]; m[3] != "${Deployment}" || !slices.Equal(dimensions, want) && !ofFunction {
+				t.Errorf("%s shows %s with %v, the program has %v", w.Properties.Title, name, m[2:], want)
+			}
+		}
+	}
+	for name := range metrics {
+		if !shown[name] {
+			t.Errorf("no widget shows %s", name)
+		}
+	}
+	for name, r := range watch.Resources {
+		if r.Type == "AWS::CloudWatch::Alarm" && r.Condition == "" && !shown[name] {
+			t.Errorf("no widget shows %s", name)
+		}
 	}
 }
 
@@ -145,32 +214,55 @@ func registered(t *testing.T) map[string]metric {
 	return all
 }
 
-func TestDashboardAsksForMetricsAndLabelsThatExist(t *testing.T) {
-	t.Parallel()
-	var board struct {
-		Panels []struct {
-			ID      int
-			Title   string
-			Type    string
-			Targets []struct {
-				Expr         string
-				LegendFormat string
-			}
+// ofProcess are metrics of Go and of the process that dashboards and rules use.
+var ofProcess = map[string]metric{
+	"process_cpu_seconds_total": {kind: "counter", labels: []string{"instance", "job"}}, "go_sched_gomaxprocs_threads": {kind: "gauge", labels: []string{"instance", "job"}},
+	"process_open_fds": {kind: "gauge", labels: []string{"instance", "job"}}, "process_max_fds": {kind: "gauge", labels: []string{"instance", "job"}},
+}
+
+// ofPrometheus finds the names of metrics in an expression.
+var ofPrometheus = regexp.MustCompile(`\b(?:egress|process|go)_[a-z_]+`)
+
+// board is what is read of the dashboard.
+type board struct {
+	Templating struct {
+		List []struct {
+			Name  string
+			Type  string
+			Query any
 		}
 	}
-	raw := read(t, "grafana/egress.json")
-	if err := json.Unmarshal([]byte(raw), &board); err != nil {
+	Panels []struct {
+		ID      int
+		Title   string
+		Type    string
+		Targets []struct {
+			Expr         string
+			LegendFormat string
+		}
+	}
+}
+
+// dashboard reads the dashboard of Grafana.
+func dashboard(t *testing.T) (b board) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(read(t, "grafana/egress.json")), &b); err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+func TestDashboardAsksForMetricsAndLabelsThatExist(t *testing.T) {
+	t.Parallel()
 	metrics := registered(t)
-	name := regexp.MustCompile(`\begress_[a-z_]+`)
-	for _, n := range name.FindAllString(raw, -1) {
+	maps.Copy(metrics, ofProcess)
+	for _, n := range ofPrometheus.FindAllString(read(t, "grafana/egress.json"), -1) {
 		if _, ok := metrics[n]; !ok {
 			t.Errorf("the dashboard names %s, which is not registered", n)
 		}
 	}
-	ids, shown := map[int]bool{}, map[string]bool{}
-	for _, p := range board.Panels {
+	ids := map[int]bool{}
+	for _, p := range dashboard(t).Panels {
 		if ids[p.ID] {
 			t.Errorf("two panels have the id %d", p.ID)
 		}
@@ -179,20 +271,57 @@ func TestDashboardAsksForMetricsAndLabelsThatExist(t *testing.T) {
 			t.Errorf("%s shows nothing", p.Title)
 		}
 		for _, target := range p.Targets {
-			names := name.FindAllString(target.Expr, -1)
+			names := ofPrometheus.FindAllString(target.Expr, -1)
 			if len(names) == 0 {
 				t.Errorf("%s asks for no metric: %s", p.Title, target.Expr)
 			}
+			// Several deployments may be scraped.
+			if n := strings.Count(target.Expr, `job=~"$job"`); n != len(names) {
+				t.Errorf("%s has %d metrics, and says %d times of which deployment: %s", p.Title, len(names), n, target.Expr)
+			}
 			for _, n := range names {
-				shown[strings.TrimSuffix(strings.TrimSuffix(n, "_bucket"), "_total")] = true
 				checkQuery(t, p.Title, target.Expr+" "+target.LegendFormat, n, metrics[n])
 			}
 		}
 	}
-	for _, want := range []string{"egress_decisions", "egress_tunnels", "egress_setup_seconds", "egress_dns_upstream_seconds", "egress_audit_lost"} {
-		if !shown[want] {
-			t.Errorf("no panel shows %s", want)
+}
+
+// Whoever is woken finds on the dashboard whatever there is.
+func TestDashboardShowsEveryMetric(t *testing.T) {
+	t.Parallel()
+	shown := map[string]bool{}
+	for _, p := range dashboard(t).Panels {
+		for _, target := range p.Targets {
+			for _, n := range ofPrometheus.FindAllString(target.Expr, -1) {
+				shown[n] = true
+			}
 		}
+	}
+	for name, m := range registered(t) {
+		if m.kind == "histogram" && !strings.HasSuffix(name, "_bucket") {
+			continue
+		}
+		if !shown[name] {
+			t.Errorf("no panel shows %s", name)
+		}
+	}
+}
+
+// What counts as refused, and which bounds refuse, says the program.
+func TestDashboardHasTheKindsOfReasonsAndBoundsOfTheProgram(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, v := range dashboard(t).Templating.List {
+		if v.Type != "constant" {
+			continue
+		}
+		found++
+		if want := strings.Join(alarms.Names(v.Name), "|"); v.Query != want {
+			t.Errorf("%s is %v, want %s", v.Name, v.Query, want)
+		}
+	}
+	if found != 4 {
+		t.Errorf("%d kinds, want 4", found)
 	}
 }
 

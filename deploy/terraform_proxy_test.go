@@ -2,13 +2,14 @@ package deploy
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/zclconf/go-cty/cty"
 )
 
 // proxyRows are the resources of terraform/proxy.
-func proxyRows(t *testing.T) map[string]counterpart {
+func proxyRows() map[string]counterpart {
 	rows := map[string]counterpart{
 		"aws_security_group.balancer":   {"LoadBalancerSecurityGroup", group},
 		"aws_security_group.task":       {"TaskSecurityGroup", group},
@@ -50,6 +51,18 @@ func proxyRows(t *testing.T) map[string]counterpart {
 		"aws_appautoscaling_policy.cpu":     {"ScaleOnCpu", scaling},
 		"aws_appautoscaling_policy.tunnels": {"ScaleOnTunnels", scaling},
 	}
+	return rows
+}
+
+// watching are the resources of terraform/proxy that are those of watch.yaml.
+const watching = "aws_cloudwatch_"
+
+// watchRows are the resources of terraform/proxy that watch.yaml has.
+func watchRows(t *testing.T) map[string]counterpart {
+	rows := map[string]counterpart{"aws_cloudwatch_dashboard.proxy": {"Dashboard", func(p *properties) map[string]any {
+		named := strings.NewReplacer("${partition}", pseudo["AWS::Partition"], "${region}", pseudo["AWS::Region"], "${account}", pseudo["AWS::AccountId"], "${name}", pseudo["AWS::StackName"])
+		return map[string]any{"dashboard_body": dashboardBody(t, named.Replace(text(t, dashboardBody(t, p.get("DashboardBody")))))}
+	}}}
 	for _, a := range table(t) {
 		name := a.Name + "Alarm"
 		rows["aws_cloudwatch_metric_alarm.proxy["+name+"]"] = counterpart{name, metricAlarm}
@@ -177,7 +190,7 @@ func TestTerraformProxyIsTheTemplate(t *testing.T) {
 		variables map[string]cty.Value
 		given     settings
 	}{
-		"defaults": {nil, settings{"AlarmTopicArn": topic}},
+		"defaults": {nil, settings{}},
 		"options": {
 			map[string]cty.Value{
 				"proxy_subnets": texts("a", "b", "c"), "kms_key_arn": cty.StringVal(key), "permissions_boundary_arn": cty.StringVal(boundary), "image_repository_arn": cty.StringVal(repository),
@@ -189,19 +202,56 @@ func TestTerraformProxyIsTheTemplate(t *testing.T) {
 			settings{
 				"ProxySubnets": "a,b,c", "Zones": "3", "KmsKeyArn": key, "PermissionsBoundaryArn": boundary, "ImageRepositoryArn": repository, "DeletionProtection": "no", "Size": "large", "MaximumTasks": "9",
 				"PlainHttp": "yes", "OtherPorts": "8443,9000-9010", "ResolverCidr": "9.9.9.9/32", "ScraperSecurityGroupId": "sg-0eee", "Architecture": "X86_64", "DeregistrationDelay": "900",
-				"RefusalsPerFiveMinutes": "7", "RefusalsOfFunction": "2", "ReportModeDays": "3", "FunctionMetrics": "false", "TunnelsPerTask": "500", "AlarmTopicArn": topic,
+				"FunctionMetrics": "false", "TunnelsPerTask": "500",
 			},
 		},
 		"one zone, four tasks": {
 			map[string]cty.Value{"proxy_subnets": texts("a"), "minimum_tasks": cty.NumberIntVal(4)},
-			settings{"ProxySubnets": "a", "Zones": "1", "MinimumTasks": "4", "AlarmTopicArn": topic},
+			settings{"ProxySubnets": "a", "Zones": "1", "MinimumTasks": "4"},
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			variables := maps.Clone(base)
 			maps.Copy(variables, row.variables)
-			sameAsTemplate(t, applied(t, "terraform/proxy", variables), deployed(t, "proxy.yaml", row.given), proxyRows(t), ruleOrOf())
+			sameAsTemplate(t, applied(t, "terraform/proxy", variables), deployed(t, "proxy.yaml", row.given), proxyRows(), ruleOrOf(watching))
+		})
+	}
+}
+
+func TestTerraformProxyWatchesAsTheTemplateDoes(t *testing.T) {
+	t.Parallel()
+	const topic = "arn:aws:sns:eu-west-1:111122223333:alarms"
+	base := map[string]cty.Value{
+		"name": cty.StringVal(pseudo["AWS::StackName"]), "vpc_id": cty.StringVal("vpc-0aaa"), "proxy_subnets": texts("a", "b", "c"), "alarm_topic_arn": cty.StringVal(topic),
+		"function_security_group_id": cty.StringVal("sg-0ccc"), "policy_bucket": cty.StringVal("policies"), "log_group": cty.StringVal("records"), "image": cty.StringVal(required["Image"]),
+	}
+	const proxy = ".proxy."
+	of := settings{
+		"AlarmTopicArn": topic, "LeastTasks": "3", "Cluster": "${aws_ecs_cluster" + proxy + "name}", "Service": "${aws_ecs_service" + proxy + "name}",
+		"TargetGroup": "${aws_lb_target_group" + proxy + "arn_suffix}", "LoadBalancer": "${aws_lb" + proxy + "arn_suffix}",
+	}
+	for what, row := range map[string]struct {
+		variables map[string]cty.Value
+		given     settings
+	}{
+		"defaults": {nil, nil},
+		"options": {
+			map[string]cty.Value{
+				"maximum_tasks": cty.NumberIntVal(9), "minimum_tasks": cty.NumberIntVal(4), "refusals_per_five_minutes": cty.NumberIntVal(7), "refusals_of_function": cty.NumberIntVal(2),
+				"report_mode_days": cty.NumberIntVal(3), "function_metrics": cty.False,
+			},
+			settings{"MaximumTasks": "9", "LeastTasks": "4", "RefusalsPerFiveMinutes": "7", "RefusalsOfFunction": "2", "ReportModeDays": "3", "FunctionMetrics": "false"},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			variables, given := maps.Clone(base), maps.Clone(of)
+			maps.Copy(variables, row.variables)
+			maps.Copy(given, row.given)
+			m := applied(t, "terraform/proxy", variables)
+			maps.DeleteFunc(m.Resources, func(address string, _ map[string]any) bool { return !strings.HasPrefix(address, watching) })
+			sameAsTemplate(t, m, deployed(t, "watch.yaml", given), watchRows(t), ruleOrOf())
 		})
 	}
 }

@@ -1,6 +1,6 @@
 # The egress proxy: ../../ecs/proxy.yaml. What the two share, the container, the statements of
 # the roles, the target group and the alarms, is written by a test into shared.json.tftpl and
-# alarms.json.tftpl, out of the template, which is the one source of truth.
+# watch.json.tftpl, out of the template, which is the one source of truth.
 
 data "aws_caller_identity" "this" {}
 data "aws_partition" "this" {}
@@ -22,8 +22,8 @@ locals {
     deregistration_delay = var.deregistration_delay
     function_metrics     = var.function_metrics
   }))
-  # A file of its own: the alarms name what is made of the other one.
-  alarms = jsondecode(templatefile("${path.module}/alarms.json.tftpl", {
+  # A file of its own: alarms and dashboard name what is made of the other one.
+  watch = jsondecode(templatefile("${path.module}/watch.json.tftpl", {
     name                      = var.name
     log_group                 = var.log_group
     refusals_per_five_minutes = var.refusals_per_five_minutes
@@ -35,6 +35,9 @@ locals {
     service                   = aws_ecs_service.proxy.name
     targets_full_name         = aws_lb_target_group.proxy.arn_suffix
     balancer_full_name        = aws_lb.proxy.arn_suffix
+    account                   = data.aws_caller_identity.this.account_id
+    partition                 = data.aws_partition.this.partition
+    region                    = data.aws_region.this.region
   }))
   port     = local.shared.targets.Port
   boundary = var.permissions_boundary_arn == "" ? null : var.permissions_boundary_arn
@@ -313,7 +316,7 @@ resource "aws_appautoscaling_policy" "tunnels" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "proxy" {
-  for_each            = { for name, alarm in local.alarms : name => alarm if name != "FunctionRefusalsAlarm" || var.function_metrics }
+  for_each            = { for name, alarm in local.watch : name => alarm if name != "Dashboard" && (name != "FunctionRefusalsAlarm" || var.function_metrics) }
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.AlarmDescription
   comparison_operator = each.value.ComparisonOperator
@@ -350,6 +353,11 @@ resource "aws_cloudwatch_metric_alarm" "proxy" {
       }
     }
   }
+}
+
+resource "aws_cloudwatch_dashboard" "proxy" {
+  dashboard_name = var.name
+  dashboard_body = jsonencode(local.watch.Dashboard)
 }
 
 output "proxy_host" {

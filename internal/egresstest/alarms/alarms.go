@@ -122,10 +122,7 @@ func (c *CloudWatch) fillIn() {
 func expand(t testing.TB, expr string) string {
 	t.Helper()
 	return regexp.MustCompile(`\$\w+`).ReplaceAllStringFunc(expr, func(kind string) string {
-		names := verdict.OfClass(classes[kind[1:]])
-		if kind == "$bounds" {
-			names = refusing()
-		}
+		names := Names(kind[1:])
 		if len(names) == 0 {
 			t.Fatalf("the table of alarms has %s, which stands for nothing", kind)
 		}
@@ -133,8 +130,22 @@ func expand(t testing.TB, expr string) string {
 	})
 }
 
-// classes are the kinds of reasons that the table speaks of.
+// classes are the kinds of reasons that the table and the dashboards speak of.
 var classes = map[string]verdict.Class{"refused": verdict.ClassRefused, "origins": verdict.ClassOrigin, "limited": verdict.ClassLimited}
+
+// Names returns the reasons of a kind: refused, origins or limited; or as bounds the rows of
+// the table of limits where somebody is refused when all is taken.
+func Names(kind string) (names []string) {
+	if kind != "bounds" {
+		return verdict.OfClass(classes[kind])
+	}
+	for _, b := range bounds.All {
+		if b.Refuses {
+			names = append(names, b.Name)
+		}
+	}
+	return names
+}
 
 // others returns the reasons that are not of a kind.
 func others(kind string) (reasons []string) {
@@ -144,16 +155,6 @@ func others(kind string) (reasons []string) {
 		}
 	}
 	return reasons
-}
-
-// refusing returns the bounds where being full means that somebody is refused.
-func refusing() (names []string) {
-	for _, b := range bounds.All {
-		if b.Refuses {
-			names = append(names, b.Name)
-		}
-	}
-	return names
 }
 
 // Anchor returns the fragment of the alarm's section.

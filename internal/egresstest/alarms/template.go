@@ -5,16 +5,13 @@ import (
 	"strings"
 )
 
-// dimensions are those of an alarm's metric, by namespace, as a template has them.
+// dimensions are those of an alarm's metric, by namespace, as the template has them.
 var dimensions = map[string]string{
-	Namespace:        "[{Name: Deployment, Value: !Ref AWS::StackName}]",
+	Namespace:        "[{Name: Deployment, Value: !Ref Deployment}]",
 	"AWS/Logs":       "[{Name: LogGroupName, Value: !Ref LogGroup}]",
-	"AWS/ECS":        "[{Name: ClusterName, Value: !Ref Cluster}, {Name: ServiceName, Value: !GetAtt Service.Name}]",
-	"AWS/NetworkELB": "[{Name: TargetGroup, Value: !GetAtt Targets.TargetGroupFullName}, {Name: LoadBalancer, Value: !GetAtt LoadBalancer.LoadBalancerFullName}]",
+	"AWS/ECS":        "[{Name: ClusterName, Value: !Ref Cluster}, {Name: ServiceName, Value: !Ref Service}]",
+	"AWS/NetworkELB": "[{Name: TargetGroup, Value: !Ref TargetGroup}, {Name: LoadBalancer, Value: !Ref LoadBalancer}]",
 }
-
-// leastTasks is the number of tasks that the service never goes below.
-const leastTasks = "!If [HasMinimum, !Ref MinimumTasks, !FindInMap [Tasks, !Ref Zones, Least]]"
 
 // Template returns the alarms as resources of a CloudFormation template.
 func Template(table []Alarm) string {
@@ -85,7 +82,7 @@ func (s Share) expression() string {
 // no list, so it names those that are of another.
 func query(kind string) string {
 	var b strings.Builder
-	b.WriteString(`SELECT SUM(Decisions) FROM SCHEMA(Egress, "Deployment", "Function", "Verdict", "Reason") WHERE "Deployment" = '${AWS::StackName}' AND "Verdict" = 'deny'`)
+	b.WriteString(`SELECT SUM(Decisions) FROM SCHEMA(Egress, "Deployment", "Function", "Verdict", "Reason") WHERE "Deployment" = '${Deployment}' AND "Verdict" = 'deny'`)
 	for _, r := range others(kind) {
 		fmt.Fprintf(&b, ` AND "Reason" != '%s'`, r)
 	}
@@ -96,14 +93,10 @@ func query(kind string) string {
 // comparison returns the operator and the threshold as a template has them.
 func (c CloudWatch) comparison() (operator, threshold string) {
 	of := func(operator string, v any) (string, string) {
-		switch name, _ := v.(string); name {
-		case "":
-			return operator, fmt.Sprint(v)
-		case "LeastTasks":
-			return operator, leastTasks
-		default:
+		if name, ok := v.(string); ok {
 			return operator, "!Ref " + name
 		}
+		return operator, fmt.Sprint(v)
 	}
 	switch {
 	case c.Share != nil:
