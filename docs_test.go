@@ -119,7 +119,7 @@ func lines(m map[string]string) string {
 }
 
 // registeredMetrics finds every call of the form x.NewCounterVec(Opts{Name: …},
-// labels) and returns type and labels by name. A scrape would not do: a metric
+// labels), or NewDesc(name, …, labels, …), and returns type and labels by name. A scrape would not do: a metric
 // with labels shows nothing before its first value.
 func registeredMetrics(t *testing.T) map[string]string {
 	t.Helper()
@@ -133,6 +133,14 @@ func registeredMetrics(t *testing.T) map[string]string {
 			}
 			fun, ok := call.Fun.(*ast.SelectorExpr)
 			if !ok {
+				return true
+			}
+			if fun.Sel.Name == "NewDesc" { // of a collector of ours: what ends in _total counts
+				name, kind := stringsIn(call.Args[0])[0], "gauge"
+				if strings.HasSuffix(name, "_total") {
+					kind = "counter"
+				}
+				found[name] = kind + " " + strings.Join(stringsIn(call.Args[2]), ", ")
 				return true
 			}
 			m := kind.FindStringSubmatch(fun.Sel.Name)

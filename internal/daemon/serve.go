@@ -127,14 +127,15 @@ func (p *program) watchRecords(ctx context.Context) {
 	})
 }
 
-// watchPolicy judges open tunnels each minute by rules that may have expired. It does
-// not wait for the output of records.
+// watchPolicy judges open tunnels each minute by rules that may have expired, and counts
+// what they have moved. It does not wait for the output of records.
 func (p *program) watchPolicy(ctx context.Context) {
 	each(ctx, time.Minute, func(n int) {
 		pol, _ := p.file.Current()
 		p.file.metrics.countDown(pol, time.Now())
 		p.file.expiry.Look(time.Now())
 		p.server.Rejudge()
+		p.server.CountBytes()
 		if n%60 == 0 {
 			p.file.warnReportMode(pol)
 		}

@@ -137,7 +137,6 @@ func (p *Printer) printDecisions(now time.Time, t *totals) error {
 			p.lines[series] = t.seen[series]
 		}
 	}
-	maps.DeleteFunc(p.lines, func(series string, _ float64) bool { _, ok := t.seen[series]; return !ok })
 	return nil
 }
 
@@ -184,6 +183,6 @@ func (p *Printer) printTask(now time.Time, t *totals) error {
 	if err := line.print(p.Print); err != nil {
 		return err
 	}
-	p.task = t.seen
+	maps.Copy(p.task, t.seen) // one that is gone, as its function is, may come back
 	return nil
 }

@@ -101,7 +101,7 @@ func TestFunctionsArePrintedWhereThatIsAskedForAlone(t *testing.T) {
 	}
 }
 
-// The series of a function that is gone from the policy are deleted, and begin anew if it
+// A function that is gone from the policy has no series, and goes on where it was if it
 // comes back. What the others did is not held against that.
 func TestSeriesThatAreGoneTakeNothingBack(t *testing.T) {
 	for _, byFunction := range []bool{true, false} {
@@ -121,18 +121,22 @@ func TestSeriesThatAreGoneTakeNothingBack(t *testing.T) {
 			p.lines = nil
 		}
 		gone, stays := []string{"gone", "allow", "", "connect"}, []string{"stays", "allow", "", "connect"}
+		anew := []string{"anew", "allow", "", "connect"}
 		c.decisions.WithLabelValues(gone...).Add(100)
+		c.decisions.WithLabelValues(anew...).Add(50)
 		c.decisions.WithLabelValues(stays...).Add(10)
 		emit()
 		c.decisions.DeleteLabelValues(gone...)
+		c.decisions.DeleteLabelValues(anew...)
 		c.decisions.WithLabelValues(stays...).Add(1)
 		emit()
-		c.decisions.WithLabelValues(gone...).Add(3)
+		c.decisions.WithLabelValues(gone...).Add(103)
+		c.decisions.WithLabelValues(anew...).Add(20)
 		emit()
 		c.decisions.WithLabelValues(gone...).Add(4)
 		emit()
-		if sums["decisions"] != 118 || sums["requests"] != 118 {
-			t.Errorf("by function %v: %v, want 118", byFunction, sums)
+		if sums["decisions"] != 188 || sums["requests"] != 188 {
+			t.Errorf("by function %v: %v, want 188", byFunction, sums)
 		}
 	}
 }

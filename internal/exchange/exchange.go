@@ -23,6 +23,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/perfunction"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -38,6 +39,7 @@ type Exchange struct {
 	usage    *admission.Usage // nil until admitted
 	dialFrom uint32           // with which of its addresses it begins
 	held     int64            // bytes that it holds at worst, while usage has them
+	counted  perfunction.Moved
 }
 
 // Begin begins an exchange: the snapshot of the policy is taken here, once.
@@ -76,7 +78,7 @@ func (x *Exchange) Advance() gate.Need {
 		case gate.Failure:
 			reason := x.shared.Failures.Judge(x.Conn.Client.Addr(), x.Start)
 			x.Event.Aggregate = reason == verdict.ReasonLimitFailures
-			x.shared.Metrics.rejected.WithLabelValues(x.Event.Claimed).Inc()
+			x.shared.Metrics.of.Rejected.With(x.Event.Claimed).Inc()
 			x.Give(reason)
 		case gate.Slot:
 			x.Conn.Identified()

@@ -116,7 +116,7 @@ func NewShared(o Options) *Shared {
 	if o.Names == nil {
 		o.Names = distinct.New(distinct.Options{Registerer: o.Registerer, Logger: o.Logger})
 	}
-	s := &Shared{Resources: o.resources(), Log: o.Logger, Metrics: newMetrics(o.Registerer)}
+	s := &Shared{Resources: o.resources(), Log: o.Logger, Metrics: newMetrics(o.Registerer, func() []string { p, _ := o.Policy(); return p.Functions() })}
 	s.Options = o
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
