@@ -128,6 +128,16 @@ var All = []*Bound{
 		Test:   "TestAFloodOfBadCredentialsIsSlowedAndSharesRecords",
 	},
 	{
+		Name: "challenges", Of: "sources that were asked for a credential and have not come back, for a minute at most",
+		Size: "8,192", By: "source",
+		Over:   "what it is asked is counted",
+		Full:   "nobody: what further sources are asked counts as unanswered at once",
+		Keeps:  "all: nothing is refused for it",
+		Metric: "egress_challenges_total",
+		Held:   []string{"internal/challenges.Table.open"},
+		Test:   "TestTableOfChallengesIsBounded",
+	},
+	{
 		Name: "refusal_records", Of: "records of refusals within a minute",
 		Size: "`limits.refusal_records` for each caller", By: "function, or source where it is not known; sources beyond 4,096 share one budget",
 		Over:   "refusals share a record, which is written before any of them is answered",

@@ -78,10 +78,12 @@ func (x *Exchange) Advance() gate.Need {
 		case gate.Failure:
 			reason := x.shared.Failures.Judge(x.Conn.Client.Addr(), x.Start)
 			x.Event.Aggregate = reason == verdict.ReasonLimitFailures
+			x.shared.Challenges.Answered(x.Conn.Client.Addr(), false)
 			x.shared.Metrics.of.Rejected.With(x.Event.Claimed).Inc()
 			x.Give(reason)
 		case gate.Slot:
 			x.Conn.Identified()
+			x.shared.Challenges.Answered(x.Conn.Client.Addr(), true)
 			x.Give(x.admit())
 		case gate.Names:
 			x.GiveNames(x.shared.Names.Allow(x.caller(), x.Wildcard, x.Event.Host, x.Start))
@@ -222,6 +224,9 @@ func (x *Exchange) SendRefusal() {
 		if err != nil {
 			cause = nil
 		}
+	}
+	if x.Event.Reason == verdict.ReasonIdentityRequired {
+		x.shared.Challenges.Challenged(x.Conn.Client.Addr())
 	}
 	x.answer(cause)
 }
