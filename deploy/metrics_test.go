@@ -325,6 +325,28 @@ func TestDashboardHasTheKindsOfReasonsAndBoundsOfTheProgram(t *testing.T) {
 	}
 }
 
+// A rule for a metric that is not there never fires, and nobody sees why.
+func TestAlarmsOfPrometheusAskForMetricsAndLabelsThatExist(t *testing.T) {
+	t.Parallel()
+	metrics := registered(t)
+	maps.Copy(metrics, ofProcess)
+	for _, a := range table(t) {
+		if a.Prometheus == nil {
+			continue
+		}
+		names := ofPrometheus.FindAllString(strings.NewReplacer(`job=~"egress`, `job=~"`).Replace(a.Prometheus.Expr), -1)
+		for _, n := range names {
+			if _, ok := metrics[n]; !ok {
+				t.Errorf("%s asks for %s, which is not registered", a.Name, n)
+			}
+			checkQuery(t, a.Name, a.Prometheus.Expr, n, metrics[n])
+		}
+		if len(names) == 0 && !strings.Contains(a.Prometheus.Expr, "up{") {
+			t.Errorf("%s asks for no metric", a.Name)
+		}
+	}
+}
+
 // checkQuery compares the labels of a query with those of its metric, and the function
 // around it with the metric's type.
 func checkQuery(t *testing.T, title, query, name string, m metric) {
