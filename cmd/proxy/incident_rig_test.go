@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -102,31 +104,53 @@ func (in *incident) observe(at time.Time) {
 // beside it those that the table names. It is over by the end.
 func (in *incident) sets(name string, began, ended int) {
 	in.t.Helper()
+	in.setsInCloudWatch(name, began, ended)
+	in.setsInPrometheus(name, began, ended)
+}
+
+// setsInCloudWatch is sets of CloudWatch alone.
+func (in *incident) setsInCloudWatch(name string, began, ended int) {
+	in.t.Helper()
+	var firing [][]string
+	for minute := range in.minute {
+		firing = append(firing, in.history.Firing(in.began.Add(time.Duration(minute+1)*time.Minute)))
+	}
+	in.checkFiring("CloudWatch", firing, name, began, began+2, ended)
+}
+
+// setsInPrometheus is sets of Prometheus alone.
+func (in *incident) setsInPrometheus(name string, began, ended int) {
+	in.t.Helper()
+	in.checkFiring("Prometheus", in.scrapes.Firing(in.t), name, began*perMinute, (began+1)*perMinute, ended*perMinute)
+}
+
+// checkFiring checks what fires at each look: from since on until the end the alarm, before the
+// begin nothing, and never another one than the table names.
+func (in *incident) checkFiring(where string, firing [][]string, name string, began, since, ended int) {
+	in.t.Helper()
 	i := slices.IndexFunc(in.table, func(a alarms.Alarm) bool { return a.Name == name })
 	may := append([]string{name}, in.table[i].With...)
-	check := func(where string, minute int, firing []string, must bool) {
-		in.t.Helper()
-		if must && !slices.Contains(firing, name) {
-			in.t.Errorf("%s: in minute %d of the incident there fire %v, want %s", where, minute-began, firing, name)
+	for look, names := range firing {
+		if look >= since && look < ended && !slices.Contains(names, name) {
+			in.t.Errorf("%s: at look %d there fire %v, want %s from %d on", where, look, names, name, since)
 		}
-		for _, other := range firing {
-			if !slices.Contains(may, other) || minute < began {
-				in.t.Errorf("%s: in minute %d of the incident there fires %s; %s names %v", where, minute-began, other, name, may)
+		for _, other := range names {
+			if !slices.Contains(may, other) || look < began {
+				in.t.Errorf("%s: at look %d there fires %s; the incident began at %d, and %s names %v", where, look, other, began, name, may)
 			}
 		}
 	}
-	for minute := range in.minute {
-		firing := in.history.Firing(in.began.Add(time.Duration(minute+1) * time.Minute))
-		check("CloudWatch", minute, firing, minute >= began+2 && minute < ended)
+	if last := firing[len(firing)-1]; ended < len(firing) && slices.Contains(last, name) {
+		in.t.Errorf("%s: at the end there fire %v", where, last)
 	}
-	if last := in.history.Firing(in.began.Add(time.Duration(in.minute) * time.Minute)); ended < in.minute && slices.Contains(last, name) {
-		in.t.Errorf("CloudWatch: at the end there fire %v", last)
-	}
-	firing := in.scrapes.Firing(in.t)
-	for i, names := range firing {
-		check("Prometheus", i/perMinute, names, i/perMinute >= began+1 && i/perMinute < ended)
-	}
-	if last := firing[len(firing)-1]; ended < in.minute && slices.Contains(last, name) {
-		in.t.Errorf("Prometheus: at the end there fire %v", last)
-	}
+}
+
+// above waits for a metric to be more than a number, and checks that it took less than a
+// minute.
+func (in *incident) above(metric string, least float64) {
+	in.t.Helper()
+	in.world.within(time.Minute, fmt.Sprintf("%s is above %v", metric, least), func() bool {
+		n, err := strconv.ParseFloat(in.metric(metric), 64)
+		return err == nil && n > least
+	})
 }

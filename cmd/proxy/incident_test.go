@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -183,14 +185,71 @@ func TestRequestsBeyondTheTunnelsSetOffTheAlarmOfWhatIsRefusedForWantOfRoom(t *t
 	in.sets("Limited", 2, 6)
 }
 
+// withCertificate is a policy with a TLS listener that has a certificate.
+func (w *world) withCertificate(dir string, c tls.Certificate) string {
+	w.t.Helper()
+	certificate, key := egresstest.PEM(w.t, c)
+	w.must(os.WriteFile(filepath.Join(dir, "cert.pem"), certificate, 0o600))
+	w.must(os.WriteFile(filepath.Join(dir, "key.pem"), key, 0o600))
+	return strings.Replace(only("before.test"), "listen: {", "listen: {tls: {address: \"127.0.0.1:0\", certificate: cert.pem, key: key.pem}, ", 1)
+}
+
 func TestCertificateThatEndsSoonSetsOffItsAlarm(t *testing.T) {
 	t.Parallel()
 	w := newEchoWorld(t)
 	dir := t.TempDir()
-	certificate, key := egresstest.PEM(t, egresstest.SelfSigned(t, "proxy.test")) // for a day
-	w.must(os.WriteFile(filepath.Join(dir, "cert.pem"), certificate, 0o600))
-	w.must(os.WriteFile(filepath.Join(dir, "key.pem"), key, 0o600))
-	in := w.startIncident(dir, strings.Replace(only("before.test"), "listen: {", "listen: {tls: {address: \"127.0.0.1:0\", certificate: cert.pem, key: key.pem}, ", 1))
+	in := w.startIncident(dir, w.withCertificate(dir, egresstest.SelfSigned(t, "proxy.test"))) // for a day
 	in.minutes(4, in.calls)
 	in.sets("CertificateEnds", 0, in.minute)
+}
+
+// The listener is dead for whoever checks certificates, and says so in three ways.
+func TestCertificateThatHasEndedSetsOffItsAlarmAndThatOfHandshakes(t *testing.T) {
+	t.Parallel()
+	w := newEchoWorld(t)
+	dir := t.TempDir()
+	expired := egresstest.Expired(t, "proxy.test")
+	in := w.startIncident(dir, w.withCertificate(dir, expired))
+	roots := x509.NewCertPool()
+	roots.AddCert(expired.Leaf)
+	address := ""
+	for _, line := range in.logs() {
+		if line["msg"] == "serving" {
+			address, _ = line["tls"].(string)
+		}
+	}
+	in.minutes(4, func() {
+		in.calls()
+		for range 2 {
+			c, err := tls.Dial("tcp", address, &tls.Config{RootCAs: roots, ServerName: "proxy.test"})
+			if err == nil {
+				_ = c.Close()
+				t.Error("a client takes a certificate that has ended")
+			}
+		}
+	})
+	if n := in.number("egress_tls_handshakes_total"); n < 32 {
+		t.Errorf("%v handshakes are counted", n)
+	}
+	in.sets("CertificateExpired", 0, in.minute)
+	in.setsInCloudWatch("HandshakesFailing", 0, in.minute)
+	in.setsInPrometheus("HandshakesFailing", 0, in.minute)
+}
+
+func TestRuleThatEndsSoonSetsOffItsAlarm(t *testing.T) {
+	t.Parallel()
+	w := newEchoWorld(t)
+	last := time.Now().UTC().AddDate(0, 0, 2).Format(time.DateOnly)
+	in := w.startIncident(t.TempDir(), strings.Replace(only("before.test"), "tls: any,", "tls: any, expires: "+last+",", 1))
+	in.minutes(4, in.calls)
+	in.sets("RuleEnds", 0, in.minute)
+}
+
+func TestReportModeThatEndsSoonSetsOffItsAlarm(t *testing.T) {
+	t.Parallel()
+	w := newEchoWorld(t)
+	last := time.Now().UTC().AddDate(0, 0, 2).Format(time.DateOnly)
+	in := w.startIncident(t.TempDir(), strings.Replace(only("before.test"), "    allow:", "    mode: report\n    report_until: "+last+"\n    allow:", 1))
+	in.minutes(4, in.calls)
+	in.sets("ReportMode", 0, in.minute)
 }
