@@ -81,11 +81,13 @@ var mayImport = map[string][]string{
 	"internal/torture":            {},
 	"internal/ocsf":               {"internal/evidence", "internal/printable"},
 	"internal/expiry":             {"internal/policy"},
+	"internal/policydiff":         {"internal/policy", "internal/policy/matcher"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"config/settings", "internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
 	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity", "internal/proxyheader", "internal/reactor"},
-	"internal/exchange":           {"internal/admission", "internal/audit", "internal/bounds", "internal/capacity", "internal/challenges", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/perfunction", "internal/policy", "internal/tunnel"},
+	"internal/exchange":           {"internal/admission", "internal/audit", "internal/bounds", "internal/capacity", "internal/challenges", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/perfunction", "internal/policy", "internal/refusal", "internal/tunnel"},
+	"internal/refusal":            {"internal/audit", "internal/gate", "internal/httphead"},
 	"internal/connect":            {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/chunked", "internal/egress", "internal/exchange", "internal/gate", "internal/hop", "internal/httphead", "internal/inflight", "internal/origin", "internal/tunnel"},
 	"internal/chunked":            {"internal/httphead"},
@@ -139,7 +141,7 @@ var mayImport = map[string][]string{
 var everything = []string{
 	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/expiry", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
-	"internal/ownaddrs", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+	"internal/ownaddrs", "internal/policydiff", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }
 
 // commands are the packages that a command of the program is a call of, and what the

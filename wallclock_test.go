@@ -30,6 +30,7 @@ var wallClock = map[string]struct {
 	"internal/policy/decide.go":                  {1, "expiry and report mode are dates"},
 	"internal/policy/policy.go":                  {4, "the same"},
 	"internal/policy/rule.go":                    {1, "the same"},
+	"internal/policydiff/policydiff.go":          {1, "the same"},
 	"internal/policy/union.go":                   {2, "the same"},
 	"internal/reactor/conn_linux.go":             {1, "a deadline that has passed whatever the clock says"},
 	"internal/report/process.go":                 {1, "the times of records"},

@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lowpriority"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policydiff"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
 )
 
@@ -27,6 +30,7 @@ type snapshot struct {
 	tls        *tls.Config // nil: no TLS listener
 	// certificate is that of the TLS listener; nil: there is none.
 	certificate *x509.Certificate
+	changes     *audit.Event // what it changes, as the record says it; nil: it is the first
 }
 
 // policyFile is the file and what of it is in force.
@@ -170,7 +174,13 @@ func (f *policyFile) warnReportMode(p *policy.Policy) {
 // policy was put in force. One goroutine calls it.
 func (f *policyFile) reload(ctx context.Context) bool {
 	old := f.current.Load()
-	s, err := f.load(ctx, f.read)
+	s, err := f.load(ctx, func(ctx context.Context) (*snapshot, error) {
+		s, err := f.read(ctx)
+		if err == nil {
+			s.changes = changes(old.policy, s.policy)
+		}
+		return s, err
+	})
 	if ctx.Err() != nil {
 		return false // the program stops, which is not a fault of the file
 	}
@@ -183,17 +193,31 @@ func (f *policyFile) reload(ctx context.Context) bool {
 		return false
 	}
 	f.activate(s)
-	f.record(&audit.Event{
-		Kind: audit.Reloaded, Policy: s.policy.Hash(), Functions: len(s.policy.Functions()), Rules: s.policy.Rules(),
-		Detail: "was " + old.policy.Hash(),
-	})
-	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules())
+	f.record(s.changes)
+	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules(),
+		"was", s.changes.Was, "gained", s.changes.Gained, "lost", s.changes.Lost)
 	keys := config.NeedRestart(f.running, s.cfg)
 	f.metrics.pending.Set(float64(len(keys)))
 	if len(keys) > 0 {
 		f.log.Warn("changes that take effect at the next start", "keys", keys)
 	}
 	return true
+}
+
+// changes makes the record of a reload: those who lose most stand first in it.
+func changes(old, now *policy.Policy) *audit.Event {
+	e := &audit.Event{Kind: audit.Reloaded, Policy: now.Hash(), Functions: len(now.Functions()), Rules: now.Rules(), Was: old.Hash()}
+	deny, functions := policydiff.Of(old, now)
+	for _, c := range functions {
+		e.Gained, e.Lost = e.Gained+c.Gained, e.Lost+c.Lost
+		e.Changes = append(e.Changes, audit.Change(c))
+	}
+	slices.SortStableFunc(e.Changes, func(a, b audit.Change) int {
+		return cmp.Or(cmp.Compare(b.Lost, a.Lost), cmp.Compare(b.Gained, a.Gained))
+	})
+	e.Detail = fmt.Sprintf("was %s; %d functions differ, by %d rules gained and %d lost; of the deny list %d gained and %d lost",
+		e.Was, len(functions), e.Gained, e.Lost, deny.Gained, deny.Lost)
+	return e
 }
 
 // record writes a record of the file's own; the log has the words too.

@@ -83,7 +83,9 @@ func TestLinesReadAsWritten(t *testing.T) {
 		{&Event{Kind: Answered, QType: "HTTPS"}, fmt.Sprintf(head, "answered", "null") + absent + `,"type":"HTTPS"}`},
 		{&Event{Kind: Opened, HasSNI: true}, fmt.Sprintf(head, "opened", "null") + strings.Replace(absent, `"sni":null`, `"sni":""`, 1) + `}`},
 		{&Event{Kind: Started, Functions: 2, Rules: 9, Host: "not a request"}, fmt.Sprintf(head, "started", "null") + `,"functions":2,"rules":9,"detail":null}`},
-		{&Event{Kind: Reloaded, Policy: "p"}, fmt.Sprintf(head, "reloaded", `"p"`) + `,"functions":0,"rules":0,"detail":null}`},
+		{&Event{Kind: Reloaded, Policy: "p"}, fmt.Sprintf(head, "reloaded", `"p"`) + `,"functions":0,"rules":0,"detail":null,"was":null,"gained":0,"lost":0,"changes":[]}`},
+		{&Event{Kind: Reloaded, Policy: "p", Was: "w", Gained: 3, Lost: 5, Changes: []Change{{"f", 1, 5}, {"g", 2, 0}}}, fmt.Sprintf(head, "reloaded", `"p"`) +
+			`,"functions":0,"rules":0,"detail":null,"was":"w","gained":3,"lost":5,"changes":[{"function":"f","gained":1,"lost":5},{"function":"g","gained":2,"lost":0}]}`},
 		{&Event{Kind: ReloadFailed, Detail: "line 3"}, fmt.Sprintf(head, "reload_failed", "null") + `,"functions":0,"rules":0,"detail":"line 3"}`},
 		{&Event{Kind: Heartbeat, Detail: "not here"}, fmt.Sprintf(head, "heartbeat", "null") + `,"totals":{},"lost":0}`},
 		{&Event{Kind: Flood, Function: "f", Owner: "o", Detail: "d", Host: "not here"}, fmt.Sprintf(head, "flood", "null") + `,"client":null,"function":"f","owner":"o","detail":"d"}`},
@@ -145,7 +147,8 @@ func worst(kind Kind, s string) *Event {
 		Kind: kind, Policy: s, ID: 1<<64 - 1, Protocol: s, Client: far, Function: s, Owner: s, Via: s, Method: s, Host: s,
 		Port: 65535, Verdict: verdict.Deny, Reason: verdict.ReasonSchemeNotSupported, Addresses: addrs, Dialed: far, SNI: s, HasSNI: true,
 		BytesUp: -1 << 63, BytesDown: -1 << 63, Duration: 1<<63 - 1, Ended: s, Suppressed: 1<<64 - 1, QType: s,
-		Functions: -1 << 63, Rules: -1 << 63, Detail: s,
+		Functions: -1 << 63, Rules: -1 << 63, Detail: s, Was: s, Gained: -1 << 63, Lost: -1 << 63,
+		Changes: slices.Repeat([]Change{{s, -1 << 63, -1 << 63}}, 10_000),
 	}
 }
 
@@ -180,6 +183,38 @@ func TestTheLongestLineIsUnder16KiB(t *testing.T) {
 	enc := NewEncoder(hostile, hostile)
 	if line := enc.AppendLine(nil, worst(Heartbeat, hostile), &Place{Now: at}, sum); len(line) >= MaxLine || !json.Valid(line) {
 		t.Errorf("a heartbeat with all totals: %d bytes, JSON: %v", len(line), json.Valid(line))
+	}
+}
+
+// A reload of ten thousand functions is one line like the others: the sums are whole, and
+// it says how many functions it leaves out.
+func TestReloadOfManyFunctionsIsOneLineThatSaysHowManyItLeavesOut(t *testing.T) {
+	e := &Event{Kind: Reloaded, Policy: "0123456789ab", Was: "ba9876543210", Gained: 12345, Lost: 678, Detail: "what"}
+	for i := range 10_000 {
+		e.Changes = append(e.Changes, Change{fmt.Sprintf("function-%04d", i), i, 1})
+	}
+	line := encode(e)
+	var got struct {
+		Was, Policy  string
+		Gained, Lost int
+		Changes      []struct {
+			Function     string
+			Gained, Lost int
+		}
+		More int `json:"changes_more"`
+	}
+	if err := json.Unmarshal(line, &got); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Changes); n != 64 || n+got.More != 10_000 || got.Changes[7].Function != "function-0007" || got.Changes[7].Gained != 7 || got.Changes[7].Lost != 1 {
+		t.Errorf("%d functions and %d more, %+v", n, got.More, got.Changes)
+	}
+	if got.Was != "ba9876543210" || got.Policy != "0123456789ab" || got.Gained != 12345 || got.Lost != 678 || len(line) > 5000 {
+		t.Errorf("%d bytes: %.400s", len(line), line)
+	}
+	e.Changes = e.Changes[:0]
+	if line := string(encode(e)); !strings.Contains(line, `"changes":[]}`) {
+		t.Errorf("where nothing differs: %s", line)
 	}
 }
 
