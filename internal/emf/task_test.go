@@ -37,6 +37,7 @@ func TestLineOfTheTaskHasWhatAlarmsWatch(t *testing.T) {
 	c.counter(9, "egress_challenges_total", "outcome", "answered")
 	c.counter(10, "egress_tls_handshakes_total", "result", "ok", "cause", "")
 	c.counter(11, "egress_tls_handshakes_total", "result", "failed", "cause", "alert")
+	c.counter(12, "egress_tls_handshakes_total", "result", "failed", "cause", "client_left") // health checks
 	c.gauge(1, "egress_dns_upstream_up", "upstream", "192.0.2.1:53")
 	c.gauge(0, "egress_dns_upstream_up", "upstream", "192.0.2.2:53")
 	c.gauge(0, "egress_dns_upstream_up", "upstream", "192.0.2.3:53")

@@ -116,9 +116,11 @@ var adders = map[string]func(*totals, series){
 		}
 	},
 	"egress_tls_handshakes_total": func(t *totals, s series) {
-		if s.of("result") == "failed" {
+		switch {
+		case s.of("cause") == "client_left": // health checks do; an alarm must not take them for clients
+		case s.of("result") == "failed":
 			t.count(s, "Handshakes", "HandshakesFailed")
-		} else {
+		default:
 			t.count(s, "Handshakes")
 		}
 	},
