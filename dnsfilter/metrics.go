@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/perfunction"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -75,6 +76,9 @@ func newMetrics(reg prometheus.Registerer, names perfunction.Names) *metrics {
 		}),
 		hit:  packed.WithLabelValues("hit"),
 		miss: packed.WithLabelValues("miss"),
+	}
+	for _, cause := range fair.Causes {
+		m.refused.WithLabelValues(cause)
 	}
 	perfunction.Register(reg, m.answers)
 	m.known.Store(&map[decisionKey]*perfunction.Value{})

@@ -3,6 +3,8 @@ package dnsserver
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 )
 
 // Why a packet or connection got no answer: values of the label cause.
@@ -25,7 +27,7 @@ type metrics struct {
 // newMetrics registers the metrics; reg may be nil.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		dropped: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_dns_dropped_total",
 			Help: "Packets and connections that got no answer, by cause.",
@@ -39,6 +41,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Open TCP connections of DNS clients.",
 		}),
 	}
+	for _, cause := range [...]string{causeClient, causeResponse, causeShort, causeTruncated, causeProxy} {
+		m.dropped.WithLabelValues(cause)
+	}
+	for _, cause := range fair.Causes {
+		m.refused.WithLabelValues(cause)
+	}
+	return m
 }
 
 // countDropped counts a packet or connection that got no answer.

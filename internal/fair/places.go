@@ -74,6 +74,9 @@ const (
 	CauseAll      = "all"      // there are no places left, and nobody has more than one
 )
 
+// Causes are all of them, for whoever has a series of each from the start.
+var Causes = [...]string{CauseFunction, CauseSource, CauseAll}
+
 // Cause returns the cause for metrics.
 func (e *Eviction) Cause() string {
 	switch {

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
@@ -31,7 +32,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "egress_dns_cache_total",
 		Help: "Questions by what the DNS cache made of them.",
 	}, []string{"result"})
-	return &metrics{
+	m := &metrics{
 		hit:      cache.WithLabelValues("hit"),
 		negative: cache.WithLabelValues("negative"),
 		stale:    cache.WithLabelValues("stale"),
@@ -48,6 +49,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 86400},
 		}),
 	}
+	for _, cause := range fair.Causes {
+		m.refused.WithLabelValues(cause)
+	}
+	return m
 }
 
 // measure registers what can be read of r at any instant.
