@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"internal/admission/holders":  {},
 	"internal/bounds":             {},
 	"internal/capacity":           {},
+	"internal/conditions":         {"internal/bounds"},
 	"internal/challenges":         {"internal/bounds", "internal/fair"},
 	"internal/ownaddrs":           {"config"},
 	"internal/distinct":           {"internal/bounds", "internal/fair"},
@@ -139,7 +140,7 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/expiry", "internal/fair",
+	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/conditions", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/expiry", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
 	"internal/ownaddrs", "internal/policydiff", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
 }
@@ -148,7 +149,7 @@ var everything = []string{
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/report",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/printable", "internal/report",
 	"internal/report/rulelist", "internal/suggest",
 }
 

@@ -3,6 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +15,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 )
 
 // shortest is the least time between two polls, or between two lots of metrics.
@@ -39,10 +44,7 @@ func newRun() *cobra.Command {
 			if err == nil {
 				return nil
 			}
-			// A standard error that nobody reads must not keep the process either.
-			last := logqueue.New(cmd.ErrOrStderr(), logqueue.Options{})
-			fmt.Fprintln(last, err)
-			last.Close(lastWord)
+			sayLast(cmd.ErrOrStderr(), err)
 			return &exitError{code: exitFailed}
 		},
 	}
@@ -53,6 +55,27 @@ func newRun() *cobra.Command {
 	cmd.Flags().BoolVar(&o.Functions, "emf-functions", false, "print CloudWatch metrics by function too; each function is three metrics and more, which cost")
 	cmd.Flags().BoolVar(&o.Profiles, "pprof", false, "serve /debug/pprof on the admin listener, which must be on loopback")
 	return cmd
+}
+
+// sayLast says what has ended the program: a line of the log for each line of the error, and
+// at a terminal the text alone. A standard error that nobody reads must not keep the process.
+func sayLast(to io.Writer, err error) {
+	last := logqueue.New(to, logqueue.Options{})
+	defer last.Close(lastWord)
+	if file, ok := to.(*os.File); ok && isTerminal(file) {
+		fmt.Fprintln(last, err)
+		return
+	}
+	log := slog.New(slog.NewJSONHandler(printable.Writer{W: last}, nil))
+	for line := range strings.Lines(err.Error()) {
+		log.Error("the program has ended", slog.String("error", strings.TrimSpace(line)))
+	}
+}
+
+// isTerminal reports whether somebody may be looking at a file.
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // checkRun says what no command line may say.
