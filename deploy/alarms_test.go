@@ -136,6 +136,23 @@ func TestAlarmsSayWhatTheyMeanWhomToAskAndWhatToDo(t *testing.T) {
 	}
 }
 
+// Whoever has the log alone is led to the same sections: each condition of it stands in one.
+func TestAlarmsHaveTheConditionsOfTheLogInTheirSections(t *testing.T) {
+	t.Parallel()
+	_, section, ok := strings.Cut(read(t, "../docs/metrics.md"), "\n## In the log\n")
+	if !ok {
+		t.Fatal("docs/metrics.md has no section In the log")
+	}
+	operations := read(t, "../docs/operations.md")
+	for _, row := range rows(t, section, "condition") {
+		for name := range strings.SplitSeq(row[0], ", ") {
+			if !strings.Contains(operations, "`"+name+"`") {
+				t.Errorf("docs/operations.md does not have the condition %s", name)
+			}
+		}
+	}
+}
+
 // promtool returns a command of promtool.
 func promtool(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
