@@ -62,10 +62,10 @@ func newMetrics(reg prometheus.Registerer, names perfunction.Names) *metrics {
 			Name: "egress_dns_in_flight",
 			Help: "Questions that wait for the resolver.",
 		}),
-		refused: f.NewCounterVec(prometheus.CounterOpts{
+		refused: fair.ByCause(f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_dns_questions_refused_total",
 			Help: "Questions that were refused or cut short because their client has its share of those that wait for the resolver, by who it is.",
-		}, []string{"cause"}),
+		}, []string{"cause"})),
 		refusalsDropped: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_dns_refusals_dropped_total",
 			Help: "Refused questions without answer and record: their client has its share of those that wait for a record that they share, or another one that has less took its place.",
@@ -76,9 +76,6 @@ func newMetrics(reg prometheus.Registerer, names perfunction.Names) *metrics {
 		}),
 		hit:  packed.WithLabelValues("hit"),
 		miss: packed.WithLabelValues("miss"),
-	}
-	for _, cause := range fair.Causes {
-		m.refused.WithLabelValues(cause)
 	}
 	perfunction.Register(reg, m.answers)
 	m.known.Store(&map[decisionKey]*perfunction.Value{})

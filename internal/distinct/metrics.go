@@ -14,12 +14,8 @@ type metrics struct {
 
 // newMetrics registers the metrics; reg may be nil.
 func newMetrics(reg prometheus.Registerer) metrics {
-	m := metrics{full: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+	return metrics{full: fair.ByCause(promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "egress_dns_names_full_total",
 		Help: "New names below a wildcard that were refused, and callers that gave way, because the memory for names was full, by who it is.",
-	}, []string{"cause"})}
-	for _, cause := range fair.Causes {
-		m.full.WithLabelValues(cause)
-	}
-	return m
+	}, []string{"cause"}))}
 }

@@ -32,10 +32,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "egress_dns_dropped_total",
 			Help: "Packets and connections that got no answer, by cause.",
 		}, []string{"cause"}),
-		refused: f.NewCounterVec(prometheus.CounterOpts{
+		refused: fair.ByCause(f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_dns_connections_refused_total",
 			Help: "TCP connections that were closed because newer ones needed the place, by who had it: a source with its share, or with most of all, or anybody.",
-		}, []string{"cause"}),
+		}, []string{"cause"})),
 		conns: f.NewGauge(prometheus.GaugeOpts{
 			Name: "egress_dns_connections",
 			Help: "Open TCP connections of DNS clients.",
@@ -43,9 +43,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	for _, cause := range [...]string{causeClient, causeResponse, causeShort, causeTruncated, causeProxy} {
 		m.dropped.WithLabelValues(cause)
-	}
-	for _, cause := range fair.Causes {
-		m.refused.WithLabelValues(cause)
 	}
 	return m
 }

@@ -32,27 +32,23 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "egress_dns_cache_total",
 		Help: "Questions by what the DNS cache made of them.",
 	}, []string{"result"})
-	m := &metrics{
+	return &metrics{
 		hit:      cache.WithLabelValues("hit"),
 		negative: cache.WithLabelValues("negative"),
 		stale:    cache.WithLabelValues("stale"),
 		miss:     cache.WithLabelValues("miss"),
 		shared:   cache.WithLabelValues("shared"),
 		prefetch: cache.WithLabelValues("prefetch"),
-		refused: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		refused: fair.ByCause(promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_lookups_refused_total",
 			Help: "Questions to upstreams that were refused or cut short because their caller has its share of those under way, by who it is.",
-		}, []string{"cause"}),
+		}, []string{"cause"})),
 		staleAge: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
 			Name:    "egress_dns_stale_age_seconds",
 			Help:    "How long ago the answers had expired that served because no upstream answered in time.",
 			Buckets: []float64{1, 5, 15, 60, 300, 900, 3600, 86400},
 		}),
 	}
-	for _, cause := range fair.Causes {
-		m.refused.WithLabelValues(cause)
-	}
-	return m
 }
 
 // measure registers what can be read of r at any instant.
