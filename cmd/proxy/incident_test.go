@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,4 +251,41 @@ func TestReportModeThatEndsSoonSetsOffItsAlarm(t *testing.T) {
 	in := w.startIncident(t.TempDir(), strings.Replace(only("before.test"), "    allow:", "    mode: report\n    report_until: "+last+"\n    allow:", 1))
 	in.minutes(4, in.calls)
 	in.sets("ReportMode", 0, in.minute)
+}
+
+// Two at once, over, and both again: each fires each time, and each is over in between.
+func TestTwoIncidentsAtOnceThatComeAgainSetOffTheirAlarmsEachTime(t *testing.T) {
+	t.Parallel()
+	w := newEchoWorld(t)
+	policy := only("before.test") + "limits: {tunnels: 50}\n"
+	in := w.startIncident(t.TempDir(), policy)
+	want := map[int][]string{} // what fires in the last minute of each time
+	quiet := func(minutes int) {
+		in.minutes(minutes, in.calls)
+		want[in.minute-1] = nil
+	}
+	quiet(2)
+	for range 2 {
+		w.write(in.config, broken)
+		in.signalled("egress_config_last_reload_successful", "0")
+		open := in.open(45)
+		in.minutes(4, func() {})
+		want[in.minute-1] = []string{"Bound", "Reload"}
+		w.write(in.config, policy)
+		in.signalled("egress_config_last_reload_successful", "1")
+		for _, tunnel := range open {
+			_ = tunnel.conn.Close()
+		}
+		in.signalled(`egress_bound_used{bound="tunnels"}`, "0")
+		quiet(4)
+	}
+	prometheus := in.scrapes.Firing(t)
+	for minute, names := range want {
+		cloudWatch := in.history.Firing(in.began.Add(time.Duration(minute+1) * time.Minute))
+		for where, firing := range map[string][]string{"CloudWatch": cloudWatch, "Prometheus": prometheus[minute*perMinute+perMinute-1]} {
+			if !slices.Equal(firing, names) {
+				t.Errorf("%s: in minute %d there fire %v, want %v", where, minute, firing, names)
+			}
+		}
+	}
 }
