@@ -43,6 +43,58 @@ func TestTerraformModulesWantNothingThatWantsThem(t *testing.T) {
 	}
 }
 
+// Terraform plans by the keys of for_each, before anything is made: they must not come of what
+// a service makes up, by whatever detour. A name that a module gives is known.
+func TestTerraformKnowsWhatItMakesBeforeItMakesAnything(t *testing.T) {
+	t.Parallel()
+	modules, err := filepath.Glob("terraform/*/main.tf")
+	if err != nil || len(modules) < 3 {
+		t.Fatalf("%d modules: %v", len(modules), err)
+	}
+	for _, name := range modules {
+		file, diagnostics := hclsyntax.ParseConfig([]byte(read(t, name)), name, hcl.InitialPos)
+		if diagnostics.HasErrors() {
+			t.Fatal(diagnostics)
+		}
+		blocks := file.Body.(*hclsyntax.Body).Blocks
+		locals := map[string]hcl.Expression{}
+		for _, b := range blocks {
+			for local, a := range b.Body.Attributes {
+				if b.Type == "locals" {
+					locals[local] = a.Expr
+				}
+			}
+		}
+		for _, b := range blocks {
+			if each := b.Body.Attributes["for_each"]; b.Type == "resource" && each != nil {
+				if unknown := madeUp(each.Expr, locals, nil); unknown != "" {
+					t.Errorf("%s: for_each of %s wants %s, which is not known yet", name, strings.Join(b.Labels, "."), unknown)
+				}
+			}
+		}
+	}
+}
+
+// madeUp returns an attribute of a resource that an expression wants and that a service makes
+// up, "" where there is none.
+func madeUp(e hcl.Expression, locals map[string]hcl.Expression, seen []string) string {
+	for _, traversal := range e.Variables() {
+		names := wanted([]hcl.Traversal{traversal})
+		switch root := traversal.RootName(); {
+		case root == "local" && len(names) == 1 && !slices.Contains(seen, names[0]):
+			local := strings.TrimPrefix(names[0], "local.")
+			if unknown := madeUp(locals[local], locals, append(slices.Clone(seen), names[0])); unknown != "" {
+				return unknown
+			}
+		case strings.HasPrefix(root, "aws_") && len(traversal) > 2:
+			if attribute, ok := traversal[2].(hcl.TraverseAttr); ok && attribute.Name != "name" {
+				return names[0] + "." + attribute.Name
+			}
+		}
+	}
+	return ""
+}
+
 // variables returns what the expressions of a body name, and those of its blocks.
 func variables(b *hclsyntax.Body) (all []hcl.Traversal) {
 	for _, a := range b.Attributes {

@@ -22,10 +22,16 @@ locals {
     deregistration_delay = var.deregistration_delay
     function_metrics     = var.function_metrics
   }))
-  # A file of its own: alarms and dashboard name what is made of the other one.
+  # A file of its own: alarms and dashboard name what is made of the other one. Which alarms there
+  # are must be known before anything is made, so what is not known by then has a name in it.
+  made = {
+    "{records}"  = var.log_group
+    "{targets}"  = aws_lb_target_group.proxy.arn_suffix
+    "{balancer}" = aws_lb.proxy.arn_suffix
+  }
   watch = jsondecode(templatefile("${path.module}/watch.json.tftpl", {
     name                      = var.name
-    log_group                 = var.log_group
+    log_group                 = "{records}"
     refusals_per_five_minutes = var.refusals_per_five_minutes
     refusals_of_function      = var.refusals_of_function
     report_mode_days          = var.report_mode_days
@@ -33,8 +39,8 @@ locals {
     maximum_tasks             = var.maximum_tasks
     cluster                   = aws_ecs_cluster.proxy.name
     service                   = aws_ecs_service.proxy.name
-    targets_full_name         = aws_lb_target_group.proxy.arn_suffix
-    balancer_full_name        = aws_lb.proxy.arn_suffix
+    targets_full_name         = "{targets}"
+    balancer_full_name        = "{balancer}"
     account                   = data.aws_caller_identity.this.account_id
     partition                 = data.aws_partition.this.partition
     region                    = data.aws_region.this.region
@@ -328,7 +334,7 @@ resource "aws_cloudwatch_metric_alarm" "proxy" {
   metric_name         = try(each.value.MetricName, null)
   statistic           = try(each.value.Statistic, null)
   period              = try(each.value.Period, null)
-  dimensions          = try({ for d in each.value.Dimensions : d.Name => d.Value }, null)
+  dimensions          = try({ for d in each.value.Dimensions : d.Name => lookup(local.made, d.Value, d.Value) }, null)
   alarm_actions       = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
   ok_actions          = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
 
@@ -357,7 +363,9 @@ resource "aws_cloudwatch_metric_alarm" "proxy" {
 
 resource "aws_cloudwatch_dashboard" "proxy" {
   dashboard_name = var.name
-  dashboard_body = jsonencode(local.watch.Dashboard)
+  dashboard_body = replace(replace(replace(jsonencode(local.watch.Dashboard),
+    "{records}", local.made["{records}"]), "{targets}", local.made["{targets}"]), "{balancer}", local.made["{balancer}"]
+  )
 }
 
 output "proxy_host" {
