@@ -235,22 +235,24 @@ func TestCertificateThatHasEndedSetsOffItsAlarmAndThatOfHandshakes(t *testing.T)
 	in.setsInPrometheus("HandshakesFailing", 0, in.minute)
 }
 
-func TestRuleThatEndsSoonSetsOffItsAlarm(t *testing.T) {
+// What has ended is not well again at that moment.
+func TestWhatEndsSoonAndWhatHasEndedSetsOffItsAlarm(t *testing.T) {
 	t.Parallel()
-	w := newEchoWorld(t)
-	last := time.Now().UTC().AddDate(0, 0, 2).Format(time.DateOnly)
-	in := w.startIncident(t.TempDir(), strings.Replace(only("before.test"), "tls: any,", "tls: any, expires: "+last+",", 1))
-	in.minutes(4, in.calls)
-	in.sets("RuleEnds", 0, in.minute)
-}
-
-func TestReportModeThatEndsSoonSetsOffItsAlarm(t *testing.T) {
-	t.Parallel()
-	w := newEchoWorld(t)
-	last := time.Now().UTC().AddDate(0, 0, 2).Format(time.DateOnly)
-	in := w.startIncident(t.TempDir(), strings.Replace(only("before.test"), "    allow:", "    mode: report\n    report_until: "+last+"\n    allow:", 1))
-	in.minutes(4, in.calls)
-	in.sets("ReportMode", 0, in.minute)
+	for what, days := range map[string]int{"soon": 2, "has": -2} {
+		last := time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly)
+		for alarm, change := range map[string][2]string{
+			"RuleEnds":   {"tls: any,", "tls: any, expires: " + last + ","},
+			"ReportMode": {"    allow:", "    mode: report\n    report_until: " + last + "\n    allow:"},
+		} {
+			t.Run(alarm+" "+what, func(t *testing.T) {
+				t.Parallel()
+				w := newEchoWorld(t)
+				in := w.startIncident(t.TempDir(), strings.Replace(only("before.test"), change[0], change[1], 1))
+				in.minutes(4, func() {})
+				in.sets(alarm, 0, in.minute)
+			})
+		}
+	}
 }
 
 // Two at once, over, and both again: each fires each time, and each is over in between.
