@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -79,6 +80,7 @@ func TestBytesOfAnOpenTunnelAreCountedOnceAndBeforeItEnds(t *testing.T) {
 func TestBytesOfAnAnswerUnderWayAreCountedOnceAndBeforeItEnds(t *testing.T) {
 	t.Parallel()
 	more := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(more) })
 	r := newPlainRig(t, func(c net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
 			return
@@ -87,6 +89,7 @@ func TestBytesOfAnAnswerUnderWayAreCountedOnceAndBeforeItEnds(t *testing.T) {
 		<-more
 		_, _ = io.WriteString(c, " hello!")
 	})
+	t.Cleanup(goOn) // before that of the origin, which waits
 	_, br := r.send("GET http://" + r.host + "/ HTTP/1.1\r\nHost: " + r.host + "\r\nConnection: close\r\n" + auth("billing") + "\r\n")
 	answer, err := http.ReadResponse(br, nil)
 	if err != nil {
@@ -102,7 +105,7 @@ func TestBytesOfAnAnswerUnderWayAreCountedOnceAndBeforeItEnds(t *testing.T) {
 		return down == 5
 	})
 	r.server.CountBytes()
-	close(more)
+	goOn()
 	_, _ = io.Copy(io.Discard, answer.Body)
 	eventually(t, "the sum is the record's", func() bool {
 		r.server.CountBytes()
