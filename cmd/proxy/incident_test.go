@@ -221,7 +221,7 @@ func TestCertificateThatHasEndedSetsOffItsAlarmAndThatOfHandshakes(t *testing.T)
 	}
 	in.minutes(4, func() {
 		in.calls()
-		for range 2 {
+		for range 4 {
 			c, err := tls.Dial("tcp", address, &tls.Config{RootCAs: roots, ServerName: "proxy.test"})
 			if err == nil {
 				_ = c.Close()
