@@ -66,9 +66,21 @@ func TestOnlyARefusalThatStandsForItselfKeepsToABudget(t *testing.T) {
 		"a tunnel":              {&record.Event{Kind: record.Opened}, false},
 		"a heartbeat":           {&record.Event{Kind: record.Heartbeat}, false},
 	} {
-		if got := limited(c.e); got != c.want {
-			t.Errorf("%s: %t", what, got)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			l := NewLimiter(1, func(*record.Event) {}, func(*record.Event) error { return nil })
+			defer l.Close()
+			for range 2 { // the second one is beyond the budget
+				if _, course := l.Postpone(c.e, full{}); course != Own && course != Dropped {
+					t.Errorf("%s: course %d", what, course)
+				}
+			}
+			if shared, _ := l.Aggregate(c.e); shared != c.want {
+				t.Errorf("%s: it waits for others: %t", what, shared)
+			}
+			if n, _ := known(l); (n > 0) != c.want {
+				t.Errorf("%s: %d budgets", what, n)
+			}
+		})
 	}
 }
 
