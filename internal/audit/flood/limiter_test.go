@@ -2,6 +2,7 @@ package flood
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -196,6 +197,25 @@ func TestFloodIsOverAfterAMinuteAndItsBudgetForgotten(t *testing.T) {
 	})
 }
 
+func TestFloodThatGoesOnIsNotOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		l := NewLimiter(1, j.post, j.write)
+		defer l.Close()
+		spend(l, 2)
+		time.Sleep(Span / 2)
+		spend(l, 1)
+		time.Sleep(Span / 2)
+		if synctest.Wait(); len(j.taken()) != 3 { // its beginning, and two that stand for one each
+			t.Error("it is told as over half a minute after a refusal")
+		}
+		time.Sleep(Span)
+		if synctest.Wait(); len(j.taken()) != 1 {
+			t.Error("it is not told as over")
+		}
+	})
+}
+
 func TestBudgetIsKeptWhileSomethingOfItIsSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
@@ -261,10 +281,10 @@ func TestWhoLosesItsPlaceIsInNoRecordUnlessThatIsBeingWritten(t *testing.T) {
 				e := refusedOne()
 				e.Aggregate = limit == 0
 				lost := make(leaves)
-				var all sync.WaitGroup
+				var waiters sync.WaitGroup
 				wait := func(w Waiter, want Course) {
 					p, _ := l.Postpone(e, w)
-					all.Go(func() {
+					waiters.Go(func() {
 						one := *e
 						if course, err := p.Wait(&one, w); course != want || err != nil {
 							t.Errorf("course %d, %v; want %d", course, err, want)
@@ -280,8 +300,13 @@ func TestWhoLosesItsPlaceIsInNoRecordUnlessThatIsBeingWritten(t *testing.T) {
 				close(lost)
 				synctest.Wait()
 				l.Finish() // hangs where a window is left behind of those that are gone
-				all.Wait()
-				shared := slices.DeleteFunc(j.taken(), func(e record.Event) bool { return e.Kind == record.Flood })
+				waiters.Wait()
+				all := j.taken()
+				want := fmt.Sprintf("the flood is over: %d refusals beyond the budget of 1 a minute shared records, 2 more got no answer", stay)
+				if limit > 0 && all[len(all)-1].Detail != want {
+					t.Errorf("%d stay: the flood is told as %s", stay, all[len(all)-1].Detail)
+				}
+				shared := slices.DeleteFunc(all, func(e record.Event) bool { return e.Kind == record.Flood })
 				if len(shared) != stay || stay > 0 && shared[0].Suppressed != 0 {
 					t.Errorf("limit %d, %d stay: records %+v", limit, stay, shared)
 				}
