@@ -90,7 +90,10 @@ func TestNilPolicyAndFunctionAnswerEmpty(t *testing.T) {
 	if p.Hash() != "" || p.Function("f") != nil || p.Functions() != nil || p.Rules() != 0 {
 		t.Error("a nil policy says something")
 	}
-	if f.Name() != "" || f.Owner() != "" || f.Rules() != 0 || f.Reports(noon) || !f.ReportUntil().IsZero() {
+	if f.Name() != "" || f.Owner() != "" || f.Rules() != 0 || f.Reports(noon) || !f.ReportUntil().IsZero() || !f.LastReportDay().IsZero() || f.Expiries() != nil {
 		t.Error("a nil function says something")
+	}
+	if u, err := policy.NewUnion(p); err != nil || u.Patterns() != 0 {
+		t.Error("the union of nothing has patterns")
 	}
 }
