@@ -251,3 +251,37 @@ func BenchmarkUnion(b *testing.B) {
 		})
 	}
 }
+
+// Of rules for one pattern the union has the one that holds longest, whichever function
+// comes first, and of equal ones the first. That of a set is the one that names it.
+func TestAUnionKeepsTheRuleThatHoldsLongest(t *testing.T) {
+	forms := []*policy.Conditions{ // one that holds longer stands behind those that it outlives
+		nil, {Ports: []uint16{443}, Expires: past}, {Ports: []uint16{443}, Expires: future}, {Ports: []uint16{443, 80}, Expires: future.Add(time.Second)}, on(22),
+	}
+	rules := map[string]func(*policy.Conditions) policy.RuleSpec{
+		"a pattern": func(c *policy.Conditions) policy.RuleSpec {
+			return policy.RuleSpec{Pattern: mustPattern("a.test"), Conditions: c}
+		},
+		"a set": func(c *policy.Conditions) policy.RuleSpec { return policy.RuleSpec{Set: 1, Conditions: c} },
+	}
+	for what, rule := range rules {
+		for i, first := range forms {
+			for j, second := range forms {
+				u := mustUnion(t, mustCompile(t, policy.Spec{
+					Sets: [][]hostname.Pattern{{mustPattern("a.test")}},
+					Functions: []policy.FunctionSpec{
+						{Name: "f", Rules: []policy.RuleSpec{rule(first)}}, {Name: "g", Rules: []policy.RuleSpec{rule(second)}},
+					},
+				}))
+				want := "functions.f.allow[0]"
+				if j > i {
+					want = "functions.g.allow[0]"
+				}
+				l := u.Lookup(mustName("a.test"), noon)
+				if got := l.Rule.String(); got != want || (l.Verdict == verdict.Allow) != (max(i, j) > 1) || u.Patterns() != 1 {
+					t.Errorf("%s, forms %d and %d: %s by %s, want %s; %d patterns", what, i, j, l.Verdict, got, want, u.Patterns())
+				}
+			}
+		}
+	}
+}
