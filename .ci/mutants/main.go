@@ -102,12 +102,12 @@ func main() {
 // those that are, and prints the others.
 func judge(pkg string, mutants []mutant, workers int, known map[string]bool) bool {
 	begin := time.Now()
-	blocks, err := coverage(pkg)
+	blocks, limit, err := coverage(pkg)
 	if err != nil {
 		fail(err)
 	}
 	counts, good := map[outcome]int{}, true
-	runAll(pkg, mutants, workers, blocks, func(m *mutant, o outcome) {
+	runAll(pkg, mutants, workers, blocks, limit, func(m *mutant, o outcome) {
 		counts[o]++
 		if o == killed || o == invalid {
 			return
@@ -147,20 +147,27 @@ func (b *block) has(m *mutant) bool {
 		cmp.Or(cmp.Compare(m.number, b.untilLine), cmp.Compare(m.column, b.untilColumn)) < 0
 }
 
-// coverage runs the tests of a package, which have to pass, and returns its blocks.
-func coverage(pkg string) (blocks []block, err error) {
+// coverage runs the tests of a package, which have to pass, and returns its blocks, and
+// how long its tests may take before a mutant counts as one that does not end.
+func coverage(pkg string) (blocks []block, limit time.Duration, err error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer os.RemoveAll(dir)
 	profile := filepath.Join(dir, "cover")
-	if out, err := exec.Command("go", "test", "-count=1", "-coverprofile="+profile, "./"+filepath.Clean(pkg)).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("testing %s as it is: %w\n%s", pkg, err, out)
+	out, err := exec.Command("go", "test", "-count=1", "-coverprofile="+profile, "./"+filepath.Clean(pkg)).CombinedOutput()
+	if err != nil {
+		return nil, 0, fmt.Errorf("testing %s as it is: %w\n%s", pkg, err, out)
+	}
+	limit = 10 * time.Second
+	if fields := strings.Fields(string(out)); len(fields) > 2 { // ok PACKAGE 0.123s
+		took, _ := time.ParseDuration(fields[2])
+		limit += 20 * took
 	}
 	data, err := os.ReadFile(profile)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for line := range strings.Lines(string(data)) {
 		name, rest, _ := strings.Cut(path.Base(line), ":")
@@ -170,7 +177,7 @@ func coverage(pkg string) (blocks []block, err error) {
 			blocks = append(blocks, b)
 		}
 	}
-	return blocks, nil
+	return blocks, limit, nil
 }
 
 // isReached reports whether a test runs what a mutant changes. What stands in no block, as
@@ -253,7 +260,7 @@ func mutantsOf(dir string) (all []mutant, err error) {
 
 // runAll runs the tests of a package for each mutant, and calls ended with what has come of
 // it, one at a time.
-func runAll(pkg string, mutants []mutant, workers int, blocks []block, ended func(*mutant, outcome)) {
+func runAll(pkg string, mutants []mutant, workers int, blocks []block, limit time.Duration, ended func(*mutant, outcome)) {
 	next := make(chan *mutant)
 	var ending sync.Mutex
 	var done sync.WaitGroup
@@ -262,7 +269,7 @@ func runAll(pkg string, mutants []mutant, workers int, blocks []block, ended fun
 			for m := range next {
 				o := unreached
 				if isReached(m, blocks) {
-					o = run(pkg, m)
+					o = run(pkg, m, limit)
 				}
 				ending.Lock()
 				ended(m, o)
@@ -278,7 +285,7 @@ func runAll(pkg string, mutants []mutant, workers int, blocks []block, ended fun
 }
 
 // run runs the tests of a package with one file replaced.
-func run(pkg string, m *mutant) outcome {
+func run(pkg string, m *mutant, limit time.Duration) outcome {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		fail(err)
@@ -298,7 +305,7 @@ func run(pkg string, m *mutant) outcome {
 			fail(err)
 		}
 	}
-	out, err := exec.Command("go", "test", "-vet=off", "-failfast", "-timeout=60s", "-ldflags=-s -w", "-overlay="+overlay, "./"+filepath.Clean(pkg)).CombinedOutput()
+	out, err := exec.Command("go", "test", "-vet=off", "-failfast", "-timeout="+limit.String(), "-ldflags=-s -w", "-overlay="+overlay, "./"+filepath.Clean(pkg)).CombinedOutput()
 	switch {
 	case bytes.Contains(out, []byte("[build failed]")), bytes.Contains(out, []byte("[setup failed]")):
 		return invalid
