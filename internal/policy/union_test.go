@@ -140,7 +140,7 @@ func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
 	n := mustName("any.test")
 	for what, l := range map[string]policy.Lookup{
 		"no policy": none.Lookup(p.Function("f"), n, noon), "no function": p.Lookup(nil, n, noon),
-		"no name": p.Lookup(p.Function("f"), hostname.Name{}, noon), "no union": u.Lookup(n, noon),
+		"no name": p.Lookup(p.Function("f"), hostname.Name{}, noon), "no name in report mode": p.Lookup(p.Function("g"), hostname.Name{}, noon), "no union": u.Lookup(n, noon),
 		"no name of a union": mustUnion(t, p).Lookup(hostname.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
 	} {
 		if l.Verdict != verdict.Deny || l.Reason != verdict.ReasonHostNotAllowed {
