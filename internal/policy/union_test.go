@@ -231,27 +231,6 @@ func TestAUnionTakesOneEntryForWhatFunctionsShare(t *testing.T) {
 	}
 }
 
-// BenchmarkUnion measures the lookup of a caller who might be any of 1,000
-// functions. It leaves out the building of the union.
-//
-//	go test -run=^$ -bench=Union ./internal/policy
-func BenchmarkUnion(b *testing.B) {
-	spec := policy.Spec{}
-	for i := range 1000 {
-		spec.Functions = append(spec.Functions, policy.FunctionSpec{Name: fmt.Sprintf("f%d", i), Rules: []policy.RuleSpec{host(fmt.Sprintf("n%d.test", i))}})
-	}
-	u := mustUnion(b, mustCompile(b, spec))
-	for _, name := range []string{"n999.test", "evil.test"} {
-		n := mustName(name)
-		b.Run("name="+name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				u.Lookup(n, noon)
-			}
-		})
-	}
-}
-
 // Of rules for one pattern the union has the one that holds longest, whichever function
 // comes first, and of equal ones the first. That of a set is the one that names it.
 func TestAUnionKeepsTheRuleThatHoldsLongest(t *testing.T) {
@@ -283,5 +262,52 @@ func TestAUnionKeepsTheRuleThatHoldsLongest(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Rules for one pattern that open other addresses are entries of their own, so that the
+// union opens what any of them does, by a pattern as by a set.
+func TestAUnionOpensWhatAnyFunctionDoes(t *testing.T) {
+	set := policy.RuleSpec{Set: 1, Conditions: on(443)}
+	for what, rule := range map[string]policy.RuleSpec{"a pattern": host("a.test"), "a set": set} {
+		u := mustUnion(t, mustCompile(t, policy.Spec{
+			Sets: [][]hostname.Pattern{{mustPattern("a.test")}},
+			Functions: []policy.FunctionSpec{
+				{Name: "f", Rules: []policy.RuleSpec{opening(rule, time.Time{}, "10.1.0.0/16")}},
+				{Name: "g", Rules: []policy.RuleSpec{opening(rule, time.Time{}, "10.2.0.0/16")}},
+				{Name: "h", Rules: []policy.RuleSpec{rule}},
+				{Name: "i", Rules: []policy.RuleSpec{opening(rule, time.Time{}, "10.1.0.0/16")}},
+			},
+		}))
+		l := u.Lookup(mustName("a.test"), noon)
+		for text, want := range map[string]bool{"10.1.0.1": true, "10.2.0.1": true, "8.8.8.8": true, "10.3.0.1": false} {
+			if got := l.PermitsAddress(netip.MustParseAddr(text)); got != want {
+				t.Errorf("%s at %s: permitted = %t", what, text, got)
+			}
+		}
+		if u.Patterns() != 3 {
+			t.Errorf("%s: %d entries", what, u.Patterns())
+		}
+	}
+}
+
+// BenchmarkUnion measures the lookup of a caller who might be any of 1,000
+// functions. It leaves out the building of the union.
+//
+//	go test -run=^$ -bench=Union ./internal/policy
+func BenchmarkUnion(b *testing.B) {
+	spec := policy.Spec{}
+	for i := range 1000 {
+		spec.Functions = append(spec.Functions, policy.FunctionSpec{Name: fmt.Sprintf("f%d", i), Rules: []policy.RuleSpec{host(fmt.Sprintf("n%d.test", i))}})
+	}
+	u := mustUnion(b, mustCompile(b, spec))
+	for _, name := range []string{"n999.test", "evil.test"} {
+		n := mustName(name)
+		b.Run("name="+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				u.Lookup(n, noon)
+			}
+		})
 	}
 }
