@@ -18,9 +18,10 @@ var ownReasons = map[string][]string{
 	// What a lookup or a record can have wrong; draining, and who is over its budget of
 	// failures.
 	"internal/exchange": {
-		"BadRequest", "BadTarget", "DNSFailed", "DNSTimeout", "AuditUnavailable", "Draining", "IdentityRequired", "LimitFailures",
+		"DNSFailed", "DNSTimeout", "AuditUnavailable", "Draining", "IdentityRequired", "LimitFailures",
 		"LimitFunction", "LimitTotal",
 	},
+	"internal/refusal":   {"BadRequest", "BadTarget"},                                      // of which there are several kinds
 	"internal/connect":   {"AuditUnavailable", "Draining", "HelloTimeout"},                 // of a record and a ClientHello
 	"internal/forward":   {"BadRequest", "OriginFailed"},                                   // of content and of an origin
 	"internal/egress":    {"AddressNotAllowed", "DialFailed", "DialTimeout", "LimitTotal"}, // why a dial failed

@@ -15,7 +15,7 @@ import (
 
 // refusedOnce sends raw bytes and fails unless they are answered by one
 // refusal of that status and reason, with one record of the same id, behind
-// which the connection ends.
+// which the connection ends, or waits where that was a plain request.
 func (r *rig) refusedOnce(t *testing.T, raw string, status int, reason string) reply {
 	t.Helper()
 	before := r.records.size()
@@ -25,11 +25,15 @@ func (r *rig) refusedOnce(t *testing.T, raw string, status int, reason string) r
 	if got.StatusCode != status || got.reason() != reason {
 		t.Errorf("answered %q with reason %q, want %d %s", got.Status, got.reason(), status, reason)
 	}
-	if !got.Close {
+	switch plain := !strings.HasPrefix(raw, http.MethodConnect); {
+	case got.Close:
+		if rest, err := io.ReadAll(br); len(rest) != 0 || err != nil {
+			t.Errorf("behind the refusal came %q, %v", rest, err)
+		}
+	case !plain:
 		t.Fatal("the refusal does not say that the connection ends")
-	}
-	if rest, err := io.ReadAll(br); len(rest) != 0 || err != nil {
-		t.Errorf("behind the refusal came %q, %v", rest, err)
+	case br.Buffered() > 0:
+		t.Errorf("behind the refusal came %d bytes", br.Buffered())
 	}
 	records := r.records.after(t, before)
 	if len(records) != 1 {

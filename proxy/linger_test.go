@@ -17,7 +17,7 @@ import (
 // lingerers are requests that end their connection, by who is told so.
 var lingerers = []struct{ name, function, raw string }{
 	{"refused by its list", "billing", connectAs("billing", "evil.test:443")},
-	{"refused by its list, plain", "billing", "GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n" + auth("billing") + "\r\n"},
+	{"refused by its list, plain", "billing", "GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n" + auth("billing") + "\r\n"},
 	{"without a token", "", "CONNECT evil.test:443 HTTP/1.1\r\n\r\n"},
 	{"with a wrong token", "", "CONNECT evil.test:443 HTTP/1.1\r\n" + credential("billing:wrong") + "\r\n"},
 	{"malformed", "", "CONNECT evil.test:443 HTTP/1.1\r\nA : b\r\n\r\n"},

@@ -84,6 +84,10 @@ func TestRefusalSaysWhyToPeopleAndPrograms(t *testing.T) {
 			fields := "\r\nHost: " + host + "\r\n" + basic("billing", "hold-this-secret") + "\r\n"
 			for _, line := range []string{"CONNECT " + target + " HTTP/1.1", "GET http://" + target + "/path?q HTTP/1.1", "HEAD http://" + target + "/ HTTP/1.1"} {
 				before := len(r.records.all(t))
+				connection := "Connection: close"
+				if !strings.HasPrefix(line, "CONNECT") {
+					line += "\r\n" + connection
+				}
 				_, br := r.send(line + fields)
 				raw, err := io.ReadAll(br)
 				if err != nil {
@@ -98,7 +102,7 @@ func TestRefusalSaysWhyToPeopleAndPrograms(t *testing.T) {
 				id := records[len(records)-1]["id"]
 				for _, want := range []string{
 					fmt.Sprintf(`Proxy-Status: egress; error=%s; details="%s"`, row.token, row.reason),
-					"X-Egress-Reason: " + row.reason, fmt.Sprintf("X-Egress-Request-Id: %s", id), "Connection: close",
+					"X-Egress-Reason: " + row.reason, fmt.Sprintf("X-Egress-Request-Id: %s", id), connection,
 				} {
 					if !strings.Contains(rest+"\r\n", want+"\r\n") {
 						t.Errorf("no field %q in %q", want, rest)

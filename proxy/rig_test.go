@@ -256,8 +256,8 @@ func (r *rig) send(raw string) (*net.TCPConn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-// ask sends raw bytes and returns the one reply, which must end the
-// connection.
+// ask sends raw bytes and returns the one reply, which ends the connection unless it
+// lets the client have it.
 func (r *rig) ask(raw string) reply {
 	r.t.Helper()
 	_, br := r.send(raw)
@@ -283,6 +283,10 @@ func readReply(t testing.TB, br *bufio.Reader) reply {
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatalf("reading the reply's body: %v", err)
+	}
+	if !resp.Close {
+		behind, _ := br.Peek(br.Buffered())
+		return reply{resp, string(body), string(behind)}
 	}
 	rest, _ := io.ReadAll(br)
 	return reply{resp, string(body), string(rest)}

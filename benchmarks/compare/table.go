@@ -80,13 +80,18 @@ func (r *report) rows(b *strings.Builder, m load.Measure) {
 
 // verdict writes the last cell: the goal and whether it is met.
 func (r *report) verdict(m load.Measure, ours float64, i int) string {
-	squid, ok := r.median(m.Name, "Squid", i)
+	other, ok := r.median(m.Name, "Squid", i)
+	of := ""
+	if m.Against != "" {
+		other, ok = r.median(m.Against, r.targets[0].Name, i)
+		of = " of " + m.Against
+	}
 	if m.MaxRatio == 0 || i > 0 || !ok {
 		return " |\n"
 	}
 	word := "missed"
-	if ours/squid <= m.MaxRatio {
+	if ours/other <= m.MaxRatio {
 		word = "met"
 	}
-	return fmt.Sprintf(" ≤ %.2f: %s |\n", m.MaxRatio, word)
+	return fmt.Sprintf(" ≤ %.2f%s: %s |\n", m.MaxRatio, of, word)
 }

@@ -77,7 +77,7 @@ var (
 		Size: "8,192, or what there are descriptors for", By: "function",
 		Part:   2,
 		Over:   "`Connection: close` with the answer",
-		Full:   "nobody; a wait ends after 60 s",
+		Full:   "nobody; a wait ends after 60 s, behind a refusal after 5 s",
 		Keeps:  "of k functions that take all they can each has 1/(k+1) of it, and 1/(k+1) stays; a request without one costs a connection more",
 		Metric: "egress_over_share_total",
 		Held:   []string{"internal/admission.Slots.keepAlive"},

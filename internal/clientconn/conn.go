@@ -19,6 +19,9 @@ const (
 	idleBuffer = 512
 	// keepAlive is how long a connection may wait for its next request.
 	keepAlive = 60 * time.Second
+	// keepAliveRefused is that time behind a request that was refused: who tries again does
+	// so at once, and what was refused is no reason to hold a place for a minute.
+	keepAliveRefused = 5 * time.Second
 )
 
 // Conn is one client connection until it is closed or becomes a tunnel. One goroutine,
@@ -30,6 +33,7 @@ type Conn struct {
 	Certificate []string        // names of the verified client certificate; nil: none was shown
 	Chain       *identity.Chain // of that; nil: none was shown, or it was not verified
 	Reused      bool            // a request has been served on it
+	Refused     bool            // the last one was refused, and the connection is kept
 
 	raw      net.Conn // as it was accepted; the one field that others than its goroutine use
 	set      *Set
@@ -155,11 +159,15 @@ func (c *Conn) releaseKeepAlive() {
 // AwaitNext sets the time for the next request of a connection that has had one.
 func (c *Conn) AwaitNext() {
 	c.Reused = true
+	wait := keepAlive
+	if c.Refused {
+		wait, c.Refused = keepAliveRefused, false
+	}
 	if len(c.Buffered()) == 0 {
 		c.Free()
 		c.buf = c.set.idleBuffers.Get().(*[]byte)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(keepAlive))
+	_ = c.SetReadDeadline(time.Now().Add(wait))
 	c.quiet.Store(true)
 }
 

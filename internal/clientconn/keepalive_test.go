@@ -1,7 +1,10 @@
 package clientconn
 
 import (
+	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 )
@@ -34,4 +37,30 @@ func TestKeptConnectionCountsToWhoHasAskedLast(t *testing.T) {
 			t.Errorf("step %d: %t, %d are kept", i, kept, s.IdleKeepAlive())
 		}
 	}
+}
+
+// deadlines is a connection that remembers the last deadline.
+type deadlines struct {
+	net.Conn
+	last time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.last = t; return nil }
+
+func TestRefusedRequestLeavesFiveSecondsForTheNextAndAnyOtherAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &deadlines{}
+		c := Conn{Conn: d, set: NewSet(Options{})}
+		for i, refused := range []bool{false, true, false} {
+			c.Refused = refused
+			c.AwaitNext()
+			want := time.Minute
+			if refused {
+				want = 5 * time.Second
+			}
+			if wait := time.Until(d.last); wait != want {
+				t.Errorf("request %d, refused %t, leaves %s", i, refused, wait)
+			}
+		}
+	})
 }

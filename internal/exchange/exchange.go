@@ -23,6 +23,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/refusal"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -38,6 +39,7 @@ type Exchange struct {
 	usage    *admission.Usage // nil until admitted
 	dialFrom uint32           // with which of its addresses it begins
 	held     int64            // bytes that it holds at worst, while usage has them
+	wait     refusalWait      // for the record that its refusal shares
 }
 
 // Begin begins an exchange: the snapshot of the policy is taken here, once.
@@ -194,7 +196,19 @@ func (x *Exchange) recordable() verdict.Reason {
 // and the client its time to close, so what it has sent is let go before either, and
 // with it the place that a connection has until its caller is known. Who may not wait for
 // a record gets no answer.
-func (x *Exchange) SendRefusal() {
+func (x *Exchange) SendRefusal() { x.sendRefusal(false) }
+
+// SendPlainRefusal is SendRefusal for a plain request. It returns whether the connection may
+// take another one: where the caller is known, and nothing has come behind the head, it is
+// clear where the next request begins.
+func (x *Exchange) SendPlainRefusal() (again bool) {
+	return x.sendRefusal(x.Head.Minor == 1 && x.Head.Persistent() && !x.Head.HasContent() && len(x.Conn.Buffered()) == 0 &&
+		x.usage != nil && !x.shared.Draining.Load() && x.TakeKeepAlive())
+}
+
+// sendRefusal is SendRefusal, and keeps the connection where persist says so and the refusal
+// is answered, which it returns.
+func (x *Exchange) sendRefusal(persist bool) (again bool) {
 	x.Release()
 	x.Head = nil
 	x.Conn.Free()
@@ -215,13 +229,13 @@ func (x *Exchange) SendRefusal() {
 	default:
 		recorded, err := x.recordRefusal(kind, reason)
 		if !recorded {
-			return
+			return false
 		}
 		if err != nil {
 			cause = nil
 		}
 	}
-	x.answer(cause)
+	return x.answer(cause, persist)
 }
 
 // RefuseTunnel records the refusal of a tunnel that is open. The record may take a second,
@@ -235,18 +249,21 @@ func (x *Exchange) RefuseTunnel(method string) {
 	x.Release()
 	if method != "" {
 		x.Event.Method = method
-		x.answer(nil)
+		x.answer(nil, false)
 	}
 }
 
-// answer writes the refusal that has been recorded, and ends the connection.
-func (x *Exchange) answer(cause error) {
-	status := statusOf(x.Event.Reason, cause)
-	reply := appendRefusal(nil, &x.Event, x.shared.Audit.FormatID(x.Event.ID), status, adviceOf(x.Event.Reason, cause))
+// answer writes the refusal that has been recorded, and ends the connection, unless it is
+// to be kept.
+func (x *Exchange) answer(cause error, persist bool) (again bool) {
+	reply := refusal.ReplyTo(x.Event.Reason, cause)
+	reply.ID, reply.Persist = x.shared.Audit.FormatID(x.Event.ID), persist
 	x.Conn.SetLingerWriteDeadline()
-	_, err := x.Conn.Write(reply)
+	_, err := x.Conn.Write(reply.Encode(&x.Event))
 	x.shared.Metrics.steps.observe(stepTotal, outcomeOf(x.Event.Reason), time.Since(x.Start))
-	if err == nil {
+	if err == nil && !persist {
 		x.Conn.LingeringClose(x.Event.Function)
 	}
+	x.Conn.Refused = persist
+	return err == nil && persist
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
@@ -52,7 +51,8 @@ func (x *Exchange) Recorded(err error) {
 // nobody may see an answer, and it is counted.
 func (x *Exchange) recordRefusal(kind audit.Kind, r verdict.Reason) (recorded bool, err error) {
 	x.Event.Kind, x.Event.Verdict, x.Event.Reason = kind, verdict.Deny, r
-	w := &refusalWait{pending: &x.shared.refusals, caller: fair.CallerOf(x.Event.Function, x.Event.Client.Addr())}
+	w := &x.wait
+	w.pending, w.caller = &x.shared.refusals, x.caller()
 	p, course := x.shared.Audit.Postpone(&x.Event, w)
 	switch course {
 	case audit.Own:

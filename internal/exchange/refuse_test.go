@@ -15,34 +15,6 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
-func TestEveryReasonIsAnsweredAsItsRowSays(t *testing.T) {
-	answered := 0
-	for _, r := range verdict.Reasons() {
-		row := r.Row()
-		if row.ProxyStatus == verdict.NotOverHTTP {
-			continue
-		}
-		answered++
-		status := statusOf(r, nil)
-		reply := string(appendRefusal(nil, &audit.Event{Reason: r, Host: "a.test", Function: "f"}, "id", status, adviceOf(r, nil)))
-		want := []string{
-			"HTTP/1.1 " + row.Status.String() + " Egress refused: " + row.Word, "\r\nX-Egress-Reason: " + row.Word + "\r\n",
-			"\r\nProxy-Status: egress; error=" + string(row.ProxyStatus) + `; details="` + row.Word + "\"\r\n",
-		}
-		if status != 407 { // whose body is empty
-			want = append(want, "\n\n"+row.Advice+"\n")
-		}
-		for _, s := range want {
-			if !strings.Contains(reply, s) {
-				t.Errorf("%s: no %q in %q", r, s, reply)
-			}
-		}
-	}
-	if answered < 20 {
-		t.Errorf("%d reasons are answered over HTTP", answered)
-	}
-}
-
 // A dial or a lookup that the end of the program has cut short has not failed: the
 // reasons that blame the world beyond the proxy become draining, others stay.
 func TestWhatTheEndCutsShortIsDrainingForEveryReasonFromOutside(t *testing.T) {

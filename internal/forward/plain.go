@@ -45,8 +45,7 @@ func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 		case gate.Forward:
 			return x.forward()
 		default:
-			x.SendRefusal()
-			return false
+			return x.SendPlainRefusal()
 		}
 	}
 }

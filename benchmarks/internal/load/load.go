@@ -6,9 +6,7 @@ package load
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -148,63 +146,6 @@ func (t *Target) refusals(o *Origins, n int) (outcome, error) {
 			return err
 		})
 	})
-}
-
-// gets sends n plain GETs over 16 kept connections.
-func (t *Target) gets(o *Origins, n int) (outcome, error) {
-	request := fmt.Appendf(nil, "GET http://%s:%d/ HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", t.Host, o.HTTP, t.Host, o.HTTP, t.Auth)
-	const workers = 16
-	return t.measured(outcome{count: n}, func() error {
-		return parallel(workers, workers, func(int) error {
-			c, err := net.Dial("tcp", t.Addr)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			br := bufio.NewReader(c)
-			for range n / workers {
-				_ = c.SetDeadline(time.Now().Add(ioTimeout))
-				if _, err := c.Write(request); err != nil {
-					return err
-				}
-				if err := skipResponse(br); err != nil {
-					return fmt.Errorf("%s: %w", t.Name, err)
-				}
-			}
-			return nil
-		})
-	})
-}
-
-// skipResponse reads a response with a Content-Length.
-func skipResponse(br *bufio.Reader) error {
-	status, err := br.ReadSlice('\n')
-	if err != nil {
-		return err
-	}
-	if !bytes.Contains(status, []byte(" 200 ")) {
-		return fmt.Errorf("answered %q", status)
-	}
-	length := -1
-	for {
-		line, err := br.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if len(line) == 2 {
-			break
-		}
-		if name, text, _ := bytes.Cut(line, []byte(":")); strings.EqualFold(string(name), "Content-Length") {
-			if _, err := fmt.Sscan(string(text), &length); err != nil {
-				return err
-			}
-		}
-	}
-	if length < 0 {
-		return errors.New("no Content-Length")
-	}
-	_, err = br.Discard(length)
-	return err
 }
 
 // handshakes makes n tunnels with a TLS handshake and one request each.

@@ -9,6 +9,7 @@ type Measure struct {
 	Parts      []string // names of the figures; nil: one without a name
 	Remark     string   // what the figure is of, and what it leaves out
 	MaxRatio   float64  // at most this ratio to Squid is the goal; 0: none
+	Against    string   // another measure of ours, to which that ratio is instead; "": to Squid
 	EveryRound bool     // else in the first alone
 	Can        func(*Target) bool
 	// Sample drives the target and returns one figure, or those of the parts.
@@ -45,6 +46,9 @@ func refuses(t *Target) bool { return t.Refused != "" }
 // settings it has.
 func holdsMany(t *Target) bool { return tunnels(t) && !t.Threads }
 
+// refusesPlain reports whether the target has a list and forwards plain HTTP.
+func refusesPlain(t *Target) bool { return refuses(t) && keepsPlain(t) }
+
 // anyone is every target.
 func anyone(*Target) bool { return true }
 
@@ -72,10 +76,18 @@ var Measures = []Measure{
 		},
 	},
 	{
-		Name: "plain GET", Unit: "µs CPU", MaxRatio: 0.8, EveryRound: true, Can: keepsPlain,
+		Name: "plain GET", Unit: "µs CPU", MaxRatio: 0.6, EveryRound: true, Can: keepsPlain, Parts: []string{"", "p50 ms", "p99 ms"},
 		Remark: "64 bytes a response, 16 kept connections; no cache.",
 		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
 			out, err := t.gets(o, int(8000*scale))
+			return []float64{each(out), Milliseconds(Percentile(out.latencies, .5)), Milliseconds(Percentile(out.latencies, .99))}, err
+		},
+	},
+	{
+		Name: "refused GET", Unit: "µs CPU", MaxRatio: 0.5, EveryRound: true, Can: refusesPlain,
+		Remark: "16 kept connections; each refusal recorded; the peers log it.",
+		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
+			out, err := t.refusedGets(o, int(5000*scale))
 			return []float64{each(out)}, err
 		},
 	},
@@ -106,6 +118,16 @@ var Measures = []Measure{
 		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) { return gigabyte(t, o, scale, true) },
 	},
 	{
+		Name: "plain GET of a gigabyte", Unit: "s CPU/GB", MaxRatio: 1.1, Against: "bulk down", EveryRound: true, Can: keepsPlain,
+		Remark: "one response of 1 GB.",
+		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) { return content(t, o, scale, false) },
+	},
+	{
+		Name: "plain PUT of a gigabyte", Unit: "s CPU/GB", MaxRatio: 1.1, Against: "bulk up", EveryRound: true, Can: keepsPlain,
+		Remark: "one request with content of 1 GB.",
+		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) { return content(t, o, scale, true) },
+	},
+	{
 		Name: "2,500 idle tunnels", Unit: "KB RSS", Can: holdsMany, Parts: []string{"", "descriptors"},
 		Remark: "what a tunnel adds three seconds after it was opened.",
 		Sample: func(t *Target, o *Origins, _ float64) ([]float64, error) { return adds(t, o, 2500) },
@@ -124,8 +146,18 @@ func Milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func gigabyte(t *Target, o *Origins, scale float64, up bool) ([]float64, error) {
 	n := int64(1e9 * scale)
 	out, err := t.bulk(o, n, up)
-	return []float64{out.cpu.Seconds() / (float64(n) / 1e9)}, err
+	return []float64{perGigabyte(out)}, err
 }
+
+// content moves 1 GB, or that part of it, as the content of one plain request or response,
+// and returns the CPU of a whole one.
+func content(t *Target, o *Origins, scale float64, up bool) ([]float64, error) {
+	out, err := t.content(o, int64(1e9*scale), up)
+	return []float64{perGigabyte(out)}, err
+}
+
+// perGigabyte returns the seconds of CPU for each gigabyte of those counted.
+func perGigabyte(o outcome) float64 { return o.cpu.Seconds() / (float64(o.count) / 1e9) }
 
 // adds returns what each of n idle tunnels adds to what the target held before.
 func adds(t *Target, o *Origins, n int) ([]float64, error) {

@@ -2,7 +2,6 @@ package load
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -35,7 +34,7 @@ type Origins struct {
 	echo  uint16 // reads a ClientHello, then sends back what comes
 	down  uint16 // reads a ClientHello and a length, then sends that many bytes
 	up    uint16 // reads a ClientHello and a length, takes that many bytes, answers 64
-	HTTP  uint16 // plain HTTP, 64 bytes a response
+	HTTP  uint16 // plain HTTP, as servePlain says
 	tls   uint16 // TLS with HTTP, 64 bytes a response
 	hello []byte // a ClientHello for AllowedName
 }
@@ -54,9 +53,7 @@ func StartOrigins() (*Origins, error) {
 			return nil, err
 		}
 	}
-	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(bytes.Repeat([]byte("x"), replyBytes))
-	})
+	handler := http.HandlerFunc(servePlain)
 	plain, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
