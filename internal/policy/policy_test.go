@@ -223,6 +223,17 @@ func TestReportModeLetsThroughWhatTheRulesRefuseUntilItEnds(t *testing.T) {
 	}
 }
 
+// Every rule that ends has its end and its line, those of sets and of addresses too.
+func TestEndsOfRulesStandInTheOrderOfTheFile(t *testing.T) {
+	ending := policy.RuleSpec{Set: 1, Conditions: &policy.Conditions{Ports: []uint16{443}, Expires: noon}}
+	spec := oneFunction(opening(host("a.test"), future), host("b.test"), ending, policy.RuleSpec{Pattern: mustPattern("c.test")}, opening(cidr("10.0.0.0/8", 443), past))
+	spec.Sets = [][]hostname.Pattern{nil}
+	want := []policy.Expiry{{At: future, Line: 10}, {At: noon, Line: 12}, {At: past, Line: 14}}
+	if got := mustCompile(t, spec).Function("f").Expiries(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // The file has the last day, and the instant behind it is what is compiled.
 func TestLastDayOfReportModeIsTheOneBeforeItsEnd(t *testing.T) {
 	midnight := time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)

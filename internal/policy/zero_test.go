@@ -28,6 +28,9 @@ func TestTheZeroOfEveryVerdictRefuses(t *testing.T) {
 	if (policy.Decision{Verdict: verdict.Allow}).PermitsAddress(netip.MustParseAddr("10.0.0.1")) {
 		t.Error("the zero Rule opens a private address")
 	}
+	if l := (policy.Lookup{Decision: policy.Decision{Verdict: verdict.Allow}}); l.PermitsAddress(netip.MustParseAddr("10.0.0.1")) {
+		t.Error("a Lookup of no rules opens a private address")
+	}
 	if m != policy.TLSVerify || m.String() != "verify" || policy.TLSMode(9).String() != "verify" || policy.TLSAny.String() != "any" {
 		t.Error("the zero TLSMode does not verify")
 	}
