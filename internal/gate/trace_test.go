@@ -88,6 +88,23 @@ func TestTheEventHasWhatWasFoundUpToTheRefusal(t *testing.T) {
 	}
 }
 
+// What is brought unasked refuses, and is neither kept nor recorded.
+func TestWhatWasNotAskedForIsNotKept(t *testing.T) {
+	t.Parallel()
+	d := ask(t, "billing", "CONNECT any.test:443")
+	d.Next()
+	d.GiveAddresses(public, []string{"cdn.test"})
+	if need := d.Next(); need != gate.Refused || d.Reason != verdict.ReasonHostNotAllowed || d.Addresses != nil || d.Aliases != nil {
+		t.Errorf("a request: need %s, reason %q, addresses %v by way of %v", names[need], d.Reason, d.Addresses, d.Aliases)
+	}
+	l := question(t, fromBilling, "a.wild.test", typeA, classIN)
+	l.Next()
+	l.GiveAnswer(nil, public)
+	if need := l.Next(); need != gate.Refused || l.Reason != verdict.ReasonHostNotAllowed || l.Event.Addresses != nil {
+		t.Errorf("a lookup: need %s, reason %q, addresses %v", lookupNeeds[need], l.Reason, l.Event.Addresses)
+	}
+}
+
 // Whoever shows a credential that does not hold is of no function; the one that it names
 // is recorded as claimed, if there is one, and nothing else that a caller wrote.
 func TestFunctionOfACredentialThatDoesNotHoldIsClaimedAlone(t *testing.T) {
