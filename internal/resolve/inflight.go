@@ -107,7 +107,7 @@ func (r *Resolver) look(ctx context.Context, k key, now time.Duration) pending {
 	}
 	if e != nil && now < e.StaleUntil {
 		p.stale = e
-		if e.Rechecked(now) {
+		if e.Rechecked(now) || r.isLate(k, now) {
 			return p
 		}
 		if r.upstreams.NoneAnswers(staleAfter) {
@@ -126,6 +126,16 @@ func (r *Resolver) look(ctx context.Context, k key, now time.Duration) pending {
 		go r.do(k, p.inflight)
 	}
 	return p
+}
+
+// isLate reports whether k's question has been out for so long that an expired answer serves
+// whoever asks now.
+func (r *Resolver) isLate(k key, now time.Duration) bool {
+	s := r.cache.of(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.inflight[k]
+	return f != nil && now-f.began >= lateAfter
 }
 
 // prefetch refreshes a popular entry that will expire soon. Nobody waits for it,

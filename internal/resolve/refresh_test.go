@@ -42,6 +42,43 @@ func TestPopularNameIsRefreshedBeforeItExpires(t *testing.T) {
 	})
 }
 
+// Upstreams that are slow, and not down, would else cost each name a wait at the end of each
+// TTL, though its refresh was begun in time.
+func TestNameWhoseRefreshIsLateServesWhatHasExpiredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newScripted(t, Config{}, script{"x.example. A": {answer: first}})
+		for range 3 {
+			mustLookup(t, r, "x.example", "192.0.2.1")
+		}
+		s.play(script{"x.example. A": {answer: second, after: 2 * time.Second}})
+		time.Sleep(59 * time.Second)
+		mustTake(t, r, "x.example", 0, false, "192.0.2.1") // begins the refresh
+		synctest.Wait()
+		time.Sleep(time.Second)
+		mustTake(t, r, "x.example", 0, true, "192.0.2.1")
+		time.Sleep(1100 * time.Millisecond)
+		mustTake(t, r, "x.example", 0, false, "192.0.2.2")
+		mustAsk(t, s, 2)
+	})
+}
+
+// Nor is an upstream late that has had less than the patience with it.
+func TestNameWhoseRefreshIsNotLateIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newScripted(t, Config{}, script{"x.example. A": {answer: first}})
+		for range 3 {
+			mustLookup(t, r, "x.example", "192.0.2.1")
+		}
+		s.play(script{"x.example. A": {answer: second, after: 900 * time.Millisecond}})
+		time.Sleep(59900 * time.Millisecond)
+		mustTake(t, r, "x.example", 0, false, "192.0.2.1")
+		synctest.Wait() // the refresh has begun
+		time.Sleep(200 * time.Millisecond)
+		mustTake(t, r, "x.example", 700*time.Millisecond, false, "192.0.2.2")
+		mustAsk(t, s, 2)
+	})
+}
+
 func TestNameThatIsNotPopularIsNotRefreshed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, s := newScripted(t, Config{}, script{"x.example. A": {answer: first}})

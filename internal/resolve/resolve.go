@@ -135,6 +135,10 @@ const (
 	// staleAfter is how long a question has before its expired answer serves (RFC 8767,
 	// section 5): clients wait five seconds, and less.
 	staleAfter = 1800 * time.Millisecond
+	// lateAfter is how long a question has been out, before it expired or for others, for
+	// whoever asks then to be served by the expired answer at once: by then a second
+	// upstream has been silent too.
+	lateAfter = 500 * time.Millisecond
 	// resolutionDelay is how long the other family has once one has addresses (RFC 8305,
 	// section 3).
 	resolutionDelay = 50 * time.Millisecond
@@ -142,7 +146,7 @@ const (
 	// what they had served them.
 	loneFor = upstream.DownAfter + 500*time.Millisecond
 	// maxPrefetch bounds the refreshes in the background at one time.
-	maxPrefetch = 32
+	maxPrefetch = 256
 	// recheckAfter is how long a stale answer serves before upstreams that just
 	// failed are asked for it again (RFC 8767 section 5).
 	recheckAfter = 5 * time.Second
