@@ -278,7 +278,7 @@ func (enc *Encoder) setSecond(s int64) {
 func padded(dst []byte, n uint64, digits int) []byte {
 	start := len(dst)
 	dst = append(dst, "000000000"[:digits]...)
-	for i := len(dst) - 1; i >= start && n > 0; i-- {
+	for i := len(dst) - 1; i >= start; i-- {
 		dst[i] = byte('0' + n%10)
 		n /= 10
 	}

@@ -111,6 +111,7 @@ func TestNoCharacterThatDoesNotPrintStandsInALine(t *testing.T) {
 		{"line and paragraph separators", "a\u2028b\u2029", `a\u2028b\u2029`},
 		{"marks that turn the direction of text", "a\u202etxt\u2066", `a\u202etxt\u2066`},
 		{"characters of no width", "a\u200bb\ufeff", `a\u200bb\ufeff`},
+		{"the last of the basic plane and the first beyond it", "\uffff\U0001000c", `\uffff\ud800\udc0c`},
 		{"what does not print beyond the basic plane", "\U000e0041", `\udb40\udc41`},
 		{"bytes that are not UTF-8", "a\xff\xc3(\xed\xa0\x80", `a\ufffd\ufffd(\ufffd\ufffd\ufffd`},
 		{"a rune that is cut off", "a\xe2\x80", `a\ufffd\ufffd`},
@@ -131,6 +132,8 @@ func TestLongTextIsCutBeforeARuneAndMarked(t *testing.T) {
 		{"one more", strings.Repeat("a", 9), strings.Repeat("a", 8) + "…"},
 		{"a rune over the edge", "aaaaaa日b", "aaaaaa…"},
 		{"a rune up to the edge", "aaaaa日b", "aaaaa日…"},
+		{"a rune of four bytes over the edge", "aaaaa😀", "aaaaa…"},
+		{"continuation bytes behind a letter", "aaaaa" + strings.Repeat("\x80", 4), `aaaaa\ufffd\ufffd\ufffd…`},
 		{"continuation bytes alone", strings.Repeat("\x80", 9), strings.Repeat(`\ufffd`, 8) + "…"},
 	} {
 		if got := string(appendText(nil, c.text, 8)); got != `"`+c.want+`"` {
@@ -233,6 +236,14 @@ func TestAddressesBeyond32AreCounted(t *testing.T) {
 	}
 	if want := "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"; got.Client != want {
 		t.Errorf("client %s, want %s", got.Client, want)
+	}
+}
+
+func TestAddressesUpTo32AreNotCounted(t *testing.T) {
+	e := worst(Refused, "x")
+	e.Addresses = e.Addresses[:32]
+	if line := encode(e); bytes.Contains(line, []byte("addresses_more")) || bytes.Count(line, []byte("2001:db8")) != 34 {
+		t.Errorf("%s", line)
 	}
 }
 
