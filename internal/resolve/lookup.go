@@ -143,6 +143,9 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	if host, ok := r.files.Host(k.Name); ok && (k.Type == dns.TypeA || k.Type == dns.TypeAAAA) {
 		return Records{Answer: host.Records(k.Name, k.Type), TTL: files.CheckEvery}, nil
 	}
+	// Who asks for records keeps them for most of their TTL, and comes again for a name that
+	// is in demand: such a question counts twice.
+	r.cache.get(k)
 	p := r.begin(ctx, k, now)
 	e, stale, err := r.await(ctx, p)
 	if err == nil && errors.Is(e.Problem, ErrFailed) {

@@ -42,6 +42,22 @@ func TestPopularNameIsRefreshedBeforeItExpires(t *testing.T) {
 	})
 }
 
+// The filter keeps answers for four fifths of their TTL, and asks again for what is in demand.
+func TestQuestionForRecordsThatComesAgainRefreshesThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newScripted(t, Config{}, script{"x.example. A": {answer: first}})
+		q := dns.Question{Name: "x.example.", Qtype: dns.TypeA, Qclass: dns.ClassINET}
+		for range 2 {
+			if _, err := r.Exchange(t.Context(), q, false); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(49 * time.Second)
+		}
+		synctest.Wait()
+		mustAsk(t, s, 2)
+	})
+}
+
 // Upstreams that are slow, and not down, would else cost each name a wait at the end of each
 // TTL, though its refresh was begun in time.
 func TestNameWhoseRefreshIsLateServesWhatHasExpiredAtOnce(t *testing.T) {
