@@ -129,6 +129,7 @@ var mayImport = map[string][]string{
 	"internal/explain":             {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":         {},
 	"internal/manpage":             {},
+	"internal/policytool/reach":    {"config", "internal/policy", "internal/printable"},
 	"internal/printable":           {},
 	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
 	forTests:                       {},
@@ -144,8 +145,8 @@ var everything = []string{
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/report",
-	"internal/report/rulelist", "internal/suggest",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/reach",
+	"internal/report", "internal/report/rulelist", "internal/suggest",
 }
 
 // importedByMany are the third-party modules that more than two packages may

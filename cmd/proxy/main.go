@@ -112,7 +112,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newRun(), newCheck(), newExplain(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
+	root.AddCommand(newRun(), newCheck(), newExplain(), newWho(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
 		newVersion(), newCompletion(), newMan())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = !c.HasFlags() || strings.Contains(c.Use, "--") // it names them

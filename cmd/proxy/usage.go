@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,23 @@ func someArguments(what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// oneOf sees to it that the value of a flag is one of the choices, which are sorted.
+func oneOf(flag, value string, choices ...string) error {
+	if slices.Contains(choices, value) {
+		return nil
+	}
+	return fmt.Errorf("--%s: %q is not known; %s", flag, value, suggest.For(value, choices))
+}
+
+// nameOf returns what a policy is called in messages: errors of standard input call it
+// stdin.
+func nameOf(config string) string {
+	if config == "-" {
+		return "stdin"
+	}
+	return config
 }
 
 // isCommand is for what takes the name of a command, or none.
