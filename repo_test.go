@@ -129,6 +129,7 @@ var mayImport = map[string][]string{
 	"internal/explain":             {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":         {},
 	"internal/manpage":             {},
+	"internal/policytool/diff":     {"internal/policy", "internal/printable"},
 	"internal/policytool/reach":    {"config", "internal/policy", "internal/printable"},
 	"internal/printable":           {},
 	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
@@ -145,7 +146,7 @@ var everything = []string{
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/reach",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/diff", "internal/policytool/reach",
 	"internal/report", "internal/report/rulelist", "internal/suggest",
 }
 

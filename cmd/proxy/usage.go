@@ -39,6 +39,20 @@ func oneArgument(what string) cobra.PositionalArgs {
 	}
 }
 
+// bothArguments is for commands with exactly two arguments.
+func bothArguments(first, second string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0, 1:
+			return fmt.Errorf("there is no %s; call it as %q", []string{first, second}[len(args)], cmd.UseLine())
+		case 2:
+			return nil
+		default:
+			return fmt.Errorf("%q is one argument too many; call it as %q", args[2], cmd.UseLine())
+		}
+	}
+}
+
 // someArguments is for commands with one argument or more.
 func someArguments(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
