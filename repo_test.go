@@ -130,6 +130,7 @@ var mayImport = map[string][]string{
 	"internal/healthcheck":         {},
 	"internal/manpage":             {},
 	"internal/policytool/diff":     {"internal/policy", "internal/printable"},
+	"internal/policytool/lint":     {"config", "internal/expiry", "internal/policy"},
 	"internal/policytool/reach":    {"config", "internal/policy", "internal/printable"},
 	"internal/printable":           {},
 	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
@@ -146,7 +147,7 @@ var everything = []string{
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/diff", "internal/policytool/reach",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/diff", "internal/policytool/lint", "internal/policytool/reach",
 	"internal/report", "internal/report/rulelist", "internal/suggest",
 }
 

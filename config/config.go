@@ -59,6 +59,7 @@ type Config struct {
 // Set is a list of patterns that rules share.
 type Set struct {
 	Name     string
+	Line     int                // of its key in the file
 	Patterns []hostname.Pattern // empty: covers nothing
 }
 

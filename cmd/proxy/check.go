@@ -9,32 +9,38 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/expiry"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/lint"
 )
 
 // newCheck returns the command that reads files as run would.
 func newCheck() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check FILE...",
+	var lints string
+	cmd := &cobra.Command{
+		Use:   "check [--lint[=fail]] FILE...",
 		Short: "Say every error of policy files, each with its line and its cure",
 		Long: `check reads policies as run would, and says every error of each, with its line and
 its cure. A FILE is a path, s3://bucket/key, https://host/path, or "-", which is
 standard input; files that it names are then relative to the current folder. A good
 one may have notes: what of it ends within a week, or has ended: rules, report modes,
-the certificate of listen.tls.
+the certificate of listen.tls. With --lint it says too what is odd about a good one:
+rules without an effect, sets that no rule names, functions without owner, and hosts
+on which anyone can have data put.
 
-Exit code 0: all are good, with or without notes; 1: one is not, or cannot be read.`,
+Exit code 0: all are good, whatever is noted or found; 1: one is not, or cannot be
+read; 3: with --lint=fail, all are good and something is found.`,
 		Example: `  proxy check egress.yaml
-  git show HEAD:egress.yaml | proxy check -
+  git show HEAD:egress.yaml | proxy check --lint -
   proxy check s3://policies/egress.yaml`,
 		Args: someArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			bad := false
+			if err := oneOf("lint", lints, "", "fail", "say"); err != nil {
+				return err
+			}
+			bad, found := false, 0
 			for _, file := range files {
-				lines, err := check(cmd.Context(), file, cmd.InOrStdin(), time.Now())
+				lines, findings, err := check(cmd.Context(), file, cmd.InOrStdin(), lints != "")
 				if err != nil {
-					bad = true
-					lines = []string{err.Error()}
+					bad, lines = true, []string{err.Error()}
 				}
 				for _, line := range lines {
 					if len(files) > 1 && err == nil {
@@ -42,30 +48,41 @@ Exit code 0: all are good, with or without notes; 1: one is not, or cannot be re
 					}
 					fmt.Fprintln(cmd.OutOrStdout(), line)
 				}
+				found += len(findings)
+				for _, f := range findings {
+					fmt.Fprintln(cmd.OutOrStdout(), f)
+				}
 			}
-			if bad {
+			switch {
+			case bad:
 				return &exitError{code: exitFailed}
+			case found > 0 && lints == "fail":
+				return &exitError{code: exitRefused}
+			default:
+				return nil
 			}
-			return nil
 		},
 	}
+	cmd.Flags().StringVar(&lints, "lint", "", "say what is odd about good files; `fail`: and exit with 3")
+	cmd.Flags().Lookup("lint").NoOptDefVal = "say"
+	return cmd
 }
 
-// check loads and compiles one file, and says what it holds, and what of it ends soon.
-func check(ctx context.Context, file string, stdin io.Reader, now time.Time) ([]string, error) {
+// check loads and compiles one file, and says what it holds, and what of it ends soon, or
+// all that lint finds.
+func check(ctx context.Context, file string, stdin io.Reader, lints bool) ([]string, []lint.Finding, error) {
 	cfg, err := daemon.LoadConfig(ctx, file, stdin)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	p, _, err := cfg.Compile()
+	if !lints {
+		lines, err := lint.Summary(cfg, time.Now())
+		return lines, nil, err
+	}
+	lines, err := lint.Summary(cfg, time.Time{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	lines := []string{fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules())}
-	for _, e := range expiry.Of(p, cfg.Listen.TLS.Leaf()) {
-		if e.Near(now) {
-			lines = append(lines, "note: "+e.Text(now))
-		}
-	}
-	return lines, nil
+	findings, err := lint.Of(cfg, nameOf(file), time.Now())
+	return lines, findings, err
 }

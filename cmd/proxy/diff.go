@@ -28,9 +28,9 @@ It does not compare who is identified as a function, nor the settings of the pro
 Exit code 0: nothing is gained; 3: something is.`,
 		Example: `  proxy diff egress.old.yaml egress.yaml
   git show main:egress.yaml | proxy diff - egress.yaml --format markdown`,
-		Args: bothArguments("OLD", "NEW"),
+		Args: arguments("OLD", "NEW"),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if err := oneOf("format", format, "json", "markdown", "text"); err != nil {
+			if err := oneOf("format", format, diff.Formats...); err != nil {
 				return err
 			}
 			if files[0] == "-" && files[1] == "-" {
@@ -40,12 +40,7 @@ Exit code 0: nothing is gained; 3: something is.`,
 			if err != nil {
 				return failed(err)
 			}
-			write := map[string]func() error{
-				"json":     func() error { return d.WriteJSON(cmd.OutOrStdout()) },
-				"markdown": func() error { return d.WriteMarkdown(cmd.OutOrStdout()) },
-				"text":     func() error { return d.Write(cmd.OutOrStdout()) },
-			}
-			if err := write[format](); err != nil {
+			if err := d.Write(cmd.OutOrStdout(), format); err != nil {
 				return failed(fmt.Errorf("writing the difference: %w", err))
 			}
 			if d.Gains() {

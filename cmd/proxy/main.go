@@ -30,7 +30,7 @@ const (
 	exitOK      = 0
 	exitFailed  = 1
 	exitUsage   = 2
-	exitRefused = 3 // explain: the policy refuses; diff: something is gained
+	exitRefused = 3 // explain: the policy refuses; diff: something is gained; check --lint=fail: something is found
 )
 
 func main() {
@@ -79,7 +79,7 @@ func failed(err error) error {
 }
 
 // exitCodes is the sentence about them in help and manual.
-const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain) or gained (diff)."
+const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain), gained (diff) or found (check)."
 
 const longHelp = `proxy is an egress gate for functions in a VPC. Each function reaches the
 hostnames on its own list and nothing else, and every refusal is recorded before

@@ -29,26 +29,16 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	}
 }
 
-// oneArgument is for commands with exactly one argument.
-func oneArgument(what string) cobra.PositionalArgs {
+// arguments is for commands with exactly these arguments.
+func arguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > 1 {
-			return fmt.Errorf("%q is one argument too many; call it as %q", args[1], cmd.UseLine())
-		}
-		return someArguments(what)(cmd, args)
-	}
-}
-
-// bothArguments is for commands with exactly two arguments.
-func bothArguments(first, second string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch len(args) {
-		case 0, 1:
-			return fmt.Errorf("there is no %s; call it as %q", []string{first, second}[len(args)], cmd.UseLine())
-		case 2:
-			return nil
+		switch {
+		case len(args) > len(names):
+			return fmt.Errorf("%q is one argument too many; call it as %q", args[len(names)], cmd.UseLine())
+		case len(args) < len(names):
+			return fmt.Errorf("there is no %s; call it as %q", names[len(args)], cmd.UseLine())
 		default:
-			return fmt.Errorf("%q is one argument too many; call it as %q", args[2], cmd.UseLine())
+			return nil
 		}
 	}
 }

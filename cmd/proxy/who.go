@@ -29,7 +29,7 @@ comes of the addresses.
 Exit code 0 also where no function may.`,
 		Example: `  proxy who api.stripe.com:443 --config egress.yaml
   git show HEAD:egress.yaml | proxy who 203.0.113.7:22 --config - --format json`,
-		Args: oneArgument("HOST:PORT"),
+		Args: arguments("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneOf("format", f.format, "json", "text"); err != nil {
 				return err

@@ -152,23 +152,22 @@ func TestEveryFormatSaysTheSameAndIsInert(t *testing.T) {
 		"markdown": fmt.Sprintf("Policy `%s` to `%s`: functions that gain: 1, that lose: 1.\n\n| function | | what |\n|---|---|---|\n| `f` | **gains** | `*.example.org on port 443` |\n| `f` | loses | `b.example on port 443` |\n", d.Old.Policy, d.New.Policy),
 	} {
 		var b strings.Builder
-		write := map[string]func() error{"text": func() error { return d.Write(&b) }, "markdown": func() error { return d.WriteMarkdown(&b) }}[format]
-		if err := write(); err != nil || b.String() != want {
+		if err := d.Write(&b, format); err != nil || b.String() != want {
 			t.Errorf("%v, got\n%swant\n%s", err, b.String(), want)
 		}
 	}
 	var b strings.Builder
 	var back diff.Diff
-	if err := d.WriteJSON(&b); err != nil || json.Unmarshal([]byte(b.String()), &back) != nil || told(&back) != told(d) || strings.Contains(b.String(), "\u202e") {
+	if err := d.Write(&b, "json"); err != nil || json.Unmarshal([]byte(b.String()), &back) != nil || told(&back) != told(d) || strings.Contains(b.String(), "\u202e") {
 		t.Errorf("%v: %s", err, b.String())
 	}
 	same := compare(t, "", `allow: []`, "", `allow: []`)
 	b.Reset()
-	if err := same.WriteJSON(&b); err != nil || !strings.Contains(b.String(), `"functions": []`) {
+	if err := same.Write(&b, "json"); err != nil || !strings.Contains(b.String(), `"functions": []`) {
 		t.Errorf("%v: %s", err, b.String())
 	}
 	b.Reset()
-	if err := same.WriteMarkdown(&b); err != nil || !strings.HasSuffix(b.String(), ": no function gains or loses anything.\n") || strings.Contains(b.String(), "|") {
+	if err := same.Write(&b, "markdown"); err != nil || !strings.HasSuffix(b.String(), ": no function gains or loses anything.\n") || strings.Contains(b.String(), "|") {
 		t.Errorf("%v: %s", err, b.String())
 	}
 }

@@ -9,18 +9,33 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 )
 
-// WriteJSON writes all of it as one JSON document; what a terminal would not print is
+// Formats are those that Write knows, sorted.
+var Formats = []string{"json", "markdown", "text"}
+
+// Write writes the difference in one of Formats; any other is text.
+func (d *Diff) Write(out io.Writer, format string) error {
+	switch format {
+	case "json":
+		return d.writeJSON(out)
+	case "markdown":
+		return d.writeMarkdown(out)
+	default:
+		return d.writeText(out)
+	}
+}
+
+// writeJSON writes all of it as one JSON document; what a terminal would not print is
 // escaped.
-func (d *Diff) WriteJSON(out io.Writer) error {
+func (d *Diff) writeJSON(out io.Writer) error {
 	enc := json.NewEncoder(printable.Writer{W: out})
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(d)
 }
 
-// Write writes a block for each function, a line for each change, and a last line that
+// writeText writes a block for each function, a line for each change, and a last line that
 // counts the functions.
-func (d *Diff) Write(out io.Writer) error {
+func (d *Diff) writeText(out io.Writer) error {
 	var b strings.Builder
 	for _, f := range d.Functions {
 		b.WriteString(f.Name)
@@ -37,9 +52,9 @@ func (d *Diff) Write(out io.Writer) error {
 	return err
 }
 
-// WriteMarkdown writes a table with a row for each change, as a comment on a pull request
+// writeMarkdown writes a table with a row for each change, as a comment on a pull request
 // shows it. Whatever stands in it comes from names and numbers, in code spans.
-func (d *Diff) WriteMarkdown(out io.Writer) error {
+func (d *Diff) writeMarkdown(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Policy `%s` to `%s`: %s.\n", d.Old.Policy, d.New.Policy, d.Summary())
 	if len(d.Functions) > 0 {
