@@ -20,6 +20,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -79,6 +80,35 @@ func TestMetricsPageListsEveryMetricWithItsTypeAndLabels(t *testing.T) {
 	}
 }
 
+// What alarms tell apart stands in the page as package verdict has it.
+func TestMetricsPageSaysWhatEachReasonIsASignOf(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(read(t, "docs/metrics.md"), "\n| counted as | reasons |\n|---|---|\n")
+	text, _, _ = strings.Cut(text, "\n\n")
+	var want []string
+	for _, row := range []struct {
+		name  string
+		class verdict.Class
+	}{
+		{"`Refused`", verdict.ClassRefused}, {"`Limited`", verdict.ClassLimited}, {"`OriginsFailed`", verdict.ClassOrigin},
+		{"neither: the request comes again with a credential", verdict.ClassChallenge}, {"neither: it is wrong in itself", verdict.ClassMalformed},
+	} {
+		want = append(want, "| "+row.name+" | `"+strings.Join(verdict.OfClass(row.class), "`, `")+"` |")
+	}
+	if want := strings.Join(want, "\n"); text != want {
+		t.Errorf("docs/metrics.md has\n%s\nwant\n%s", text, want)
+	}
+	var refusing []string
+	for _, b := range bounds.All {
+		if b.Refuses {
+			refusing = append(refusing, b.Name)
+		}
+	}
+	if want := "turn somebody away when they are full: `" + strings.Join(refusing, "`, `") + "`;"; !strings.Contains(read(t, "docs/metrics.md"), want) {
+		t.Errorf("docs/metrics.md does not say: %s", want)
+	}
+}
+
 // lines prints a map for people.
 func lines(m map[string]string) string {
 	var b strings.Builder
@@ -89,7 +119,7 @@ func lines(m map[string]string) string {
 }
 
 // registeredMetrics finds every call of the form x.NewCounterVec(Opts{Name: …},
-// labels) and returns type and labels by name. A scrape would not do: a metric
+// labels), or NewDesc(name, …, labels, …), and returns type and labels by name. A scrape would not do: a metric
 // with labels shows nothing before its first value.
 func registeredMetrics(t *testing.T) map[string]string {
 	t.Helper()
@@ -103,6 +133,14 @@ func registeredMetrics(t *testing.T) map[string]string {
 			}
 			fun, ok := call.Fun.(*ast.SelectorExpr)
 			if !ok {
+				return true
+			}
+			if fun.Sel.Name == "NewDesc" { // of a collector of ours: what ends in _total counts
+				name, kind := stringsIn(call.Args[0])[0], "gauge"
+				if strings.HasSuffix(name, "_total") {
+					kind = "counter"
+				}
+				found[name] = kind + " " + strings.Join(stringsIn(call.Args[2]), ", ")
 				return true
 			}
 			m := kind.FindStringSubmatch(fun.Sel.Name)

@@ -21,17 +21,18 @@ var ownReasons = map[string][]string{
 		"DNSFailed", "DNSTimeout", "AuditUnavailable", "Draining", "IdentityRequired", "LimitFailures",
 		"LimitFunction", "LimitTotal",
 	},
-	"internal/refusal":   {"BadRequest", "BadTarget"},                                      // of which there are several kinds
-	"internal/connect":   {"AuditUnavailable", "Draining", "HelloTimeout"},                 // of a record and a ClientHello
-	"internal/forward":   {"BadRequest", "OriginFailed"},                                   // of content and of an origin
-	"internal/egress":    {"AddressNotAllowed", "DialFailed", "DialTimeout", "LimitTotal"}, // why a dial failed
-	"internal/admission": {"LimitFunction", "LimitTotal", "LimitFailures", "IdentityRejected"},
-	"internal/fair":      {"LimitFunction", "LimitTotal"},
-	"internal/httphead":  {"BadRequest", "BadTarget", "HTTPSNotTunneled", "SchemeNotSupported"}, // forms of a target
-	"internal/policy":    {"HostDenied", "HostNotAllowed", "PortNotAllowed", "RuleExpired"},     // of the lists
-	"internal/daemon":    {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
-	"internal/ocsf":      {"HTTPSNotTunneled"},
-	"internal/explain":   {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of what is asked about
+	"internal/refusal":     {"BadRequest", "BadTarget"},                                      // of which there are several kinds
+	"internal/connect":     {"AuditUnavailable", "Draining", "HelloTimeout"},                 // of a record and a ClientHello
+	"internal/forward":     {"BadRequest", "OriginFailed"},                                   // of content and of an origin
+	"internal/egress":      {"AddressNotAllowed", "DialFailed", "DialTimeout", "LimitTotal"}, // why a dial failed
+	"internal/admission":   {"LimitFunction", "LimitTotal", "LimitFailures", "IdentityRejected"},
+	"internal/fair":        {"LimitFunction", "LimitTotal"},
+	"internal/httphead":    {"BadRequest", "BadTarget", "HTTPSNotTunneled", "SchemeNotSupported"}, // forms of a target
+	"internal/policy":      {"HostDenied", "HostNotAllowed", "PortNotAllowed", "RuleExpired"},     // of the lists
+	"internal/perfunction": {"HostNotAllowed"},                                                    // of a series that is there from the beginning
+	"internal/daemon":      {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
+	"internal/ocsf":        {"HTTPSNotTunneled"},
+	"internal/explain":     {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of what is asked about
 	// What the resolver or a record can have wrong; draining, and no room to wait.
 	"dnsfilter":      {"AuditUnavailable", "DNSFailed", "DNSTimeout", "Draining", "LimitTotal"},
 	"dnsfilter/wire": {"BadRequest", "TypeNotAllowed"}, // of a packet

@@ -60,6 +60,8 @@ var otherMeaning = map[string]string{
 	"via":   "the member of a record that says how the caller was identified; the format keeps its name",
 
 	"via internal/httphead":            "the field of RFC 9110",
+	"alarm internal/egresstest/alarms": "what CloudWatch calls one",
+	"share internal/egresstest/alarms": "a part of a whole",
 	"unidentified config/settings":     "limits.unidentified of the file, which keeps its name",
 	"unidentified internal/exchange":   "limits.unidentified of the file, which keeps its name",
 	"share internal/admission":         "how much of the whole one source may have",

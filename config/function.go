@@ -22,7 +22,7 @@ type positions map[identity.Method][]yamlread.Node
 // functions reads every function and checks that no two claim one caller.
 func (r *reader) functions(n yamlread.Node) {
 	r.callers = map[string]positions{}
-	if r.Members(n, r.function) && len(r.config.Functions) == 0 && n.Len() == 0 {
+	if r.Members(n, r.function) && n.Len() == 0 {
 		r.Fail(n, "there are none; write at least one function")
 	}
 	r.conflicts()
@@ -110,8 +110,8 @@ func (r *reader) token(n yamlread.Node) (t identity.Token, ok bool) {
 		return t, false
 	}
 	digest, found := strings.CutPrefix(s, "sha256:")
-	size, err := hex.Decode(t[:], []byte(digest[:min(len(digest), 2*len(t))]))
-	if !found || err != nil || size != len(t) || len(digest) != 2*len(t) {
+	_, err := hex.Decode(t[:], []byte(digest[:min(len(digest), 2*len(t))]))
+	if !found || err != nil || len(digest) != 2*len(t) {
 		r.Fail(n, "it is not the hash of a token; write %s", want)
 		return t, false
 	}
@@ -140,13 +140,11 @@ func (r *reader) conflicts() {
 		return
 	}
 	for _, c := range conflict.Conflicts {
-		places := r.callers[c.Second][c.Method]
-		switch {
-		case c.Index >= len(places): // the name of a function is there once: the mapping has seen to it
-		case c.Method == identity.MethodSource:
-			r.Fail(places[c.Index], "functions.%s has this range; write a narrower one, or identify one of the two by a token", c.First)
-		default:
-			r.Fail(places[c.Index], "functions.%s has this %s; write one of its own", c.First, c.Method)
+		place := r.callers[c.Second][c.Method][c.Index] // no name is there twice: the mapping has seen to it
+		if c.Method == identity.MethodSource {
+			r.Fail(place, "functions.%s has this range; write a narrower one, or identify one of the two by a token", c.First)
+		} else {
+			r.Fail(place, "functions.%s has this %s; write one of its own", c.First, c.Method)
 		}
 	}
 }

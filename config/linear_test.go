@@ -69,6 +69,9 @@ var shapes = map[string]func(n int) string{
 // is compared is the time for eight times as much, which is eight times as long, or a
 // little more by the memory that it takes; what is quadratic takes sixty times as long.
 func TestLoadingTakesTimeInProportionToTheSize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compares times")
+	}
 	const times, most = 8, 28
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	for name, shape := range shapes {

@@ -74,34 +74,31 @@ func (r *reader) listen(n yamlread.Node) {
 	if l.TLS != nil {
 		all = append(all, bound{"listen.tls.address", l.TLS.Address, tls})
 	}
-	r.collisions(all, n)
+	r.collisions(all)
 }
 
 // collisions notes addresses that cannot be listened on at once, at the later
-// of the two in the file; listen is where a default stands.
-func (r *reader) collisions(all []bound, listen yamlread.Node) {
+// of the two in the file. One of them is there: the defaults have ports of their own.
+func (r *reader) collisions(all []bound) {
 	for i, b := range all {
 		for _, a := range all[:i] {
 			if !overlap(a.addr, b.addr) {
 				continue
 			}
 			first, second := a, b
-			if second.n.IsZero() || !first.n.IsZero() && first.n.Line() > second.n.Line() {
+			if second.n.IsZero() || first.n.Line() > second.n.Line() { // a default has line 0
 				first, second = b, a
 			}
-			at := second.n
-			if at.IsZero() {
-				at = listen
-			}
-			r.Fail(at, "%s is taken by %s (%s); write another port", second.addr, first.name, first.addr)
+			r.Fail(second.n, "%s is taken by %s (%s); write another port", second.addr, first.name, first.addr)
 		}
 	}
 }
 
 // overlap reports whether two addresses cannot be listened on at once. The
-// unspecified address of either family takes the port on all of them.
+// unspecified address of either family takes the port on all of them. What is not
+// listened on has port 0, as what the kernel picks a port for.
 func overlap(a, b netip.AddrPort) bool {
-	if !a.IsValid() || !b.IsValid() || a.Port() != b.Port() || a.Port() == 0 {
+	if a.Port() != b.Port() || a.Port() == 0 {
 		return false
 	}
 	return a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified()

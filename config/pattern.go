@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"iter"
 	"net/netip"
 	"slices"
@@ -22,18 +21,16 @@ func pattern(s string) (p hostname.Pattern, text string) {
 	if err == nil {
 		return p, ""
 	}
-	host, port, hasPort := strings.Cut(s, ":")
+	host, port, _ := strings.Cut(s, ":")
 	switch addr, addrErr := netip.ParseAddr(s); {
 	case addrErr == nil && addr.Zone() == "":
 		return p, yamlread.Quote(s) + " is an address, not a name; write a rule with cidr: " + netip.PrefixFrom(addr, addr.BitLen()).String()
-	case strings.Contains(s, "://") || strings.Contains(s, "/"):
+	case strings.Contains(s, "/"):
 		return p, yamlread.Quote(s) + " is a URL or a path; write the hostname alone"
-	case hasPort && yamlread.LooksLikePort(port) && host != "":
+	case yamlread.LooksLikePort(port) && host != "":
 		return p, yamlread.Quote(s) + " has a port; write host: and ports: as keys of a rule"
-	case errors.Is(err, hostname.ErrBadPattern):
-		return p, yamlread.Quote(s) + " is " + yamlread.OneLine(err.Error())
 	default:
-		return p, yamlread.Quote(s) + " is not a pattern; write a hostname"
+		return p, yamlread.Quote(s) + " is " + yamlread.OneLine(err.Error()) // "not a pattern: …"
 	}
 }
 
@@ -158,14 +155,11 @@ const chunkSize = 8 << 10
 func chunks(data []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(data) > 0 {
-			n := len(data)
-			if n > chunkSize {
-				n = chunkSize
-				if end := bytes.IndexByte(data[n:], '\n'); end >= 0 {
-					n += end + 1
-				} else {
-					n = len(data)
-				}
+			n := min(len(data), chunkSize)
+			if end := bytes.IndexByte(data[n:], '\n'); end >= 0 {
+				n += end + 1
+			} else {
+				n = len(data)
 			}
 			if !yield(data[:n]) {
 				return

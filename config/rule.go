@@ -68,8 +68,7 @@ func (r *reader) longRule(n yamlread.Node, d *ruleBuilder) {
 		}
 	}
 	switch {
-	case !n.IsMapping() || n.IsTagged():
-		return // said before
+	case n.IsTagged(): // said before
 	case len(kinds) == 0:
 		r.Fail(n, "the rule covers nothing; write one of host, set, cidr")
 	case len(kinds) > 1:

@@ -16,8 +16,11 @@ func TestNothingRefersToWhatIsNotMade(t *testing.T) {
 		},
 		"proxy.yaml": {
 			{}, {"Zones": "1", "ProxySubnets": "subnet-0aaa"}, {"Zones": "3"}, {"OtherPorts": "8443,9000-9010"}, {"ImageRepositoryArn": "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/a"},
-			{"AlarmEmail": "a@example.com"}, {"AlarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:a", "AlarmEmail": "a@example.com"}, {"MinimumTasks": "4"},
+			{"MinimumTasks": "4"},
 			{"DnsFilter": "on", "CertificateArn": "arn:aws:acm:eu-west-1:111122223333:certificate/1", "ProxyDomain": "proxy.example.com"},
+		},
+		"watch.yaml": {
+			{}, {"AlarmEmail": "a@example.com"}, {"AlarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:a", "AlarmEmail": "a@example.com"}, {"FunctionMetrics": "false"},
 		},
 		"store.yaml":        {{}, {"KmsKeyArn": "arn:aws-cn:kms:cn-north-1:111122223333:key/1"}},
 		"function.yaml":     {{}, {"PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/teams/bound"}},
@@ -44,8 +47,9 @@ func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 		},
 		"proxy.yaml": {
 			"Image": {"", "v1.0.0", "egress:v1.0.0 --privileged"}, "OtherPorts": {"all", "0", "443;80"}, "Zones": {"0", "4"}, "MaximumTasks": {"1", "x"},
-			"AlarmTopicArn": {"topic"}, "KmsKeyArn": {"alias/a"}, "LogGroup": {"", "a group"}, "ResolverCidr": {"9.9.9.9"}, "DeregistrationDelay": {"3601"},
+			"KmsKeyArn": {"alias/a"}, "LogGroup": {"", "a group"}, "ResolverCidr": {"9.9.9.9"}, "DeregistrationDelay": {"3601"},
 		},
+		"watch.yaml":    {"AlarmTopicArn": {"topic"}, "Deployment": {"", "a' OR 'b"}, "FunctionMetrics": {"yes"}},
 		"function.yaml": {"PolicyName": {"", "a function", strings.Repeat("x", 65)}},
 	} {
 		tmpl := templates(t)[name]

@@ -38,11 +38,12 @@ func synthesized(t *testing.T, app string, context string, env ...string) string
 func TestCDKConstructsAreTheTemplates(t *testing.T) {
 	t.Parallel()
 	for what, of := range map[string]map[string]settings{
-		"defaults": {"store.yaml": {}, "network.yaml": {}, "proxy.yaml": {}, "dns-firewall.yaml": {}},
+		"defaults": {"store.yaml": {}, "network.yaml": {}, "proxy.yaml": {}, "watch.yaml": {}, "dns-firewall.yaml": {}},
 		"options": {
 			"store.yaml":        {"KmsKeyArn": "arn:aws:kms:eu-west-1:111122223333:key/1"},
 			"network.yaml":      {"Zones": "3", "VpcSize": "20", "NatGateways": "one", "Sts": "yes", "FurtherEndpoint1": "com.amazonaws.eu-west-1.kms", "OrganizationId": "o-aaaaaaaaaa"},
-			"proxy.yaml":        {"Zones": "3", "Size": "large", "DnsFilter": "on", "OtherPorts": "8443,9000-9010", "AlarmEmail": "a@example.com", "DeletionProtection": "no", "MinimumTasks": "4"},
+			"proxy.yaml":        {"Zones": "3", "Size": "large", "DnsFilter": "on", "OtherPorts": "8443,9000-9010", "DeletionProtection": "no", "MinimumTasks": "4"},
+			"watch.yaml":        {"AlarmEmail": "a@example.com", "FunctionMetrics": "false"},
 			"dns-firewall.yaml": {"EndpointNames": "sts.eu-west-1.amazonaws.com", "Action": "ALERT"},
 		},
 	} {
@@ -125,7 +126,7 @@ func sameVariables(t *testing.T, proxy *stack) {
 func TestCDKAppSynthesizes(t *testing.T) {
 	t.Parallel()
 	out := synthesized(t, "bin/egress.js", "image=111122223333.dkr.ecr.eu-west-1.amazonaws.com/egress:v1.0.0")
-	for _, stack := range []string{"egress-store", "egress-network", "egress-proxy"} {
+	for _, stack := range []string{"egress-store", "egress-network", "egress-proxy", "egress-watch"} {
 		if _, err := os.Stat(filepath.Join(out, stack+".template.json")); err != nil {
 			t.Error(err)
 		}

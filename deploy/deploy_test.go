@@ -63,8 +63,8 @@ func templates(t *testing.T) map[string]*template {
 			all[tmpl.name] = tmpl
 		}
 	}
-	if len(all) != 5 {
-		t.Fatalf("%d templates, want 5", len(all))
+	if len(all) != 6 {
+		t.Fatalf("%d templates, want 6", len(all))
 	}
 	return all
 }
@@ -226,6 +226,16 @@ func rows(t *testing.T, text, head string) (all [][]string) {
 	return all
 }
 
+// What is longer cannot be given to CloudFormation without a bucket to put it into.
+func TestTemplatesAreShortEnoughToBeSent(t *testing.T) {
+	t.Parallel()
+	for name := range templates(t) {
+		if n := len(read(t, "ecs/"+name)); n > 51_200 {
+			t.Errorf("%s has %d bytes, over 51,200", name, n)
+		}
+	}
+}
+
 func TestEveryParameterAndOutputSaysWhatItIs(t *testing.T) {
 	t.Parallel()
 	for _, tmpl := range templates(t) {
@@ -276,7 +286,7 @@ func TestREADMENamesNothingThatIsNotDefined(t *testing.T) {
 	readme := read(t, "ecs/README.md")
 	all := templates(t)
 	stacks := map[string]string{ // as the README calls them
-		"egress-store": "store.yaml", "egress-network": "network.yaml", "egress-proxy": "proxy.yaml",
+		"egress-store": "store.yaml", "egress-network": "network.yaml", "egress-proxy": "proxy.yaml", "egress-watch": "watch.yaml",
 		"egress-sample": "function.yaml", "egress-dns": "dns-firewall.yaml",
 	}
 	for _, m := range regexp.MustCompile(`output (egress-\w+) (\w+)`).FindAllStringSubmatch(readme, -1) {

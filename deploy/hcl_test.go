@@ -123,7 +123,7 @@ func (m *module) functions() map[string]function.Function {
 	})
 	return map[string]function.Function{
 		"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "merge": stdlib.MergeFunc, "split": stdlib.SplitFunc, "max": stdlib.MaxFunc,
-		"length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc, "concat": stdlib.ConcatFunc, "keys": stdlib.KeysFunc, "try": tryfunc.TryFunc,
+		"length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc, "replace": stdlib.ReplaceFunc, "concat": stdlib.ConcatFunc, "keys": stdlib.KeysFunc, "try": tryfunc.TryFunc,
 		"templatefile": templatefile, "cidrsubnet": cidrsubnet, "tonumber": to(cty.Number), "tostring": to(cty.String), "toset": toset,
 	}
 }

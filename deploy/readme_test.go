@@ -78,7 +78,7 @@ func prices(t *testing.T) map[string]float64 {
 // The table of costs is what the prices and the assumptions beside it make.
 func TestCostsAreThoseOfThePrices(t *testing.T) {
 	t.Parallel()
-	const hours, calls, bytesOfACall, bytesOfMetrics = 730.0, 1e5, 2 * 650.0, 250.0
+	const hours, calls, bytesOfACall, bytesOfMetrics, bytesOfATask = 730.0, 1e5, 2 * 650.0, 250.0, 1600.0
 	p := prices(t)
 	sizes := map[string]struct{ cpu, memory float64 }{"10": {0.25, 0.5}, "100": {0.25, 0.5}, "1,000": {1, 2}}
 	got := map[string][]string{}
@@ -96,13 +96,13 @@ func TestCostsAreThoseOfThePrices(t *testing.T) {
 		addresses := 2 * hours * p["public IPv4 address, an hour"]
 		want := map[string]float64{
 			"two ARM tasks (Size small; large for 1,000) and the load balancer": hours * (2*(sizes[of].cpu*p["Fargate, ARM, a vCPU and hour"]+sizes[of].memory*p["Fargate, ARM, a GB and hour"]) + p["Network Load Balancer, an hour"]),
-			"two NAT gateways":                                                    2 * hours * p["NAT gateway, an hour"],
-			"their public addresses":                                              addresses,
-			"what the NAT gateways process":                                       gigabytes * p["NAT gateway, a GB"],
-			"records, and the lines of metrics among them":                        n * (calls*bytesOfACall + 2*hours*60*bytesOfMetrics) / 1e9 * p["CloudWatch Logs, a GB taken in"],
-			"CloudWatch metrics, three for each function":                         (3*n + 4) * p["CloudWatch metric, a month"],
-			"alarms; the one on refusals is charged by the metrics that it reads": (5 + 2*n) * p["CloudWatch alarm, or metric read by one that is a query, a month"],
-			"a token for each function in Secrets Manager":                        n * p["Secrets Manager, a secret and month"],
+			"two NAT gateways":                                          2 * hours * p["NAT gateway, an hour"],
+			"their public addresses":                                    addresses,
+			"what the NAT gateways process":                             gigabytes * p["NAT gateway, a GB"],
+			"records, and the lines of metrics among them":              (n*calls*bytesOfACall + 2*hours*60*(n*bytesOfMetrics+bytesOfATask)) / 1e9 * p["CloudWatch Logs, a GB taken in"],
+			"CloudWatch metrics, three for each function and 20 of all": (3*n + 20) * p["CloudWatch metric, a month"],
+			"alarms; the one on refusals of a function is charged by the metrics that it reads": (26 + 2*n) * p["CloudWatch alarm, or metric read by one that is a query, a month"],
+			"a token for each function in Secrets Manager":                                      n * p["Secrets Manager, a secret and month"],
 		}
 		all := 0.0
 		for _, cost := range want {

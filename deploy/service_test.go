@@ -100,7 +100,7 @@ func TestHealthCheckIsTheCommandOfTheProgram(t *testing.T) {
 func TestCommandReadsThePolicyFromTheBucketAndPrintsMetrics(t *testing.T) {
 	t.Parallel()
 	_, c := container(t)
-	c.want(t, []any{"run", "--config", map[string]any{"Fn::Sub": "s3://${PolicyBucket}/${PolicyKey}"}, "--emf", "60s", "--emf-deployment", map[string]any{"Ref": "AWS::StackName"}}, "Command")
+	c.want(t, []any{"run", "--config", map[string]any{"Fn::Sub": "s3://${PolicyBucket}/${PolicyKey}"}, "--emf", "60s", "--emf-deployment", map[string]any{"Ref": "AWS::StackName"}, map[string]any{"Fn::Sub": "--emf-functions=${FunctionMetrics}"}}, "Command")
 }
 
 func TestDescriptorsSufficeForEveryTunnel(t *testing.T) {

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/zclconf/go-cty/cty"
@@ -50,7 +51,20 @@ func proxyRows() map[string]counterpart {
 		"aws_appautoscaling_policy.cpu":     {"ScaleOnCpu", scaling},
 		"aws_appautoscaling_policy.tunnels": {"ScaleOnTunnels", scaling},
 	}
-	for _, name := range []string{"RefusalsAlarm", "AuditLostAlarm", "ReloadAlarm", "ReportModeAlarm", "UnhealthyTargetsAlarm", "NoTargetsAlarm"} {
+	return rows
+}
+
+// watching are the resources of terraform/proxy that are those of watch.yaml.
+const watching = "aws_cloudwatch_"
+
+// watchRows are the resources of terraform/proxy that watch.yaml has.
+func watchRows(t *testing.T) map[string]counterpart {
+	rows := map[string]counterpart{"aws_cloudwatch_dashboard.proxy": {"Dashboard", func(p *properties) map[string]any {
+		named := strings.NewReplacer("${partition}", pseudo["AWS::Partition"], "${region}", pseudo["AWS::Region"], "${account}", pseudo["AWS::AccountId"], "${name}", pseudo["AWS::StackName"])
+		return map[string]any{"dashboard_body": dashboardBody(t, named.Replace(text(t, dashboardBody(t, p.get("DashboardBody")))))}
+	}}}
+	for _, a := range table(t) {
+		name := a.Name + "Alarm"
 		rows["aws_cloudwatch_metric_alarm.proxy["+name+"]"] = counterpart{name, metricAlarm}
 	}
 	return rows
@@ -126,19 +140,40 @@ func metricAlarm(p *properties) map[string]any {
 			all[name] = value
 		}
 	}
-	dimensions := map[string]any{}
-	list, _ := p.get("Dimensions").([]any)
-	for _, d := range list {
-		dimensions[at(d, "Name").(string)] = at(d, "Value")
-	}
-	if len(dimensions) > 0 {
+	if dimensions := named(p.get("Dimensions")); len(dimensions) > 0 {
 		all["dimensions"] = dimensions
 	}
 	queries, _ := p.get("Metrics").([]any)
 	for _, q := range queries {
-		all["metric_query"] = []any{map[string]any{
-			"id": at(q, "Id"), "label": at(q, "Label"), "expression": at(q, "Expression"), "period": at(q, "Period"), "return_data": at(q, "ReturnData"),
+		asked, _ := all["metric_query"].([]any)
+		all["metric_query"] = append(asked, any(metricQuery(q)))
+	}
+	return all
+}
+
+// metricQuery is one of the queries of an alarm: an expression, or a metric for one.
+func metricQuery(q any) map[string]any {
+	query := map[string]any{"id": at(q, "Id"), "return_data": at(q, "ReturnData")}
+	for key, name := range map[string]string{"Label": "label", "Expression": "expression", "Period": "period"} {
+		if value := at(q, key); value != nil {
+			query[name] = value
+		}
+	}
+	if stat := at(q, "MetricStat"); stat != nil {
+		query["metric"] = []any{map[string]any{
+			"namespace": at(stat, "Metric", "Namespace"), "metric_name": at(stat, "Metric", "MetricName"), "dimensions": named(at(stat, "Metric", "Dimensions")),
+			"period": at(stat, "Period"), "stat": at(stat, "Stat"),
 		}}
+	}
+	return query
+}
+
+// named returns dimensions by their names.
+func named(dimensions any) map[string]any {
+	all := map[string]any{}
+	list, _ := dimensions.([]any)
+	for _, d := range list {
+		all[at(d, "Name").(string)] = at(d, "Value")
 	}
 	return all
 }
@@ -155,30 +190,68 @@ func TestTerraformProxyIsTheTemplate(t *testing.T) {
 		variables map[string]cty.Value
 		given     settings
 	}{
-		"defaults": {nil, settings{"AlarmTopicArn": topic}},
+		"defaults": {nil, settings{}},
 		"options": {
 			map[string]cty.Value{
 				"proxy_subnets": texts("a", "b", "c"), "kms_key_arn": cty.StringVal(key), "permissions_boundary_arn": cty.StringVal(boundary), "image_repository_arn": cty.StringVal(repository),
 				"deletion_protection": cty.False, "cpu": cty.NumberIntVal(1024), "memory": cty.NumberIntVal(2048), "maximum_tasks": cty.NumberIntVal(9), "plain_http": cty.True,
 				"other_ports": texts("8443", "9000-9010"), "resolver_cidr": cty.StringVal("9.9.9.9/32"), "scraper_security_group_id": cty.StringVal("sg-0eee"), "architecture": cty.StringVal("X86_64"),
-				"deregistration_delay": cty.NumberIntVal(900), "refusals_per_five_minutes": cty.NumberIntVal(7), "report_mode_days": cty.NumberIntVal(3), "tunnels_per_task": cty.NumberIntVal(500),
+				"deregistration_delay": cty.NumberIntVal(900), "refusals_per_five_minutes": cty.NumberIntVal(7), "refusals_of_function": cty.NumberIntVal(2), "report_mode_days": cty.NumberIntVal(3), "function_metrics": cty.False,
+				"tunnels_per_task": cty.NumberIntVal(500),
 			},
 			settings{
 				"ProxySubnets": "a,b,c", "Zones": "3", "KmsKeyArn": key, "PermissionsBoundaryArn": boundary, "ImageRepositoryArn": repository, "DeletionProtection": "no", "Size": "large", "MaximumTasks": "9",
 				"PlainHttp": "yes", "OtherPorts": "8443,9000-9010", "ResolverCidr": "9.9.9.9/32", "ScraperSecurityGroupId": "sg-0eee", "Architecture": "X86_64", "DeregistrationDelay": "900",
-				"RefusalsPerFiveMinutes": "7", "ReportModeDays": "3", "TunnelsPerTask": "500", "AlarmTopicArn": topic,
+				"FunctionMetrics": "false", "TunnelsPerTask": "500",
 			},
 		},
 		"one zone, four tasks": {
 			map[string]cty.Value{"proxy_subnets": texts("a"), "minimum_tasks": cty.NumberIntVal(4)},
-			settings{"ProxySubnets": "a", "Zones": "1", "MinimumTasks": "4", "AlarmTopicArn": topic},
+			settings{"ProxySubnets": "a", "Zones": "1", "MinimumTasks": "4"},
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			variables := maps.Clone(base)
 			maps.Copy(variables, row.variables)
-			sameAsTemplate(t, applied(t, "terraform/proxy", variables), deployed(t, "proxy.yaml", row.given), proxyRows(), ruleOrOf())
+			sameAsTemplate(t, applied(t, "terraform/proxy", variables), deployed(t, "proxy.yaml", row.given), proxyRows(), ruleOrOf(watching))
+		})
+	}
+}
+
+func TestTerraformProxyWatchesAsTheTemplateDoes(t *testing.T) {
+	t.Parallel()
+	const topic = "arn:aws:sns:eu-west-1:111122223333:alarms"
+	base := map[string]cty.Value{
+		"name": cty.StringVal(pseudo["AWS::StackName"]), "vpc_id": cty.StringVal("vpc-0aaa"), "proxy_subnets": texts("a", "b", "c"), "alarm_topic_arn": cty.StringVal(topic),
+		"function_security_group_id": cty.StringVal("sg-0ccc"), "policy_bucket": cty.StringVal("policies"), "log_group": cty.StringVal("records"), "image": cty.StringVal(required["Image"]),
+	}
+	const proxy = ".proxy."
+	of := settings{
+		"AlarmTopicArn": topic, "LeastTasks": "3", "Cluster": "${aws_ecs_cluster" + proxy + "name}", "Service": "${aws_ecs_service" + proxy + "name}",
+		"TargetGroup": "${aws_lb_target_group" + proxy + "arn_suffix}", "LoadBalancer": "${aws_lb" + proxy + "arn_suffix}",
+	}
+	for what, row := range map[string]struct {
+		variables map[string]cty.Value
+		given     settings
+	}{
+		"defaults": {nil, nil},
+		"options": {
+			map[string]cty.Value{
+				"maximum_tasks": cty.NumberIntVal(9), "minimum_tasks": cty.NumberIntVal(4), "refusals_per_five_minutes": cty.NumberIntVal(7), "refusals_of_function": cty.NumberIntVal(2),
+				"report_mode_days": cty.NumberIntVal(3), "function_metrics": cty.False,
+			},
+			settings{"MaximumTasks": "9", "LeastTasks": "4", "RefusalsPerFiveMinutes": "7", "RefusalsOfFunction": "2", "ReportModeDays": "3", "FunctionMetrics": "false"},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			variables, given := maps.Clone(base), maps.Clone(of)
+			maps.Copy(variables, row.variables)
+			maps.Copy(given, row.given)
+			m := applied(t, "terraform/proxy", variables)
+			maps.DeleteFunc(m.Resources, func(address string, _ map[string]any) bool { return !strings.HasPrefix(address, watching) })
+			sameAsTemplate(t, m, deployed(t, "watch.yaml", given), watchRows(t), ruleOrOf())
 		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 // update writes what the Terraform modules share with the templates anew:
 //
 //	go test ./deploy -run TestTerraformShares -update
-var update = flag.Bool("update", false, "write terraform/*/shared.json.tftpl out of the templates")
+var update = flag.Bool("update", false, "write anew what is made of the templates and of the table of alarms")
 
 // asVariables evaluates a template with the names of Terraform's variables in place of values;
 // given says otherwise.
@@ -31,7 +31,7 @@ func asVariables(t *testing.T, name string, given map[string]any) *stack {
 		}
 	}
 	for _, parameter := range []string{
-		"Image", "ImageRepositoryArn", "PolicyBucket", "PolicyKey", "LogGroup", "KmsKeyArn", "DeregistrationDelay", "RefusalsPerFiveMinutes", "ReportModeDays", "OrganizationId", "VpcId", "ProxySubnets",
+		"Image", "ImageRepositoryArn", "PolicyBucket", "PolicyKey", "LogGroup", "KmsKeyArn", "DeregistrationDelay", "RefusalsPerFiveMinutes", "RefusalsOfFunction", "ReportModeDays", "FunctionMetrics", "MaximumTasks", "OrganizationId", "VpcId", "ProxySubnets",
 	} {
 		if _, ok := tmpl.Parameters[parameter]; ok {
 			s.parameters[parameter] = "${" + snake(parameter) + "}"
@@ -91,12 +91,6 @@ func statementsOf(r resource) any {
 func sharedOfProxy(t *testing.T) map[string]any {
 	s := asVariables(t, "proxy.yaml", nil)
 	of := func(name string) resource { return s.Resources[name] }
-	alarms := map[string]any{}
-	for name, r := range s.Resources {
-		if r.Type == "AWS::CloudWatch::Alarm" {
-			alarms[name] = without(r.Properties, "AlarmActions", "OKActions")
-		}
-	}
 	const configuration = "TargetTrackingScalingPolicyConfiguration"
 	return map[string]any{
 		"targets":          without(of("Targets").Properties, "VpcId", "TargetGroupAttributes"),
@@ -109,8 +103,36 @@ func sharedOfProxy(t *testing.T) map[string]any {
 		"service":          without(of("Service").Properties, "Cluster", "Tags", "TaskDefinition", "NetworkConfiguration", "LoadBalancers"),
 		"scale_on_cpu":     of("ScaleOnCpu").Properties[configuration],
 		"scale_on_tunnels": without(of("ScaleOnTunnels").Properties[configuration], "TargetValue"),
-		"alarms":           alarms,
 	}
+}
+
+// alarmsOfProxy are the alarms and the dashboard of watch.yaml, which the module of the proxy
+// has too.
+func alarmsOfProxy(t *testing.T) map[string]any {
+	all := map[string]any{}
+	for name, r := range asVariables(t, "watch.yaml", map[string]any{
+		"Deployment": "${name}", "Cluster": "${cluster}", "Service": "${service}", "TargetGroup": "${targets_full_name}", "LoadBalancer": "${balancer_full_name}",
+		"LeastTasks": "${least_tasks}", "FunctionMetrics": "true",
+	}).Resources {
+		switch r.Type {
+		case "AWS::CloudWatch::Alarm":
+			all[name] = without(r.Properties, "AlarmActions", "OKActions")
+		case "AWS::CloudWatch::Dashboard":
+			all[name] = dashboardBody(t, r.Properties["DashboardBody"])
+		}
+	}
+	return all
+}
+
+// dashboardBody reads the body of a dashboard. Alarms are named by their ARN, which has a name
+// that CloudFormation makes up and Terraform does not.
+func dashboardBody(t *testing.T, body any) (v any) {
+	t.Helper()
+	named := regexp.MustCompile(`\$\{(\w+Alarm)\.Arn\}`).ReplaceAllString(body.(string), "arn:$${partition}:cloudwatch:$${region}:$${account}:alarm:$${name}-$1")
+	if err := json.Unmarshal([]byte(named), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 // sharedOfNetwork is what the module of the network shares with network.yaml.
@@ -133,9 +155,9 @@ func sharedOfNetwork(t *testing.T) map[string]any {
 func TestTerraformSharesWhatTheTemplatesSay(t *testing.T) {
 	t.Parallel()
 	names := strings.NewReplacer(
-		"${Targets.TargetGroupFullName}", "${targets_full_name}", "${LoadBalancer.LoadBalancerFullName}", "${balancer_full_name}", "${FlowLogGroup.Arn}", "${flow_log_group}:*",
+		"${FlowLogGroup.Arn}", "${flow_log_group}:*",
 	)
-	for module, shared := range map[string]map[string]any{"proxy": sharedOfProxy(t), "network": sharedOfNetwork(t)} {
+	for name, shared := range map[string]map[string]any{"proxy/shared": sharedOfProxy(t), "proxy/watch": alarmsOfProxy(t), "network/shared": sharedOfNetwork(t)} {
 		var b bytes.Buffer
 		encoder := json.NewEncoder(&b)
 		encoder.SetEscapeHTML(false)
@@ -143,9 +165,9 @@ func TestTerraformSharesWhatTheTemplatesSay(t *testing.T) {
 		if err := encoder.Encode(shared); err != nil {
 			t.Fatal(err)
 		}
-		want, file := names.Replace(b.String()), "terraform/"+module+"/shared.json.tftpl"
+		want, file := names.Replace(b.String()), "terraform/"+name+".json.tftpl"
 		if m := regexp.MustCompile(`\$\{[A-Z][^}]*\}`).FindString(want); m != "" {
-			t.Errorf("%s: %s has no name in Terraform", module, m)
+			t.Errorf("%s: %s has no name in Terraform", name, m)
 		}
 		if *update {
 			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {

@@ -36,12 +36,13 @@ func (p *properties) get(path ...any) any {
 
 // chosen are attributes that Terraform chooses by itself: names, which CloudFormation makes
 // up, and tags that hold them.
-var chosen = []string{"name", "name_prefix", "bucket_prefix", "alarm_name", "family", "tags", "skip_destroy", "desired_count"}
+var chosen = []string{"name", "name_prefix", "bucket_prefix", "alarm_name", "dashboard_name", "family", "tags", "skip_destroy", "desired_count"}
 
 // meant are the resources and properties of templates that the modules do not have, and why.
 var meant = map[string]string{
-	"proxy.yaml AlarmTopic":          "a topic is given: alarm_topic_arn",
+	"watch.yaml AlarmTopic":          "a topic is given: alarm_topic_arn",
 	"network.yaml GatewayAttachment": "the gateway has the VPC's identifier",
+	"Dashboard.DashboardName":        "the name is the module's",
 	"Service.Tags":                   "only orders two resources in CloudFormation",
 	"Cluster.CapacityProviders":      "a resource of its own, compared there",
 	"Cluster.ClusterName":            "the name is the module's",

@@ -190,11 +190,11 @@ func New(o Options) (*Server, error) {
 		o.Names = distinct.New(distinct.Options{Registerer: o.Registerer, Logger: o.Logger})
 	}
 	s := &Server{
-		opt:     o,
-		log:     o.Logger,
-		metrics: newMetrics(o.Registerer),
-		types:   map[uint16]bool{},
+		opt:   o,
+		log:   o.Logger,
+		types: map[uint16]bool{},
 	}
+	s.metrics = newMetrics(o.Registerer, s.functions)
 	s.pending.Init(o.Limits.InFlight, &bounds.DNSQuestions)
 	s.refusals.Init(o.Limits.Refusals, &bounds.DNSQuestions)
 	s.pending.Measure(o.Registerer, bounds.DNSQuestions.Name)

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/perfunction"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -31,7 +33,7 @@ type decisionKey struct {
 // metrics counts what the server decides. Every label is of a closed
 // set: functions of the file, verdicts, reasons, types.
 type metrics struct {
-	answers         *prometheus.CounterVec
+	answers         *perfunction.Vec
 	inFlight        prometheus.Gauge
 	refused         *prometheus.CounterVec // questions that had to make place for others, by whose they were
 	panics          prometheus.Counter
@@ -41,30 +43,29 @@ type metrics struct {
 
 	// known are the counters of answers that have been used, so that a question
 	// does not hash its labels. The map is replaced, never changed.
-	known  atomic.Pointer[map[decisionKey]prometheus.Counter]
+	known  atomic.Pointer[map[decisionKey]*perfunction.Value]
 	adding sync.Mutex
 }
 
-// newMetrics registers the metrics; reg may be nil.
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the metrics; reg may be nil. names returns the functions in force.
+func newMetrics(reg prometheus.Registerer, names perfunction.Names) *metrics {
 	f := promauto.With(reg)
 	packed := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "egress_dns_packed_total",
 		Help: "Allowed questions, by whether a packed answer was at hand (hit) or the resolver was asked (miss).",
 	}, []string{"result"})
 	m := &metrics{
-		answers: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "egress_dns_answers_total",
-			Help: "Decisions on DNS questions, by function (empty: unidentified), verdict, reason and record type.",
-		}, []string{"function", "verdict", "reason", "type"}),
+		answers: perfunction.New(prometheus.NewDesc("egress_dns_answers_total",
+			"Decisions on DNS questions, by function (empty: unidentified), verdict, reason and record type.",
+			[]string{"function", "verdict", "reason", "type"}, nil), prometheus.CounterValue, names),
 		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "egress_dns_in_flight",
 			Help: "Questions that wait for the resolver.",
 		}),
-		refused: f.NewCounterVec(prometheus.CounterOpts{
+		refused: fair.ByCause(f.NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_dns_questions_refused_total",
 			Help: "Questions that were refused or cut short because their client has its share of those that wait for the resolver, by who it is.",
-		}, []string{"cause"}),
+		}, []string{"cause"})),
 		refusalsDropped: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_dns_refusals_dropped_total",
 			Help: "Refused questions without answer and record: their client has its share of those that wait for a record that they share, or another one that has less took its place.",
@@ -76,7 +77,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		hit:  packed.WithLabelValues("hit"),
 		miss: packed.WithLabelValues("miss"),
 	}
-	m.known.Store(&map[decisionKey]prometheus.Counter{})
+	perfunction.Register(reg, m.answers)
+	m.known.Store(&map[decisionKey]*perfunction.Value{})
 	return m
 }
 
@@ -89,14 +91,14 @@ func (m *metrics) decided(e *audit.Event, qtype uint16) {
 	key := decisionKey{e.Function, e.Verdict, e.Reason, qtype}
 	c := (*m.known.Load())[key]
 	if c == nil {
-		c = m.answers.WithLabelValues(e.Function, e.Verdict.String(), e.Reason.String(), label)
+		c = m.answers.With(e.Function, e.Verdict.String(), e.Reason.String(), label)
 		m.remember(key, c)
 	}
 	c.Inc()
 }
 
 // remember adds a counter to the known ones.
-func (m *metrics) remember(key decisionKey, c prometheus.Counter) {
+func (m *metrics) remember(key decisionKey, c *perfunction.Value) {
 	m.adding.Lock()
 	defer m.adding.Unlock()
 	next := maps.Clone(*m.known.Load())

@@ -53,6 +53,14 @@ func (s *Server) snapshot() *snapshot {
 	return next
 }
 
+// functions returns those of the policy in force.
+func (s *Server) functions() []string {
+	if now := s.current.Load(); now != nil {
+		return now.rules.Policy.Functions()
+	}
+	return nil
+}
+
 // packedBytes returns how many bytes the packed answers in force take, by estimate.
 func (s *Server) packedBytes() int {
 	if now := s.current.Load(); now != nil {

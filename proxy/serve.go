@@ -133,6 +133,13 @@ func (s *Server) Rejudge() {
 	s.shared.Conns.CloseWaiting(identities, time.Now())
 }
 
+// CountBytes counts what open tunnels and answers have moved so far, as what ends does by
+// itself. Call it now and then.
+func (s *Server) CountBytes() {
+	s.connect.CountBytes()
+	s.plain.CountBytes()
+}
+
 // listensOn reports whether the address is one of the listeners given to Serve.
 func (s *Server) listensOn(a netip.AddrPort) bool {
 	s.mu.Lock()

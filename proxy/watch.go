@@ -8,7 +8,7 @@ import (
 )
 
 // watch does what is done by the clock: it ends the windows of failed
-// credentials, looks at the memory, and logs who is over its share, until ctx ends.
+// credentials and of challenges, looks at the memory, and logs who is over its share, until ctx ends.
 func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
 	ticker := time.NewTicker(time.Second)
@@ -17,6 +17,7 @@ func (s *Server) watch(ctx context.Context, done chan<- struct{}) {
 		select {
 		case now := <-ticker.C:
 			s.shared.Failures.Sweep(now.Add(-admission.FailureWindow))
+			s.shared.Challenges.Sweep(now)
 			s.shared.MemoryWatch.Look()
 			s.connect.Sweep()
 			s.shared.Excess.Log(now, s.shared.Log)

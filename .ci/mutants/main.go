@@ -3,15 +3,17 @@
 //
 // What it does: it mutates comparisons, arithmetic, && and ||, and ++ and --, wherever
 // they stand, cases of switches and constants included, which tools that go by coverage
-// take for unreached. A change that does not compile counts for nothing. Whatever survives
-// has to be a line of .ci/survivors, with the reason why it is no other program, and each
-// line there has to survive.
+// take for unreached. A change that does not compile counts for nothing, and one in a block
+// that no test of the package reaches survives without a run. Whatever survives has to be
+// a line of .ci/survivors, with the reason why it is no other program, and each line there
+// has to survive.
 //
 //	go run ./.ci/mutants ./internal/gate ./internal/policy
 package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -20,10 +22,12 @@ import (
 	"go/token"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // others are what an operator is changed to.
@@ -36,14 +40,23 @@ var others = map[token.Token][]token.Token{
 
 // mutant is one change of a file.
 type mutant struct {
-	file, line string // the text of the line, trimmed
-	number     int
-	from, to   token.Token
-	text       []byte // of the whole file
+	file, line     string // the text of the line, trimmed
+	number, column int
+	from, to       token.Token
+	text           []byte // of the whole file
+	key            string // how .ci/survivors names it
 }
 
-// key is how .ci/survivors names it.
-func (m *mutant) key() string { return fmt.Sprintf("%s: %s to %s: %s", m.file, m.from, m.to, m.line) }
+// name sets the key: the file, the change and the line, and which one where that is not
+// the first of its kind in the file.
+func (m *mutant) name(seen map[string]int) {
+	change := fmt.Sprintf("%s: %s to %s", m.file, m.from, m.to)
+	m.key = change + ": " + m.line
+	seen[m.key]++
+	if n := seen[m.key]; n > 1 {
+		m.key = fmt.Sprintf("%s #%d: %s", change, n, m.line)
+	}
+}
 
 // outcome of a run of the tests.
 type outcome int
@@ -51,7 +64,8 @@ type outcome int
 const (
 	killed outcome = iota
 	survived
-	invalid // it does not compile
+	unreached // it survives, because no test runs what it changes
+	invalid   // it does not compile
 )
 
 func main() {
@@ -73,7 +87,8 @@ func main() {
 			bad = true
 		}
 		for key, found := range known {
-			if !found && strings.Contains(key, *only) && strings.HasPrefix(key, filepath.Clean(pkg)+"/") {
+			file, _, _ := strings.Cut(key, ":")
+			if !found && strings.Contains(key, *only) && filepath.Dir(file) == filepath.Clean(pkg) {
 				bad = true
 				fmt.Printf(".ci/survivors has what does not survive: %s\n", key)
 			}
@@ -87,21 +102,98 @@ func main() {
 // judge reports whether the tests of a package notice each mutant that is not known, marks
 // those that are, and prints the others.
 func judge(pkg string, mutants []mutant, workers int, known map[string]bool) bool {
+	begin := time.Now()
+	blocks, limit, err := coverage(pkg)
+	if err != nil {
+		fail(err)
+	}
 	counts, good := map[outcome]int{}, true
-	runAll(pkg, mutants, workers, func(m *mutant, o outcome) {
+	runAll(pkg, mutants, workers, blocks, limit, func(m *mutant, o outcome) {
 		counts[o]++
-		if o != survived {
+		if o == killed || o == invalid {
 			return
 		}
-		if _, listed := known[m.key()]; listed {
-			known[m.key()] = true
+		if _, listed := known[m.key]; listed {
+			known[m.key] = true
 			return
 		}
 		good = false
-		fmt.Printf("%s:%d survives and is not listed:\n%s\n", m.file, m.number, m.key())
+		how := "survives"
+		if o == unreached {
+			how = "is not reached"
+		}
+		fmt.Printf("%s:%d %s and is not listed:\n%s\n", m.file, m.number, how, m.key)
 	})
-	fmt.Printf("%s: %d mutants killed, %d survive\n", pkg, counts[killed], counts[survived])
+	reached := counts[killed] + counts[survived]
+	all := reached + counts[unreached]
+	fmt.Printf("%s: %d mutants, reached %d (%.1f%%), of those killed %d (%.1f%%); %.1f minutes\n",
+		pkg, all, reached, percent(reached, all), counts[killed], percent(counts[killed], reached), time.Since(begin).Minutes())
 	return good
+}
+
+func percent(part, whole int) float64 { return 100 * float64(part) / float64(max(whole, 1)) }
+
+// block is a piece of a file that runs from its beginning to its end, or not at all.
+type block struct {
+	file                   string // its last element
+	fromLine, fromColumn   int
+	untilLine, untilColumn int
+	statements, runs       int
+}
+
+// has reports whether a mutant changes something within the block.
+func (b *block) has(m *mutant) bool {
+	return b.file == filepath.Base(m.file) &&
+		cmp.Or(cmp.Compare(m.number, b.fromLine), cmp.Compare(m.column, b.fromColumn)) >= 0 &&
+		cmp.Or(cmp.Compare(m.number, b.untilLine), cmp.Compare(m.column, b.untilColumn)) < 0
+}
+
+// coverage runs the tests of a package, which have to pass, and returns its blocks, and
+// how long its tests may take before a mutant counts as one that does not end.
+func coverage(pkg string) (blocks []block, limit time.Duration, err error) {
+	dir, err := os.MkdirTemp("", "mutant")
+	if err != nil {
+		return nil, 0, err
+	}
+	defer os.RemoveAll(dir)
+	profile := filepath.Join(dir, "cover")
+	out, err := exec.Command("go", "test", "-count=1", "-coverprofile="+profile, "./"+filepath.Clean(pkg)).CombinedOutput()
+	if err != nil {
+		return nil, 0, fmt.Errorf("testing %s as it is: %w\n%s", pkg, err, out)
+	}
+	limit = 10 * time.Second
+	if fields := strings.Fields(string(out)); len(fields) > 2 { // ok PACKAGE 0.123s
+		took, _ := time.ParseDuration(fields[2])
+		limit += 20 * took
+	}
+	data, err := os.ReadFile(profile)
+	if err != nil {
+		return nil, 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		name, rest, _ := strings.Cut(path.Base(line), ":")
+		var b block
+		if _, err := fmt.Sscanf(rest, "%d.%d,%d.%d %d %d", &b.fromLine, &b.fromColumn, &b.untilLine, &b.untilColumn, &b.statements, &b.runs); err == nil {
+			b.file = name
+			blocks = append(blocks, b)
+		}
+	}
+	return blocks, limit, nil
+}
+
+// isReached reports whether a test runs what a mutant changes. What stands in no block, as
+// constants and cases of a switch do, has to be tried.
+func isReached(m *mutant, blocks []block) bool {
+	within := false
+	for i := range blocks {
+		if blocks[i].has(m) {
+			if blocks[i].runs > 0 {
+				return true
+			}
+			within = true
+		}
+	}
+	return !within
 }
 
 func fail(err error) {
@@ -144,11 +236,14 @@ func mutantsOf(dir string) (all []mutant, err error) {
 			return nil, err
 		}
 		lines := strings.Split(string(src), "\n")
+		seen := map[string]int{}
 		add := func(at token.Pos, op token.Token) {
 			p := fset.Position(at)
 			for _, to := range others[op] {
 				text := slices.Concat(src[:p.Offset], []byte(to.String()), src[p.Offset+len(op.String()):])
-				all = append(all, mutant{filepath.ToSlash(name), strings.TrimSpace(lines[p.Line-1]), p.Line, op, to, text})
+				m := mutant{file: filepath.ToSlash(name), line: strings.TrimSpace(lines[p.Line-1]), number: p.Line, column: p.Column, from: op, to: to, text: text}
+				m.name(seen)
+				all = append(all, m)
 			}
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
@@ -166,14 +261,17 @@ func mutantsOf(dir string) (all []mutant, err error) {
 
 // runAll runs the tests of a package for each mutant, and calls ended with what has come of
 // it, one at a time.
-func runAll(pkg string, mutants []mutant, workers int, ended func(*mutant, outcome)) {
+func runAll(pkg string, mutants []mutant, workers int, blocks []block, limit time.Duration, ended func(*mutant, outcome)) {
 	next := make(chan *mutant)
 	var ending sync.Mutex
 	var done sync.WaitGroup
 	for range workers {
 		done.Go(func() {
 			for m := range next {
-				o := run(pkg, m)
+				o := unreached
+				if isReached(m, blocks) {
+					o = run(pkg, m, limit)
+				}
 				ending.Lock()
 				ended(m, o)
 				ending.Unlock()
@@ -188,7 +286,7 @@ func runAll(pkg string, mutants []mutant, workers int, ended func(*mutant, outco
 }
 
 // run runs the tests of a package with one file replaced.
-func run(pkg string, m *mutant) outcome {
+func run(pkg string, m *mutant, limit time.Duration) outcome {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		fail(err)
@@ -208,7 +306,7 @@ func run(pkg string, m *mutant) outcome {
 			fail(err)
 		}
 	}
-	out, err := exec.Command("go", "test", "-vet=off", "-failfast", "-timeout=60s", "-ldflags=-s -w", "-overlay="+overlay, "./"+filepath.Clean(pkg)).CombinedOutput()
+	out, err := exec.Command("go", "test", "-vet=off", "-failfast", "-timeout="+limit.String(), "-ldflags=-s -w", "-overlay="+overlay, "./"+filepath.Clean(pkg)).CombinedOutput()
 	switch {
 	case bytes.Contains(out, []byte("[build failed]")), bytes.Contains(out, []byte("[setup failed]")):
 		return invalid

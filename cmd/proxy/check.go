@@ -68,21 +68,12 @@ read; 3: with --lint=fail, all are good and something is found.`,
 	return cmd
 }
 
-// check loads and compiles one file, and says what it holds, and what of it ends soon, or
-// all that lint finds.
+// check loads one file, and says what it holds, and what of it ends soon, or all that lint
+// finds.
 func check(ctx context.Context, file string, stdin io.Reader, lints bool) ([]string, []lint.Finding, error) {
 	cfg, err := daemon.LoadConfig(ctx, file, stdin)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !lints {
-		lines, err := lint.Summary(cfg, time.Now())
-		return lines, nil, err
-	}
-	lines, err := lint.Summary(cfg, time.Time{})
-	if err != nil {
-		return nil, nil, err
-	}
-	findings, err := lint.Of(cfg, nameOf(file), time.Now())
-	return lines, findings, err
+	return lint.Summary(cfg, nameOf(file), time.Now(), lints)
 }

@@ -76,7 +76,7 @@ func TestMetricsStandBesideTheRecordsAndAddUpToThem(t *testing.T) {
 	w := newEchoWorld(t)
 	file := filepath.Join(w.t.TempDir(), "egress.yaml")
 	w.write(file, only("before.test"))
-	p := w.startFile(w.t.TempDir(), []string{"run", "--emf", "1s", "--emf-deployment", "eu", "--config", file})
+	p := w.startFile(w.t.TempDir(), []string{"run", "--emf", "1s", "--emf-functions", "--emf-deployment", "eu", "--config", file})
 	tunnels := p.open(2)
 	for range 5 {
 		p.allows("after.test")
@@ -142,6 +142,7 @@ func TestMetricsAreOnStandardOutputWhereRecordsGoToAFile(t *testing.T) {
 func TestADeploymentThatNoMetricCanHaveIsRefused(t *testing.T) {
 	for args, want := range map[string]string{
 		"--emf-deployment x":           "--emf-deployment is there, and --emf is not",
+		"--emf-functions":              "--emf-functions is there, and --emf is not",
 		"--emf 60s --emf-deployment=":  "--emf-deployment: it is empty",
 		"--emf 60s --emf-deployment=:": `--emf-deployment: ":" begins with a colon`,
 	} {

@@ -127,7 +127,7 @@ func TestEveryWayToChangeTheFileReloadsIt(t *testing.T) {
 				t.Errorf("%s: the second file is not in force", name)
 			}
 			now := p.of("reloaded")[0]
-			if now.Policy == was || now.Detail != "was "+was {
+			if now.Policy == was || now.Was != was || !strings.HasPrefix(now.Detail, "was "+was) {
 				t.Errorf("%s: the record says policy %s, %q; before it was %s", name, now.Policy, now.Detail, was)
 			}
 			if n := len(p.of("reload_failed")); n != 0 {

@@ -203,7 +203,16 @@ type record struct {
 	BytesUp                                    int64 `json:"bytes_up"`
 	BytesDown                                  int64 `json:"bytes_down"`
 	Suppressed                                 int
-	QType                                      string `json:"type"`
+	Functions, Rules                           int
+	Was                                        string
+	Gained                                     int
+	Lost                                       int
+	Changes                                    []struct {
+		Function     string
+		Gained, Lost int
+	}
+	ChangesMore int    `json:"changes_more"`
+	QType       string `json:"type"`
 }
 
 // output returns what the stream of records holds so far, over all files.

@@ -3,6 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +15,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 )
 
 // shortest is the least time between two polls, or between two lots of metrics.
@@ -39,10 +44,7 @@ func newRun() *cobra.Command {
 			if err == nil {
 				return nil
 			}
-			// A standard error that nobody reads must not keep the process either.
-			last := logqueue.New(cmd.ErrOrStderr(), logqueue.Options{})
-			fmt.Fprintln(last, err)
-			last.Close(lastWord)
+			sayLast(cmd.ErrOrStderr(), err)
 			return &exitError{code: exitFailed}
 		},
 	}
@@ -50,8 +52,30 @@ func newRun() *cobra.Command {
 	cmd.Flags().DurationVar(&o.Poll, "config-poll", 10*time.Second, "how often to look at a policy that is not a file")
 	cmd.Flags().DurationVar(&o.EMF, "emf", 0, "how often to print CloudWatch metrics (EMF) on standard output; 0: never")
 	cmd.Flags().StringVar(&o.Deployment, "emf-deployment", "", "a dimension Deployment=`NAME` on every CloudWatch metric; one for each deployment of an account and region")
+	cmd.Flags().BoolVar(&o.Functions, "emf-functions", false, "print CloudWatch metrics by function too; each function is three metrics and more, which cost")
 	cmd.Flags().BoolVar(&o.Profiles, "pprof", false, "serve /debug/pprof on the admin listener, which must be on loopback")
 	return cmd
+}
+
+// sayLast says what has ended the program: a line of the log for each line of the error, and
+// at a terminal the text alone. A standard error that nobody reads must not keep the process.
+func sayLast(to io.Writer, err error) {
+	last := logqueue.New(to, logqueue.Options{})
+	defer last.Close(lastWord)
+	if file, ok := to.(*os.File); ok && isTerminal(file) {
+		fmt.Fprintln(last, err)
+		return
+	}
+	log := slog.New(slog.NewJSONHandler(printable.Writer{W: last}, nil))
+	for line := range strings.Lines(err.Error()) {
+		log.Error("the program has ended", slog.String("error", strings.TrimSpace(line)))
+	}
+}
+
+// isTerminal reports whether somebody may be looking at a file.
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // checkRun says what no command line may say.
@@ -66,6 +90,8 @@ func checkRun(o *daemon.Options, flags *pflag.FlagSet) error {
 		return fmt.Errorf("--emf: %v is less than %v; 0 prints none", o.EMF, shortest)
 	case flags.Changed("emf-deployment") && o.EMF == 0:
 		return errors.New("--emf-deployment is there, and --emf is not, which prints the metrics")
+	case o.Functions && o.EMF == 0:
+		return errors.New("--emf-functions is there, and --emf is not, which prints the metrics")
 	case flags.Changed("emf-deployment"):
 		// Metrics under another name than was meant would leave alarms without any.
 		if err := emf.CheckDeployment(o.Deployment); err != nil {

@@ -16,6 +16,7 @@ import (
 
 // sink is an output of records that a test breaks and mends.
 type sink struct {
+	flags  []string // of the program, beside --config
 	stdout *os.File // of the program; nil: a file that nobody looks at
 	output string   // audit.output
 	files  []string // where its records can be read in the end
@@ -43,7 +44,7 @@ func (w *world) startOn(s *sink, policy string) *running {
 	stderr, err := os.Create(p.stderr)
 	w.must(err)
 	defer stderr.Close()
-	p.cmd = exec.Command("proxy", "run", "--config", p.config)
+	p.cmd = exec.Command("proxy", append([]string{"run", "--config", p.config}, s.flags...)...)
 	p.cmd.Stderr, p.cmd.Env = stderr, []string{exitAtOnce}
 	if s.stdout != nil {
 		p.cmd.Stdout = s.stdout

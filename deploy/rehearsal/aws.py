@@ -4,6 +4,7 @@ reverse order with what AWS refuses to delete. Nothing here is asked of an accou
 
 import ipaddress
 import itertools
+import json
 import logging
 import re
 import threading
@@ -96,6 +97,7 @@ def model(kind, apply, remove=lambda made: None, identify=lambda name, p: name):
         "cloudformation_name_type": staticmethod(lambda: ""),
         "cloudformation_type": staticmethod(lambda: kind),
         "has_cfn_attr": classmethod(lambda cls, attr: False),
+        "get_cfn_attribute": lambda self, name: f"arn:aws:{kind}:{self.physical_resource_id}",
         "create_from_cloudformation_json": classmethod(create),
         "update_from_cloudformation_json": classmethod(update),
         "__init__": init,
@@ -118,6 +120,11 @@ def alarm(made):
     p = made.properties
     made.physical_resource_id = made.properties.get("AlarmName") or made.physical_resource_id
     cloudwatch_backends[ACCOUNT][REGION].alarms[made.physical_resource_id] = made
+
+
+def dashboard(made):
+    """CloudWatch refuses a body that is no JSON."""
+    json.loads(made.properties["DashboardBody"])
 
 
 def scale(made):
@@ -143,6 +150,7 @@ def complete_types():
         model("AWS::EC2::SecurityGroupEgress", egress_rule(lambda: ec2().authorize_security_group_egress),
               egress_rule(lambda: ec2().revoke_security_group_egress)),
         model("AWS::CloudWatch::Alarm", alarm, lambda m: cloudwatch_backends[ACCOUNT][REGION].alarms.pop(m.physical_resource_id)),
+        model("AWS::CloudWatch::Dashboard", dashboard),
         model("AWS::ApplicationAutoScaling::ScalableTarget", scale, unscale, lambda name, p: p["ResourceId"]),
         model("AWS::ApplicationAutoScaling::ScalingPolicy", lambda m: None),
     ]

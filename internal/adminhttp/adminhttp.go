@@ -31,7 +31,7 @@ func New(reg *prometheus.Registry, notReady func() string, profiles bool) *http.
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
+	mux.Handle("GET /metrics", scrapes(reg))
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -47,6 +47,22 @@ func New(reg *prometheus.Registry, notReady func() string, profiles bool) *http.
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
+}
+
+// A scrape has all series in memory until its client has read them.
+const (
+	mostScrapes = 4                // at the same time; further ones get 503
+	scrapeTime  = 10 * time.Second // until its client has read it; a client that does not is cut off
+)
+
+// scrapes returns what answers scrapes.
+func scrapes(reg *prometheus.Registry) http.Handler {
+	h := promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, MaxRequestsInFlight: mostScrapes})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Where it cannot be set the server's own, of two minutes, holds.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTime))
+		h.ServeHTTP(w, r)
+	})
 }
 
 // sameOrigin refuses what a browser sends on behalf of another site: nothing

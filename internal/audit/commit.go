@@ -317,9 +317,9 @@ func (l *Log) newBatch() *batch {
 	return b
 }
 
-// recycle keeps a batch for later once nobody needs it.
+// recycle keeps a batch for later once nobody needs it. The open one is not done.
 func (l *Log) recycle(b *batch) {
-	if b.refs > 0 || !b.done || b == l.open {
+	if b.refs > 0 || !b.done {
 		return
 	}
 	b.buf, b.lines = b.buf[:0], b.lines[:0]

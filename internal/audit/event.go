@@ -11,6 +11,9 @@ type Kind = record.Kind
 // ID names a request within one process. The zero ID is none.
 type ID = record.ID
 
+// Change is how many rules a function has gained and lost.
+type Change = record.Change
+
 // Total is how many events of one kind had one outcome since the start.
 type Total = record.Total
 

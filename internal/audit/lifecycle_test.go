@@ -249,6 +249,39 @@ func TestCloseCountsTheLineThatItCouldNotComplete(t *testing.T) {
 	})
 }
 
+func TestAfterCloseNothingIsReopened(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records")
+	l := mustOpen(t, path, Options{})
+	if err := errors.Join(l.Close(), os.Remove(path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Reopen(); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Reopen: %v", err)
+	}
+	if err := l.Probe(); err != nil {
+		t.Errorf("Probe: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file is there again: %v", err)
+	}
+}
+
+// That a dead process left a part of a line, and it cannot be ended, loses no record of
+// this one.
+func TestCloseLosesNothingOfALineThatIsAnothers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records")
+	if err := os.WriteFile(path, []byte("left"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := mustOpen(t, path, Options{})
+	lift := limitFiles(t, 4)
+	err := l.Close()
+	lift()
+	if err != nil || l.Lost() != 0 || string(read(t, path)) != "left" {
+		t.Errorf("%v, %d lost, the file: %s", err, l.Lost(), read(t, path))
+	}
+}
+
 // What the program leaves behind at its end may go on, but not in the records.
 func TestNothingFollowsTheLastRecord(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records")

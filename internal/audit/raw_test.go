@@ -163,3 +163,88 @@ func TestAfterCloseRawLinesAreUnavailable(t *testing.T) {
 		t.Errorf("%v, and the output has %q", err, w.String())
 	}
 }
+
+// While a raw line waits no batch is begun, so that records cannot keep it waiting.
+func TestRawLineGoesBeforeTheRecordsThatWait(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			w := &gateWriter{open: make(chan int)}
+			l := New(w, Options{})
+			var wg sync.WaitGroup
+			recordAll(l, &wg, "first", 1)
+			synctest.Wait()
+			wg.Go(func() {
+				if err := l.WriteRaw([]byte(rawLine)); err != nil {
+					t.Error(err)
+				}
+			})
+			recordAll(l, &wg, "behind", 3)
+			synctest.Wait()
+			for range 3 {
+				w.open <- everything
+			}
+			wg.Wait()
+			lines := strings.Split(w.String(), "\n")
+			if lines[1] != rawLine {
+				t.Fatalf("behind the first record comes %s", lines[1])
+			}
+			records, _ := split(t, w.Bytes())
+			if rows := verify(t, records, l.Process()); len(rows) != 4 {
+				t.Errorf("%d records", len(rows))
+			}
+		})
+	}
+}
+
+func TestRawLineThatFindsTheLogClosedIsNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &gateWriter{open: make(chan int)}
+		l := New(w, Options{})
+		var wg sync.WaitGroup
+		recordAll(l, &wg, "first", 1)
+		synctest.Wait()
+		wg.Go(func() {
+			if err := l.WriteRaw([]byte(rawLine)); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("the line is written, %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() { _ = l.Close() })
+		synctest.Wait()
+		w.open <- everything
+		wg.Wait()
+		if _, others := split(t, w.Bytes()); others != 0 {
+			t.Errorf("the output has %q", w.String())
+		}
+	})
+}
+
+func TestNobodyWaitsForAnOutputThatHangs(t *testing.T) {
+	l := mustOpen(t, filepath.Join(t.TempDir(), "records"), Options{})
+	l.busy, l.stalled = true, true
+	if err := l.WriteRaw([]byte(rawLine)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("WriteRaw: %v", err)
+	}
+	if err := l.Reopen(); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Reopen: %v", err)
+	}
+	l.busy, l.stalled = false, false
+}
+
+// The raw line of which nothing is on the output is not the one that is cut.
+func TestRecordThatWasCutIsLostThoughARawLineFailedBehindIt(t *testing.T) {
+	w := &gateWriter{open: make(chan int, 8)}
+	l := New(w, Options{})
+	w.open <- 10
+	if err := l.Record(refusal("cut.example")); err == nil {
+		t.Fatal("the record is on the output")
+	}
+	w.open <- 0
+	if err := l.WriteRaw([]byte(rawLine)); !errors.Is(err, ErrUnavailable) {
+		t.Fatal(err)
+	}
+	w.open <- 0
+	if err := l.Close(); !errors.Is(err, ErrUnavailable) || l.Lost() != 1 || len(l.Totals()) != 0 {
+		t.Errorf("%v, %d lost, totals %v", err, l.Lost(), l.Totals())
+	}
+}

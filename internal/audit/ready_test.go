@@ -35,6 +35,15 @@ func TestReadyOnlyWhenNoWriteHasFailedForAWhile(t *testing.T) {
 	})
 }
 
+// Nobody is refused for want of a record, so nothing keeps clients away.
+func TestWhoCountsIsAlwaysReady(t *testing.T) {
+	out := &flickering{fails: true}
+	l := New(out, Options{OnFailure: Count})
+	if err := l.Heartbeat(""); err != nil || !l.Ready() || l.Probe() == nil {
+		t.Errorf("%v, ready %t", err, l.Ready())
+	}
+}
+
 // What waits for a write that hangs is as old as its oldest record.
 func TestOldestRecordThatWaitsHasAnAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -28,6 +28,9 @@ type Bound struct {
 	Full   string // who has to go where all is taken
 	Keeps  string // what others keep, and from how many takers on no more
 	Metric string // counts those who were over their share, or had to go; "": nobody ever is
+	// Refuses says that somebody is turned away where all is taken, so that it is worth an
+	// alarm before. Caches, which are full by design, and what costs time alone have it not.
+	Refuses bool
 	// Held names the fields and variables that hold it, as package.Type.field.
 	Held []string
 	Test string // shows that a taker harms nobody; red where the share is taken out
@@ -49,7 +52,7 @@ func (b *Bound) PartOf(all int) int {
 var (
 	// PreAuth are connections before their caller is known.
 	PreAuth = Bound{
-		Name: "unidentified", Of: "connections that have not shown who they are",
+		Name: "unidentified", Refuses: true, Of: "connections that have not shown who they are",
 		Size: "`limits.unidentified`, cut to an eighth of the memory and to the descriptors", By: "source",
 		Part: 4, Least: 16,
 		Over:   "its oldest connection that has said nothing is closed",
@@ -85,7 +88,7 @@ var (
 	}
 	// Memory are the bytes that requests hold at worst.
 	Memory = Bound{
-		Name: "memory", Of: "bytes that requests hold at worst, from their head until they are a tunnel or over",
+		Name: "memory", Refuses: true, Of: "bytes that requests hold at worst, from their head until they are a tunnel or over",
 		Size: "half of the memory of the task; no bound where that is not known", By: "function",
 		Part:   4,
 		Over:   "`limit_function`",
@@ -97,7 +100,7 @@ var (
 	}
 	// Dials are those under way.
 	Dials = Bound{
-		Name: "dials", Of: "dials under way; half of a function's share to one host",
+		Name: "dials", Refuses: true, Of: "dials under way; half of a function's share to one host",
 		Size: "half of the tunnels, 64 at least", By: "function",
 		Part: 4, Least: 32,
 		Over:   "`limit_function`",
@@ -121,7 +124,7 @@ var (
 	}
 	// Lookups are questions at upstreams.
 	Lookups = Bound{
-		Name: "lookups", Of: "lookups that wait for an upstream, of requests and of DNS questions",
+		Name: "lookups", Refuses: true, Of: "lookups that wait for an upstream, of requests and of DNS questions",
 		Size: "1,024, or an eighth of the descriptors; of many a forty-eighth, 128 at least", By: "function, or source where it is not known; all sources of no function together have half",
 		Part: 3, Least: 16,
 		Over:   "its oldest ends, `limit_function`; a lookup for which nobody waits ends too",
@@ -133,7 +136,7 @@ var (
 	}
 	// Refusals are refused requests that wait.
 	Refusals = Bound{
-		Name: "refusals", Of: "refused requests that wait for the record that they share",
+		Name: "refusals", Refuses: true, Of: "refused requests that wait for the record that they share",
 		Size: "half of `connections`", By: "function, or source where it is not known; all sources of no function together have half",
 		Part: 2, Least: 16,
 		Over:   "its connection is closed without an answer",
@@ -145,7 +148,7 @@ var (
 	}
 	// DNSQuestions are questions of DNS clients.
 	DNSQuestions = Bound{
-		Name: "dns_questions", Of: "DNS questions that wait for an upstream",
+		Name: "dns_questions", Refuses: true, Of: "DNS questions that wait for an upstream",
 		Size: "4,096", By: "function, or source where it is not known; all sources of no function together have half",
 		Part: 4, Least: 16,
 		Over:   "its oldest is SERVFAIL, `limit_function`",

@@ -36,3 +36,13 @@ func Measure(reg prometheus.Registerer, name string, size, perCaller int, used f
 		ConstLabels: prometheus.Labels{"bound": name},
 	}, func() float64 { return float64(perCaller) })
 }
+
+// Refuses reports whether somebody is turned away where all of a row is taken.
+func Refuses(name string) bool {
+	for _, b := range All {
+		if b.Name == name {
+			return b.Refuses
+		}
+	}
+	return false
+}

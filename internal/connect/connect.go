@@ -76,3 +76,12 @@ func (s *Server) rejudge(t *tunnel.Tunnel) {
 		t.End(tunnel.Revoked)
 	}
 }
+
+// CountBytes counts what open tunnels have moved so far.
+func (s *Server) CountBytes() {
+	s.tunnels.Each(func(t *tunnel.Tunnel) {
+		if o, ok := t.Value().(*exchange.Open); ok {
+			o.Moved(t.Bytes())
+		}
+	})
+}

@@ -52,6 +52,7 @@ type Options struct {
 	EMF    time.Duration // between two lots of CloudWatch metrics; 0: none
 	// Deployment is a dimension of each of these metrics; "": there is none.
 	Deployment string
+	Functions  bool      // print some of them by function as well
 	Profiles   bool      // serve /debug/pprof on the admin listener, which must be on loopback
 	Version    string    // of the program, for records and metrics
 	Commit     string    // the same
@@ -144,7 +145,7 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	if p.audit, err = openAudit(p.cfg, o.Version, p.reg, log); err != nil {
 		return nil, err
 	}
-	if p.emf, err = p.newEMF(o.EMF, o.Deployment); err != nil {
+	if p.emf, err = p.newEMF(&o); err != nil {
 		return nil, err
 	}
 	p.file.audit = p.audit

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
@@ -10,8 +9,8 @@ import (
 
 // newEMF makes what prints metrics beside the records; nil where none are asked
 // for. Records that go to a file leave standard output to the metrics.
-func (p *program) newEMF(every time.Duration, deployment string) (*emf.Printer, error) {
-	if every == 0 {
+func (p *program) newEMF(o *Options) (*emf.Printer, error) {
+	if o.EMF == 0 {
 		return nil, nil
 	}
 	out := p.audit
@@ -21,5 +20,7 @@ func (p *program) newEMF(every time.Duration, deployment string) (*emf.Printer, 
 			return nil, fmt.Errorf("--emf: %w", err)
 		}
 	}
-	return emf.New(emf.Options{Every: every, Gatherer: p.reg, Print: out.WriteRaw, Log: p.log, Deployment: deployment}), nil
+	return emf.New(emf.Options{
+		Every: o.EMF, Gatherer: p.reg, Print: out.WriteRaw, Log: p.log, Functions: o.Functions, Deployment: o.Deployment,
+	}), nil
 }

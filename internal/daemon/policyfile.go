@@ -1,24 +1,24 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/expiry"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lowpriority"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policydiff"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
 )
 
@@ -30,6 +30,7 @@ type snapshot struct {
 	tls        *tls.Config // nil: no TLS listener
 	// certificate is that of the TLS listener; nil: there is none.
 	certificate *x509.Certificate
+	changes     *audit.Event // what it changes, as the record says it; nil: it is the first
 }
 
 // policyFile is the file and what of it is in force.
@@ -173,7 +174,13 @@ func (f *policyFile) warnReportMode(p *policy.Policy) {
 // policy was put in force. One goroutine calls it.
 func (f *policyFile) reload(ctx context.Context) bool {
 	old := f.current.Load()
-	s, err := f.load(ctx, f.read)
+	s, err := f.load(ctx, func(ctx context.Context) (*snapshot, error) {
+		s, err := f.read(ctx)
+		if err == nil {
+			s.changes = changes(old.policy, s.policy)
+		}
+		return s, err
+	})
 	if ctx.Err() != nil {
 		return false // the program stops, which is not a fault of the file
 	}
@@ -186,12 +193,10 @@ func (f *policyFile) reload(ctx context.Context) bool {
 		return false
 	}
 	f.activate(s)
-	f.record(&audit.Event{
-		Kind: audit.Reloaded, Policy: s.policy.Hash(), Functions: len(s.policy.Functions()), Rules: s.policy.Rules(),
-		Detail: "was " + old.policy.Hash(),
-	})
-	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules())
-	keys := needRestart(f.running, s.cfg)
+	f.record(s.changes)
+	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules(),
+		"was", s.changes.Was, "gained", s.changes.Gained, "lost", s.changes.Lost)
+	keys := config.NeedRestart(f.running, s.cfg)
 	f.metrics.pending.Set(float64(len(keys)))
 	if len(keys) > 0 {
 		f.log.Warn("changes that take effect at the next start", "keys", keys)
@@ -199,42 +204,25 @@ func (f *policyFile) reload(ctx context.Context) bool {
 	return true
 }
 
+// changes makes the record of a reload: those who lose most stand first in it.
+func changes(old, now *policy.Policy) *audit.Event {
+	e := &audit.Event{Kind: audit.Reloaded, Policy: now.Hash(), Functions: len(now.Functions()), Rules: now.Rules(), Was: old.Hash()}
+	deny, functions := policydiff.Of(old, now)
+	for _, c := range functions {
+		e.Gained, e.Lost = e.Gained+c.Gained, e.Lost+c.Lost
+		e.Changes = append(e.Changes, audit.Change(c))
+	}
+	slices.SortStableFunc(e.Changes, func(a, b audit.Change) int {
+		return cmp.Or(cmp.Compare(b.Lost, a.Lost), cmp.Compare(b.Gained, a.Gained))
+	})
+	e.Detail = fmt.Sprintf("was %s; %d functions differ, by %d rules gained and %d lost; of the deny list %d gained and %d lost",
+		e.Was, len(functions), e.Gained, e.Lost, deny.Gained, deny.Lost)
+	return e
+}
+
 // record writes a record of the file's own; the log has the words too.
 func (f *policyFile) record(e *audit.Event) {
 	if err := f.audit.Record(e); err != nil {
 		f.log.Error("writing a record failed", "event", e.Kind.String(), "error", err)
 	}
-}
-
-// needRestart returns the keys in which a file differs from what runs and that a
-// reload does not change.
-func needRestart(a, b *config.Config) []string {
-	var keys []string
-	for key, same := range map[string]bool{
-		"listen": sameListen(a.Listen, b.Listen),
-		"dns":    reflect.DeepEqual(a.DNS, b.DNS),
-		"limits": sameLimits(a.Limits, b.Limits),
-		"audit":  a.Audit == b.Audit,
-	} {
-		if !same {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// sameLimits compares the limits, whether the file has them or the defaults do.
-func sameLimits(a, b settings.Limits) bool {
-	a.HasTunnels, a.HasTunnelsPerFunction, a.HasUnidentified = b.HasTunnels, b.HasTunnelsPerFunction, b.HasUnidentified
-	return a == b
-}
-
-// sameListen compares all but the certificates, which a reload does change.
-func sameListen(a, b config.Listen) bool {
-	if (a.TLS == nil) != (b.TLS == nil) || a.TLS != nil && a.TLS.Address != b.TLS.Address {
-		return false
-	}
-	a.TLS, b.TLS = nil, nil
-	return reflect.DeepEqual(a, b)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/conditions"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
 )
 
@@ -49,6 +50,7 @@ func (p *program) serve(ctx context.Context, s *shutdown.Stopper) error {
 	for _, run := range []func(){
 		func() { p.watchRecords(background) },
 		func() { p.watchPolicy(background) },
+		func() { conditions.New(p.reg, p.log).Run(background) },
 		func() { p.watch(background, reloads) },
 		func() { p.reloadLoop(background, reloads) },
 		func() { p.hangupLoop(background, s.Hangups(), reloads) },
@@ -114,7 +116,8 @@ func (p *program) tlsConfig() *tls.Config {
 // each minute.
 func (p *program) watchRecords(ctx context.Context) {
 	each(ctx, time.Second, func(n int) {
-		if err := p.audit.Probe(); err != nil && n%60 == 0 {
+		// Package audit logs the begin and the end; who comes within the hour sees this.
+		if err := p.audit.Probe(); err != nil && n%3600 == 0 {
 			p.log.Error("records cannot be written", "error", err)
 		}
 		if n%60 != 0 {
@@ -127,14 +130,15 @@ func (p *program) watchRecords(ctx context.Context) {
 	})
 }
 
-// watchPolicy judges open tunnels each minute by rules that may have expired. It does
-// not wait for the output of records.
+// watchPolicy judges open tunnels each minute by rules that may have expired, and counts
+// what they have moved. It does not wait for the output of records.
 func (p *program) watchPolicy(ctx context.Context) {
 	each(ctx, time.Minute, func(n int) {
 		pol, _ := p.file.Current()
 		p.file.metrics.countDown(pol, time.Now())
 		p.file.expiry.Look(time.Now())
 		p.server.Rejudge()
+		p.server.CountBytes()
 		if n%60 == 0 {
 			p.file.warnReportMode(pol)
 		}

@@ -72,6 +72,12 @@ func SelfSigned(t testing.TB, names ...string) tls.Certificate {
 	return sign(t, &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, NotAfter: time.Now().Add(24 * time.Hour)}, nil)
 }
 
+// Expired returns a certificate for names that was good until an hour ago, signed by nobody else.
+func Expired(t testing.TB, names ...string) tls.Certificate {
+	t.Helper()
+	return sign(t, &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, NotAfter: time.Now().Add(-time.Hour)}, nil)
+}
+
 // sign signs a template by a certificate; nil: by itself.
 func sign(t testing.TB, template *x509.Certificate, by *tls.Certificate) tls.Certificate {
 	t.Helper()

@@ -35,7 +35,7 @@ func (v *Verifier) Result() Result {
 
 // drain takes in all lines.
 func (v *Verifier) drain() {
-	if v.open != nil && len(v.open.ends) > 0 {
+	if v.open != nil { // has a line at least
 		v.send()
 	}
 	for len(v.inflight) > 0 {
@@ -199,7 +199,7 @@ func (b *builder) only(parts []part) {
 	for _, p := range parts {
 		if p.seq > low {
 			b.process.found(b.v.finding(KindBeginning, low, p.seq-1, p.at, "the beginning is missing"))
-			low = p.seq + 1
 		}
+		low = max(low, p.seq+1)
 	}
 }

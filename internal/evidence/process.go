@@ -188,11 +188,11 @@ func (p *process) compare(r *segment, f *lineFacts) {
 	case of.first == f.Seq:
 		was = short(&of.firstHash)
 	default:
-		at := int(f.Seq % recentLines)
-		if at >= len(p.recent) || p.recent[at].seq != f.Seq {
+		at := p.recent[f.Seq%recentLines] // there is one: the segment's were remembered
+		if at.seq != f.Seq {
 			return
 		}
-		was = p.recent[at].hash
+		was = at.hash
 	}
 	if was == short(&f.Hash) {
 		r.same = f.Seq

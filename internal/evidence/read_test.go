@@ -169,6 +169,21 @@ func TestLineThatIsTooLongIsOneThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// What is kept of a long key may end within an escape.
+func TestKeyThatIsTooLongIsNoneThatIsKnown(t *testing.T) {
+	lines := written(t, "b1")
+	doc := filtered(lines...)
+	for n := range 12 {
+		for _, escape := range []string{`\n`, `\u00e9`, `\ud834\udd1e`} {
+			key := `"` + strings.Repeat("a", n) + strings.Repeat(escape, 100) + `":"x",`
+			got, err := given(strings.Replace(strings.Replace(doc, `"nextToken":`, key+`"nextToken":`, 1), `"message":`, key+`"message":`, 1))
+			if err != nil || !slices.Equal(got, lines) {
+				t.Fatalf("%d bytes before an escape: %d lines, %v", n, len(got), err)
+			}
+		}
+	}
+}
+
 // endless is a text that never ends and has no newline.
 type endless struct{ left int }
 

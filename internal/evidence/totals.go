@@ -101,7 +101,7 @@ func (k *keys) difference(claimed, found sums) string {
 func (k *keys) missing(s sums) string {
 	var parts []string
 	for i, n := range s {
-		if n != 0 && int64(n) > 0 {
+		if int64(n) > 0 {
 			parts = append(parts, fmt.Sprintf("%d of %s", n, quoteKey(k.names[i])))
 		}
 	}

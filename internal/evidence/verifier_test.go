@@ -17,7 +17,7 @@ func TestWhatTheProxyWritesIsWhole(t *testing.T) {
 	lines := written(t, "b1")
 	res := verified(t, file(t, "f", lines...))
 	check(t, res)
-	if !res.Complete || res.Records != seqStopped || len(res.Processes) != 1 {
+	if !res.Complete || res.Records != seqStopped || len(res.Processes) != 1 || res.Files[0].Records != seqStopped {
 		t.Fatalf("%+v", res)
 	}
 	b := res.Processes[0]
@@ -71,6 +71,10 @@ func TestEveryChangeShows(t *testing.T) {
 		{"a part of a line stands between", slices.Insert(slices.Clone(lines), 9, lines[9][:100]), []string{"torn 10 @10"}},
 		{"a line is cut", replaced(t, lines, 9, lines[8][200:], ""), []string{"gap 9", "torn 9 @9"}},
 		{"a line is made foreign", replaced(t, lines, 9, `{"time"`, `{"_aws":{},"time"`), []string{"gap 9"}},
+		{"totals are no counts", rechained("b1", replaced(t, lines, seqHeartbeat, `"host_not_allowed":8`, `"host_not_allowed":-8,"dns_failed":0`)), []string{"totals 7 @7"}},
+		{"a count of totals is a text", rechained("b1", replaced(t, lines, seqHeartbeat, `"host_not_allowed":8`, `"dns_failed":0,"host_not_allowed":"8"`)), []string{"totals 7 @7"}},
+		{"totals have no reasons first", rechained("b1", replaced(t, lines, seqHeartbeat, `"refused":{"host_not_allowed":8}`, `"refused":8`)), []string{"totals 7 @7"}},
+		{"totals have no reasons last", rechained("b1", replaced(t, lines, seqHeartbeat, `"closed":{"none":1}`, `"closed":1`)), []string{"totals 7 @7"}},
 		{"a line has a member twice", replaced(t, lines, 9, `{"time"`, `{"seq":9,"time"`), []string{"gap 9"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { check(t, verifiedLines(c.lines...), c.want...) })
@@ -108,10 +112,15 @@ func TestEveryByteOfALineIsProtected(t *testing.T) {
 }
 
 func TestTotalsNameWhatAGapHid(t *testing.T) {
-	res := verifiedLines(without(written(t, "b1"), 3, 4)...)
-	check(t, res, "gap 3-4")
-	if text := res.Processes[0].Findings[0].Text; !strings.Contains(text, "5 of refused/host_not_allowed") || !strings.Contains(text, "1 of closed/none") {
-		t.Errorf("the text of the gap: %s", text)
+	for gap, want := range map[string]string{
+		"gap 3":   "missing; by the totals of seq 7: 5 of refused/host_not_allowed",
+		"gap 3-4": "missing; by the totals of seq 7: 5 of refused/host_not_allowed, 1 of closed/none",
+	} {
+		res := verifiedLines(without(written(t, "b1"), 3, 3+strings.Count(gap, "-"))...)
+		check(t, res, gap)
+		if text := res.Processes[0].Findings[0].Text; text != want {
+			t.Errorf("the text of %s: %s", gap, text)
+		}
 	}
 }
 
@@ -120,6 +129,30 @@ func TestIdenticalAndOtherRepetitionsAreToldApart(t *testing.T) {
 	res := verifiedLines(append(slices.Clone(lines), lines[4:9]...)...)
 	if text := res.Processes[0].Findings[0].Text; !strings.Contains(text, "byte by byte") {
 		t.Errorf("the text of a repetition: %s", text)
+	}
+}
+
+// The hashes of the last 1,024 records are kept, and those of both ends.
+func TestRepetitionOfWhatWasForgottenIsNotCalledTheSame(t *testing.T) {
+	const n = 3000
+	var lines []string
+	chain(n, func(line []byte) { lines = append(lines, string(line)) })
+	for seq, same := range map[int]bool{1: true, 2: false, n - 1024: false, n - 1023: true, n: true} {
+		res := verifiedLines(append(slices.Clone(lines), lines[seq-1])...)
+		check(t, res, fmt.Sprintf("duplicated %d @%d", seq, n+1))
+		if text := res.Processes[0].Findings[0].Text; strings.Contains(text, "byte by byte") != same || strings.Contains(text, "not compared") == same {
+			t.Errorf("seq %d is repeated: %s", seq, text)
+		}
+	}
+}
+
+// A tunnel that was opened under a policy is closed under it, after the next one came.
+func TestOnlyTheProxysOwnRecordsSayWhichPolicyIsInForce(t *testing.T) {
+	lines := replaced(t, replaced(t, written(t, "b1"), seqReloaded+1, `"policy":"two"`, `"policy":"one"`), 16, `"policy":"two"`, `"policy":""`)
+	res := verifiedLines(rechained("b1", lines)...)
+	check(t, res)
+	if p := res.Processes[0].Policies; len(p) != 2 || p[0].Policy != "one" || p[1].Policy != "two" || p[1].Seq != seqReloaded {
+		t.Errorf("policies %+v", p)
 	}
 }
 
@@ -170,11 +203,19 @@ func TestBootOfWhichOnlyALaterPartIsThereHasNoBeginning(t *testing.T) {
 	check(t, res, "beginning 1-8 @21")
 }
 
+func TestPartsAloneShowWhatIsMissingBetweenThem(t *testing.T) {
+	lines := written(t, "b1")
+	check(t, verifiedLines(append(written(t, "b0"), lines[8][:150], lines[8][:150], lines[9][:150], lines[12][:150])...),
+		"beginning 1-8 @21", "beginning 11-12 @24")
+}
+
 func TestPartOfALineBehindTheEndIsAFindingUnlessTheLineIsThere(t *testing.T) {
 	lines := written(t, "b1")
 	check(t, verifiedLines(append(slices.Clone(lines), strings.Replace(lines[seqStopped-1], `"seq":20,`, `"seq":21,`, 1)[:150])...), "torn 21 @21")
 	// As it is where the file was moved away in the middle of a line.
-	check(t, verified(t, file(t, "a", append(slices.Clone(lines[:9]), lines[9][:150])...), file(t, "b", lines[9:]...)))
+	for _, seq := range []int{10, seqStopped} {
+		check(t, verified(t, file(t, "a", append(slices.Clone(lines[:seq-1]), lines[seq-1][:150])...), file(t, "b", lines[seq-1:]...)))
+	}
 }
 
 func TestFilesMayComeInAnyOrder(t *testing.T) {

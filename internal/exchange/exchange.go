@@ -23,6 +23,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/perfunction"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/refusal"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -39,7 +40,8 @@ type Exchange struct {
 	usage    *admission.Usage // nil until admitted
 	dialFrom uint32           // with which of its addresses it begins
 	held     int64            // bytes that it holds at worst, while usage has them
-	wait     refusalWait      // for the record that its refusal shares
+	counted  perfunction.Moved
+	wait     refusalWait // for the record that its refusal shares
 }
 
 // Begin begins an exchange: the snapshot of the policy is taken here, once.
@@ -78,10 +80,12 @@ func (x *Exchange) Advance() gate.Need {
 		case gate.Failure:
 			reason := x.shared.Failures.Judge(x.Conn.Client.Addr(), x.Start)
 			x.Event.Aggregate = reason == verdict.ReasonLimitFailures
-			x.shared.Metrics.rejected.WithLabelValues(x.Event.Claimed).Inc()
+			x.shared.Challenges.Answered(x.Conn.Client.Addr(), false)
+			x.shared.Metrics.of.Rejected.With(x.Event.Claimed).Inc()
 			x.Give(reason)
 		case gate.Slot:
 			x.Conn.Identified()
+			x.shared.Challenges.Answered(x.Conn.Client.Addr(), true)
 			x.Give(x.admit())
 		case gate.Names:
 			x.GiveNames(x.shared.Names.Allow(x.caller(), x.Wildcard, x.Event.Host, x.Start))
@@ -234,6 +238,9 @@ func (x *Exchange) sendRefusal(persist bool) (again bool) {
 		if err != nil {
 			cause = nil
 		}
+	}
+	if x.Event.Reason == verdict.ReasonIdentityRequired {
+		x.shared.Challenges.Challenged(x.Conn.Client.Addr())
 	}
 	return x.answer(cause, persist)
 }

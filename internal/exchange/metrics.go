@@ -1,8 +1,6 @@
 package exchange
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -10,7 +8,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/perfunction"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -23,15 +21,11 @@ const (
 // Metrics counts what the server decides and moves. Every label is of a
 // closed set: functions of the file, verdicts, reasons, directions.
 type Metrics struct {
-	decisions       *prometheus.CounterVec
-	open            *prometheus.GaugeVec
-	bytes           *prometheus.CounterVec
-	ended           *prometheus.CounterVec
+	of              *perfunction.Metrics
 	lasted          prometheus.Histogram
 	panics          prometheus.Counter
 	evicted         prometheus.Counter
 	lingererClosed  prometheus.Counter
-	rejected        *prometheus.CounterVec
 	refusalsDropped prometheus.Counter
 	shed            *prometheus.CounterVec
 	over            [admission.Rows]prometheus.Counter
@@ -39,49 +33,25 @@ type Metrics struct {
 	steps stepTimes
 }
 
-// newMetrics registers the metrics; reg may be nil.
-func newMetrics(reg prometheus.Registerer) *Metrics {
+// newMetrics registers the metrics; reg may be nil. names returns the functions in force.
+func newMetrics(reg prometheus.Registerer, names perfunction.Names) *Metrics {
 	f := promauto.With(reg)
 	m := &Metrics{
-		decisions: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "egress_decisions_total",
-			Help: "Decisions, by function (empty: unidentified), verdict, reason and protocol. Each has one record; answered lookups where dns.record says so.",
-		}, []string{"function", "verdict", "reason", "protocol"}),
-		open: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "egress_tunnels",
-			Help: "Open tunnels, by function.",
-		}, []string{"function"}),
-		bytes: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "egress_bytes_total",
-			Help: "Bytes delivered, by function and direction; counted when a tunnel or request ends.",
-		}, []string{"function", "direction"}),
+		of: perfunction.NewMetrics(reg, names),
 		panics: f.NewCounter(prometheus.CounterOpts{
 			Name: "egress_panics_total",
 			Help: "Panics that cost one connection; each is a bug.",
 		}),
+		lasted: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "egress_tunnel_duration_seconds",
+			Help:    "How long tunnels were open that have ended.",
+			Buckets: []float64{.1, 1, 10, 60, 330, 900, 3600, 14400, 43200},
+		}),
 	}
-	m.rejected = f.NewCounterVec(prometheus.CounterOpts{
-		Name: "egress_identity_rejected_total",
-		Help: "Credentials that do not hold, by the function of the policy that was claimed; empty: none of the policy.",
-	}, []string{"claimed"})
-	m.rejected.WithLabelValues("")
-	m.newEnds(f)
+	m.of.Rejected.With("")
 	m.newSheds(f)
 	m.steps = newStepTimes(f)
 	return m
-}
-
-// newEnds makes the metrics of tunnels that have ended.
-func (m *Metrics) newEnds(f promauto.Factory) {
-	m.ended = f.NewCounterVec(prometheus.CounterOpts{
-		Name: "egress_tunnels_ended_total",
-		Help: "Tunnels that have ended, by function and by what ended them, as records say it.",
-	}, []string{"function", "ended"})
-	m.lasted = f.NewHistogram(prometheus.HistogramOpts{
-		Name:    "egress_tunnel_duration_seconds",
-		Help:    "How long tunnels were open that have ended.",
-		Buckets: []float64{.1, 1, 10, 60, 330, 900, 3600, 14400, 43200},
-	})
 }
 
 // Further values of the label cause, beside those of package admission: what there
@@ -138,48 +108,10 @@ func (m *Metrics) decided(a *series, e *audit.Event) {
 		a.allowed.Inc()
 		return
 	}
-	m.decisions.WithLabelValues(e.Function, e.Verdict.String(), e.Reason.String(), e.Protocol).Inc()
+	m.of.Decisions.With(e.Function, e.Verdict.String(), e.Reason.String(), e.Protocol).Inc()
 }
 
 // Count counts a decision that another server took by the same policy, such as
 // the answer to a DNS question: all decisions stand in one metric. It does not
 // keep e.
 func (s *Shared) Count(e *audit.Event) { s.Metrics.decided(nil, e) }
-
-// series are the metrics that a function's open tunnels touch: looking one up by its
-// labels costs more than counting.
-type series struct {
-	allowed  prometheus.Counter // CONNECTs that were let through
-	tunnels  prometheus.Gauge
-	up, down prometheus.Counter // bytes
-	ended    [tunnel.Causes]prometheus.Counter
-	lasted   prometheus.Observer // of all functions
-}
-
-// newSeries makes the series of a function.
-func (m *Metrics) newSeries(function string) *series {
-	a := &series{
-		allowed: m.decisions.WithLabelValues(function, verdict.Allow.String(), "", protocolConnect),
-		tunnels: m.open.WithLabelValues(function),
-		up:      m.bytes.WithLabelValues(function, "up"),
-		down:    m.bytes.WithLabelValues(function, "down"),
-		lasted:  m.lasted,
-	}
-	for c := range tunnel.Causes {
-		a.ended[c] = m.ended.WithLabelValues(function, c.String())
-	}
-	return a
-}
-
-// closed counts a tunnel that has ended.
-func (a *series) closed(r tunnel.Result, lasted time.Duration) {
-	a.tunnels.Dec()
-	a.ended[r.Ended].Inc()
-	a.lasted.Observe(lasted.Seconds())
-}
-
-// moved counts the bytes of what has ended.
-func (a *series) moved(r tunnel.Result) {
-	a.up.Add(float64(r.Up))
-	a.down.Add(float64(r.Down))
-}

@@ -6,6 +6,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/perfunction"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -88,13 +89,15 @@ func (x *Exchange) Permit() verdict.Reason {
 type Open struct {
 	gate.Opened
 
-	shared *Shared
-	usage  *admission.Usage
+	shared  *Shared
+	usage   *admission.Usage
+	counted perfunction.Moved
 }
 
 // Open returns what stays of the exchange, which has its place from now on.
 func (x *Exchange) Open() *Open {
 	o := &Open{Opened: x.Opened, shared: x.shared, usage: x.usage}
+	o.counted.From(&x.counted)
 	x.shared.Slots.Shrink(x.usage, x.held)
 	x.usage, x.held = nil, 0
 	o.usage.Data.(*series).tunnels.Inc()
@@ -104,26 +107,26 @@ func (x *Exchange) Open() *Open {
 // Ended writes the last record of a tunnel and gives its places back.
 func (o *Open) Ended(r tunnel.Result) {
 	o.usage.Data.(*series).closed(r, time.Since(o.Start))
-	o.shared.ended(&o.Opened, o.usage, 0, r)
+	o.shared.ended(&o.Opened, o.usage, 0, &o.counted, r)
 	o.shared.Conns.Release()
 }
 
 // Ended writes the last record of what was opened, and is no tunnel, and gives its
 // place back.
 func (x *Exchange) Ended(r tunnel.Result) {
-	x.shared.ended(&x.Opened, x.usage, x.held, r)
+	x.shared.ended(&x.Opened, x.usage, x.held, &x.counted, r)
 	x.usage, x.held = nil, 0
 }
 
 // ended writes the last record of what was opened and gives its place back, and the
-// bytes that it has held until now.
-func (s *Shared) ended(o *gate.Opened, usage *admission.Usage, held int64, r tunnel.Result) {
+// bytes that it has held until now. What it has moved and is not counted yet is.
+func (s *Shared) ended(o *gate.Opened, usage *admission.Usage, held int64, counted *perfunction.Moved, r tunnel.Result) {
 	o.Event.Kind = audit.Closed
 	o.Event.BytesUp, o.Event.BytesDown = r.Up, r.Down
 	o.Event.Ended = r.Ended.String()
 	o.Event.Duration = time.Since(o.Start)
 	// Nothing waits for this record; one that cannot be written is counted.
 	s.Audit.Post(&o.Event)
-	usage.Data.(*series).moved(r)
+	usage.Data.(*series).moved(counted, r.Up, r.Down)
 	s.Slots.Release(usage, held)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/capacity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/challenges"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
@@ -98,6 +99,7 @@ type Shared struct {
 	Dials       admission.DialLimiter
 	MemoryWatch admission.Memory
 	Failures    admission.Failures
+	Challenges  *challenges.Table
 	Excess      admission.Excess
 	Draining    atomic.Bool
 	Base        context.Context // ends with Stop
@@ -116,8 +118,9 @@ func NewShared(o Options) *Shared {
 	if o.Names == nil {
 		o.Names = distinct.New(distinct.Options{Registerer: o.Registerer, Logger: o.Logger})
 	}
-	s := &Shared{Resources: o.resources(), Log: o.Logger, Metrics: newMetrics(o.Registerer)}
+	s := &Shared{Resources: o.resources(), Log: o.Logger, Metrics: newMetrics(o.Registerer, func() []string { p, _ := o.Policy(); return p.Functions() })}
 	s.Options = o
+	s.Challenges = challenges.New(o.Registerer)
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}

@@ -74,6 +74,14 @@ const (
 	CauseAll      = "all"      // there are no places left, and nobody has more than one
 )
 
+// ByCause gives a counter that has the label cause a series of each cause, at 0.
+func ByCause(c *prometheus.CounterVec) *prometheus.CounterVec {
+	for _, cause := range [...]string{CauseFunction, CauseSource, CauseAll} {
+		c.WithLabelValues(cause)
+	}
+	return c
+}
+
 // Cause returns the cause for metrics.
 func (e *Eviction) Cause() string {
 	switch {

@@ -59,7 +59,7 @@ func (x *plainRequest) forward() (again bool) {
 	x.once = x.Head.HasContent() && !hasContentByCustom(x.Head.Method)
 	x.upload.init(x)
 	x.answer.x = x
-	x.watch.Client, x.watch.Start, x.watch.Value = x.Conn, x.Start, &x.Opened
+	x.watch.Client, x.watch.Start, x.watch.Value = x.Conn, x.Start, x.Exchange
 	if !s.open.Add(&x.watch) {
 		x.Refuse(verdict.ReasonOriginFailed, nil) // the answer says that the proxy stops
 		x.SendRefusal()

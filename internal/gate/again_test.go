@@ -11,6 +11,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
 // A plain request is judged again as one: the rule may want TLS, at another port than 80,
@@ -84,5 +85,44 @@ func TestCertificateHasToHoldForANewRequestAndToBeTrustedForAnOldOne(t *testing.
 	}
 	if d.StillAllowed(d.Policy, certified(other), within) {
 		t.Error("the tunnel outlives its certificate's authority")
+	}
+}
+
+// A tunnel under a rule that wants TLS stays by its ClientHello: one that was let through
+// in report mode holds as long as that does.
+func TestTunnelStaysByTheHelloThatOpenedIt(t *testing.T) {
+	t.Parallel()
+	later := now.Add(2 * time.Hour) // nightly enforces then
+	for _, row := range []struct {
+		function, request, sni, dialed string
+		at                             time.Time
+		want                           bool
+	}{
+		{"billing", "CONNECT tls.test:443", "tls.test", "1.1.1.1", now, true},
+		{"billing", "CONNECT tls.test:443", "tls.test", "10.0.0.1", now, false},
+		{"nightly", "CONNECT tls.test:443", "tls.test", "1.1.1.1", later, true},
+		{"nightly", "CONNECT tls.test:443", "other.test", "1.1.1.1", now, true},
+		{"nightly", "CONNECT tls.test:443", "other.test", "1.1.1.1", later, false},
+		{"nightly", "CONNECT other.test:443", "", "1.1.1.1", now, true},
+		{"nightly", "CONNECT other.test:443", "", "1.1.1.1", later, false},
+	} {
+		d := ask(t, row.function, row.request)
+		need := d.Next()
+		for ; need != gate.Tunnel && need != gate.Refused; need = d.Next() {
+			switch need {
+			case gate.Lookup:
+				d.GiveAddresses(public, nil)
+			case gate.Hello:
+				d.GiveHello(helloFor(t, row.sni), nil)
+			default:
+				d.Give(verdict.ReasonNone)
+			}
+		}
+		if d.Event.Dialed = netip.AddrPortFrom(netip.MustParseAddr(row.dialed), 443); need != gate.Tunnel {
+			t.Fatalf("%s with %q: need %s", row.request, row.sni, names[need])
+		}
+		if got := d.StillAllowed(d.Policy, d.Identities, row.at); got != row.want {
+			t.Errorf("%s by %s with %q, dialed %s, at %s: it stays: %t", row.request, row.function, row.sni, row.dialed, row.at, got)
+		}
 	}
 }

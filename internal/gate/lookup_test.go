@@ -33,7 +33,7 @@ const (
 //	deny: ["*.evil.test"]
 //	functions:
 //	  billing: {allow: [{host: any.test}, {host: "*.wild.test"}, {host: inside.test, addresses: [10.1.0.0/16]}]}
-//	  nightly: {mode: report, allow: [{host: nightly.test}]}
+//	  nightly: {mode: report, allow: [{host: nightly.test}, {host: very.deep.test}]}
 //
 // for each a source, and for other sources the union of both.
 func lookupRules(t *testing.T) *gate.LookupRules {
@@ -54,7 +54,7 @@ func lookupRules(t *testing.T) *gate.LookupRules {
 			{Name: "billing", Owner: "payments", Rules: []policy.RuleSpec{
 				rule("any.test"), rule("*.wild.test"), rule("inside.test", netip.MustParsePrefix("10.1.0.0/16")),
 			}},
-			{Name: "nightly", ReportUntil: now.Add(time.Hour), Rules: []policy.RuleSpec{rule("nightly.test")}},
+			{Name: "nightly", ReportUntil: now.Add(time.Hour), Rules: []policy.RuleSpec{rule("nightly.test"), rule("very.deep.test")}},
 		},
 	})
 	if err != nil {

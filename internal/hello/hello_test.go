@@ -36,6 +36,7 @@ func TestServerNameIsComparedWithHost(t *testing.T) {
 		{"x.0xg", "x.0xg", nil},
 		{long, long, nil},
 		{long + ".", long, nil},
+		{strings.Repeat("a", 255), strings.Repeat("a", 255), nil}, // the most that is kept, and all of it
 
 		{"evil.test", host, hello.ErrMismatch},
 		{"other.example.com", host, hello.ErrMismatch},
@@ -135,6 +136,7 @@ func TestOuterNameOfEncryptedHelloCounts(t *testing.T) {
 		{"GREASE with another name", []extension{sni("public.example"), greaseECH()}, true, hello.ErrMismatch},
 		{"GREASE without a name", []extension{greaseECH()}, true, hello.ErrMissing},
 		{"the inner kind is not outer", []extension{sni(host), inner}, false, nil},
+		{"an extension without a kind", []extension{sni(host), {0xfe0d, nil}}, false, nil},
 	} {
 		h := parse(t, wire(tt.exts...))
 		if err := h.Check(host); h.ECH != tt.ech || !errors.Is(err, tt.want) {

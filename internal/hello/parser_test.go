@@ -60,6 +60,9 @@ func TestWhatIsNotTLSIsRefusedOnTheByteThatShowsIt(t *testing.T) {
 			if !errors.Is(err, tt.want) || !errors.Is(err, hello.ErrNotTLS) || h != (hello.Hello{}) {
 				t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 			}
+			if errors.Is(err, hello.ErrMalformed) { // which is for what begins like a hello
+				t.Errorf("%s: %v", tt.name, err)
+			}
 			if size == 1 && n != tt.at {
 				t.Errorf("%s: decided after %d bytes, want %d", tt.name, n, tt.at)
 			}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 )
@@ -136,6 +137,14 @@ func TestChainIsAskedAnewOfEachTableAndTime(t *testing.T) {
 	}
 	if c.Valid(first, noon.Add(3*time.Hour)) || !c.Trusted(first, noon.Add(3*time.Hour)) {
 		t.Error("its time is over")
+	}
+}
+
+func TestNamesOfAChainAreThoseOfItsCertificateAlone(t *testing.T) {
+	root := mint(t, "root", -10, 10, nil, nil)
+	between := mint(t, "between", -10, 10, root, nil)
+	if got := verifiedAs(mint(t, "a.internal", -1, 2, between, nil), between, root).Names(); !slices.Equal(got, []string{"a.internal"}) {
+		t.Errorf("names %q", got)
 	}
 }
 

@@ -70,8 +70,7 @@ func ParseAuthorization(header string) (Credential, error) {
 	if len(value) > maxEncoded {
 		return Credential{}, ErrMalformed
 	}
-	var encoded [maxEncoded]byte
-	var plain [maxEncoded / 4 * 3]byte
+	var encoded, plain [maxEncoded]byte
 	n := copy(encoded[:], value)
 	// The decoder skips line ends, which would make two spellings of one header.
 	if strings.ContainsAny(value, "\r\n") {

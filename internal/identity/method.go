@@ -36,7 +36,7 @@ var methods = [methodCount]struct {
 
 // Methods returns every method, in the order in which they are tried, without MethodNone.
 func Methods() []Method {
-	all := make([]Method, 0, methodCount-1)
+	var all []Method
 	for m := MethodNone + 1; m < methodCount; m++ {
 		all = append(all, m)
 	}

@@ -79,6 +79,16 @@ func (r *Request) Answering() {
 	r.answering = true
 }
 
+// WhileAnswering calls f with what has moved so far, unless the answer has not begun or the
+// request is over: what Value holds may be another's then.
+func (r *Request) WhileAnswering(f func(up, down int64)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answering && !r.removed {
+		f(r.Up.Load(), r.Down.Load())
+	}
+}
+
 // BreakOff ends the wait for the origin, and nothing else.
 func (r *Request) BreakOff() {
 	r.mu.Lock()

@@ -70,7 +70,7 @@ func (p *Policy) decide(f *Function, t *hostname.Target, now time.Time, tr *trac
 	switch {
 	case d.Reason == verdict.ReasonNone:
 		d.Verdict, d.ByWildcard = verdict.Allow, w.wild
-	case w.now < f.reportUntil:
+	case f.reports(w.now):
 		d.Verdict = verdict.Report
 		tr.add("the function is in report mode: its list is recorded, not enforced")
 	}

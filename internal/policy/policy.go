@@ -305,9 +305,11 @@ func (f *Function) Expiries() []Expiry {
 }
 
 // Reports reports whether the function is in report mode at that instant.
-func (f *Function) Reports(now time.Time) bool {
-	return f != nil && now.Unix() < f.reportUntil
-}
+func (f *Function) Reports(now time.Time) bool { return f != nil && f.reports(now.Unix()) }
+
+// reports is Reports at that Unix second. One before the first, as that of the zero
+// instant, is in no report mode.
+func (f *Function) reports(now int64) bool { return max(now, 0) < f.reportUntil }
 
 // LastReportDay returns the last day of report mode, as report_until in the file
 // has it; zero: the function has no report mode.

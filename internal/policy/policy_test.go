@@ -223,6 +223,46 @@ func TestReportModeLetsThroughWhatTheRulesRefuseUntilItEnds(t *testing.T) {
 	}
 }
 
+// Every rule that ends has its end and its line, those of sets and of addresses too.
+func TestEndsOfRulesStandInTheOrderOfTheFile(t *testing.T) {
+	ending := policy.RuleSpec{Set: 1, Conditions: &policy.Conditions{Ports: []uint16{443}, Expires: noon}}
+	spec := oneFunction(opening(host("a.test"), future), host("b.test"), ending, policy.RuleSpec{Pattern: mustPattern("c.test")}, opening(cidr("10.0.0.0/8", 443), past))
+	spec.Sets = [][]hostname.Pattern{nil}
+	want := []policy.Expiry{{At: future, Line: 10}, {At: noon, Line: 12}, {At: past, Line: 14}}
+	if got := mustCompile(t, spec).Function("f").Expiries(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// The file has the last day, and the instant behind it is what is compiled.
+func TestLastDayOfReportModeIsTheOneBeforeItsEnd(t *testing.T) {
+	midnight := time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)
+	spec := oneFunction()
+	spec.Functions[0].ReportUntil = midnight
+	spec.Functions = append(spec.Functions, policy.FunctionSpec{Name: "enforces"})
+	p := mustCompile(t, spec)
+	if got := p.Function("f").LastReportDay(); !got.Equal(midnight.AddDate(0, 0, -1)) || got.Format(time.DateOnly) != "2027-02-28" {
+		t.Errorf("until %s: the last day is %s", midnight, got)
+	}
+	if f := p.Function("enforces"); !f.LastReportDay().IsZero() || !f.ReportUntil().IsZero() {
+		t.Errorf("a function that enforces reports until %s", f.LastReportDay())
+	}
+}
+
+// A clock that says nothing opens nothing.
+func TestFunctionThatEnforcesDoesSoAtEveryInstant(t *testing.T) {
+	p := mustCompile(t, oneFunction(host("a.test")))
+	f := p.Function("f")
+	for _, now := range []time.Time{{}, time.Unix(-1, 0), time.Unix(0, 0), noon} {
+		if d := p.Decide(f, mustTarget("b.test:443"), now); d.Verdict != verdict.Deny || f.Reports(now) {
+			t.Errorf("at %s: %v", now, plain(d))
+		}
+		if l := p.Lookup(f, mustName("b.test"), now); l.Verdict != verdict.Deny || p.HasBelow(f, "b.test", now) {
+			t.Errorf("at %s a lookup: %v", now, plain(l.Decision))
+		}
+	}
+}
+
 func TestALiteralIsJudgedByTheLongestPrefix(t *testing.T) {
 	spec := oneFunction(cidr("10.0.0.0/8", 443), cidr("10.1.0.0/16", 80), cidr("10.1.0.0/16", 22), cidr("2001:db8::/32", 443), cidr("0.0.0.0/0", 8443), host("*.test"))
 	spec.Deny = deny("*.test")

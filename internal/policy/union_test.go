@@ -140,7 +140,7 @@ func TestALookupOfWhatIsNotThereIsRefused(t *testing.T) {
 	n := mustName("any.test")
 	for what, l := range map[string]policy.Lookup{
 		"no policy": none.Lookup(p.Function("f"), n, noon), "no function": p.Lookup(nil, n, noon),
-		"no name": p.Lookup(p.Function("f"), hostname.Name{}, noon), "no union": u.Lookup(n, noon),
+		"no name": p.Lookup(p.Function("f"), hostname.Name{}, noon), "no name in report mode": p.Lookup(p.Function("g"), hostname.Name{}, noon), "no union": u.Lookup(n, noon),
 		"no name of a union": mustUnion(t, p).Lookup(hostname.Name{}, noon), "an empty policy": mustUnion(t, mustCompile(t, policy.Spec{})).Lookup(n, noon),
 	} {
 		if l.Verdict != verdict.Deny || l.Reason != verdict.ReasonHostNotAllowed {
@@ -228,6 +228,66 @@ func TestAUnionTakesOneEntryForWhatFunctionsShare(t *testing.T) {
 	u := mustUnion(t, mustCompile(t, spec))
 	if got, want := u.Patterns(), 1000+1+60; got != want {
 		t.Errorf("%d entries, want %d", got, want)
+	}
+}
+
+// Of rules for one pattern the union has the one that holds longest, whichever function
+// comes first, and of equal ones the first. That of a set is the one that names it.
+func TestAUnionKeepsTheRuleThatHoldsLongest(t *testing.T) {
+	forms := []*policy.Conditions{ // one that holds longer stands behind those that it outlives
+		nil, {Ports: []uint16{443}, Expires: past}, {Ports: []uint16{443}, Expires: future}, {Ports: []uint16{443, 80}, Expires: future.Add(time.Second)}, on(22),
+	}
+	rules := map[string]func(*policy.Conditions) policy.RuleSpec{
+		"a pattern": func(c *policy.Conditions) policy.RuleSpec {
+			return policy.RuleSpec{Pattern: mustPattern("a.test"), Conditions: c}
+		},
+		"a set": func(c *policy.Conditions) policy.RuleSpec { return policy.RuleSpec{Set: 1, Conditions: c} },
+	}
+	for what, rule := range rules {
+		for i, first := range forms {
+			for j, second := range forms {
+				u := mustUnion(t, mustCompile(t, policy.Spec{
+					Sets: [][]hostname.Pattern{{mustPattern("a.test")}},
+					Functions: []policy.FunctionSpec{
+						{Name: "f", Rules: []policy.RuleSpec{rule(first)}}, {Name: "g", Rules: []policy.RuleSpec{rule(second)}},
+					},
+				}))
+				want := "functions.f.allow[0]"
+				if j > i {
+					want = "functions.g.allow[0]"
+				}
+				l := u.Lookup(mustName("a.test"), noon)
+				if got := l.Rule.String(); got != want || (l.Verdict == verdict.Allow) != (max(i, j) > 1) || u.Patterns() != 1 {
+					t.Errorf("%s, forms %d and %d: %s by %s, want %s; %d patterns", what, i, j, l.Verdict, got, want, u.Patterns())
+				}
+			}
+		}
+	}
+}
+
+// Rules for one pattern that open other addresses are entries of their own, so that the
+// union opens what any of them does, by a pattern as by a set.
+func TestAUnionOpensWhatAnyFunctionDoes(t *testing.T) {
+	set := policy.RuleSpec{Set: 1, Conditions: on(443)}
+	for what, rule := range map[string]policy.RuleSpec{"a pattern": host("a.test"), "a set": set} {
+		u := mustUnion(t, mustCompile(t, policy.Spec{
+			Sets: [][]hostname.Pattern{{mustPattern("a.test")}},
+			Functions: []policy.FunctionSpec{
+				{Name: "f", Rules: []policy.RuleSpec{opening(rule, time.Time{}, "10.1.0.0/16")}},
+				{Name: "g", Rules: []policy.RuleSpec{opening(rule, time.Time{}, "10.2.0.0/16")}},
+				{Name: "h", Rules: []policy.RuleSpec{rule}},
+				{Name: "i", Rules: []policy.RuleSpec{opening(rule, time.Time{}, "10.1.0.0/16")}},
+			},
+		}))
+		l := u.Lookup(mustName("a.test"), noon)
+		for text, want := range map[string]bool{"10.1.0.1": true, "10.2.0.1": true, "8.8.8.8": true, "10.3.0.1": false} {
+			if got := l.PermitsAddress(netip.MustParseAddr(text)); got != want {
+				t.Errorf("%s at %s: permitted = %t", what, text, got)
+			}
+		}
+		if u.Patterns() != 3 {
+			t.Errorf("%s: %d entries", what, u.Patterns())
+		}
 	}
 }
 

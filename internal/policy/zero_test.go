@@ -28,6 +28,9 @@ func TestTheZeroOfEveryVerdictRefuses(t *testing.T) {
 	if (policy.Decision{Verdict: verdict.Allow}).PermitsAddress(netip.MustParseAddr("10.0.0.1")) {
 		t.Error("the zero Rule opens a private address")
 	}
+	if l := (policy.Lookup{Decision: policy.Decision{Verdict: verdict.Allow}}); l.PermitsAddress(netip.MustParseAddr("10.0.0.1")) {
+		t.Error("a Lookup of no rules opens a private address")
+	}
 	if m != policy.TLSVerify || m.String() != "verify" || policy.TLSMode(9).String() != "verify" || policy.TLSAny.String() != "any" {
 		t.Error("the zero TLSMode does not verify")
 	}
@@ -90,7 +93,10 @@ func TestNilPolicyAndFunctionAnswerEmpty(t *testing.T) {
 	if p.Hash() != "" || p.Function("f") != nil || p.Functions() != nil || p.Rules() != 0 {
 		t.Error("a nil policy says something")
 	}
-	if f.Name() != "" || f.Owner() != "" || f.Rules() != 0 || f.Reports(noon) || !f.ReportUntil().IsZero() {
+	if f.Name() != "" || f.Owner() != "" || f.Rules() != 0 || f.Reports(noon) || !f.ReportUntil().IsZero() || !f.LastReportDay().IsZero() || f.Expiries() != nil {
 		t.Error("a nil function says something")
+	}
+	if u, err := policy.NewUnion(p); err != nil || u.Patterns() != 0 {
+		t.Error("the union of nothing has patterns")
 	}
 }

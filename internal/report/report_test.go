@@ -64,7 +64,7 @@ func story(t testing.TB) []byte {
 	}
 	s.refuse("10.0.12.5:43000", "billing", "<script>alert(1)</script>|=1+1", verdict.ReasonBadTarget)
 	s.record(audit.Event{Kind: audit.ReloadFailed, Policy: s.hash, Detail: "egress.yaml:1: version: wrong\negress.yaml:2: more"})
-	s.record(audit.Event{Kind: audit.Reloaded, Policy: "ece03fca87c8", Functions: 2, Rules: 4, Detail: "was 0cef9cd995fc"})
+	s.record(audit.Event{Kind: audit.Reloaded, Policy: "ece03fca87c8", Functions: 2, Rules: 4, Was: "0cef9cd995fc", Gained: 1, Lost: 2, Changes: []audit.Change{{Function: "billing", Gained: 1, Lost: 2}}, Detail: "was 0cef9cd995fc; 1 functions differ, by 1 rules gained and 2 lost; of the deny list 0 gained and 0 lost"})
 	s.hash = "ece03fca87c8"
 	return s.end()
 }

@@ -106,12 +106,7 @@ func (r *Resolver) look(ctx context.Context, k key, now time.Duration) pending {
 		return p
 	}
 	if e != nil && now < e.StaleUntil {
-		p.stale = e
-		if e.Rechecked(now) || r.isLate(k, now) {
-			return p
-		}
-		if r.upstreams.NoneAnswers(staleAfter) {
-			r.prefetch(k, e)
+		if p.stale = e; r.servesStale(k, e, now) {
 			return p
 		}
 	}
@@ -126,6 +121,20 @@ func (r *Resolver) look(ctx context.Context, k key, now time.Duration) pending {
 		go r.do(k, p.inflight)
 	}
 	return p
+}
+
+// servesStale reports whether an expired entry serves without a question of the caller's: it
+// was looked at lately, its question is late, or nobody answers any, which one in the
+// background finds out.
+func (r *Resolver) servesStale(k key, e *cache.Entry, now time.Duration) bool {
+	if e.Rechecked(now) || r.isLate(k, now) {
+		return true
+	}
+	if !r.upstreams.NoneAnswers(staleAfter) {
+		return false
+	}
+	r.prefetch(k, e)
+	return true
 }
 
 // isLate reports whether k's question has been out for so long that an expired answer serves

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/files"
 )
 
 // Answer is what [Resolver.Lookup] found. Its slices are shared with the cache and
@@ -140,7 +141,7 @@ func (r *Resolver) Exchange(ctx context.Context, q dns.Question, dnssec bool) (R
 	now := r.now()
 	r.files.Refresh(now)
 	if host, ok := r.files.Host(k.Name); ok && (k.Type == dns.TypeA || k.Type == dns.TypeAAAA) {
-		return hostRecords(host, k), nil
+		return Records{Answer: host.Records(k.Name, k.Type), TTL: files.CheckEvery}, nil
 	}
 	p := r.begin(ctx, k, now)
 	e, stale, err := r.await(ctx, p)

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/cache"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve/upstream"
 )
@@ -38,10 +39,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		miss:     cache.WithLabelValues("miss"),
 		shared:   cache.WithLabelValues("shared"),
 		prefetch: cache.WithLabelValues("prefetch"),
-		refused: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		refused: fair.ByCause(promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "egress_lookups_refused_total",
 			Help: "Questions to upstreams that were refused or cut short because their caller has its share of those under way, by who it is.",
-		}, []string{"cause"}),
+		}, []string{"cause"})),
 		staleAge: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
 			Name:    "egress_dns_stale_age_seconds",
 			Help:    "How long ago the answers had expired that served because no upstream answered in time.",

@@ -414,6 +414,7 @@ func TestMetricsHaveTheirNamesAndAClosedSetOfResults(t *testing.T) {
 		"egress_dns_upstream_seconds outcome=given_up upstream=127.0.0.1:53",
 		"egress_dns_upstream_seconds outcome=timeout upstream=127.0.0.1:53",
 		"egress_dns_upstream_up upstream=127.0.0.1:53",
+		"egress_lookups_refused_total cause=all", "egress_lookups_refused_total cause=function", "egress_lookups_refused_total cause=source",
 	}, got); diff != "" {
 		t.Error(diff)
 	}

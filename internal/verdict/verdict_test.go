@@ -25,6 +25,27 @@ func TestAnUnknownVerdictIsADeny(t *testing.T) {
 	}
 }
 
+// A refusal is the owner's to look at, or whoever runs the proxy, or neither.
+func TestEveryReasonIsASignOfOneThing(t *testing.T) {
+	want := map[verdict.Class]string{
+		verdict.ClassChallenge: "identity_required",
+		verdict.ClassMalformed: "bad_request bad_target loop method_not_allowed scheme_not_supported https_not_tunneled",
+		verdict.ClassRefused:   "identity_rejected host_denied host_not_allowed port_not_allowed rule_expired type_not_allowed address_not_allowed sni_mismatch sni_missing not_tls hello_timeout",
+		verdict.ClassLimited:   "limit_failures limit_total limit_function limit_names draining audit_unavailable",
+		verdict.ClassOrigin:    "dns_failed dns_timeout dial_failed dial_timeout origin_failed",
+	}
+	n := 0
+	for class, words := range want {
+		if got := strings.Join(verdict.OfClass(class), " "); got != words {
+			t.Errorf("class %d has %s, want %s", class, got, words)
+		}
+		n += len(strings.Fields(words))
+	}
+	if all := len(verdict.Reasons()); n != all || verdict.ReasonNone.Class() != verdict.ClassNone {
+		t.Errorf("%d of %d reasons have a class; that of none is %d", n, all, verdict.ReasonNone.Class())
+	}
+}
+
 // A column that a row does not have is named, and every column is looked at.
 func TestEveryReasonHasAFullRow(t *testing.T) {
 	for _, r := range verdict.Reasons() {

@@ -25,6 +25,9 @@ export declare class EgressProxy extends Egress {
   /** The variables that put a function behind the proxy. */
   environment(of: { policyName: string; tokenSecretArn: string; tokenVersion: string }): Record<string, string>;
 }
+export declare class EgressWatch extends Egress {
+  constructor(scope: Construct, id: string, props: EgressProps);
+}
 export declare class EgressDnsFirewall extends Egress {
   constructor(scope: Construct, id: string, props: EgressProps);
 }

@@ -51,10 +51,16 @@ class EgressProxy extends Egress {
   }
 }
 
+class EgressWatch extends Egress {
+  constructor(scope, id, props) {
+    super(scope, id, 'watch.yaml', props);
+  }
+}
+
 class EgressDnsFirewall extends Egress {
   constructor(scope, id, props) {
     super(scope, id, 'dns-firewall.yaml', props);
   }
 }
 
-module.exports = { EgressStore, EgressNetwork, EgressProxy, EgressDnsFirewall };
+module.exports = { EgressStore, EgressNetwork, EgressProxy, EgressWatch, EgressDnsFirewall };

@@ -8,7 +8,8 @@ const egress = require('../lib/egress');
 const given = JSON.parse(process.env.EGRESS_PARAMETERS);
 const app = new cdk.App();
 for (const [template, construct] of Object.entries({
-  'store.yaml': egress.EgressStore, 'network.yaml': egress.EgressNetwork, 'proxy.yaml': egress.EgressProxy, 'dns-firewall.yaml': egress.EgressDnsFirewall,
+  'store.yaml': egress.EgressStore, 'network.yaml': egress.EgressNetwork, 'proxy.yaml': egress.EgressProxy, 'watch.yaml': egress.EgressWatch,
+  'dns-firewall.yaml': egress.EgressDnsFirewall,
 })) {
   const stack = new cdk.Stack(app, template.replace('.yaml', ''));
   const made = new construct(stack, 'Egress', given[template]);

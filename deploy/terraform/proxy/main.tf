@@ -1,6 +1,6 @@
 # The egress proxy: ../../ecs/proxy.yaml. What the two share, the container, the statements of
-# the roles, the target group and the alarms, is written by a test into shared.json.tftpl, out
-# of the template, which is the one source of truth.
+# the roles, the target group and the alarms, is written by a test into shared.json.tftpl and
+# watch.json.tftpl, out of the template, which is the one source of truth.
 
 data "aws_caller_identity" "this" {}
 data "aws_partition" "this" {}
@@ -8,22 +8,42 @@ data "aws_region" "this" {}
 
 locals {
   shared = jsondecode(templatefile("${path.module}/shared.json.tftpl", {
+    name                 = var.name
+    account              = data.aws_caller_identity.this.account_id
+    partition            = data.aws_partition.this.partition
+    dns_suffix           = data.aws_partition.this.dns_suffix
+    region               = data.aws_region.this.region
+    image                = var.image
+    image_repository_arn = var.image_repository_arn
+    policy_bucket        = var.policy_bucket
+    policy_key           = var.policy_key
+    log_group            = var.log_group
+    kms_key_arn          = var.kms_key_arn
+    deregistration_delay = var.deregistration_delay
+    function_metrics     = var.function_metrics
+  }))
+  # A file of its own: alarms and dashboard name what is made of the other one. Which alarms there
+  # are must be known before anything is made, so what is not known by then has a name in it.
+  made = {
+    "{records}"  = var.log_group
+    "{targets}"  = aws_lb_target_group.proxy.arn_suffix
+    "{balancer}" = aws_lb.proxy.arn_suffix
+  }
+  watch = jsondecode(templatefile("${path.module}/watch.json.tftpl", {
     name                      = var.name
+    log_group                 = "{records}"
+    refusals_per_five_minutes = var.refusals_per_five_minutes
+    refusals_of_function      = var.refusals_of_function
+    report_mode_days          = var.report_mode_days
+    least_tasks               = local.least
+    maximum_tasks             = var.maximum_tasks
+    cluster                   = aws_ecs_cluster.proxy.name
+    service                   = aws_ecs_service.proxy.name
+    targets_full_name         = "{targets}"
+    balancer_full_name        = "{balancer}"
     account                   = data.aws_caller_identity.this.account_id
     partition                 = data.aws_partition.this.partition
-    dns_suffix                = data.aws_partition.this.dns_suffix
     region                    = data.aws_region.this.region
-    image                     = var.image
-    image_repository_arn      = var.image_repository_arn
-    policy_bucket             = var.policy_bucket
-    policy_key                = var.policy_key
-    log_group                 = var.log_group
-    kms_key_arn               = var.kms_key_arn
-    deregistration_delay      = var.deregistration_delay
-    refusals_per_five_minutes = var.refusals_per_five_minutes
-    report_mode_days          = var.report_mode_days
-    targets_full_name         = aws_lb_target_group.proxy.arn_suffix
-    balancer_full_name        = aws_lb.proxy.arn_suffix
   }))
   port     = local.shared.targets.Port
   boundary = var.permissions_boundary_arn == "" ? null : var.permissions_boundary_arn
@@ -302,7 +322,7 @@ resource "aws_appautoscaling_policy" "tunnels" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "proxy" {
-  for_each            = local.shared.alarms
+  for_each            = { for name, alarm in local.watch : name => alarm if name != "Dashboard" && (name != "FunctionRefusalsAlarm" || var.function_metrics) }
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.AlarmDescription
   comparison_operator = each.value.ComparisonOperator
@@ -314,7 +334,7 @@ resource "aws_cloudwatch_metric_alarm" "proxy" {
   metric_name         = try(each.value.MetricName, null)
   statistic           = try(each.value.Statistic, null)
   period              = try(each.value.Period, null)
-  dimensions          = try({ for d in each.value.Dimensions : d.Name => d.Value }, null)
+  dimensions          = try({ for d in each.value.Dimensions : d.Name => lookup(local.made, d.Value, d.Value) }, null)
   alarm_actions       = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
   ok_actions          = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
 
@@ -322,12 +342,30 @@ resource "aws_cloudwatch_metric_alarm" "proxy" {
     for_each = try(each.value.Metrics, [])
     content {
       id          = metric_query.value.Id
-      label       = metric_query.value.Label
-      expression  = metric_query.value.Expression
-      period      = metric_query.value.Period
+      label       = try(metric_query.value.Label, null)
+      expression  = try(metric_query.value.Expression, null)
+      period      = try(metric_query.value.Period, null)
       return_data = metric_query.value.ReturnData
+
+      dynamic "metric" {
+        for_each = try([metric_query.value.MetricStat], [])
+        content {
+          namespace   = metric.value.Metric.Namespace
+          metric_name = metric.value.Metric.MetricName
+          dimensions  = { for d in metric.value.Metric.Dimensions : d.Name => d.Value }
+          period      = metric.value.Period
+          stat        = metric.value.Stat
+        }
+      }
     }
   }
+}
+
+resource "aws_cloudwatch_dashboard" "proxy" {
+  dashboard_name = var.name
+  dashboard_body = replace(replace(replace(jsonencode(local.watch.Dashboard),
+    "{records}", local.made["{records}"]), "{targets}", local.made["{targets}"]), "{balancer}", local.made["{balancer}"]
+  )
 }
 
 output "proxy_host" {

@@ -127,7 +127,18 @@ variable "refusals_per_five_minutes" {
   default = 100
 }
 
+variable "refusals_of_function" {
+  type    = number
+  default = 5
+}
+
 variable "report_mode_days" {
   type    = number
   default = 7
+}
+
+variable "function_metrics" {
+  type        = bool
+  default     = true
+  description = "CloudWatch metrics by function too, three of them and more for each, which cost."
 }

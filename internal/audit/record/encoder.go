@@ -21,6 +21,7 @@ const (
 	maxRule      = 128  // function and rule
 	maxDetail    = 2048 // no request has one
 	maxAddresses = 32
+	maxChanges   = 64 // fewer where the line has no room
 )
 
 // null is JSON's.
@@ -64,6 +65,7 @@ func HashLine(line []byte) [sha256.Size]byte { return sha256.Sum256(line[:len(li
 // AppendLine appends the line of e with its newline. t is the tally of the lines
 // before it. It does not retain e.
 func (enc *Encoder) AppendLine(dst []byte, e *Event, at *Place, t *Tally) []byte {
+	start := len(dst)
 	dst = append(dst, `{"time":"`...)
 	dst = enc.time(dst, at.Now)
 	dst = append(dst, `","event":"`...)
@@ -84,6 +86,9 @@ func (enc *Encoder) AppendLine(dst []byte, e *Event, at *Place, t *Tally) []byte
 		dst = append(dst, `,"rules":`...)
 		dst = strconv.AppendInt(dst, int64(e.Rules), 10)
 		dst = text(dst, `,"detail":`, e.Detail, maxDetail)
+		if e.Kind == Reloaded {
+			dst = reloaded(dst, len(dst)-start, e)
+		}
 	case Flood, Expired:
 		dst = addrPort(dst, `,"client":`, e.Client)
 		dst = text(dst, `,"function":`, e.Function, maxRule)
@@ -175,6 +180,31 @@ func closed(dst []byte, e *Event) []byte {
 	return text(dst, `,"ended":`, e.Ended, maxWord)
 }
 
+// reloaded appends what only a Reloaded record has, behind so many bytes of the line: the
+// sums in any case, and of functions as many as fit, and how many that leaves out.
+func reloaded(dst []byte, before int, e *Event) []byte {
+	const most = 6*maxRule + 100 // bytes of one function
+	dst = text(dst, `,"was":`, e.Was, maxWord)
+	dst = strconv.AppendInt(append(dst, `,"gained":`...), int64(e.Gained), 10)
+	dst = strconv.AppendInt(append(dst, `,"lost":`...), int64(e.Lost), 10)
+	dst = append(dst, `,"changes":[`...)
+	start, n := len(dst), 0
+	for ; n < min(len(e.Changes), maxChanges) && before+len(dst)-start+2*most < MaxLine; n++ {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = text(dst, `{"function":`, e.Changes[n].Function, maxRule)
+		dst = strconv.AppendInt(append(dst, `,"gained":`...), int64(e.Changes[n].Gained), 10)
+		dst = strconv.AppendInt(append(dst, `,"lost":`...), int64(e.Changes[n].Lost), 10)
+		dst = append(dst, '}')
+	}
+	dst = append(dst, ']')
+	if more := len(e.Changes) - n; more > 0 {
+		dst = strconv.AppendInt(append(dst, `,"changes_more":`...), int64(more), 10)
+	}
+	return dst
+}
+
 // addresses appends the first maxAddresses addresses and, where that leaves
 // some out, how many.
 func addresses(dst []byte, all []netip.Addr) []byte {
@@ -248,7 +278,7 @@ func (enc *Encoder) setSecond(s int64) {
 func padded(dst []byte, n uint64, digits int) []byte {
 	start := len(dst)
 	dst = append(dst, "000000000"[:digits]...)
-	for i := len(dst) - 1; i >= start && n > 0; i-- {
+	for i := len(dst) - 1; i >= start; i-- {
 		dst[i] = byte('0' + n%10)
 		n /= 10
 	}

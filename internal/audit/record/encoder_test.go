@@ -83,7 +83,9 @@ func TestLinesReadAsWritten(t *testing.T) {
 		{&Event{Kind: Answered, QType: "HTTPS"}, fmt.Sprintf(head, "answered", "null") + absent + `,"type":"HTTPS"}`},
 		{&Event{Kind: Opened, HasSNI: true}, fmt.Sprintf(head, "opened", "null") + strings.Replace(absent, `"sni":null`, `"sni":""`, 1) + `}`},
 		{&Event{Kind: Started, Functions: 2, Rules: 9, Host: "not a request"}, fmt.Sprintf(head, "started", "null") + `,"functions":2,"rules":9,"detail":null}`},
-		{&Event{Kind: Reloaded, Policy: "p"}, fmt.Sprintf(head, "reloaded", `"p"`) + `,"functions":0,"rules":0,"detail":null}`},
+		{&Event{Kind: Reloaded, Policy: "p"}, fmt.Sprintf(head, "reloaded", `"p"`) + `,"functions":0,"rules":0,"detail":null,"was":null,"gained":0,"lost":0,"changes":[]}`},
+		{&Event{Kind: Reloaded, Policy: "p", Was: "w", Gained: 3, Lost: 5, Changes: []Change{{"f", 1, 5}, {"g", 2, 0}}}, fmt.Sprintf(head, "reloaded", `"p"`) +
+			`,"functions":0,"rules":0,"detail":null,"was":"w","gained":3,"lost":5,"changes":[{"function":"f","gained":1,"lost":5},{"function":"g","gained":2,"lost":0}]}`},
 		{&Event{Kind: ReloadFailed, Detail: "line 3"}, fmt.Sprintf(head, "reload_failed", "null") + `,"functions":0,"rules":0,"detail":"line 3"}`},
 		{&Event{Kind: Heartbeat, Detail: "not here"}, fmt.Sprintf(head, "heartbeat", "null") + `,"totals":{},"lost":0}`},
 		{&Event{Kind: Flood, Function: "f", Owner: "o", Detail: "d", Host: "not here"}, fmt.Sprintf(head, "flood", "null") + `,"client":null,"function":"f","owner":"o","detail":"d"}`},
@@ -109,6 +111,7 @@ func TestNoCharacterThatDoesNotPrintStandsInALine(t *testing.T) {
 		{"line and paragraph separators", "a\u2028b\u2029", `a\u2028b\u2029`},
 		{"marks that turn the direction of text", "a\u202etxt\u2066", `a\u202etxt\u2066`},
 		{"characters of no width", "a\u200bb\ufeff", `a\u200bb\ufeff`},
+		{"the last of the basic plane and the first beyond it", "\uffff\U0001000c", `\uffff\ud800\udc0c`},
 		{"what does not print beyond the basic plane", "\U000e0041", `\udb40\udc41`},
 		{"bytes that are not UTF-8", "a\xff\xc3(\xed\xa0\x80", `a\ufffd\ufffd(\ufffd\ufffd\ufffd`},
 		{"a rune that is cut off", "a\xe2\x80", `a\ufffd\ufffd`},
@@ -129,6 +132,8 @@ func TestLongTextIsCutBeforeARuneAndMarked(t *testing.T) {
 		{"one more", strings.Repeat("a", 9), strings.Repeat("a", 8) + "…"},
 		{"a rune over the edge", "aaaaaa日b", "aaaaaa…"},
 		{"a rune up to the edge", "aaaaa日b", "aaaaa日…"},
+		{"a rune of four bytes over the edge", "aaaaa😀", "aaaaa…"},
+		{"continuation bytes behind a letter", "aaaaa" + strings.Repeat("\x80", 4), `aaaaa\ufffd\ufffd\ufffd…`},
 		{"continuation bytes alone", strings.Repeat("\x80", 9), strings.Repeat(`\ufffd`, 8) + "…"},
 	} {
 		if got := string(appendText(nil, c.text, 8)); got != `"`+c.want+`"` {
@@ -145,7 +150,8 @@ func worst(kind Kind, s string) *Event {
 		Kind: kind, Policy: s, ID: 1<<64 - 1, Protocol: s, Client: far, Function: s, Owner: s, Via: s, Method: s, Host: s,
 		Port: 65535, Verdict: verdict.Deny, Reason: verdict.ReasonSchemeNotSupported, Addresses: addrs, Dialed: far, SNI: s, HasSNI: true,
 		BytesUp: -1 << 63, BytesDown: -1 << 63, Duration: 1<<63 - 1, Ended: s, Suppressed: 1<<64 - 1, QType: s,
-		Functions: -1 << 63, Rules: -1 << 63, Detail: s,
+		Functions: -1 << 63, Rules: -1 << 63, Detail: s, Was: s, Gained: -1 << 63, Lost: -1 << 63,
+		Changes: slices.Repeat([]Change{{s, -1 << 63, -1 << 63}}, 10_000),
 	}
 }
 
@@ -183,6 +189,38 @@ func TestTheLongestLineIsUnder16KiB(t *testing.T) {
 	}
 }
 
+// A reload of ten thousand functions is one line like the others: the sums are whole, and
+// it says how many functions it leaves out.
+func TestReloadOfManyFunctionsIsOneLineThatSaysHowManyItLeavesOut(t *testing.T) {
+	e := &Event{Kind: Reloaded, Policy: "0123456789ab", Was: "ba9876543210", Gained: 12345, Lost: 678, Detail: "what"}
+	for i := range 10_000 {
+		e.Changes = append(e.Changes, Change{fmt.Sprintf("function-%04d", i), i, 1})
+	}
+	line := encode(e)
+	var got struct {
+		Was, Policy  string
+		Gained, Lost int
+		Changes      []struct {
+			Function     string
+			Gained, Lost int
+		}
+		More int `json:"changes_more"`
+	}
+	if err := json.Unmarshal(line, &got); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Changes); n != 64 || n+got.More != 10_000 || got.Changes[7].Function != "function-0007" || got.Changes[7].Gained != 7 || got.Changes[7].Lost != 1 {
+		t.Errorf("%d functions and %d more, %+v", n, got.More, got.Changes)
+	}
+	if got.Was != "ba9876543210" || got.Policy != "0123456789ab" || got.Gained != 12345 || got.Lost != 678 || len(line) > 5000 {
+		t.Errorf("%d bytes: %.400s", len(line), line)
+	}
+	e.Changes = e.Changes[:0]
+	if line := string(encode(e)); !strings.Contains(line, `"changes":[]}`) {
+		t.Errorf("where nothing differs: %s", line)
+	}
+}
+
 func TestAddressesBeyond32AreCounted(t *testing.T) {
 	line := encode(worst(Refused, "x"))
 	var got struct {
@@ -198,6 +236,14 @@ func TestAddressesBeyond32AreCounted(t *testing.T) {
 	}
 	if want := "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535"; got.Client != want {
 		t.Errorf("client %s, want %s", got.Client, want)
+	}
+}
+
+func TestAddressesUpTo32AreNotCounted(t *testing.T) {
+	e := worst(Refused, "x")
+	e.Addresses = e.Addresses[:32]
+	if line := encode(e); bytes.Contains(line, []byte("addresses_more")) || bytes.Count(line, []byte("2001:db8")) != 34 {
+		t.Errorf("%s", line)
 	}
 }
 

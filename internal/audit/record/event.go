@@ -120,4 +120,16 @@ type Event struct {
 	Functions int
 	Rules     int
 	Detail    string // what happened, for people; "": null
+
+	// The fields below are of Reloaded.
+
+	Was          string   // the hash of the policy before
+	Gained, Lost int      // rules, of all functions
+	Changes      []Change // of each function that differs; as many are printed as there is room for
+}
+
+// Change is how many rules a function has gained and lost.
+type Change struct {
+	Function     string
+	Gained, Lost int
 }

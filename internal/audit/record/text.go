@@ -80,9 +80,9 @@ func appendUnit(dst []byte, u rune) []byte {
 }
 
 // runeBoundary returns the last index up to limit at which a rune begins. In
-// bytes that are not UTF-8 it is limit.
+// bytes that are not UTF-8 it is limit, which is four at least.
 func runeBoundary[T string | []byte](s T, limit int) int {
-	for i := limit; i > limit-utf8.UTFMax && i > 0; i-- {
+	for i := limit; i > limit-utf8.UTFMax; i-- {
 		if utf8.RuneStart(s[i]) {
 			return i
 		}

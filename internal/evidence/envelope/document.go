@@ -131,11 +131,10 @@ func (r *reader) object(member func(key string) error) error {
 		default:
 			return r.damaged()
 		}
-		key, _, err := r.text(maxKey)
+		name, err := r.key()
 		if err != nil {
 			return err
 		}
-		name := string(jsonscan.Unquote(key))
 		if err := r.expect(':'); err != nil {
 			return err
 		}
@@ -143,6 +142,16 @@ func (r *reader) object(member func(key string) error) error {
 			return err
 		}
 	}
+}
+
+// key reads a key and returns its text; "" for one that is longer than any that is
+// known: what is kept of it may end within an escape.
+func (r *reader) key() (string, error) {
+	quoted, long, err := r.text(maxKey)
+	if err != nil || long {
+		return "", err
+	}
+	return string(jsonscan.Unquote(quoted)), nil
 }
 
 // text reads a string and returns it with its quotes, valid until the next

@@ -41,6 +41,9 @@ func NewGroup(seed maphash.Seed, lists ...*List) Group {
 	return g
 }
 
+// Lists returns the lists, in their order. The caller must not change it.
+func (g *Group) Lists() []*List { return g.lists }
+
 // First returns the entry of the pattern that covers name: the exact one, else
 // the longest wildcard.
 func (g *Group) First(name string) (Entry, bool) {

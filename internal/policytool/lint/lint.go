@@ -204,19 +204,23 @@ func (l *linter) ends(p *policy.Policy) {
 	}
 }
 
-// Summary says how many functions and rules a policy has, in a line, and in another one for
-// each what of it ends within a week, or has ended in the last one. The zero now leaves
-// these out.
-func Summary(cfg *config.Config, now time.Time) ([]string, error) {
+// Summary says how many functions and rules a policy has, in a line, and what of it ends
+// within a week, or has ended in the last one, in another one each. all asks for all
+// findings instead of those.
+func Summary(cfg *config.Config, file string, now time.Time, all bool) (lines []string, findings []Finding, err error) {
 	p, _, err := cfg.Compile()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	lines := []string{fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules())}
+	lines = []string{fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules())}
+	if all {
+		findings, err = Of(cfg, file, now)
+		return lines, findings, err
+	}
 	for _, e := range expiry.Of(p, cfg.Listen.TLS.Leaf()) {
-		if !now.IsZero() && e.Near(now) {
+		if e.Near(now) {
 			lines = append(lines, "note: "+e.Text(now))
 		}
 	}
-	return lines, nil
+	return lines, nil, nil
 }

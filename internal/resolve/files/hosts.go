@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
@@ -47,4 +50,26 @@ func (h Host) with(addr netip.Addr, most int) Host {
 	}
 	h.Both = slices.Concat(h.IP4, h.IP6)
 	return h
+}
+
+// Addresses returns the addresses for a question of a type, A or AAAA.
+func (h Host) Addresses(qtype uint16) []netip.Addr {
+	if qtype == dns.TypeAAAA {
+		return h.IP6
+	}
+	return h.IP4
+}
+
+// Records returns the addresses as records for a question of a type, A or AAAA, with the
+// TTL of what may change. None is NODATA.
+func (h Host) Records(name string, qtype uint16) (all []dns.RR) {
+	for _, addr := range h.Addresses(qtype) {
+		head := dns.RR_Header{Name: dns.Fqdn(name), Rrtype: qtype, Class: dns.ClassINET, Ttl: uint32(CheckEvery / time.Second)}
+		if addr.Is4() {
+			all = append(all, &dns.A{Hdr: head, A: addr.AsSlice()})
+		} else {
+			all = append(all, &dns.AAAA{Hdr: head, AAAA: addr.AsSlice()})
+		}
+	}
+	return all
 }
