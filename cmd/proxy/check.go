@@ -1,22 +1,20 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"io"
+	"cmp"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/lint"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/checkreport"
 )
 
 // newCheck returns the command that reads files as run would.
 func newCheck() *cobra.Command {
-	var lints string
+	var lints, format string
 	cmd := &cobra.Command{
-		Use:   "check [--lint[=fail]] FILE...",
+		Use:   "check [--lint[=fail]] [--format text|json|github|sarif] FILE...",
 		Short: "Say every error of policy files, each with its line and its cure",
 		Long: `check reads policies as run would, and says every error of each, with its line and
 its cure. A FILE is a path, s3://bucket/key, https://host/path, or "-", which is
@@ -30,33 +28,26 @@ Exit code 0: all are good, whatever is noted or found; 1: one is not, or cannot 
 read; 3: with --lint=fail, all are good and something is found.`,
 		Example: `  proxy check egress.yaml
   git show HEAD:egress.yaml | proxy check --lint -
+  proxy check --lint --format sarif egress.yaml > check.sarif
   proxy check s3://policies/egress.yaml`,
 		Args: someArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if err := oneOf("lint", lints, "", "fail", "say"); err != nil {
+			if err := cmp.Or(oneOf("lint", lints, "", "fail", "say"), oneOf("format", format, checkreport.Formats...)); err != nil {
 				return err
 			}
-			bad, found := false, 0
+			results, bad, found := []checkreport.Result{}, false, false
 			for _, file := range files {
-				lines, findings, err := check(cmd.Context(), file, cmd.InOrStdin(), lints != "")
-				if err != nil {
-					bad, lines = true, []string{err.Error()}
-				}
-				for _, line := range lines {
-					if len(files) > 1 && err == nil {
-						line = file + ": " + line
-					}
-					fmt.Fprintln(cmd.OutOrStdout(), line)
-				}
-				found += len(findings)
-				for _, f := range findings {
-					fmt.Fprintln(cmd.OutOrStdout(), f)
-				}
+				cfg, err := daemon.LoadConfig(cmd.Context(), file, cmd.InOrStdin())
+				r := checkreport.Of(nameOf(file), cfg, err, time.Now(), lints != "")
+				results, bad, found = append(results, r), bad || !r.OK, found || len(r.Findings) > 0
+			}
+			if err := checkreport.Write(cmd.OutOrStdout(), format, results); err != nil {
+				return failed(err)
 			}
 			switch {
 			case bad:
 				return &exitError{code: exitFailed}
-			case found > 0 && lints == "fail":
+			case found && lints == "fail":
 				return &exitError{code: exitRefused}
 			default:
 				return nil
@@ -64,16 +55,7 @@ read; 3: with --lint=fail, all are good and something is found.`,
 		},
 	}
 	cmd.Flags().StringVar(&lints, "lint", "", "say what is odd about good files; `fail`: and exit with 3")
+	cmd.Flags().StringVar(&format, "format", "text", "`FORMAT` of what is found: text, json, github (workflow commands) or sarif")
 	cmd.Flags().Lookup("lint").NoOptDefVal = "say"
 	return cmd
-}
-
-// check loads one file, and says what it holds, and what of it ends soon, or all that lint
-// finds.
-func check(ctx context.Context, file string, stdin io.Reader, lints bool) ([]string, []lint.Finding, error) {
-	cfg, err := daemon.LoadConfig(ctx, file, stdin)
-	if err != nil {
-		return nil, nil, err
-	}
-	return lint.Summary(cfg, nameOf(file), time.Now(), lints)
 }

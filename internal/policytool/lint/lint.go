@@ -82,6 +82,17 @@ func Of(cfg *config.Config, file string, now time.Time) ([]Finding, error) {
 	return l.findings, nil
 }
 
+// Ending returns those findings alone that are about what ends soon, the soonest first.
+func Ending(cfg *config.Config, file string, now time.Time) ([]Finding, error) {
+	p, _, err := cfg.Compile()
+	if err != nil {
+		return nil, err
+	}
+	l := &linter{cfg: cfg, file: file, now: now}
+	l.ends(p)
+	return l.findings, nil
+}
+
 // add adds a finding.
 func (l *linter) add(line int, path string, kind Kind, format string, args ...any) {
 	l.findings = append(l.findings, Finding{l.file, line, path, kind, fmt.Sprintf(format, args...)})
@@ -202,25 +213,4 @@ func (l *linter) ends(p *policy.Policy) {
 		}
 		l.add(line, path, Ends, "%s", e.Text(l.now))
 	}
-}
-
-// Summary says how many functions and rules a policy has, in a line, and what of it ends
-// within a week, or has ended in the last one, in another one each. all asks for all
-// findings instead of those.
-func Summary(cfg *config.Config, file string, now time.Time, all bool) (lines []string, findings []Finding, err error) {
-	p, _, err := cfg.Compile()
-	if err != nil {
-		return nil, nil, err
-	}
-	lines = []string{fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules())}
-	if all {
-		findings, err = Of(cfg, file, now)
-		return lines, findings, err
-	}
-	for _, e := range expiry.Of(p, cfg.Listen.TLS.Leaf()) {
-		if e.Near(now) {
-			lines = append(lines, "note: "+e.Text(now))
-		}
-	}
-	return lines, nil, nil
 }
