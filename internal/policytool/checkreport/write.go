@@ -1,7 +1,6 @@
 package checkreport
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -21,22 +20,14 @@ func Write(out io.Writer, format string, results []Result) error {
 	}
 	switch format {
 	case "json":
-		return writeJSON(out, map[string][]Result{"files": results})
+		return printable.WriteJSON(out, map[string][]Result{"files": results})
 	case "sarif":
-		return writeJSON(out, sarif(results))
+		return printable.WriteJSON(out, sarif(results))
 	case "github":
 		return writeLines(out, github(results))
 	default:
 		return writeLines(out, text(results))
 	}
-}
-
-// writeJSON writes one JSON document; what a terminal would not print is escaped.
-func writeJSON(out io.Writer, document any) error {
-	enc := json.NewEncoder(printable.Writer{W: out})
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(document)
 }
 
 // writeLines writes lines.

@@ -1,7 +1,6 @@
 package diff
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -16,21 +15,12 @@ var Formats = []string{"json", "markdown", "text"}
 func (d *Diff) Write(out io.Writer, format string) error {
 	switch format {
 	case "json":
-		return d.writeJSON(out)
+		return printable.WriteJSON(out, d)
 	case "markdown":
 		return d.writeMarkdown(out)
 	default:
 		return d.writeText(out)
 	}
-}
-
-// writeJSON writes all of it as one JSON document; what a terminal would not print is
-// escaped.
-func (d *Diff) writeJSON(out io.Writer) error {
-	enc := json.NewEncoder(printable.Writer{W: out})
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(d)
 }
 
 // writeText writes a block for each function, a line for each change, and a last line that

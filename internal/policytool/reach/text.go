@@ -1,7 +1,6 @@
 package reach
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -13,10 +12,7 @@ import (
 // WriteJSON writes the answer as one JSON document; what a terminal would not print is
 // escaped.
 func (a *Answer) WriteJSON(out io.Writer) error {
-	enc := json.NewEncoder(printable.Writer{W: out})
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(a)
+	return printable.WriteJSON(out, a)
 }
 
 // Write writes a line for each function that may reach the target, and a last one that
