@@ -8,8 +8,8 @@
 // nothing.
 //
 // What it does not do: it has no matcher of its own. It compares what may be reached, now
-// and at any later time: not who is identified as a function, and not the settings of the
-// program.
+// and at any later time: not who is identified as a function, not the settings of the
+// program, and not where a name's aliases lead, which DNS alone knows.
 //
 //	d, err := diff.Compare(diff.Side{File: "old.yaml", Spec: old.Spec()}, diff.Side{File: "new.yaml", Spec: new.Spec()}, time.Now())
 //	if d.Gains() { … }
