@@ -208,7 +208,7 @@ func (c *crowding) fair(t *testing.T, row crowdingRow, goroutines, files float64
 			return // all at once take both processors: nobody is refused, and how long they wait is theirs
 		}
 		c.world.eventually("the crowd has gone", func() bool {
-			return c.number("go_goroutines") <= goroutines+slack && c.number("process_open_fds") <= files+slack
+			return c.hasNoMoreThan(goroutines, files)
 		})
 		calm, rate := c.beside(t, row, c.calm(row, rate))
 		good := quantile(calm, 0.99)

@@ -47,6 +47,9 @@ func (w *world) startIncident(dir, policy string) *incident {
 
 // watchIncident watches a program whose output is read into a file.
 func watchIncident(p *running, printed string) *incident {
+	if raceDetector {
+		p.t.Skip("incidents take minutes; other tests have the race detector look at what they play")
+	}
 	table := alarms.Read(p.t, "../../deploy/alarms.yaml", yaml.Unmarshal)
 	in := &incident{
 		running: p, table: table, scrapes: alarms.NewScrapes(table), history: alarms.NewHistory(table),
