@@ -128,15 +128,19 @@ var mayImport = map[string][]string{
 	"internal/proxyheader":        {},
 	"internal/perfunction":        {"internal/tunnel"},
 
-	"internal/buildinfo":           {},
-	"internal/evidence/conclusion": {"internal/evidence", "internal/printable"},
-	"internal/explain":             {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
-	"internal/healthcheck":         {},
-	"internal/manpage":             {},
-	"internal/printable":           {},
-	"internal/report/rulelist":     {"config", "internal/policy", "internal/report"},
-	forTests:                       {},
-	forTests + "/alarms":           {"internal/bounds"},
+	"internal/buildinfo":              {},
+	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
+	"internal/explain":                {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
+	"internal/healthcheck":            {},
+	"internal/manpage":                {},
+	"internal/policytool/checkreport": {"config", "internal/policytool/lint", "internal/printable"},
+	"internal/policytool/diff":        {"internal/policy", "internal/printable"},
+	"internal/policytool/lint":        {"config", "internal/expiry", "internal/policy"},
+	"internal/policytool/reach":       {"config", "internal/policy", "internal/printable"},
+	"internal/printable":              {},
+	"internal/report/rulelist":        {"config", "internal/policy", "internal/report"},
+	forTests:                          {},
+	forTests + "/alarms":              {"internal/bounds"},
 }
 
 var everything = []string{
@@ -149,8 +153,8 @@ var everything = []string{
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/printable", "internal/report",
-	"internal/report/rulelist", "internal/suggest",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
+	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 
 // importedByMany are the third-party modules that more than two packages may

@@ -59,6 +59,7 @@ type Config struct {
 // Set is a list of patterns that rules share.
 type Set struct {
 	Name     string
+	Line     int                // of its key in the file
 	Patterns []hostname.Pattern // empty: covers nothing
 }
 
@@ -77,9 +78,8 @@ type Function struct {
 // order. Certificates are not part of it.
 func (c *Config) Hash() string { return c.hash }
 
-// Compile makes the policy and the table of callers. It does not fail on a
-// Config that Load or Parse returned.
-func (c *Config) Compile() (*policy.Policy, *identity.Table, error) {
+// Spec returns what the policy is compiled from, which shares the Config's lists.
+func (c *Config) Spec() policy.Spec {
 	spec := policy.Spec{Hash: c.hash, Deny: c.Deny}
 	for _, s := range c.Sets {
 		spec.Sets = append(spec.Sets, s.Patterns)
@@ -89,7 +89,13 @@ func (c *Config) Compile() (*policy.Policy, *identity.Table, error) {
 			Name: f.Name, Owner: f.Owner, ReportUntil: f.ReportUntil, Rules: f.Allow,
 		})
 	}
-	pol, err := policy.Compile(spec)
+	return spec
+}
+
+// Compile makes the policy and the table of callers. It does not fail on a
+// Config that Load or Parse returned.
+func (c *Config) Compile() (*policy.Policy, *identity.Table, error) {
+	pol, err := policy.Compile(c.Spec())
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling the policy: %w", err)
 	}

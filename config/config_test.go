@@ -118,9 +118,9 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 	}, cfg.Listen)
 	check("deny", []policy.DenySpec{{Pattern: pat(t, "*.pastebin.com"), Line: 16}, {Pattern: pat(t, "*.com.evil.example"), Line: 17}}, cfg.Deny)
 	check("sets", []Set{
-		{"aws-eu-west-1", []hostname.Pattern{pat(t, "sqs.eu-west-1.amazonaws.com"), pat(t, "secretsmanager.eu-west-1.amazonaws.com")}},
-		{"partners", []hostname.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
-		{"nobody", nil},
+		{Name: "aws-eu-west-1", Line: 20, Patterns: []hostname.Pattern{pat(t, "sqs.eu-west-1.amazonaws.com"), pat(t, "secretsmanager.eu-west-1.amazonaws.com")}},
+		{Name: "partners", Line: 23, Patterns: []hostname.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
+		{Name: "nobody", Line: 24},
 	}, cfg.Sets)
 	check("dns", settings.DNS{
 		Upstreams: []netip.AddrPort{

@@ -79,7 +79,7 @@ func (r *reader) readSets(n yamlread.Node) {
 	r.Members(n, func(name string, member yamlread.Node) {
 		s := &set{index: len(r.config.Sets)}
 		r.sets[name] = s
-		r.config.Sets = append(r.config.Sets, Set{Name: name})
+		r.config.Sets = append(r.config.Sets, Set{Name: name, Line: member.Line()})
 		switch {
 		case !r.validName(member, name, "a set"):
 		case member.Len() > 0 && member.Tag() == "!!map":

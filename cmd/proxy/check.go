@@ -1,71 +1,61 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"io"
+	"cmp"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/expiry"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/checkreport"
 )
 
 // newCheck returns the command that reads files as run would.
 func newCheck() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check FILE...",
+	var lints, format string
+	cmd := &cobra.Command{
+		Use:   "check [--lint[=fail]] [--format text|json|github|sarif] FILE...",
 		Short: "Say every error of policy files, each with its line and its cure",
 		Long: `check reads policies as run would, and says every error of each, with its line and
 its cure. A FILE is a path, s3://bucket/key, https://host/path, or "-", which is
 standard input; files that it names are then relative to the current folder. A good
 one may have notes: what of it ends within a week, or has ended: rules, report modes,
-the certificate of listen.tls.
+the certificate of listen.tls. With --lint it says too what is odd about a good one:
+rules without an effect, sets that no rule names, functions without owner, and hosts
+on which anyone can have data put.
 
-Exit code 0: all are good, with or without notes; 1: one is not, or cannot be read.`,
+Exit code 0: all are good, whatever is noted or found; 1: one is not, or cannot be
+read; 3: with --lint=fail, all are good and something is found.`,
 		Example: `  proxy check egress.yaml
-  git show HEAD:egress.yaml | proxy check -
+  git show HEAD:egress.yaml | proxy check --lint -
+  proxy check --lint --format sarif egress.yaml > check.sarif
   proxy check s3://policies/egress.yaml`,
 		Args: someArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			bad := false
+			if err := cmp.Or(oneOf("lint", lints, "", "fail", "say"), oneOf("format", format, checkreport.Formats...)); err != nil {
+				return err
+			}
+			results, bad, found := []checkreport.Result{}, false, false
 			for _, file := range files {
-				lines, err := check(cmd.Context(), file, cmd.InOrStdin(), time.Now())
-				if err != nil {
-					bad = true
-					lines = []string{err.Error()}
-				}
-				for _, line := range lines {
-					if len(files) > 1 && err == nil {
-						line = file + ": " + line
-					}
-					fmt.Fprintln(cmd.OutOrStdout(), line)
-				}
+				cfg, err := daemon.LoadConfig(cmd.Context(), file, cmd.InOrStdin())
+				r := checkreport.Of(nameOf(file), cfg, err, time.Now(), lints != "")
+				results, bad, found = append(results, r), bad || !r.OK, found || len(r.Findings) > 0
 			}
-			if bad {
+			if err := checkreport.Write(cmd.OutOrStdout(), format, results); err != nil {
+				return failed(err)
+			}
+			switch {
+			case bad:
 				return &exitError{code: exitFailed}
+			case found && lints == "fail":
+				return &exitError{code: exitRefused}
+			default:
+				return nil
 			}
-			return nil
 		},
 	}
-}
-
-// check loads and compiles one file, and says what it holds, and what of it ends soon.
-func check(ctx context.Context, file string, stdin io.Reader, now time.Time) ([]string, error) {
-	cfg, err := daemon.LoadConfig(ctx, file, stdin)
-	if err != nil {
-		return nil, err
-	}
-	p, _, err := cfg.Compile()
-	if err != nil {
-		return nil, err
-	}
-	lines := []string{fmt.Sprintf("ok: %d functions, %d rules", len(p.Functions()), p.Rules())}
-	for _, e := range expiry.Of(p, cfg.Listen.TLS.Leaf()) {
-		if e.Near(now) {
-			lines = append(lines, "note: "+e.Text(now))
-		}
-	}
-	return lines, nil
+	cmd.Flags().StringVar(&lints, "lint", "", "say what is odd about good files; `fail`: and exit with 3")
+	cmd.Flags().StringVar(&format, "format", "text", "`FORMAT` of what is found: text, json, github (workflow commands) or sarif")
+	cmd.Flags().Lookup("lint").NoOptDefVal = "say"
+	return cmd
 }

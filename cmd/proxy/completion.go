@@ -22,7 +22,7 @@ func newCompletion() *cobra.Command {
 the functions of the file that --config or --file names.`,
 		Example: `  source <(proxy completion bash)
   proxy completion zsh > "${fpath[1]}/_proxy"`,
-		Args:      oneArgument("SHELL"),
+		Args:      arguments("SHELL"),
 		ValidArgs: shells,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()

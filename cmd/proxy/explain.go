@@ -31,7 +31,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 		Example: `  proxy explain --config egress.yaml --function billing-webhook api.stripe.com:443
   proxy explain --config egress.yaml --function billing-webhook https://api.stripe.com/v1/charges
   proxy explain --config egress.yaml --function nightly-report --source 10.0.40.7 --offline example.org:443`,
-		Args: oneArgument("HOST:PORT"),
+		Args: arguments("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := daemon.LoadConfig(cmd.Context(), f.config, cmd.InOrStdin())
 			if err != nil {

@@ -30,7 +30,7 @@ const (
 	exitOK      = 0
 	exitFailed  = 1
 	exitUsage   = 2
-	exitRefused = 3 // explain: the policy refuses
+	exitRefused = 3 // explain: the policy refuses; diff: something is gained; check --lint=fail: something is found
 )
 
 func main() {
@@ -79,7 +79,7 @@ func failed(err error) error {
 }
 
 // exitCodes is the sentence about them in help and manual.
-const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain)."
+const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain), gained (diff) or found (check)."
 
 const longHelp = `proxy is an egress gate for functions in a VPC. Each function reaches the
 hostnames on its own list and nothing else, and every refusal is recorded before
@@ -112,7 +112,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newRun(), newCheck(), newExplain(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
+	root.AddCommand(newRun(), newCheck(), newExplain(), newWho(), newDiff(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
 		newVersion(), newCompletion(), newMan())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = !c.HasFlags() || strings.Contains(c.Use, "--") // it names them

@@ -16,7 +16,7 @@ func newMan() *cobra.Command {
 		Long: `man writes proxy.1 and a page of each command, such as proxy-run.1, to a folder that
 exists. Their text is that of --help.`,
 		Example: `  proxy man /usr/local/share/man/man1`,
-		Args:    oneArgument("DIR"),
+		Args:    arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			manual := manpage.Manual{Version: build().Version, ExitStatus: exitCodes}
 			if err := manual.Write(cmd.Root(), args[0]); err != nil {

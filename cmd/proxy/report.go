@@ -53,10 +53,10 @@ report lists the rules of that policy file that were never used.`,
 
 // options parses the flags.
 func (f *reportFlags) options() (o report.Options, format report.Format, err error) {
-	if o.From, err = parseTime(f.from, 0); err != nil {
+	if o.From, err = report.ParseTime(f.from, 0); err != nil {
 		return o, format, fmt.Errorf("--from: %w", err)
 	}
-	if o.To, err = parseTime(f.to, 1); err != nil {
+	if o.To, err = report.ParseTime(f.to, 1); err != nil {
 		return o, format, fmt.Errorf("--to: %w", err)
 	}
 	if !o.From.IsZero() && !o.To.IsZero() && !o.From.Before(o.To) {
@@ -66,22 +66,6 @@ func (f *reportFlags) options() (o report.Options, format report.Format, err err
 		return o, format, fmt.Errorf("--format: %w", err)
 	}
 	return o, format, nil
-}
-
-// parseTime parses a day or an instant; "" is the zero time. Of a day it returns
-// the beginning, or that of the day so many days later.
-func parseTime(s string, days int) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	if day, err := time.Parse(time.DateOnly, s); err == nil {
-		return day.AddDate(0, 0, days), nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return t, fmt.Errorf("%q is neither a day such as 2026-11-30 nor an instant such as 2026-11-30T12:00:00Z", s)
-	}
-	return t, nil
 }
 
 // report reads the files and writes the report.

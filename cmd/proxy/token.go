@@ -33,7 +33,7 @@ replaced in one step. So a token is rotated: --add, deploy the new one, --retire
 		Example: `  proxy token billing-webhook
   proxy token billing-webhook --file egress.yaml --add
   proxy token billing-webhook --file egress.yaml --retire`,
-		Args:              oneArgument("FUNCTION"),
+		Args:              arguments("FUNCTION"),
 		ValidArgsFunction: functionsOf("file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,13 +29,17 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	}
 }
 
-// oneArgument is for commands with exactly one argument.
-func oneArgument(what string) cobra.PositionalArgs {
+// arguments is for commands with exactly these arguments.
+func arguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > 1 {
-			return fmt.Errorf("%q is one argument too many; call it as %q", args[1], cmd.UseLine())
+		switch {
+		case len(args) > len(names):
+			return fmt.Errorf("%q is one argument too many; call it as %q", args[len(names)], cmd.UseLine())
+		case len(args) < len(names):
+			return fmt.Errorf("there is no %s; call it as %q", names[len(args)], cmd.UseLine())
+		default:
+			return nil
 		}
-		return someArguments(what)(cmd, args)
 	}
 }
 
@@ -46,6 +51,23 @@ func someArguments(what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// oneOf sees to it that the value of a flag is one of the choices, which are sorted.
+func oneOf(flag, value string, choices ...string) error {
+	if slices.Contains(choices, value) {
+		return nil
+	}
+	return fmt.Errorf("--%s: %q is not known; %s", flag, value, suggest.For(value, choices))
+}
+
+// nameOf returns what a policy is called in messages: errors of standard input call it
+// stdin.
+func nameOf(config string) string {
+	if config == "-" {
+		return "stdin"
+	}
+	return config
 }
 
 // isCommand is for what takes the name of a command, or none.

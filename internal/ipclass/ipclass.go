@@ -12,6 +12,7 @@ package ipclass
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // specialV4 are the IPv4 special-purpose ranges that are not public unicast
@@ -120,6 +121,13 @@ func AlwaysBlockedPrefix(p netip.Prefix) bool {
 		}
 	}
 	return false
+}
+
+// Ranges returns the ranges at whose ends the class of an address may change. The forms
+// that embed an IPv4 address by its last bits change it within them too.
+func Ranges() []netip.Prefix {
+	embedding := []netip.Prefix{globalV6, compatible, translated, nat64, nat64Local, sixToFour, teredo}
+	return slices.Concat(specialV4, specialV6, alwaysBlocked, embedding)
 }
 
 // within reports whether one of the prefixes contains a.

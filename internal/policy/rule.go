@@ -65,6 +65,9 @@ type Rule struct {
 // IsZero reports whether there is no rule.
 func (r Rule) IsZero() bool { return r.function == nil && !r.deny }
 
+// Index returns the rule's place in its list, from 0: the 2 of functions.billing.allow[2].
+func (r Rule) Index() int { return int(r.index) }
+
 // Line returns the rule's line in the file, 0 for no rule.
 func (r Rule) Line() int { return int(r.line) }
 

@@ -4,16 +4,17 @@
 // What it does: it escapes in JSON that is already encoded whatever does not print: DEL,
 // the C1 controls (of which some begin what a terminal takes for a command), marks that
 // turn the direction of text, and all else that unicode.IsPrint does not have. The JSON
-// stands for the same as before (RFC 8259, section 7).
+// stands for the same as before (RFC 8259, section 7). WriteJSON encodes a document first.
 //
-// What it does not do: it encodes nothing, and does not check that what it is given is
-// JSON. Package record of audit writes the lines of records by itself, and package doc of
-// report has the formats of reports.
+// What it does not do: it does not check that what it is given is JSON. Package record of
+// audit writes the lines of records by itself, and package doc of report has the formats of
+// reports.
 //
 //	line = printable.AppendJSON(nil, line)
 package printable
 
 import (
+	"encoding/json"
 	"io"
 	"unicode"
 	"unicode/utf16"
@@ -45,6 +46,15 @@ func AppendJSON(dst, text []byte) []byte {
 func appendUnit(dst []byte, r rune) []byte {
 	const digits = "0123456789abcdef"
 	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
+}
+
+// WriteJSON writes a value as one JSON document, as people read it, with what does not print
+// escaped.
+func WriteJSON(out io.Writer, document any) error {
+	enc := json.NewEncoder(Writer{W: out})
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(document)
 }
 
 // Writer writes JSON to W with what does not print escaped. Each call of Write has to

@@ -28,6 +28,7 @@
 package report
 
 import (
+	"fmt"
 	"io"
 	"time"
 
@@ -116,6 +117,22 @@ var ErrFormat = doc.ErrFormat
 
 // ParseFormat returns the format that a word of the command line names.
 func ParseFormat(s string) (Format, error) { return doc.ParseFormat(s) }
+
+// ParseTime parses a day or an instant; "" is the zero time. Of a day it returns
+// the beginning, or that of the day so many days later.
+func ParseTime(s string, days int) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day.AddDate(0, 0, days), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("%q is neither a day such as 2026-11-30 nor an instant such as 2026-11-30T12:00:00Z", s)
+	}
+	return t, nil
+}
 
 // Report is what was counted, ready to be written in any format.
 type Report struct {
