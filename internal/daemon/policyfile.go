@@ -30,7 +30,6 @@ type snapshot struct {
 	tls        *tls.Config // nil: no TLS listener
 	// certificate is that of the TLS listener; nil: there is none.
 	certificate *x509.Certificate
-	changes     *audit.Event // what it changes, as the record says it; nil: it is the first
 }
 
 // policyFile is the file and what of it is in force.
@@ -174,13 +173,7 @@ func (f *policyFile) warnReportMode(p *policy.Policy) {
 // policy was put in force. One goroutine calls it.
 func (f *policyFile) reload(ctx context.Context) bool {
 	old := f.current.Load()
-	s, err := f.load(ctx, func(ctx context.Context) (*snapshot, error) {
-		s, err := f.read(ctx)
-		if err == nil {
-			s.changes = changes(old.policy, s.policy)
-		}
-		return s, err
-	})
+	s, err := f.load(ctx, f.read)
 	if ctx.Err() != nil {
 		return false // the program stops, which is not a fault of the file
 	}
@@ -193,9 +186,11 @@ func (f *policyFile) reload(ctx context.Context) bool {
 		return false
 	}
 	f.activate(s)
-	f.record(s.changes)
+	var e *audit.Event
+	lowpriority.Run(func() { e = changes(old.policy, s.policy) }) // of a million rules it takes as long as the load
+	f.record(e)
 	f.log.Info("reloaded", "policy", s.policy.Hash(), "functions", len(s.policy.Functions()), "rules", s.policy.Rules(),
-		"was", s.changes.Was, "gained", s.changes.Gained, "lost", s.changes.Lost)
+		"was", e.Was, "gained", e.Gained, "lost", e.Lost)
 	keys := config.NeedRestart(f.running, s.cfg)
 	f.metrics.pending.Set(float64(len(keys)))
 	if len(keys) > 0 {

@@ -30,7 +30,7 @@ type Change struct {
 // Of returns what a policy has gained and lost against the one before it: of the deny list,
 // whose Function is "", and by function, sorted, those that differ. It walks both.
 func Of(old, now *policy.Policy) (deny Change, functions []Change) {
-	d := diff{seed: maphash.MakeSeed(), conditions: map[*policy.Conditions]uint64{}, sums: map[*matcher.List]uint64{}, hashes: map[*matcher.List][]uint64{}}
+	d := diff{seed: maphash.MakeSeed(), conditions: map[*policy.Conditions]uint64{}, sums: map[*matcher.List]uint64{}, compared: map[[2]*matcher.List]Change{}}
 	deny.Gained, deny.Lost = d.lists(old.DenyList(), now.DenyList())
 	names := slices.Concat(old.Functions(), now.Functions())
 	slices.Sort(names)
@@ -44,12 +44,12 @@ func Of(old, now *policy.Policy) (deny Change, functions []Change) {
 	return deny, functions
 }
 
-// diff compares rules by hashes. What many functions have is hashed once.
+// diff compares rules by hashes. What many functions have is hashed and compared once.
 type diff struct {
 	seed       maphash.Seed
 	conditions map[*policy.Conditions]uint64
-	sums       map[*matcher.List]uint64 // of the hashes of sets
-	hashes     map[*matcher.List][]uint64
+	sums       map[*matcher.List]uint64    // of the hashes of sets
+	compared   map[[2]*matcher.List]Change // an old list and a new one
 }
 
 // functions counts what one function has and another has not; nil has nothing.
@@ -124,7 +124,13 @@ func (d *diff) lists(old, now *matcher.List) (gained, lost int) {
 	case old.Len() == now.Len() && d.sum(old) == d.sum(now):
 		return 0, 0 // most sets have not changed, and may be large
 	}
-	return compare(d.sorted(old), d.sorted(now))
+	pair := [2]*matcher.List{old, now}
+	c, known := d.compared[pair]
+	if !known {
+		c.Gained, c.Lost = compare(d.sorted(old), d.sorted(now))
+		d.compared[pair] = c
+	}
+	return c.Gained, c.Lost
 }
 
 // sum returns the sum of the hashes of a list.
@@ -139,13 +145,9 @@ func (d *diff) sum(l *matcher.List) uint64 {
 
 // sorted returns the hashes of a list, sorted.
 func (d *diff) sorted(l *matcher.List) []uint64 {
-	all, known := d.hashes[l]
-	if !known {
-		all = make([]uint64, 0, l.Len())
-		l.Each(func(text string, wild bool, _ matcher.Entry) { all = append(all, d.pattern(text, wild, nil)) })
-		slices.Sort(all)
-		d.hashes[l] = all
-	}
+	all := make([]uint64, 0, l.Len())
+	l.Each(func(text string, wild bool, _ matcher.Entry) { all = append(all, d.pattern(text, wild, nil)) })
+	slices.Sort(all)
 	return all
 }
 

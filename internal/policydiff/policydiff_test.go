@@ -118,3 +118,35 @@ func TestLoadOfTheSameFileHasChangedNothing(t *testing.T) {
 		t.Errorf("%+v, %+v", deny, functions)
 	}
 }
+
+// A set that many functions have is compared once, however many they are.
+func TestSetThatManyFunctionsHaveIsComparedOnce(t *testing.T) {
+	policies := func(functions int) (old, now *policy.Policy) {
+		sets := [2][][]string{{nil}, {nil}}
+		for i := range 20_000 {
+			sets[0][0] = append(sets[0][0], fmt.Sprintf("old%d.test", i))
+			sets[1][0] = append(sets[1][0], fmt.Sprintf("new%d.test", i))
+		}
+		rules := map[string][]string{}
+		for i := range functions {
+			rules[fmt.Sprintf("f%d", i)] = []string{"set1"}
+		}
+		return of(t, nil, sets[0], rules), of(t, nil, sets[1], rules)
+	}
+	const many = 500
+	took := [2]time.Duration{time.Hour, time.Hour} // the least of three
+	for i, functions := range []int{1, many} {
+		old, now := policies(functions)
+		for range 3 {
+			began := time.Now()
+			_, changes := Of(old, now)
+			took[i] = min(took[i], time.Since(began))
+			if len(changes) != functions || changes[0].Gained != 20_000 || changes[0].Lost != 20_000 {
+				t.Fatalf("%d functions differ, the first by %+v", len(changes), changes[0])
+			}
+		}
+	}
+	if took[1] > took[0]*many/20 {
+		t.Errorf("%d functions take %v, one takes %v", many, took[1], took[0])
+	}
+}
