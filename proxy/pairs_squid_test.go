@@ -197,19 +197,28 @@ shutdown_lifetime 0 seconds
 netdb_filename none
 cache_effective_user %[3]s
 `, addr, dir, as)
-	for name, text := range map[string]string{"conf": conf, "hosts": "127.0.0.1 allowed.test\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+	for file, text := range map[string]string{"conf": conf, "hosts": "127.0.0.1 allowed.test\n"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(path, "-N", "-f", filepath.Join(dir, "conf"))
+	// A name of its own: what Squid shares by that name is not for another one on this machine.
+	name := fmt.Sprintf("pairs%d", os.Getpid())
+	c := exec.Command(path, "-N", "-n", name, "-f", filepath.Join(dir, "conf"))
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		left, _ := filepath.Glob("/dev/shm/" + name + "-*")
+		for _, file := range left {
+			_ = os.Remove(file)
+		}
+	})
 	eventually(t, "Squid listens", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
