@@ -137,11 +137,11 @@ func (x *examiner) ownClose(m *message, f [2]string) bool {
 }
 
 // switches reports whether a field is part of a request to become a tunnel, which the
-// rule of the test lets pass.
+// rule of the test lets pass: to any protocol but HTTP/2.
 func (x *examiner) switches(m *message, f [2]string) bool {
-	to := strings.Join(m.values("upgrade"), ",")
+	to := strings.ToLower(strings.Join(m.values("upgrade"), ","))
 	own := len(m.values("connection")) == 1 && m.values("connection")[0] == "Upgrade"
-	return own && m.body == "" && strings.Trim(strings.ReplaceAll(to, "websocket", ""), ",") == "" && (f[0] == "connection" || f[0] == "upgrade")
+	return own && m.body == "" && to != "" && !strings.Contains(to, "h2c") && (f[0] == "connection" || f[0] == "upgrade")
 }
 
 // named finds the name of a request of the test in its path.
@@ -265,6 +265,10 @@ func FuzzForwarded(f *testing.F) {
 		_, raw := g.request()
 		f.Add([]byte(strings.ReplaceAll(raw, auth("billing"), "AUTH")))
 	}
+	for _, to := range []string{"websocket", "0", "h2c", "0, H2C"} {
+		f.Add([]byte("GET http://HOST/ HTTP/1.1\r\nHost: a\r\nUpgrade: " + to + "\r\nConnection: upgrade\r\nAUTH\r\n\r\n"))
+	}
+	f.Add([]byte("OPTIONS http://HOST/100% HTTP/1.0\r\nHost: a\r\nAUTH\r\n\r\n"))
 	x := newExaminer(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if len(raw) > 32<<10 || bytes.Contains(raw, []byte("CONNECT")) {

@@ -205,11 +205,15 @@ func token(s string) bool {
 
 // readLeniently reads b, which must be one whole request, by net/http.
 func readLeniently(b []byte) (m message, err error) {
-	br := bufio.NewReader(bytes.NewReader(b))
+	// A percent sign that encodes nothing is refused by net/url, and is no second reading.
+	line, below, _ := bytes.Cut(b, []byte("\n"))
+	line = bytes.ReplaceAll(line, []byte("%"), []byte("~"))
+	br := bufio.NewReader(io.MultiReader(bytes.NewReader(line), strings.NewReader("\n"), bytes.NewReader(below)))
 	r, err := http.ReadRequest(br)
 	if err != nil {
 		return m, err
 	}
+	r.RequestURI = string(b[len(r.Method)+1:][:len(r.RequestURI)])
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return m, err
