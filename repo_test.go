@@ -132,7 +132,8 @@ var mayImport = map[string][]string{
 	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
 	"internal/explain":                {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":            {},
-	"internal/manpage":                {},
+	"internal/commandline":            {"internal/suggest"},
+	"internal/commandline/manpage":    {},
 	"internal/policytool/checkreport": {"config", "internal/policytool/lint", "internal/printable"},
 	"internal/policytool/diff":        {"internal/policy", "internal/printable"},
 	"internal/policytool/lint":        {"config", "internal/expiry", "internal/policy"},
@@ -152,8 +153,8 @@ var everything = []string{
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
-	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
+	"config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/diff"
 )
@@ -28,9 +29,9 @@ It does not compare who is identified as a function, nor the settings of the pro
 Exit code 0: nothing is gained; 3: something is.`,
 		Example: `  proxy diff egress.old.yaml egress.yaml
   git show main:egress.yaml | proxy diff - egress.yaml --format markdown`,
-		Args: arguments("OLD", "NEW"),
+		Args: commandline.Arguments("OLD", "NEW"),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if err := oneOf("format", format, diff.Formats...); err != nil {
+			if err := commandline.OneOf("format", format, diff.Formats...); err != nil {
 				return err
 			}
 			if files[0] == "-" && files[1] == "-" {
@@ -61,7 +62,7 @@ func compareFiles(cmd *cobra.Command, files []string) (*diff.Diff, error) {
 		if err != nil {
 			return nil, err
 		}
-		sides[i] = diff.Side{File: nameOf(file), Spec: cfg.Spec()}
+		sides[i] = diff.Side{File: commandline.NameOf(file), Spec: cfg.Spec()}
 	}
 	return diff.Compare(sides[0], sides[1], time.Now())
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
@@ -102,15 +103,15 @@ func newRoot() *cobra.Command {
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: allFlags,
-		Args:              isCommand,
+		PersistentPreRunE: commandline.AllFlags,
+		Args:              commandline.IsCommand,
 	}
 	// Without a command there is nothing to do but to say what there is.
 	root.RunE = func(*cobra.Command, []string) error {
-		return fmt.Errorf("there is no command; %s", suggest.For("", commandNames(root)))
+		return fmt.Errorf("there is no command; %s", suggest.For("", commandline.Names(root)))
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(commandline.FlagError)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newRun(), newCheck(), newExplain(), newWho(), newDiff(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
 		newVersion(), newCompletion(), newMan())

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
@@ -33,7 +34,7 @@ func newRun() *cobra.Command {
 		Example: `  proxy run
   proxy run --config egress.yaml
   proxy run --config s3://policies/egress.yaml --config-poll 30s --emf 60s`,
-		Args: noArguments,
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkRun(&o, cmd.Flags()); err != nil {
 				return failed(err)
