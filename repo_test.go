@@ -136,6 +136,7 @@ var mayImport = map[string][]string{
 	"internal/commandline/manpage":    {},
 	"internal/policytool/checkreport": {"config", "internal/policytool/lint", "internal/printable"},
 	"internal/policytool/diff":        {"internal/policy", "internal/printable"},
+	"internal/policytool/format":      {"config", "internal/policytool"},
 	"internal/policytool/lint":        {"config", "internal/expiry", "internal/policy"},
 	"internal/policytool/reach":       {"config", "internal/policy", "internal/printable"},
 	"internal/printable":              {},
@@ -154,7 +155,7 @@ var everything = []string{
 // command line itself needs.
 var commands = []string{
 	"config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/reach",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 

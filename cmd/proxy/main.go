@@ -113,7 +113,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(commandline.FlagError)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newRun(), newCheck(), newExplain(), newWho(), newDiff(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
+	root.AddCommand(newRun(), newCheck(), newExplain(), newWho(), newDiff(), newFmt(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
 		newVersion(), newCompletion(), newMan())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = !c.HasFlags() || strings.Contains(c.Use, "--") // it names them
