@@ -47,7 +47,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 			}
 			reason, err := q.Run(cmd.Context(), cmd.OutOrStdout())
 			if err == nil && reason != verdict.ReasonNone {
-				return &exitError{code: exitRefused}
+				return &commandline.Exit{Code: exitRefused}
 			}
 			return failed(err)
 		},

@@ -46,7 +46,7 @@ func newRun() *cobra.Command {
 				return nil
 			}
 			sayLast(cmd.ErrOrStderr(), err)
-			return &exitError{code: exitFailed}
+			return &commandline.Exit{Code: exitFailed}
 		},
 	}
 	cmd.Flags().StringVar(&o.Config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path")
@@ -63,7 +63,7 @@ func newRun() *cobra.Command {
 func sayLast(to io.Writer, err error) {
 	last := logqueue.New(to, logqueue.Options{})
 	defer last.Close(lastWord)
-	if file, ok := to.(*os.File); ok && isTerminal(file) {
+	if file, ok := to.(*os.File); ok && commandline.IsTerminal(file) {
 		fmt.Fprintln(last, err)
 		return
 	}
@@ -71,12 +71,6 @@ func sayLast(to io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		log.Error("the program has ended", slog.String("error", strings.TrimSpace(line)))
 	}
-}
-
-// isTerminal reports whether somebody may be looking at a file.
-func isTerminal(file *os.File) bool {
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // checkRun says what no command line may say.

@@ -44,7 +44,7 @@ Exit code 0: whole; 1: not whole, or a file cannot be read.`,
 				return failed(err)
 			}
 			if !res.Whole {
-				return &exitError{code: exitFailed}
+				return &commandline.Exit{Code: exitFailed}
 			}
 			return nil
 		},

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -150,15 +151,27 @@ func lastLine(n *yaml.Node) int {
 	return line
 }
 
-// withoutEmptyLines returns a text without them. No value of what restyle leaves has any.
+// withoutEmptyLines returns a text without them, and without the commas that the encoder
+// writes before a bracket where a comment is below. No value of what restyle leaves has any
+// empty line.
 func withoutEmptyLines(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		if trimmed := strings.TrimRight(line, " \t\n"); trimmed != "" {
-			b.WriteString(trimmed + "\n")
+			b.WriteString(withoutLastCommas(trimmed) + "\n")
 		}
 	}
 	return b.String()
+}
+
+// lastComma finds a comma that a closing bracket follows, and before it what may have one
+// inside: text in quotes, and a comment.
+var lastComma = regexp.MustCompile(`"(?:[^"\\]|\\.)*"| #.*$|,[}\]]`)
+
+// withoutLastCommas returns a line without such commas. The encoder puts quotes at the begin
+// of a value alone; where one is elsewhere, same sees what has changed.
+func withoutLastCommas(line string) string {
+	return lastComma.ReplaceAllStringFunc(line, func(found string) string { return strings.TrimPrefix(found, ",") })
 }
 
 // same finds what one text has and the other has not, or has elsewhere.

@@ -51,6 +51,7 @@ func TestCanonicalForm(t *testing.T) {
 		{"no end of the last line", head + "    allow: []", head + "    allow: []\n"},
 		{"a block of text", head + "    owner: >-\n      the team\n      # of a\n    # comment\n    allow: []\n", head + "    owner: \"the team # of a\"\n    # comment\n    allow: []\n"},
 		{"a number sign in a text", head + "    owner: 'it''s # 1'\n    allow: [x.example] # \"c\n", head + "    owner: \"it's # 1\"\n    allow: [x.example] # \"c\n"},
+		{"a comment below brackets", head + "    allow:\n    - {host: x.example, ports: [80]}\n    # end\n", head + "    allow:\n      - {host: x.example, ports: [80]}\n      # end\n"},
 		{"anchors", head + "    allow: &all\n    - x.example   # one\n    - &y 'y.example'\n  b:\n    identify: {sources: [10.0.2.0/24]}\n    allow: *all\n",
 			head + "    allow: &all\n      - x.example # one\n      - &y \"y.example\"\n  b:\n    identify: {sources: [10.0.2.0/24]}\n    allow: *all\n"},
 	} {

@@ -1,4 +1,4 @@
-package main
+package policies
 
 import (
 	"errors"
@@ -39,13 +39,13 @@ Exit code 0: nothing is gained; 3: something is.`,
 			}
 			d, err := compareFiles(cmd, files)
 			if err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			if err := d.Write(cmd.OutOrStdout(), format); err != nil {
-				return failed(fmt.Errorf("writing the difference: %w", err))
+				return commandline.Failed(fmt.Errorf("writing the difference: %w", err))
 			}
 			if d.Gains() {
-				return &exitError{code: exitRefused}
+				return &commandline.Exit{Code: commandline.ExitRefused}
 			}
 			return nil
 		},

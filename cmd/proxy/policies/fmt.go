@@ -1,4 +1,4 @@
-package main
+package policies
 
 import (
 	"errors"
@@ -41,13 +41,13 @@ Exit code 0: done; 1: a file does not load, or cannot be read or written.`,
 			}
 			data, err := readPolicy(files[0], cmd.InOrStdin())
 			if err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			canonical, err := format.Source(commandline.NameOf(files[0]), data, config.ReadFile)
 			if err == nil {
 				_, err = cmd.OutOrStdout().Write(canonical)
 			}
-			return failed(err)
+			return commandline.Failed(err)
 		},
 	}
 	cmd.Flags().BoolVarP(&write, "write", "w", false, "write the files instead of printing one")
@@ -69,20 +69,5 @@ func writeFormatted(out io.Writer, files []string) error {
 		}
 		all = errors.Join(all, err)
 	}
-	return failed(all)
-}
-
-// mostStdin is more than a policy may have, so that one that is too long is said to be.
-const mostStdin = 65 << 20
-
-// readPolicy reads a file of this machine, or standard input for "-".
-func readPolicy(file string, stdin io.Reader) ([]byte, error) {
-	if file != "-" {
-		return config.ReadFile(file)
-	}
-	data, err := io.ReadAll(io.LimitReader(stdin, mostStdin))
-	if err != nil {
-		return nil, fmt.Errorf("reading standard input: %w", err)
-	}
-	return data, nil
+	return commandline.Failed(all)
 }

@@ -1,4 +1,4 @@
-package main
+package policies
 
 import (
 	"cmp"
@@ -43,13 +43,13 @@ read; 3: with --lint=fail, all are good and something is found.`,
 				results, bad, found = append(results, r), bad || !r.OK, found || len(r.Findings) > 0
 			}
 			if err := checkreport.Write(cmd.OutOrStdout(), format, results); err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			switch {
 			case bad:
-				return &exitError{code: exitFailed}
+				return &commandline.Exit{Code: commandline.ExitFailed}
 			case found && lints == "fail":
-				return &exitError{code: exitRefused}
+				return &commandline.Exit{Code: commandline.ExitRefused}
 			default:
 				return nil
 			}

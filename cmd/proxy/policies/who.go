@@ -1,4 +1,4 @@
-package main
+package policies
 
 import (
 	"fmt"
@@ -41,17 +41,17 @@ Exit code 0 also where no function may.`,
 			}
 			cfg, err := daemon.LoadConfig(cmd.Context(), f.config, cmd.InOrStdin())
 			if err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			q := reach.Query{Config: cfg, File: commandline.NameOf(f.config), Target: target, Now: time.Now(), Self: ownaddrs.Of(cfg).Has}
 			answer, err := reach.Find(q)
 			if err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			if f.format == "json" {
-				return failed(answer.WriteJSON(cmd.OutOrStdout()))
+				return commandline.Failed(answer.WriteJSON(cmd.OutOrStdout()))
 			}
-			return failed(answer.Write(cmd.OutOrStdout()))
+			return commandline.Failed(answer.Write(cmd.OutOrStdout()))
 		},
 	}
 	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path; - is standard input")
