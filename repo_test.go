@@ -97,6 +97,7 @@ var mayImport = map[string][]string{
 	"internal/origin":             {"internal/bounds", "internal/httphead", "internal/reactor"},
 	"dnsfilter":                   {"internal/bounds", "internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "internal/perfunction", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
+	"cmd/proxy/policies":          commands,
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
 	"docs/hello":                  {},
@@ -132,9 +133,14 @@ var mayImport = map[string][]string{
 	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
 	"internal/explain":                {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":            {},
-	"internal/manpage":                {},
+	"internal/commandline":            {"internal/suggest"},
+	"internal/commandline/manpage":    {},
 	"internal/policytool/checkreport": {"config", "internal/policytool/lint", "internal/printable"},
 	"internal/policytool/diff":        {"internal/policy", "internal/printable"},
+	"internal/policytool/format":      {"config", "internal/policytool"},
+	"internal/policytool/learn":       {"config", "internal/policy", "internal/policytool", "internal/policytool/format", "internal/policytool/traffic", "internal/printable"},
+	"internal/policytool/replay":      {"config", "internal/policy", "internal/policytool/traffic", "internal/printable"},
+	"internal/policytool/traffic":     {"internal/evidence"},
 	"internal/policytool/lint":        {"config", "internal/expiry", "internal/policy"},
 	"internal/policytool/reach":       {"config", "internal/policy", "internal/printable"},
 	"internal/printable":              {},
@@ -152,8 +158,8 @@ var everything = []string{
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
-	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
+	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/replay", "internal/policytool/traffic",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 
