@@ -98,7 +98,7 @@ var mayImport = map[string][]string{
 	"dnsfilter":                   {"internal/bounds", "internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "internal/perfunction", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
 	"cmd/extension":               {"internal/extension"},
-	"internal/extension":          {"internal/extension/dial", "internal/extension/lambdaapi", "internal/extension/relay", "internal/extension/stsclient", "internal/extension/token"},
+	"internal/extension":          {"internal/extension/dial", "internal/extension/doctor", "internal/extension/lambdaapi", "internal/extension/relay", "internal/extension/stsclient", "internal/extension/token"},
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
 	"docs/hello":                  {},
@@ -132,6 +132,7 @@ var mayImport = map[string][]string{
 
 	"internal/buildinfo":              {},
 	"internal/extension/dial":         {},
+	"internal/extension/doctor":       {"internal/extension/token"},
 	"internal/extension/lambdaapi":    {},
 	"internal/extension/relay":        {"internal/chunked", "internal/httphead"},
 	"internal/extension/stsclient":    {"internal/extension/token"},

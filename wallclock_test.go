@@ -25,6 +25,7 @@ var wallClock = map[string]struct {
 	"internal/expiry/expiry.go":                  {2, "when something ends, as people read it"},
 	"internal/expiry/watch.go":                   {1, "the same, as a metric"},
 	"internal/egresstest/awslocal/awslocal.go":   {1, "the time at which a token ends, as STS writes it; for tests"},
+	"internal/extension/doctor/doctor.go":        {3, "the time at which a token was made, beside the machine's clock; the extension is another program"},
 	"internal/extension/relay/relay.go":          {1, "the same as of tunnel.go beside it"},
 	"internal/extension/relay/tunnel.go":         {1, "a freeze shows as a jump of the wall clock alone; the extension is another program"},
 	"internal/extension/token/token.go":          {1, "a token ends by the wall clock, whatever a freeze does to the other; the same program"},

@@ -49,3 +49,13 @@ func (p Proxy) Dial(ctx context.Context) (*tls.Conn, error) {
 func RuntimeAPI() *http.Client {
 	return &http.Client{Transport: &http.Transport{Proxy: nil, DialContext: (&net.Dialer{Timeout: Timeout}).DialContext}}
 }
+
+// Local reports, by an error, that nobody takes connections at an address of this
+// machine.
+func Local(ctx context.Context, address string) error {
+	conn, err := (&net.Dialer{Timeout: Timeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("dialing the extension: %w", err)
+	}
+	return conn.Close()
+}
