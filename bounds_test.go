@@ -16,7 +16,7 @@ import (
 
 // offline are the packages that no running proxy has, or that hold nothing beyond a call.
 var offline = []string{
-	"benchmarks", "cmd", "deploy", "docs", "internal/egresstest", "internal/evidence", "internal/explain", "internal/commandline",
+	"benchmarks", "cmd", "deploy", "docs", "internal/egresstest", "internal/evidence", "internal/extension", "internal/explain", "internal/commandline",
 	"internal/ocsf", "internal/policytool", "internal/report", "internal/torture",
 }
 

@@ -98,6 +98,8 @@ var mayImport = map[string][]string{
 	"dnsfilter":                   {"internal/bounds", "internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "internal/perfunction", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
 	"cmd/proxy/policies":          commands,
+	"cmd/extension":               {"internal/extension"},
+	"internal/extension":          {"internal/extension/dial", "internal/extension/doctor", "internal/extension/lambdaapi", "internal/extension/relay", "internal/extension/stsclient", "internal/extension/token"},
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
 	"docs/hello":                  {},
@@ -130,6 +132,12 @@ var mayImport = map[string][]string{
 	"internal/perfunction":        {"internal/tunnel"},
 
 	"internal/buildinfo":              {},
+	"internal/extension/dial":         {},
+	"internal/extension/doctor":       {"internal/extension/token"},
+	"internal/extension/lambdaapi":    {},
+	"internal/extension/relay":        {"internal/chunked", "internal/httphead"},
+	"internal/extension/stsclient":    {"internal/extension/token"},
+	"internal/extension/token":        {},
 	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
 	"internal/explain":                {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":            {},
@@ -147,6 +155,7 @@ var mayImport = map[string][]string{
 	"internal/report/rulelist":        {"config", "internal/policy", "internal/report"},
 	forTests:                          {},
 	forTests + "/alarms":              {"internal/bounds"},
+	forTests + "/awslocal":            {},
 }
 
 var everything = []string{
