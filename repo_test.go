@@ -127,6 +127,10 @@ var mayImport = map[string][]string{
 	"internal/dnsserver":          {"internal/bounds", "internal/fair", "internal/proxyheader"},
 	"internal/proxyheader":        {},
 	"internal/perfunction":        {"internal/tunnel"},
+	"internal/posture/checks":     {"internal/posture/finding", "internal/posture/policydoc", "internal/posture/snapshot"},
+	"internal/posture/finding":    {},
+	"internal/posture/policydoc":  {},
+	"internal/posture/snapshot":   {},
 
 	"internal/buildinfo":              {},
 	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
