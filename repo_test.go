@@ -130,6 +130,8 @@ var mayImport = map[string][]string{
 	"internal/posture/checks":     {"internal/posture/finding", "internal/posture/policydoc", "internal/posture/snapshot"},
 	"internal/posture/finding":    {},
 	"internal/posture/policydoc":  {},
+	"internal/posture/reader":     {"internal/posture/secrets", "internal/posture/snapshot"},
+	"internal/posture/secrets":    {"internal/posture/snapshot"},
 	"internal/posture/snapshot":   {},
 
 	"internal/buildinfo":              {},

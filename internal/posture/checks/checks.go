@@ -48,33 +48,70 @@ type Check struct {
 	ID, Title   string
 	Consequence string
 	make        func(*scope)
+	// needs are the calls without which the check is not made, lambda:ListFunctions aside:
+	// what is missing would look like a fault, or like none.
+	needs []string
 }
 
 // List returns the checks in their order.
 func List() []Check {
 	return []Check{
-		{"P01", "function outside the VPC", "it reaches the whole internet, and the gate sees nothing of it", outside},
-		{"P02", "route to a NAT gateway", "code that leaves the proxy variables aside goes out through the gateway", natRoutes},
-		{"P03", "subnet with an internet gateway", "by IPv6, or with an address of its own, a function goes straight out", internetRoutes},
-		{"P04", "another way out", "what lies behind it may lead on to the internet, and the gate sees nothing of it", otherRoutes},
-		{"P05", "egress of the security group too wide", "the group lets through more than the gate and the endpoints", wideEgress},
-		{"P06", "no proxy settings", "clients do not find the gate, and their calls fail or go elsewhere", proxySettings},
-		{"P07", "a secret in plain settings", "whoever may read the function's configuration has it", plainSecrets},
-		{"P08", "interface shared with a function of another entry", "both have the same addresses, so that each may be taken for the other", sharedInterfaces},
-		{"P09", "function URL without authentication", "anybody on the internet may call it, whatever the network says", openURLs},
-		{"P10", "resource policy open or cross-account", "somebody outside of the account may call it", resourcePolicies},
-		{"P11", "triggers", "these call it whatever the network says", triggers},
-		{"P12", "one zone", "when the zone fails the function does", oneZone},
-		{"P13", "free addresses low", "a deployment or a new set of groups fails for want of an address", fewAddresses},
-		{"P14", "endpoint policy open", "a function may carry data to anybody's account through the endpoint", openEndpoints},
-		{"P15", "endpoint's group takes the whole VPC", "everything in the VPC reaches the endpoint, not the functions alone", wideEndpointGroups},
-		{"P16", "no DNS Firewall, or it fails open", "the Amazon resolver carries data out in the names that it is asked for", dnsFirewall},
-		{"P17", "gateway endpoint missing", "calls of the service need a way out, or fail", gatewayEndpoints},
-		{"P18", "policy bucket not bound to its endpoint", "whoever has the right credentials rewrites the policy from anywhere", policyBuckets},
-		{"P19", "policy and account differ", "a function is refused everything, or an entry waits for whoever makes one of that name", differences},
-		{"P20", "a version or alias with another network", "whoever calls that version is not behind what the current one is", otherNetworks},
-		{"P21", "role may change its network", "code that turned hostile opens its own way out", networkRoles},
+		{"P01", "function outside the VPC", "it reaches the whole internet, and the gate sees nothing of it", outside, nil},
+		{"P02", "route to a NAT gateway", "code that leaves the proxy variables aside goes out through the gateway", natRoutes, []string{"ec2:DescribeSubnets", "ec2:DescribeRouteTables"}},
+		{"P03", "subnet with an internet gateway", "by IPv6, or with an address of its own, a function goes straight out", internetRoutes, []string{"ec2:DescribeSubnets", "ec2:DescribeRouteTables"}},
+		{"P04", "another way out", "what lies behind it may lead on to the internet, and the gate sees nothing of it", otherRoutes, []string{"ec2:DescribeSubnets", "ec2:DescribeRouteTables"}},
+		{"P05", "egress of the security group too wide", "the group lets through more than the gate and the endpoints", wideEgress, []string{"ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"}},
+		{"P06", "no proxy settings", "clients do not find the gate, and their calls fail or go elsewhere", proxySettings, nil},
+		{"P07", "a secret in plain settings", "whoever may read the function's configuration has it", plainSecrets, nil},
+		{"P08", "interface shared with a function of another entry", "both have the same addresses, so that each may be taken for the other", sharedInterfaces, nil},
+		{"P09", "function URL without authentication", "anybody on the internet may call it, whatever the network says", openURLs, nil},
+		{"P10", "resource policy open or cross-account", "somebody outside of the account may call it", resourcePolicies, nil},
+		{"P11", "triggers", "these call it whatever the network says", triggers, nil},
+		{"P12", "one zone", "when the zone fails the function does", oneZone, []string{"ec2:DescribeSubnets"}},
+		{"P13", "free addresses low", "a deployment or a new set of groups fails for want of an address", fewAddresses, []string{"ec2:DescribeSubnets"}},
+		{"P14", "endpoint policy open", "a function may carry data to anybody's account through the endpoint", openEndpoints, []string{"ec2:DescribeVpcEndpoints"}},
+		{"P15", "endpoint's group takes the whole VPC", "everything in the VPC reaches the endpoint, not the functions alone", wideEndpointGroups, []string{"ec2:DescribeVpcEndpoints", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcs"}},
+		{"P16", "no DNS Firewall, or it fails open", "the Amazon resolver carries data out in the names that it is asked for", dnsFirewall, firewallCalls},
+		{"P17", "gateway endpoint missing", "calls of the service need a way out, or fail", gatewayEndpoints, []string{"ec2:DescribeVpcEndpoints"}},
+		{"P18", "policy bucket not bound to its endpoint", "whoever has the right credentials rewrites the policy from anywhere", policyBuckets, nil},
+		{"P19", "policy and account differ", "a function is refused everything, or an entry waits for whoever makes one of that name", differences, nil},
+		{"P20", "a version or alias with another network", "whoever calls that version is not behind what the current one is", otherNetworks, nil},
+		{"P21", "role may change its network", "code that turned hostile opens its own way out", networkRoles, []string{"iam:GetAccountAuthorizationDetails"}},
 	}
+}
+
+// firewallCalls are what P16 needs.
+var firewallCalls = []string{
+	"ec2:DescribeVpcs", "route53resolver:ListFirewallConfigs", "route53resolver:ListFirewallRuleGroupAssociations", "route53resolver:ListFirewallRules",
+}
+
+// made reports whether a check can be made of a region, or of the account where that is
+// nil. Where it cannot, the call that failed is a finding, which says so.
+func (c *Check) made(snap *snapshot.Snapshot, region *snapshot.Region) bool {
+	return !slices.ContainsFunc(snap.Unread, func(u snapshot.Unread) bool {
+		here := region == nil || u.Region == region.Name
+		return here && u.Resource == "" && !u.Gone && c.wants(u.Call)
+	})
+}
+
+// wants reports whether a check needs a call.
+func (c *Check) wants(call string) bool {
+	return call == "lambda:ListFunctions" || slices.Contains(c.needs, call)
+}
+
+// unmade names the checks that are not made without a call. Calls about single resources
+// leave their checks made of all the others.
+func unmade(u *snapshot.Unread) string {
+	var ids []string
+	for _, c := range List() {
+		if c.wants(u.Call) {
+			ids = append(ids, c.ID)
+		}
+	}
+	if u.Resource != "" || len(ids) == 0 {
+		return "what was not read may hide a fault"
+	}
+	return "not made, which says nothing of what they would have found: " + strings.Join(ids, ", ")
 }
 
 // scope is what a check looks at: one region, or the account as a whole where region is
@@ -94,6 +131,9 @@ func All(set *snapshot.Set, opts *Options) (out []finding.Finding) {
 		out = append(out, unread(snap)...)
 		for _, c := range List() {
 			for _, region := range regions(&c, snap) {
+				if !c.made(snap, region) {
+					continue
+				}
 				s := &scope{check: &c, snap: snap, region: region, opts: opts}
 				c.make(s)
 				out = append(out, s.out...)
@@ -186,7 +226,7 @@ func unread(snap *snapshot.Snapshot) (out []finding.Finding) {
 	for _, u := range snap.Unread {
 		f := finding.Finding{
 			ID: finding.Unread, Title: "could not be read", Severity: finding.High, Owner: snap.ID, Region: u.Region, Resource: u.Call,
-			Consequence: "the checks that want it were not made, which says nothing of what they would have found",
+			Consequence: unmade(&u),
 			Cure:        "allow " + u.Call + " to whoever runs this: posture iam-policy prints all that is called",
 		}
 		if u.Gone {

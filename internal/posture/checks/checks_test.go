@@ -364,3 +364,32 @@ func TestASharedSubnetNamesItsOwner(t *testing.T) {
 		}
 	}
 }
+
+// A call that failed takes the checks with it that would say something wrong without its
+// answer, and says which ones.
+func TestACheckIsNotMadeOfHalfTheAnswers(t *testing.T) {
+	t.Parallel()
+	for call, ids := range map[string]string{
+		"lambda:ListFunctions": "P01", "ec2:DescribeRouteTables": "P02, P03, P04", "ec2:DescribeVpcEndpoints": "P14, P15, P17",
+		"route53resolver:ListFirewallRules": "P16", "iam:GetAccountAuthorizationDetails": "P21",
+	} {
+		set := sound()
+		a := open(set)
+		a.Tables, a.Endpoints, a.VPCs[0].Firewall, a.Roles = nil, nil, snapshot.Firewall{}, nil
+		region := "eu-west-1"
+		if strings.HasPrefix(call, "iam:") {
+			region = ""
+		}
+		a.Unread = []snapshot.Unread{{Region: region, Call: call, Code: "AccessDenied"}}
+		told := false
+		for _, f := range All(set, a.opts) {
+			told = told || f.ID == finding.Unread && f.Resource == call && f.Severity == finding.High && strings.Contains(f.Consequence, ids)
+			if strings.Contains(ids, f.ID) {
+				t.Errorf("without %s: %+v", call, f)
+			}
+		}
+		if !told {
+			t.Errorf("without %s nobody says that %s were not made", call, ids)
+		}
+	}
+}

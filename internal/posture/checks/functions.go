@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/policydoc"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
 )
 
@@ -93,7 +94,7 @@ func triggers(s *scope) {
 			from = append(from, "function URL "+u.Auth)
 		}
 		for _, p := range f.Policies {
-			from = append(from, services(p.Document)...)
+			from = append(from, policydoc.Services(p.Document)...)
 		}
 		if from = sorted(from); len(from) > 0 {
 			s.add(finding.Info, f.ARN, strings.Join(from, ", "), "take away those that nobody needs", f.Name)

@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -9,22 +8,6 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/policydoc"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
 )
-
-// services returns the services that a resource policy lets call.
-func services(document string) (out []string) {
-	doc, err := policydoc.Parse(document)
-	if err != nil {
-		return nil // P10 says so
-	}
-	for _, statement := range doc {
-		for _, p := range statement.Principals {
-			if name, ok := strings.CutPrefix(p, "service:"); ok && statement.Allow {
-				out = append(out, name)
-			}
-		}
-	}
-	return out
-}
 
 // resourcePolicies is P10.
 func resourcePolicies(s *scope) {
@@ -53,7 +36,7 @@ func (s *scope) invoker(f *snapshot.Function, arn, qualifier string, st *policyd
 	if bounds.Caller && (st.Open() || allServices(st.Principals)) {
 		others = s.others(st.Named()) // they are bound; to whom?
 	} else {
-		unknown = unknownConditions(bounds.Unknown)
+		unknown = policydoc.Unevaluated(bounds.Unknown)
 	}
 	cure := "aws lambda remove-permission --function-name " + f.Name + " --statement-id " + st.SID
 	if qualifier != "" {
@@ -104,14 +87,6 @@ func (s *scope) own(principal string) bool {
 	return len(part) == 6 && part[0] == "arn" && part[4] == s.snap.ID && s.snap.ID != ""
 }
 
-// unknownConditions writes which conditions were not evaluated.
-func unknownConditions(unknown []string) string {
-	if len(unknown) == 0 {
-		return ""
-	}
-	return " (not evaluated, taken as met by anybody: " + strings.Join(unknown, ", ") + ")"
-}
-
 // carriers are the services that take data in for whatever account a caller names.
 var carriers = []string{
 	"s3", "dynamodb", "sqs", "sns", "kinesis-streams", "kinesis-firehose", "events", "lambda", "logs", "execute-api", "secretsmanager", "ssm",
@@ -132,63 +107,17 @@ func openEndpoints(s *scope) {
 				s.unseen(e.ID, "its policy: "+err.Error(), functions[e.VPC]...)
 				continue
 			}
-			if evidence = openStatement(doc); evidence == "" {
+			if evidence = policydoc.OpenStatement(doc); evidence == "" {
 				continue
 			}
 		}
 		severity := finding.Medium
-		if !callersBound(e.Policy) && slices.ContainsFunc(carriers, func(name string) bool { return strings.HasSuffix(e.Service, "."+name) }) {
+		if !policydoc.CallersBound(e.Policy) && slices.ContainsFunc(carriers, func(name string) bool { return strings.HasSuffix(e.Service, "."+name) }) {
 			severity = finding.High
 		}
 		s.add(severity, e.ID, e.Service+": "+evidence,
 			"PolicyDocument of the endpoint: a Condition StringEquals with aws:PrincipalAccount and aws:ResourceAccount, both !Ref AWS::AccountId", functions[e.VPC]...)
 	}
-}
-
-// openStatement says of an endpoint's policy which statement opens it to other accounts'
-// resources, "" for none. Naming resources bounds where data may go, and so does a
-// condition about whose they are. One about the caller does not: a function takes its own
-// credentials to somebody else's bucket.
-func openStatement(doc []policydoc.Statement) string {
-	for i := range doc {
-		st := &doc[i]
-		if b := st.Bounds(); st.Allow && !b.Target && openResource(st) {
-			evidence := fmt.Sprintf("statement %q lets %s be done with every resource", st.SID, strings.Join(slices.Concat(st.Actions, st.NotActions), ", "))
-			if b.Caller {
-				evidence += ", by bound callers"
-			}
-			return evidence + unknownConditions(b.Unknown)
-		}
-	}
-	return ""
-}
-
-// callersBound reports whether each open statement of a policy bounds its callers, so that
-// nobody brings foreign credentials at least.
-func callersBound(document string) bool {
-	doc, err := policydoc.Parse(document)
-	return err == nil && !slices.ContainsFunc(doc, func(st policydoc.Statement) bool {
-		b := st.Bounds()
-		return st.Allow && !b.Target && !b.Caller && openResource(&st)
-	})
-}
-
-// openResource reports whether a statement is about resources of any account: all of
-// them, or ARNs with a star where the account or the bucket stands.
-func openResource(st *policydoc.Statement) bool {
-	if st.Anywhere() || len(st.Excepted) > 0 {
-		return true
-	}
-	return slices.ContainsFunc(st.Resources, func(arn string) bool {
-		part := strings.SplitN(arn, ":", 6)
-		if len(part) < 6 {
-			return strings.ContainsAny(arn, "*?")
-		}
-		if part[4] == "" { // S3: the bucket names the account
-			return strings.HasPrefix(part[5], "*") || strings.HasPrefix(part[5], "?")
-		}
-		return strings.ContainsAny(part[4], "*?")
-	})
 }
 
 // policyBuckets is P18.
@@ -201,24 +130,11 @@ func policyBuckets(s *scope) {
 				s.unseen(b.Name, "its policy: "+err.Error())
 				continue
 			}
-			if slices.ContainsFunc(doc, bindsToEndpoint) {
+			if slices.ContainsFunc(doc, policydoc.BindsToEndpoint) {
 				continue
 			}
 			evidence = "no statement denies reading and writing to whoever comes by another way than an endpoint (aws:SourceVpce)"
 		}
 		s.add(finding.Medium, b.Name, evidence, "in the bucket policy: Effect Deny, Principal '*', Action s3:*, Condition StringNotEquals aws:SourceVpce ENDPOINT")
 	}
-}
-
-// bindsToEndpoint reports whether a statement denies everybody what does not come through
-// an endpoint or VPC.
-func bindsToEndpoint(st policydoc.Statement) bool {
-	for _, c := range st.Conditions {
-		operator := strings.ToLower(c.Operator)
-		not := operator == "stringnotequals" || operator == "stringnotequalsifexists" || operator == "stringnotlike"
-		if !st.Allow && st.Open() && !st.Other && not && (c.Key == "aws:sourcevpce" || c.Key == "aws:sourcevpc") && !slices.Contains(c.Values, "*") {
-			return st.Covers("s3:PutObject") && st.Covers("s3:GetObject")
-		}
-	}
-	return false
 }

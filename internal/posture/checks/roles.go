@@ -66,7 +66,7 @@ func (s *scope) role(r *snapshot.Role, functions []string) {
 	if len(may) > 3 {
 		evidence += fmt.Sprintf(" and %d more", len(may)-3)
 	}
-	s.add(finding.High, r.ARN, evidence+unknownConditions(sorted(unknown)), "take these actions out of the role's policies: "+strings.Join(may, ", "), functions...)
+	s.add(finding.High, r.ARN, evidence+policydoc.Unevaluated(sorted(unknown)), "take these actions out of the role's policies: "+strings.Join(may, ", "), functions...)
 }
 
 // statements returns those of all policies of a role, and those of its boundary. One
