@@ -130,6 +130,12 @@ var mayImport = map[string][]string{
 	"internal/dnsserver":          {"internal/bounds", "internal/fair", "internal/proxyheader"},
 	"internal/proxyheader":        {},
 	"internal/perfunction":        {"internal/tunnel"},
+	"internal/posture/checks":     {"internal/posture/finding", "internal/posture/policydoc", "internal/posture/snapshot"},
+	"internal/posture/finding":    {},
+	"internal/posture/policydoc":  {},
+	"internal/posture/reader":     {"internal/posture/secrets", "internal/posture/snapshot"},
+	"internal/posture/secrets":    {"internal/posture/snapshot"},
+	"internal/posture/snapshot":   {},
 
 	"internal/buildinfo":              {},
 	"internal/extension/dial":         {},
@@ -178,6 +184,9 @@ var commands = []string{
 var importedByMany = map[string]string{
 	"github.com/prometheus/client_golang": "metrics live in the package that counts",
 	"golang.org/x/sys":                    "it is the kernel's interface, which nothing replaces",
+	"github.com/aws/aws-sdk-go-v2":        "three programs have it, and of each one package",
+	"github.com/aws/aws-sdk-go-v2/config": "the same",
+	"github.com/aws/smithy-go":            "the same",
 }
 
 // goPackage is what go list says of a package.
