@@ -23,6 +23,7 @@ require (
 	github.com/aws/smithy-go v1.28.9 // the SDK's logger, which is given ours, and its errors; with the SDK
 	github.com/elazarl/goproxy v1.9.4 // the dispatch of CONNECT and plain HTTP; proxy alone, with all its ways to dial taken out
 	github.com/gaissmai/bart v0.30.0 // the longest prefix that has an address: cidr rules and sources
+	github.com/go-jose/go-jose/v4 v4.1.9 // signatures and key sets of tokens; callers list the algorithms; internal/attest alone
 	github.com/google/go-cmp v0.7.0 // tests: differences that can be read
 	github.com/hashicorp/hcl/v2 v2.25.0 // tests: deploy/ reads the Terraform module as Terraform does
 	github.com/miekg/dns v1.1.73 // DNS messages, for the resolver and the filter

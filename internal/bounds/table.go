@@ -138,6 +138,15 @@ var All = []*Bound{
 		Test:   "TestTableOfChallengesIsBounded",
 	},
 	{
+		Name: "remembered_tokens", Of: "tokens of AWS that have held and whose time is not over, about 10 MB",
+		Size: "16,384", By: "nobody",
+		Over:  "the one that was verified first is forgotten",
+		Full:  "the same",
+		Keeps: "all: a token that is forgotten is verified again",
+		Held:  []string{"internal/attest.Cache.tokens"},
+		Test:  "TestCacheIsBoundedAndRemembersWhatHoldsAlone",
+	},
+	{
 		Name: "refusal_records", Of: "records of refusals within a minute",
 		Size: "`limits.refusal_records` for each caller", By: "function, or source where it is not known; sources beyond 4,096 share one budget",
 		Over:   "refusals share a record, which is written before any of them is answered",
@@ -198,6 +207,7 @@ var Exempt = map[string]string{
 	"internal/source.Watcher.read":              ofAFile,
 	"internal/yamlread.expansion.sizes":         ofAFile,
 	"internal/yamlread.Reader.contents":         ofAFile,
+	"internal/attest.Keys.byID":                 "the keys of one issuer, a document of 1 MiB at most",
 	"internal/hostname.Suffixes.kind":           "the Public Suffix List, which is embedded",
 	"internal/audit/record.Tally.counts":        closedSet,
 	"internal/conditions.Log.all":               closedSet,
