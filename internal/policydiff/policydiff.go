@@ -15,12 +15,13 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy/matcher"
 )
 
 // Change is how many rules a function has that it had not before, and the other way round.
-// A pattern of a set is a rule; one whose conditions differ is gained and lost; where it
+// A pattern of a set is a rule, one for a name and those below it two; one whose conditions differ is gained and lost; where it
 // stands in the file, and its ticket, do not count.
 type Change struct {
 	Function     string
@@ -126,7 +127,7 @@ func (d *diff) pattern(text string, wild bool, c *policy.Conditions) uint64 {
 func (d *diff) of(c *policy.Conditions) uint64 {
 	h, known := d.conditions[c]
 	if !known {
-		ports := slices.Sorted(slices.Values(c.Ports))
+		ports := hostname.MergePorts(c.Ports)
 		h = maphash.String(d.seed, fmt.Sprint(ports, c.TLS, c.Expires.Unix(), c.Addresses))
 		d.conditions[c] = h
 	}

@@ -41,12 +41,12 @@ func of(t testing.TB, deny []string, sets [][]string, functions map[string][]str
 		for i, rule := range rules {
 			var what, how string
 			_, _ = fmt.Sscan(rule, &what, &how)
-			r := policy.RuleSpec{Line: i, Conditions: &policy.Conditions{Ports: []uint16{443, 80}, Ticket: fmt.Sprint(len(rules))}}
+			r := policy.RuleSpec{Line: i, Conditions: &policy.Conditions{Ports: hostname.Ports(443, 80), Ticket: fmt.Sprint(len(rules))}}
 			switch how {
 			case "any":
 				r.Conditions.TLS = policy.TLSAny
 			case "ports":
-				r.Conditions.Ports = []uint16{80, 443} // the same
+				r.Conditions.Ports = hostname.Ports(80, 443) // the same
 			case "ends":
 				r.Conditions.Expires = time.Unix(1e9, 0)
 			}
