@@ -160,6 +160,8 @@ var mayImport = map[string][]string{
 	"internal/policytool/diff":        {"internal/policy", "internal/printable"},
 	"internal/policytool/format":      {"config", "internal/policytool"},
 	"internal/policytool/learn":       {"config", "internal/policy", "internal/policytool", "internal/policytool/format", "internal/policytool/traffic", "internal/printable"},
+	"internal/policytool/ready":       {"config", "internal/policytool/learn", "internal/policytool/schedule", "internal/policytool/traffic", "internal/printable"},
+	"internal/policytool/schedule":    {},
 	"internal/policytool/replay":      {"config", "internal/policy", "internal/policytool/traffic", "internal/printable"},
 	"internal/policytool/traffic":     {"internal/evidence"},
 	"internal/policytool/lint":        {"config", "internal/expiry", "internal/policy"},
@@ -181,7 +183,7 @@ var everything = []string{
 // command line itself needs.
 var commands = []string{
 	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/replay", "internal/policytool/traffic",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 

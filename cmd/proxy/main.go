@@ -66,7 +66,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func failed(err error) error { return commandline.Failed(err) }
 
 // exitCodes is the sentence about them in help and manual.
-const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain, replay), gained (diff) or found (check)."
+const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain, replay), gained (diff), found (check) or not ready (learn)."
 
 const longHelp = `proxy is an egress gate for functions in a VPC. Each function reaches the
 hostnames on its own list and nothing else, and every refusal is recorded before
