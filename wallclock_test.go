@@ -24,6 +24,8 @@ var wallClock = map[string]struct {
 	"internal/emf/line.go":                       {1, "the time of a line, as CloudWatch reads it"},
 	"internal/evidence/conclusion/conclusion.go": {1, "the times of records"},
 	"internal/expiry/expiry.go":                  {2, "when something ends, as people read it"},
+	"internal/policytool/ready/ready.go":         {1, "a day, as people read it"},
+	"internal/policytool/schedule/schedule.go":   {3, "when a schedule is due, by the calendar"},
 	"internal/expiry/watch.go":                   {1, "the same, as a metric"},
 	"internal/egresstest/awslocal/awslocal.go":   {1, "the time at which a token ends, as STS writes it; for tests"},
 	"internal/extension/doctor/doctor.go":        {3, "the time at which a token was made, beside the machine's clock; the extension is another program"},
