@@ -14,6 +14,7 @@ var wallClock = map[string]struct {
 	calls int
 	why   string
 }{
+	"internal/attest/claims.go":                  {2, "the times of a token, in Unix seconds"},
 	"internal/audit/record/encoder.go":           {3, "the time of a record, as people read it"},
 	"internal/daemon/metrics.go":                 {1, "the time of a load, as a metric"},
 	"internal/dnsserver/connections.go":          {1, "a deadline that has passed whatever the clock says"},
@@ -35,8 +36,15 @@ var wallClock = map[string]struct {
 	"internal/policy/decide.go":                  {1, "expiry and report mode are dates"},
 	"internal/policy/policy.go":                  {4, "the same"},
 	"internal/policy/rule.go":                    {1, "the same"},
+	"internal/policytool/learn/learn.go":         {2, "the days of records, as people count them"},
+	"internal/policytool/traffic/activity.go":    {3, "the same"},
+	"internal/policytool/traffic/chain.go":       {2, "the same"},
+	"internal/policytool/traffic/traffic.go":     {2, "the same"},
+	"internal/egresstest/records.go":             {1, "the times of records; for tests"},
 	"internal/policydiff/policydiff.go":          {1, "the same"},
 	"internal/policy/union.go":                   {2, "the same"},
+	"internal/posture/output/ocsf.go":            {1, "when a snapshot was made"},
+	"internal/posture/reader/reader.go":          {1, "when a snapshot was made, as people read it"},
 	"internal/reactor/conn_linux.go":             {1, "a deadline that has passed whatever the clock says"},
 	"internal/report/process.go":                 {1, "the times of records"},
 	"internal/report/refusals.go":                {1, "the same"},
@@ -46,6 +54,8 @@ var wallClock = map[string]struct {
 	"internal/resolve/upstream/transport.go":     {2, "deadlines that have passed whatever the clock says"},
 	"internal/source/file.go":                    {2, "the times of a file, compared with themselves"},
 	"internal/source/status_linux.go":            {1, "the same"},
+	"internal/standin/handler.go":                {1, "the times of a token; no part of the program"},
+	"internal/standin/standin.go":                {2, "the same"},
 	"internal/tunnel/tunnel.go":                  {1, "a deadline that has passed whatever the clock says"},
 }
 
