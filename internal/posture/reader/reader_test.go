@@ -102,6 +102,19 @@ func TestAFunctionIsReadWithAllThatReachesIt(t *testing.T) {
 	}
 }
 
+// Who waits sees which account and region is being read.
+func TestProgressNamesAccountAndRegion(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	var lines []string
+	opts := s.options()
+	opts.Progress = func(line string) { lines = append(lines, line) }
+	read(t, opts)
+	if want := []string{"account 111122223333, region eu-west-1", "region eu-west-1: 1 functions listed", "account 111122223333: roles"}; !slices.Equal(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
+	}
+}
+
 // A region that the account has not enabled is not called, and is named.
 func TestARegionThatIsOffIsNamedAndNotCalled(t *testing.T) {
 	t.Parallel()
