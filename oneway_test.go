@@ -51,6 +51,14 @@ const ownHealth = "internal/healthcheck/healthcheck.go"
 // it, and no request of a client leads there.
 const controlPlane = "internal/source/client.go"
 
+// extensionDials and extensionSTS are another program, the Lambda extension, which is no
+// gate. The first dials the proxy and Lambda's own API, as the function's settings say,
+// and the second gives the AWS SDK its client; neither dials a target of a client.
+const (
+	extensionDials = "internal/extension/dial/dial.go"
+	extensionSTS   = "internal/extension/stsclient/stsclient.go"
+)
+
 // postureReader makes the clients of cmd/posture, a program of its own that reads AWS
 // accounts. The gate does not have it (TestTheProxyHasNoClientOfThePosture).
 const postureReader = "internal/posture/reader/client.go"
@@ -61,17 +69,19 @@ func aside(file, from, name string) bool {
 	switch from {
 	case "golang.org/x/sys/unix":
 		return name == "SYS_CONNECT" && file == connector
+	case "net":
+		return name == "Dialer" && file == extensionDials
 	case "net/http":
-		return name == "Client" && (file == ownHealth || file == controlPlane)
+		return name == "Client" && (file == ownHealth || file == controlPlane || file == extensionDials || file == "internal/extension/lambdaapi/lambdaapi.go")
 	case sdkHTTP:
-		return file == controlPlane || file == postureReader
+		return file == controlPlane || file == extensionSTS || file == postureReader
 	default:
 		return false
 	}
 }
 
 // The SDK dials by itself wherever it is given no client.
-func TestAWSSDKIsUsedByTheControlPlaneAndThePostureAloneAndWithTheirClient(t *testing.T) {
+func TestAWSSDKIsUsedWhereItIsNamedAloneAndWithTheirClients(t *testing.T) {
 	t.Parallel()
 	loads := 0
 	for _, s := range sources(t) {
@@ -80,8 +90,9 @@ func TestAWSSDKIsUsedByTheControlPlaneAndThePostureAloneAndWithTheirClient(t *te
 		}
 		imports := importNames(s.file)
 		for _, from := range imports {
-			if dir := path.Dir(s.name); strings.HasPrefix(from, sdk) && dir != path.Dir(controlPlane) && dir != path.Dir(postureReader) {
-				t.Errorf("%s imports %s; only %s and %s may", s.name, from, path.Dir(controlPlane), path.Dir(postureReader))
+			dir := path.Dir(s.name)
+			if named := dir == path.Dir(controlPlane) || dir == path.Dir(postureReader) || s.name == extensionSTS; strings.HasPrefix(from, sdk) && !named {
+				t.Errorf("%s imports %s; only %s, %s and %s may", s.name, from, path.Dir(controlPlane), path.Dir(postureReader), extensionSTS)
 			}
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {

@@ -57,10 +57,10 @@ type Function struct {
 // region covers, on these ports, by this protocol, at these addresses, at these times.
 type Change struct {
 	Region
-	Part      string   `json:"part,omitempty"`           // of a range, "public" or "special": those of its addresses alone
-	Ports     []uint16 `json:"ports,omitempty"`          // the ports; empty: EveryPort
-	EveryPort bool     `json:"every_port,omitempty"`     // all but NotPorts
-	NotPorts  []uint16 `json:"every_port_but,omitempty"` // of EveryPort
+	Part      string               `json:"part,omitempty"`           // of a range, "public" or "special": those of its addresses alone
+	Ports     []hostname.PortRange `json:"ports,omitempty"`          // the ports, numbers or "8000-8010"; empty: EveryPort
+	EveryPort bool                 `json:"every_port,omitempty"`     // all but NotPorts
+	NotPorts  []hostname.PortRange `json:"every_port_but,omitempty"` // of EveryPort
 	// Carries is "any": TLS to the name and everything else; "tls": that alone; "other":
 	// what is not TLS to the name, where that may be reached in both versions or in none.
 	Carries   string   `json:"carries"`
@@ -102,13 +102,18 @@ func Compare(from, to Side, now time.Time) (*Diff, error) {
 	denied := newDenyIndex(from.Spec.Deny, to.Spec.Deny)
 	names := maps.Clone(specs[0])
 	maps.Copy(names, specs[1])
+	narrow := newFocus(&from.Spec, &to.Spec)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if denied.same && sameRules(&from.Spec, &to.Spec, specs[0][name], specs[1][name]) {
+		a, b := specs[0][name], specs[1][name]
+		if denied.same && narrow.sameRules(a, b) {
 			continue
 		}
+		if denied.same && enforcesInBoth(a, b, now) {
+			a, b = narrow.on(a, b)
+		}
 		c := newComparison(now)
-		c.add(0, compiled[0], &from.Spec, specs[0][name])
-		c.add(1, compiled[1], &to.Spec, specs[1][name])
+		c.add(0, compiled[0], &from.Spec, a)
+		c.add(1, compiled[1], &to.Spec, b)
 		c.compare(denied)
 		if len(c.gains)+len(c.loses) > 0 {
 			d.Functions = append(d.Functions, Function{Name: name, Owner: names[name].Owner, Gains: sorted(c.gains), Loses: sorted(c.loses)})
@@ -126,15 +131,10 @@ func functionsOf(s policy.Spec) map[string]*policy.FunctionSpec {
 	return all
 }
 
-// sameRules reports whether a function is written the same in both versions, which most
-// are: then nothing needs to be asked.
-func sameRules(from, to *policy.Spec, a, b *policy.FunctionSpec) bool {
-	if a == nil || b == nil || !a.ReportUntil.Equal(b.ReportUntil) {
-		return false
-	}
-	return slices.EqualFunc(a.Rules, b.Rules, func(x, y policy.RuleSpec) bool {
-		return x.Pattern == y.Pattern && x.Prefix == y.Prefix && slices.Equal(setOf(from, x), setOf(to, y)) && sameConditions(x.Conditions, y.Conditions)
-	})
+// enforcesInBoth reports whether a function is in both versions and in report mode in none:
+// else more than its rules decides what it may reach.
+func enforcesInBoth(a, b *policy.FunctionSpec, now time.Time) bool {
+	return a != nil && b != nil && !a.ReportUntil.After(now) && !b.ReportUntil.After(now)
 }
 
 // setOf returns the patterns of the set that a rule names, nil where it names none.
@@ -150,7 +150,7 @@ func sameConditions(a, b *policy.Conditions) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return slices.Equal(a.Ports, b.Ports) && a.TLS == b.TLS && a.Expires.Equal(b.Expires) && slices.Equal(a.Addresses, b.Addresses)
+	return slices.Equal(hostname.MergePorts(a.Ports), hostname.MergePorts(b.Ports)) && a.TLS == b.TLS && a.Expires.Equal(b.Expires) && slices.Equal(a.Addresses, b.Addresses)
 }
 
 // denyIndex finds the lines of both deny lists that are below a name.
@@ -165,12 +165,14 @@ func newDenyIndex(a, b []policy.DenySpec) *denyIndex {
 	x.same = slices.EqualFunc(a, b, func(p, q policy.DenySpec) bool { return p.Pattern == q.Pattern })
 	seen := map[hostname.Pattern]bool{}
 	for _, d := range slices.Concat(a, b) {
-		if seen[d.Pattern] {
-			continue
-		}
-		seen[d.Pattern] = true
-		for above := range parents(d.Pattern.Name().String()) {
-			x.below[above] = append(x.below[above], d.Pattern)
+		for _, p := range d.Pattern.Parts() {
+			if seen[p] {
+				continue
+			}
+			seen[p] = true
+			for above := range parents(p.Name().String()) {
+				x.below[above] = append(x.below[above], p)
+			}
 		}
 	}
 	return x
