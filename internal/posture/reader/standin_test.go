@@ -94,9 +94,13 @@ func newStandIn() *standIn {
 	return s
 }
 
-// always is an answer that is the same each time.
-func always(out any) func(string, any) (any, error) {
-	return func(string, any) (any, error) { return out, nil }
+// always is an answer that is the same each time. Each call gets a copy, for the SDK
+// writes into what it is given.
+func always[T any](out *T) func(string, any) (any, error) {
+	return func(string, any) (any, error) {
+		copied := *out
+		return &copied, nil
+	}
 }
 
 // function is a function as the list has it.
