@@ -59,6 +59,7 @@ type Config struct {
 // Set is a list of patterns that rules share.
 type Set struct {
 	Name     string
+	File     string             // the included file that it stands in; "": the configuration itself
 	Line     int                // of its key in the file
 	Patterns []hostname.Pattern // empty: covers nothing
 }
@@ -67,6 +68,7 @@ type Set struct {
 type Function struct {
 	Name        string
 	Owner       string    // free text for records; may be empty
+	File        string    // the included file that it stands in, as the configuration names it; "": the configuration itself
 	Line        int       // of its key in the file
 	ReportUntil time.Time // first instant at which it enforces again; zero: it enforces
 	Identify    identity.Entry
@@ -75,7 +77,8 @@ type Function struct {
 
 // Hash returns the first 12 hex digits of the SHA-256 over the bytes of the
 // configuration file and, behind them, of the files of its sets, in file
-// order. Certificates are not part of it.
+// order, and of each included file with its name, its length and its sets. Certificates are
+// not part of it.
 func (c *Config) Hash() string { return c.hash }
 
 // Spec returns what the policy is compiled from, which shares the Config's lists.
@@ -86,7 +89,7 @@ func (c *Config) Spec() policy.Spec {
 	}
 	for _, f := range c.Functions {
 		spec.Functions = append(spec.Functions, policy.FunctionSpec{
-			Name: f.Name, Owner: f.Owner, ReportUntil: f.ReportUntil, Rules: f.Allow,
+			Name: f.Name, Owner: f.Owner, File: f.File, ReportUntil: f.ReportUntil, Rules: f.Allow,
 		})
 	}
 	return spec

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/include"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
@@ -70,17 +71,23 @@ func (r *reader) deny(n yamlread.Node) {
 type set struct {
 	index  int                  // in Config.Sets
 	ports  []hostname.PortRange // of rules that name it and have none; nil: 443
+	from   *include.Include     // whose file has it; nil: the configuration itself
+	at     yamlread.Position    // of its key
+	wild   bool                 // it has a wildcard
 	shared hostname.Pattern     // the first wildcard over a shared suffix; zero: none
-	where  yamlread.Position
+	where  yamlread.Position    // of shared
 }
 
 // readSets reads the lists that rules share.
 func (r *reader) readSets(n yamlread.Node) {
-	r.sets = map[string]*set{}
 	r.Members(n, func(name string, member yamlread.Node) {
-		s := &set{index: len(r.config.Sets)}
+		if other := r.sets[name]; other != nil {
+			r.Fail(member, "%s:%d has a set of this name; write another one", other.at.File, other.at.Line)
+			return
+		}
+		s := &set{index: len(r.config.Sets), from: r.from, at: member.Position()}
 		r.sets[name] = s
-		r.config.Sets = append(r.config.Sets, Set{Name: name, Line: member.Line()})
+		r.config.Sets = append(r.config.Sets, Set{Name: name, File: r.fileName(), Line: member.Line()})
 		switch {
 		case !r.validName(member, name, "a set"):
 		case member.Len() > 0 && member.Tag() == "!!map":
@@ -96,7 +103,7 @@ func (r *reader) longSet(s *set, n yamlread.Node) {
 	found := r.Object(n,
 		yamlread.Key("file", func(n yamlread.Node) { r.setFile(s, n) }),
 		yamlread.Key("hosts", func(n yamlread.Node) { r.setHosts(s, n) }),
-		yamlread.Key("ports", func(n yamlread.Node) { s.ports = r.ports(n) }),
+		yamlread.Key("ports", func(n yamlread.Node) { s.ports = r.Ports(n) }),
 	)
 	_, file := found["file"]
 	if hosts, both := found["hosts"]; both && file {
@@ -126,6 +133,8 @@ func (r *reader) setPattern(s *set, text string, at yamlread.Position, key strin
 	case wrong != "":
 	case scope == hostname.ScopeRegistry:
 		wrong = tooWide(p)
+	case p.Wildcard() && r.from != nil && !r.from.MayWildcards():
+		wrong = withheld(r.from, "wildcards", "write the names that are needed")
 	case scope == hostname.ScopeShared && s.shared.IsZero():
 		s.shared, s.where = p, at
 	}
@@ -133,6 +142,7 @@ func (r *reader) setPattern(s *set, text string, at yamlread.Position, key strin
 		r.FailAt(at, key, "%s", wrong)
 		return false
 	}
+	s.wild = s.wild || p.Wildcard()
 	patterns := &r.config.Sets[s.index].Patterns
 	*patterns = append(*patterns, p)
 	return true
@@ -141,7 +151,7 @@ func (r *reader) setPattern(s *set, text string, at yamlread.Position, key strin
 // setFile reads a file of patterns, one a line, with comments behind "#". It
 // is read without YAML: such lists have up to millions of lines.
 func (r *reader) setFile(s *set, n yamlread.Node) {
-	data, file, ok := r.File(n, maxList)
+	data, file, ok := r.listFile(n)
 	if !ok || !r.PlainText(file, n.Path(), data) {
 		return
 	}

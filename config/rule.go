@@ -19,9 +19,10 @@ type ruleBuilder struct {
 	conditions policy.Conditions
 	set        *set
 	setName    string
-	addresses  yamlread.Node // zero: there are none
-	shared     yamlread.Node // of shared_suffix; zero: it is not there
-	wide       bool          // shared_suffix: true
+	addresses  yamlread.Node            // zero: there are none
+	shared     yamlread.Node            // of shared_suffix; zero: it is not there
+	keys       map[string]yamlread.Node // of the long form
+	wide       bool                     // shared_suffix: true
 }
 
 // rules reads the allow list of a function.
@@ -35,6 +36,7 @@ func (r *reader) rules(n yamlread.Node) (all []policy.RuleSpec) {
 			r.host(item, &d)
 		}
 		r.checkScope(item, &d)
+		r.checkMay(item, &d)
 		if r.Problems() > before {
 			return
 		}
@@ -48,11 +50,11 @@ func (r *reader) rules(n yamlread.Node) (all []policy.RuleSpec) {
 
 // longRule reads a rule that is a mapping.
 func (r *reader) longRule(n yamlread.Node, d *ruleBuilder) {
-	found := r.Object(n,
+	d.keys = r.Object(n,
 		yamlread.Key("host", func(n yamlread.Node) { r.host(n, d) }),
 		yamlread.Key("set", func(n yamlread.Node) { r.setRef(n, d) }),
 		yamlread.Key("cidr", func(n yamlread.Node) { r.cidr(n, d) }),
-		yamlread.Key("ports", func(n yamlread.Node) { d.conditions.Ports = r.ports(n) }),
+		yamlread.Key("ports", func(n yamlread.Node) { d.conditions.Ports = r.Ports(n) }),
 		yamlread.Key("tls", func(n yamlread.Node) {
 			d.conditions.TLS = policy.TLSMode(r.Word(n, policy.TLSVerify.String(), policy.TLSAny.String()))
 		}),
@@ -63,7 +65,7 @@ func (r *reader) longRule(n yamlread.Node, d *ruleBuilder) {
 	)
 	var kinds []string
 	for _, kind := range []string{"host", "set", "cidr"} {
-		if _, ok := found[kind]; ok {
+		if _, ok := d.keys[kind]; ok {
 			kinds = append(kinds, kind)
 		}
 	}
@@ -100,7 +102,7 @@ func (r *reader) setRef(n yamlread.Node, d *ruleBuilder) {
 	if !ok {
 		return
 	}
-	if d.set = r.sets[name]; d.set == nil {
+	if d.set = r.visible(name); d.set == nil {
 		hint := "write it under sets"
 		switch {
 		case len(r.sets) > suggest.MaxWords:
