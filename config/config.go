@@ -53,7 +53,8 @@ type Config struct {
 	Limits    settings.Limits
 	Audit     settings.Audit
 
-	hash string
+	hash     string
+	compiled *policy.Policy // what the tests were held against; nil: there are none
 }
 
 // Set is a list of patterns that rules share.
@@ -98,7 +99,10 @@ func (c *Config) Spec() policy.Spec {
 // Compile makes the policy and the table of callers. It does not fail on a
 // Config that Load or Parse returned.
 func (c *Config) Compile() (*policy.Policy, *identity.Table, error) {
-	pol, err := policy.Compile(c.Spec())
+	pol, err := c.compiled, error(nil)
+	if pol == nil {
+		pol, err = policy.Compile(c.Spec())
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling the policy: %w", err)
 	}

@@ -203,6 +203,7 @@ functions: {f: {qqqqqqqq: 1, identify: {qqqqqqqq: 1}, allow: [{qqqqqqqq: 1}]}}
 dns: {qqqqqqqq: 1}
 limits: {qqqqqqqq: 1}
 audit: {qqqqqqqq: 1}
+tests: [{qqqqqqqq: 1}]
 include: [{qqqqqqqq: 1, may: {qqqqqqqq: 1}}]
 `
 	var problems *Error
@@ -231,8 +232,8 @@ include: [{qqqqqqqq: 1, may: {qqqqqqqq: 1}}]
 			}
 		}
 	}
-	if objects != 12 {
-		t.Errorf("%d objects listed their keys, want 12:\n%v", objects, problems)
+	if objects != 13 {
+		t.Errorf("%d objects listed their keys, want 13:\n%v", objects, problems)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/patterns"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -88,7 +89,7 @@ func (r *reader) host(n yamlread.Node, d *ruleBuilder) {
 	if !ok {
 		return
 	}
-	p, text := pattern(s)
+	p, text := patterns.Parse(s)
 	if text != "" {
 		r.Fail(n, "%s", text)
 		return
@@ -157,7 +158,7 @@ func (r *reader) checkScope(n yamlread.Node, d *ruleBuilder) {
 	}
 	switch r.wildcardScope(d.spec.Pattern) {
 	case hostname.ScopeRegistry:
-		r.Fail(n, "%s", tooWide(d.spec.Pattern))
+		r.Fail(n, "%s", patterns.TooWide(d.spec.Pattern))
 	case hostname.ScopeShared:
 		if !d.wide {
 			r.Fail(n, "%s covers names that anyone can rent; %s", yamlread.Quote(d.spec.Pattern.String()), cure)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/include"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/patterns"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
@@ -25,11 +26,12 @@ func (r *reader) includes(n yamlread.Node) {
 			continue
 		}
 		_, _ = fmt.Fprintf(r.hash, "\x00include %q %d\x00", i.File, len(data)) // a hash never fails
-		for chunk := range chunks(data) {
+		for chunk := range patterns.Chunks(data) {
 			_, _ = r.hash.Write(chunk)
 		}
 		r.from = i
-		found := r.Object(root, yamlread.Key("sets", r.readSets), yamlread.Key("functions", r.functions))
+		found := r.Object(root, yamlread.Key("sets", r.readSets), yamlread.Key("functions", r.functions),
+			yamlread.Key("tests", func(n yamlread.Node) { r.tests.Read(r.Reader, n, i.File) }))
 		r.Require(root, found, "write at least one function", "functions")
 		r.from = nil
 	}
