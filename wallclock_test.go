@@ -14,6 +14,7 @@ var wallClock = map[string]struct {
 	calls int
 	why   string
 }{
+	"internal/attest/claims.go":                  {2, "the times of a token, in Unix seconds"},
 	"internal/audit/record/encoder.go":           {3, "the time of a record, as people read it"},
 	"internal/daemon/metrics.go":                 {1, "the time of a load, as a metric"},
 	"internal/dnsserver/connections.go":          {1, "a deadline that has passed whatever the clock says"},
@@ -24,14 +25,26 @@ var wallClock = map[string]struct {
 	"internal/evidence/conclusion/conclusion.go": {1, "the times of records"},
 	"internal/expiry/expiry.go":                  {2, "when something ends, as people read it"},
 	"internal/expiry/watch.go":                   {1, "the same, as a metric"},
+	"internal/egresstest/awslocal/awslocal.go":   {1, "the time at which a token ends, as STS writes it; for tests"},
+	"internal/extension/doctor/doctor.go":        {3, "the time at which a token was made, beside the machine's clock; the extension is another program"},
+	"internal/extension/relay/relay.go":          {1, "the same as of tunnel.go beside it"},
+	"internal/extension/relay/tunnel.go":         {1, "a freeze shows as a jump of the wall clock alone; the extension is another program"},
+	"internal/extension/token/token.go":          {1, "a token ends by the wall clock, whatever a freeze does to the other; the same program"},
 	"internal/forward/upload.go":                 {1, "a deadline that has passed whatever the clock says"},
 	"internal/inflight/inflight.go":              {1, "the same"},
 	"internal/ocsf/convert.go":                   {2, "the times of records"},
 	"internal/policy/decide.go":                  {1, "expiry and report mode are dates"},
 	"internal/policy/policy.go":                  {4, "the same"},
 	"internal/policy/rule.go":                    {1, "the same"},
+	"internal/policytool/learn/learn.go":         {2, "the days of records, as people count them"},
+	"internal/policytool/traffic/activity.go":    {3, "the same"},
+	"internal/policytool/traffic/chain.go":       {2, "the same"},
+	"internal/policytool/traffic/traffic.go":     {2, "the same"},
+	"internal/egresstest/records.go":             {1, "the times of records; for tests"},
 	"internal/policydiff/policydiff.go":          {1, "the same"},
 	"internal/policy/union.go":                   {2, "the same"},
+	"internal/posture/output/ocsf.go":            {1, "when a snapshot was made"},
+	"internal/posture/reader/reader.go":          {1, "when a snapshot was made, as people read it"},
 	"internal/reactor/conn_linux.go":             {1, "a deadline that has passed whatever the clock says"},
 	"internal/report/process.go":                 {1, "the times of records"},
 	"internal/report/refusals.go":                {1, "the same"},
@@ -41,6 +54,8 @@ var wallClock = map[string]struct {
 	"internal/resolve/upstream/transport.go":     {2, "deadlines that have passed whatever the clock says"},
 	"internal/source/file.go":                    {2, "the times of a file, compared with themselves"},
 	"internal/source/status_linux.go":            {1, "the same"},
+	"internal/standin/handler.go":                {1, "the times of a token; no part of the program"},
+	"internal/standin/standin.go":                {2, "the same"},
 	"internal/tunnel/tunnel.go":                  {1, "a deadline that has passed whatever the clock says"},
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/explain"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
@@ -31,7 +32,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 		Example: `  proxy explain --config egress.yaml --function billing-webhook api.stripe.com:443
   proxy explain --config egress.yaml --function billing-webhook https://api.stripe.com/v1/charges
   proxy explain --config egress.yaml --function nightly-report --source 10.0.40.7 --offline example.org:443`,
-		Args: arguments("HOST:PORT"),
+		Args: commandline.Arguments("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := daemon.LoadConfig(cmd.Context(), f.config, cmd.InOrStdin())
 			if err != nil {
@@ -46,7 +47,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 			}
 			reason, err := q.Run(cmd.Context(), cmd.OutOrStdout())
 			if err == nil && reason != verdict.ReasonNone {
-				return &exitError{code: exitRefused}
+				return &commandline.Exit{Code: exitRefused}
 			}
 			return failed(err)
 		},

@@ -35,17 +35,17 @@ type plainRequest struct {
 // Serve walks a plain HTTP request from the target to the last byte of the answer. It
 // returns whether the connection can take another.
 func (c *Client) Serve(e *exchange.Exchange) (again bool) {
-	x := &plainRequest{Exchange: e, client: c}
 	for {
-		switch x.Advance() {
+		switch e.Advance() {
 		case gate.Lookup:
-			x.LookupHost(c.server.Base)
+			e.LookupHost(c.server.Base)
 		case gate.Open:
-			x.Give(x.Permit())
+			e.Give(e.Permit())
 		case gate.Forward:
+			x := &plainRequest{Exchange: e, client: c}
 			return x.forward()
 		default:
-			return x.SendPlainRefusal()
+			return e.SendPlainRefusal()
 		}
 	}
 }

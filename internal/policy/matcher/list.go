@@ -26,6 +26,7 @@ type Entry struct {
 // takes 24 bytes a pattern beside its text, and eight for each name above one where
 // Group.Above is asked. It is immutable.
 type List struct {
+	seed    maphash.Seed // of the hashes by which a text is found
 	exact   table
 	wild    table
 	shape   shape
@@ -178,7 +179,7 @@ func (b *Builder) Build() (*List, error) {
 	if max(names*headerSize+nameText, wilds*headerSize+wildText) > math.MaxUint32 {
 		return nil, errTooMuchText
 	}
-	l := &List{exact: newTable(names, nameText), wild: newTable(wilds, wildText)}
+	l := &List{seed: b.Seed, exact: newTable(names, nameText), wild: newTable(wilds, wildText)}
 	for i := range b.len() {
 		p := b.at(i)
 		if p.text == "" {
