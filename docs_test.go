@@ -22,6 +22,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/lint"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -325,8 +326,29 @@ func TestEveryPolicyInDocumentsAndExamplesLoads(t *testing.T) {
 	}
 }
 
+// Who copies an example must not open a host through which anyone can take data out.
+func TestNoExampleTeachesExfiltration(t *testing.T) {
+	t.Parallel()
+	open := openFixture(t)
+	for _, b := range policiesIn(t) {
+		cfg, err := config.Parse("egress.yaml", []byte(b.text), open)
+		if err != nil || strings.Contains(b.where, "testdata/") {
+			continue // TestEveryPolicyInDocumentsAndExamplesLoads says so; what tests read teaches nobody
+		}
+		findings, err := lint.Of(cfg, b.where, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range findings {
+			if f.Kind == lint.Writable || f.Kind == lint.Shared {
+				t.Error(f)
+			}
+		}
+	}
+}
+
 // openFixture returns what opens the files that examples name: a certificate, its
-// key, and a list of patterns.
+// key, a list of patterns, and a team's file.
 func openFixture(t *testing.T) func(string) ([]byte, error) {
 	t.Helper()
 	certificate, key := egresstest.PEM(t, egresstest.SelfSigned(t))
@@ -338,6 +360,8 @@ func openFixture(t *testing.T) func(string) ([]byte, error) {
 			return bytes.Clone(certificate), nil
 		case ".txt":
 			return []byte("# partners\napi.partner.example\n*.partner.example\n"), nil
+		case ".yaml":
+			return []byte("functions: {payments-refund: {identify: {sources: [10.0.50.0/24]}, allow: [api.bank.example]}}\n"), nil
 		}
 		return nil, os.ErrNotExist
 	}

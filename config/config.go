@@ -53,12 +53,14 @@ type Config struct {
 	Limits    settings.Limits
 	Audit     settings.Audit
 
-	hash string
+	hash     string
+	compiled *policy.Policy // what the tests were held against; nil: there are none
 }
 
 // Set is a list of patterns that rules share.
 type Set struct {
 	Name     string
+	File     string             // the included file that it stands in; "": the configuration itself
 	Line     int                // of its key in the file
 	Patterns []hostname.Pattern // empty: covers nothing
 }
@@ -67,6 +69,7 @@ type Set struct {
 type Function struct {
 	Name        string
 	Owner       string    // free text for records; may be empty
+	File        string    // the included file that it stands in, as the configuration names it; "": the configuration itself
 	Line        int       // of its key in the file
 	ReportUntil time.Time // first instant at which it enforces again; zero: it enforces
 	Identify    identity.Entry
@@ -75,7 +78,8 @@ type Function struct {
 
 // Hash returns the first 12 hex digits of the SHA-256 over the bytes of the
 // configuration file and, behind them, of the files of its sets, in file
-// order. Certificates are not part of it.
+// order, and of each included file with its name, its length and its sets. Certificates are
+// not part of it.
 func (c *Config) Hash() string { return c.hash }
 
 // Spec returns what the policy is compiled from, which shares the Config's lists.
@@ -86,7 +90,7 @@ func (c *Config) Spec() policy.Spec {
 	}
 	for _, f := range c.Functions {
 		spec.Functions = append(spec.Functions, policy.FunctionSpec{
-			Name: f.Name, Owner: f.Owner, ReportUntil: f.ReportUntil, Rules: f.Allow,
+			Name: f.Name, Owner: f.Owner, File: f.File, ReportUntil: f.ReportUntil, Rules: f.Allow,
 		})
 	}
 	return spec
@@ -95,7 +99,10 @@ func (c *Config) Spec() policy.Spec {
 // Compile makes the policy and the table of callers. It does not fail on a
 // Config that Load or Parse returned.
 func (c *Config) Compile() (*policy.Policy, *identity.Table, error) {
-	pol, err := policy.Compile(c.Spec())
+	pol, err := c.compiled, error(nil)
+	if pol == nil {
+		pol, err = policy.Compile(c.Spec())
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling the policy: %w", err)
 	}

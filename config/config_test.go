@@ -122,6 +122,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 		{Name: "partners", Line: 23, Patterns: []hostname.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
 		{Name: "nobody", Line: 24},
 		{Name: "databases", Line: 25, Patterns: []hostname.Pattern{pat(t, ".db.example.com")}},
+		{Name: "banks", File: "teams/payments.yaml", Line: 3, Patterns: []hostname.Pattern{pat(t, "api.bank.example")}},
 	}, cfg.Sets)
 	check("dns", settings.DNS{
 		Upstreams: []netip.AddrPort{
@@ -170,6 +171,14 @@ func TestFunctionsBecomeTypedValues(t *testing.T) {
 			Name: "nightly-report", Line: 61, ReportUntil: day(2027, 4, 1),
 			Identify: identity.Entry{Function: "nightly-report", Sources: prefixes("10.0.40.0/24")},
 		},
+		{
+			Name: "payments-refund", Owner: "payments-team", File: "teams/payments.yaml", Line: 5,
+			Identify: identity.Entry{Function: "payments-refund", Sources: prefixes("10.0.50.0/24")},
+			Allow: []policy.RuleSpec{
+				{Line: 8, Set: 5, Conditions: &policy.Conditions{Ports: hostname.Ports(443, 8443)}},
+				{Line: 9, Set: 3, Conditions: short},
+			},
+		},
 	}
 	if diff := cmp.Diff(want, cfg.Functions, comparers); diff != "" {
 		t.Errorf("functions (-want +got):\n%s", diff)
@@ -184,7 +193,7 @@ func TestFunctionsBecomeTypedValues(t *testing.T) {
 // occurs in full.yaml, so that the example cannot fall behind the format.
 func TestTheFullExampleHasEveryKey(t *testing.T) {
 	cfg, data := full(t)
-	if len(cfg.Functions) != 2 {
+	if len(cfg.Functions) != 3 {
 		t.Fatalf("%d functions", len(cfg.Functions))
 	}
 	const bad = `qqqqqqqq: 1
@@ -194,6 +203,8 @@ functions: {f: {qqqqqqqq: 1, identify: {qqqqqqqq: 1}, allow: [{qqqqqqqq: 1}]}}
 dns: {qqqqqqqq: 1}
 limits: {qqqqqqqq: 1}
 audit: {qqqqqqqq: 1}
+tests: [{qqqqqqqq: 1}]
+include: [{qqqqqqqq: 1, may: {qqqqqqqq: 1}}]
 `
 	var problems *Error
 	if _, err := Parse("bad.yaml", []byte(bad), nil); !errors.As(err, &problems) {
@@ -221,8 +232,8 @@ audit: {qqqqqqqq: 1}
 			}
 		}
 	}
-	if objects != 10 {
-		t.Errorf("%d objects listed their keys, want 10:\n%v", objects, problems)
+	if objects != 13 {
+		t.Errorf("%d objects listed their keys, want 13:\n%v", objects, problems)
 	}
 }
 
@@ -316,7 +327,11 @@ func TestHashIsOfTheFileAndItsSets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(append(slices.Clip(data), list...))
+	team, err := os.ReadFile("testdata/good/teams/payments.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(slices.Concat(data, list, fmt.Appendf(nil, "\x00include \"teams/payments.yaml\" %d\x00", len(team)), team))
 	if want := hex.EncodeToString(sum[:])[:12]; cfg.Hash() != want {
 		t.Errorf("Hash = %s, want %s", cfg.Hash(), want)
 	}

@@ -19,19 +19,20 @@ const maxFreeText = 256
 // its identity.Entry.
 type positions map[identity.Method][]yamlread.Node
 
-// functions reads every function and checks that no two claim one caller.
+// functions reads every function of one file.
 func (r *reader) functions(n yamlread.Node) {
-	r.callers = map[string]positions{}
 	if r.Members(n, r.function) && n.Len() == 0 {
 		r.Fail(n, "there are none; write at least one function")
 	}
-	r.conflicts()
 }
 
 // function reads one function.
 func (r *reader) function(name string, n yamlread.Node) {
 	f := Function{Name: name, Line: n.Line()}
 	r.validName(n, name, "a function")
+	if !r.once(n, name) {
+		return // its caller would be claimed twice too
+	}
 	reports := false
 	var until yamlread.Node
 	found := r.Object(n,
@@ -50,6 +51,7 @@ func (r *reader) function(name string, n yamlread.Node) {
 		r.Fail(until, "it is there without mode: report; write that or remove it")
 		f.ReportUntil = time.Time{}
 	}
+	r.ofInclude(&f, found)
 	f.Identify.Function = name
 	r.config.Functions = append(r.config.Functions, f)
 }
@@ -149,5 +151,7 @@ func (r *reader) conflicts() {
 	}
 }
 
-// setNames returns the names of all sets, sorted.
-func (r *reader) setNames() []string { return slices.Sorted(maps.Keys(r.sets)) }
+// setNames returns the names of the sets that the rules of a file may name, sorted.
+func (r *reader) setNames() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.sets)), func(name string) bool { return r.visible(name) == nil })
+}

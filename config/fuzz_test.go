@@ -15,7 +15,7 @@ import (
 // FuzzParse: no input panics, whatever loads compiles, and every error is
 // lines of the one form, of the files that there are.
 func FuzzParse(f *testing.F) {
-	for _, pattern := range []string{"testdata/bad/*", "testdata/good/*", "quickstart.yaml"} {
+	for _, pattern := range []string{"testdata/bad/*", "testdata/good/*.*", "testdata/good/teams/*", "quickstart.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)
@@ -36,7 +36,7 @@ func FuzzParse(f *testing.F) {
 				return certificate, nil
 			case "tls.key":
 				return key, nil
-			case "partners.txt":
+			case "partners.txt", "teams/payments.yaml":
 				return list, nil
 			}
 			return nil, fs.ErrNotExist

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/patterns"
 )
 
 // parseList parses a policy whose set s is a file of that text.
@@ -18,8 +20,8 @@ func TestListIsReadWholeWhateverItsLength(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"no line end":             "one.test",
-		"several times the chunk": many(5*chunkSize, "host-%d.test # one of many\n"),
-		"no line end behind them": strings.TrimSuffix(many(5*chunkSize, "host-%d.test\n"), "\n"),
+		"several times the chunk": many(5*patterns.ChunkSize, "host-%d.test # one of many\n"),
+		"no line end behind them": strings.TrimSuffix(many(5*patterns.ChunkSize, "host-%d.test\n"), "\n"),
 	} {
 		cfg, err := parseList(text)
 		if err != nil {
@@ -41,8 +43,8 @@ func TestListIsReadWholeWhateverItsLength(t *testing.T) {
 			t.Errorf("%s: the hash is not of all of it", name)
 		}
 	}
-	_, err := parseList(many(5*chunkSize, "host-%d.test\n") + "two..test\n")
-	if want := fmt.Sprintf("list.txt:%d: sets.s.file: ", 1+strings.Count(many(5*chunkSize, "host-%d.test\n"), "\n")); err == nil || !strings.HasPrefix(err.Error(), want) {
+	_, err := parseList(many(5*patterns.ChunkSize, "host-%d.test\n") + "two..test\n")
+	if want := fmt.Sprintf("list.txt:%d: sets.s.file: ", 1+strings.Count(many(5*patterns.ChunkSize, "host-%d.test\n"), "\n")); err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("a mistake in the last line: %v, want %s", err, want)
 	}
 }
@@ -51,7 +53,7 @@ func TestListIsReadWholeWhateverItsLength(t *testing.T) {
 func TestChunksEndWithALineAndAreShort(t *testing.T) {
 	t.Parallel()
 	const line = 64
-	for _, size := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, 3*chunkSize + 5} {
+	for _, size := range []int{0, 1, patterns.ChunkSize - 1, patterns.ChunkSize, patterns.ChunkSize + 1, 3 * patterns.ChunkSize, 3*patterns.ChunkSize + 5} {
 		for shift := range line { // where in a line the size ends
 			data := bytes.Repeat([]byte("\n"), size)
 			for i := range data {
@@ -60,9 +62,9 @@ func TestChunksEndWithALineAndAreShort(t *testing.T) {
 				}
 			}
 			var whole []byte
-			for chunk := range chunks(data) {
+			for chunk := range patterns.Chunks(data) {
 				whole = append(whole, chunk...)
-				if end := len(whole) == len(data); len(chunk) > chunkSize+line || !end && (chunk[len(chunk)-1] != '\n' || len(chunk) <= chunkSize) {
+				if end := len(whole) == len(data); len(chunk) > patterns.ChunkSize+line || !end && (chunk[len(chunk)-1] != '\n' || len(chunk) <= patterns.ChunkSize) {
 					t.Fatalf("of %d bytes a chunk has %d, and ends in %q", size, len(chunk), chunk[len(chunk)-1])
 				}
 			}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/include"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/policytest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
@@ -52,6 +54,9 @@ func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*C
 	r := &reader{
 		Reader:     yamlread.New(name, open),
 		conditions: map[string]*policy.Conditions{},
+		defined:    map[string]yamlread.Position{},
+		callers:    map[string]positions{},
+		sets:       map[string]*set{},
 		config:     defaults(),
 	}
 	hash := sha256.New()
@@ -67,7 +72,29 @@ func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*C
 	}
 	c := r.config
 	c.hash = hex.EncodeToString(hash.Sum(nil))[:12]
+	if err := r.runTests(); err != nil {
+		return nil, err
+	}
 	return c, nil
+}
+
+// runTests holds the tests of a file that is good without them against what it compiles to,
+// which is kept for Compile.
+func (r *reader) runTests() error {
+	if r.tests.Empty() {
+		return nil
+	}
+	p, err := policy.Compile(r.config.Spec())
+	if err != nil {
+		return fmt.Errorf("compiling the policy: %w", err)
+	}
+	r.config.compiled = p
+	functions := make([]policytest.Function, len(r.config.Functions))
+	for i, f := range r.config.Functions {
+		functions[i] = policytest.Function{Name: f.Name, File: f.File}
+	}
+	r.tests.Judge(r.Reader, p, functions)
+	return r.Err()
 }
 
 // hints are what would be right in a configuration that is wrong as a whole.
@@ -81,6 +108,9 @@ type reader struct {
 	config     *Config
 	suffixes   *hostname.Suffixes            // nil until the first wildcard
 	conditions map[string]*policy.Conditions // shared by equal rules
+	defined    map[string]yamlread.Position  // where each function stands
+	tests      policytest.Suite
+	from       *include.Include // of the file that is being read; nil: the configuration itself
 	sets       map[string]*set
 	callers    map[string]positions // of each function, for conflicts between them
 
@@ -104,12 +134,17 @@ func (r *reader) top(n yamlread.Node) {
 		yamlread.Key("deny", r.deny),
 		yamlread.Key("sets", r.readSets),
 		yamlread.Key("functions", r.functions),
+		yamlread.Key("include", r.includes),
+		yamlread.Key("tests", func(n yamlread.Node) { r.tests.Read(r.Reader, n, "") }),
 		yamlread.Key("dns", func(n yamlread.Node) { r.config.DNS.Read(r.Reader, n) }),
 		yamlread.Key("limits", func(n yamlread.Node) { r.config.Limits.Read(r.Reader, n) }),
 		yamlread.Key("audit", func(n yamlread.Node) { r.config.Audit.Read(r.Reader, n) }),
 	)
 	r.Require(n, found, "write version: 1", "version")
-	r.Require(n, found, "write at least one function", "functions")
+	if _, included := found["include"]; !included {
+		r.Require(n, found, "write at least one function", "functions")
+	}
+	r.conflicts()
 	if clients := r.config.DNS.Clients; r.config.Listen.DNS.IsValid() && len(clients) == 0 {
 		at := found["dns"]
 		if at.IsZero() {

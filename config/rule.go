@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/patterns"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -19,9 +20,10 @@ type ruleBuilder struct {
 	conditions policy.Conditions
 	set        *set
 	setName    string
-	addresses  yamlread.Node // zero: there are none
-	shared     yamlread.Node // of shared_suffix; zero: it is not there
-	wide       bool          // shared_suffix: true
+	addresses  yamlread.Node            // zero: there are none
+	shared     yamlread.Node            // of shared_suffix; zero: it is not there
+	keys       map[string]yamlread.Node // of the long form
+	wide       bool                     // shared_suffix: true
 }
 
 // rules reads the allow list of a function.
@@ -35,6 +37,7 @@ func (r *reader) rules(n yamlread.Node) (all []policy.RuleSpec) {
 			r.host(item, &d)
 		}
 		r.checkScope(item, &d)
+		r.checkMay(item, &d)
 		if r.Problems() > before {
 			return
 		}
@@ -48,11 +51,11 @@ func (r *reader) rules(n yamlread.Node) (all []policy.RuleSpec) {
 
 // longRule reads a rule that is a mapping.
 func (r *reader) longRule(n yamlread.Node, d *ruleBuilder) {
-	found := r.Object(n,
+	d.keys = r.Object(n,
 		yamlread.Key("host", func(n yamlread.Node) { r.host(n, d) }),
 		yamlread.Key("set", func(n yamlread.Node) { r.setRef(n, d) }),
 		yamlread.Key("cidr", func(n yamlread.Node) { r.cidr(n, d) }),
-		yamlread.Key("ports", func(n yamlread.Node) { d.conditions.Ports = r.ports(n) }),
+		yamlread.Key("ports", func(n yamlread.Node) { d.conditions.Ports = r.Ports(n) }),
 		yamlread.Key("tls", func(n yamlread.Node) {
 			d.conditions.TLS = policy.TLSMode(r.Word(n, policy.TLSVerify.String(), policy.TLSAny.String()))
 		}),
@@ -63,7 +66,7 @@ func (r *reader) longRule(n yamlread.Node, d *ruleBuilder) {
 	)
 	var kinds []string
 	for _, kind := range []string{"host", "set", "cidr"} {
-		if _, ok := found[kind]; ok {
+		if _, ok := d.keys[kind]; ok {
 			kinds = append(kinds, kind)
 		}
 	}
@@ -86,7 +89,7 @@ func (r *reader) host(n yamlread.Node, d *ruleBuilder) {
 	if !ok {
 		return
 	}
-	p, text := pattern(s)
+	p, text := patterns.Parse(s)
 	if text != "" {
 		r.Fail(n, "%s", text)
 		return
@@ -100,7 +103,7 @@ func (r *reader) setRef(n yamlread.Node, d *ruleBuilder) {
 	if !ok {
 		return
 	}
-	if d.set = r.sets[name]; d.set == nil {
+	if d.set = r.visible(name); d.set == nil {
 		hint := "write it under sets"
 		switch {
 		case len(r.sets) > suggest.MaxWords:
@@ -155,7 +158,7 @@ func (r *reader) checkScope(n yamlread.Node, d *ruleBuilder) {
 	}
 	switch r.wildcardScope(d.spec.Pattern) {
 	case hostname.ScopeRegistry:
-		r.Fail(n, "%s", tooWide(d.spec.Pattern))
+		r.Fail(n, "%s", patterns.TooWide(d.spec.Pattern))
 	case hostname.ScopeShared:
 		if !d.wide {
 			r.Fail(n, "%s covers names that anyone can rent; %s", yamlread.Quote(d.spec.Pattern.String()), cure)

@@ -191,6 +191,8 @@ var Exempt = map[string]string{
 	"config.reader.conditions":                  ofAFile,
 	"config.reader.sets":                        ofAFile,
 	"config.reader.callers":                     ofAFile,
+	"config.reader.defined":                     ofAFile,
+	"config.ruleBuilder.keys":                   ofAFile,
 	"internal/gate.LookupRules.Types":           ofAFile,
 	"dnsfilter.Server.types":                    ofAFile,
 	"internal/expiry.Watch.told":                ofAFile,

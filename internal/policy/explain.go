@@ -38,7 +38,7 @@ func (tr *trace) add(text string) {
 // rule adds a step about a rule.
 func (tr *trace) rule(r Rule, text string) {
 	if tr != nil {
-		tr.steps = append(tr.steps, Step{Rule: r, Text: fmt.Sprintf("%s (line %d): %s", r, r.Line(), text)})
+		tr.steps = append(tr.steps, Step{Rule: r, Text: fmt.Sprintf("%s (%s): %s", r, r.Place(), text)})
 	}
 }
 

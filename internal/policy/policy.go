@@ -42,6 +42,7 @@ type Policy struct {
 type Function struct {
 	name        string
 	owner       string
+	file        string
 	reportUntil int64 // Unix seconds, exclusive; 0: enforce
 	own         *matcher.List
 	conditions  []*Conditions // what own's entries point at
@@ -93,6 +94,7 @@ type DenySpec struct {
 type FunctionSpec struct {
 	Name        string
 	Owner       string
+	File        string    // that it stands in, for records and Explain; "": the policy file itself
 	ReportUntil time.Time // first instant at which the function enforces again; zero: it enforces now
 	Rules       []RuleSpec
 }
@@ -170,7 +172,7 @@ func compileDeny(lines []DenySpec, seed maphash.Seed) (*matcher.List, error) {
 
 // compileFunction compiles one function; sets are the compiled shared lists.
 func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*matcher.List) (*Function, error) {
-	f := &Function{name: fs.Name, owner: fs.Owner}
+	f := &Function{name: fs.Name, owner: fs.Owner, file: fs.File}
 	if !fs.ReportUntil.IsZero() {
 		f.reportUntil = fs.ReportUntil.Unix()
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -81,6 +82,24 @@ func (r Rule) Index() int { return int(r.index) }
 
 // Line returns the rule's line in the file, 0 for no rule.
 func (r Rule) Line() int { return int(r.line) }
+
+// File returns the included file that the rule stands in, "" where that is the policy file
+// itself, and for no rule.
+func (r Rule) File() string {
+	if r.function == nil {
+		return ""
+	}
+	return r.function.file
+}
+
+// Place returns where the rule stands, for people: "line 12", with the file where it is an
+// included one.
+func (r Rule) Place() string {
+	if file := r.File(); file != "" {
+		return fmt.Sprintf("%s:%d", file, r.line)
+	}
+	return fmt.Sprintf("line %d", r.line)
+}
 
 // Ticket returns the free text of the rule, "" where it has none.
 func (r Rule) Ticket() string {

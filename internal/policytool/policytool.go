@@ -71,13 +71,22 @@ func edit(path, function string, change func(*document, *config.Function) ([]byt
 	if err != nil {
 		return config.Function{}, fmt.Errorf("reading the policy: %w", err)
 	}
-	before, err := parse(path, data)
+	before, err := parse(path, data, config.ReadFile)
 	if err != nil {
 		return config.Function{}, err
 	}
 	i, err := Find(path, before, function)
 	if err != nil {
 		return config.Function{}, err
+	}
+	reparse := func(edited []byte) (*config.Config, error) { return parse(path, edited, config.ReadFile) }
+	if file := before.Functions[i].File; file != "" {
+		main := data
+		file = filepath.Join(filepath.Dir(path), file)
+		if target, data, err = readIncluded(file); err != nil {
+			return config.Function{}, err
+		}
+		reparse = func(edited []byte) (*config.Config, error) { return parse(path, main, instead(file, edited)) }
 	}
 	d, err := open(data, function)
 	if err != nil {
@@ -88,7 +97,7 @@ func edit(path, function string, change func(*document, *config.Function) ([]byt
 	if err != nil {
 		return config.Function{}, err
 	}
-	after, err := parse(path, edited)
+	after, err := reparse(edited)
 	if err != nil {
 		return config.Function{}, fmt.Errorf("the edited file would not load, and the old one stays: %w", err)
 	}
@@ -110,13 +119,34 @@ func Find(path string, c *config.Config, function string) (int, error) {
 }
 
 // parse reads data as the policy at path, as strictly as whatever loads it.
-func parse(path string, data []byte) (*config.Config, error) {
-	c, err := config.Parse(path, data, config.ReadFile)
+func parse(path string, data []byte, open func(string) ([]byte, error)) (*config.Config, error) {
+	c, err := config.Parse(path, data, open)
 	if err != nil {
 		return nil, err
 	}
 	_, _, err = c.Compile()
 	return c, err
+}
+
+// readIncluded reads an included file, and returns the path of the file itself, behind links.
+func readIncluded(path string) (target string, data []byte, err error) {
+	if target, err = filepath.EvalSymlinks(path); err == nil {
+		data, err = config.ReadFile(target)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("reading the file of the function: %w", err)
+	}
+	return target, data, nil
+}
+
+// instead returns what reads files, with that one as it would be.
+func instead(path string, data []byte) func(string) ([]byte, error) {
+	return func(other string) ([]byte, error) {
+		if other == path {
+			return data, nil
+		}
+		return config.ReadFile(other)
+	}
 }
 
 // sameCallers reports whether all functions are identified as before, but for

@@ -149,7 +149,7 @@ func TestColumnsAreThoseOfCharacters(t *testing.T) {
 func TestOnlyTheExpectedFunctionMayChange(t *testing.T) {
 	load := func(billing, nightly string) *config.Config {
 		c, err := parse("egress.yaml", []byte(fill("version: 1\nfunctions:\n  billing: {identify: {tokens: ["+billing+"]}, allow: []}\n"+
-			"  nightly: {identify: {tokens: ["+nightly+"]}, allow: []}\n")))
+			"  nightly: {identify: {tokens: ["+nightly+"]}, allow: []}\n")), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,5 +280,26 @@ func TestFileThatChangesMeanwhileIsNotReplaced(t *testing.T) {
 	}
 	if err := Replace(path+".gone", nil, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// The token of a function that an included file has is edited there.
+func TestATokenOfAnIncludedFunctionIsAddedToItsFile(t *testing.T) {
+	main := fill("version: 1\ninclude: [{file: teams/b.yaml, functions: [b], may: {}}]\nfunctions: {a: {identify: {tokens: [<1>]}, allow: []}}\n")
+	path := write(t, main)
+	team := filepath.Join(filepath.Dir(path), "teams", "b.yaml")
+	text := fill("functions:\n  b: {identify: {tokens: [<2>]}, allow: []} # ours\n")
+	if err := errors.Join(os.Mkdir(filepath.Dir(team), 0o700), os.WriteFile(team, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := AddToken(path, "b", token)
+	if err != nil || len(f.Identify.Tokens) != 2 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	if got, want := read1(t, team), strings.Replace(text, hash("2"), hash("2")+", \""+hash("f")+"\"", 1); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := read1(t, path); got != main {
+		t.Errorf("the policy is now\n%s", got)
 	}
 }

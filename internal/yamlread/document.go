@@ -39,7 +39,12 @@ type Hints struct {
 // Document parses data, which is the one YAML document of the file. It notes
 // what is wrong, and returns false where there is nothing to read.
 func (r *Reader) Document(data []byte, hints Hints) (Node, bool) {
-	name := r.files[0]
+	return r.DocumentIn(r.files[0], data, hints)
+}
+
+// DocumentIn is Document for a file that the document names, whose path and data are
+// those that File has returned.
+func (r *Reader) DocumentIn(name string, data []byte, hints Hints) (Node, bool) {
 	if !r.PlainText(name, wholeFile, data) || !r.fewDirectives(name, data) {
 		return Node{}, false
 	}

@@ -64,14 +64,16 @@ func (r *Reader) Path(name string) string {
 }
 
 // File reads the file that n names, of at most that many bytes, and returns its
-// path too. Each file is opened once. What cannot be read is a problem: nothing
+// path too; a relative one begins at the folder of the file that n stands in. Each file is opened once. What cannot be read is a problem: nothing
 // is ever loaded without a part of it.
 func (r *Reader) File(n Node, most int) (data []byte, path string, ok bool) {
 	name, ok := r.Scalar(n, "the path of a file")
 	if !ok {
 		return nil, "", false
 	}
-	path = r.Path(name)
+	if path = name; !filepath.IsAbs(name) {
+		path = filepath.Join(filepath.Dir(n.at.File), name)
+	}
 	data, again := r.contents[path]
 	if !again {
 		var err error

@@ -155,7 +155,7 @@ func some(dst []byte, key, s string, limit int) []byte {
 	return text(dst, key, s, limit)
 }
 
-// rule appends rule, line and ticket.
+// rule appends rule, line and ticket, and the file of a rule that an included one has.
 func (enc *Encoder) rule(dst []byte, r policy.Rule) []byte {
 	if r.IsZero() {
 		return append(dst, `,"rule":null,"line":null,"ticket":null`...)
@@ -163,7 +163,8 @@ func (enc *Encoder) rule(dst []byte, r policy.Rule) []byte {
 	enc.scratch = r.AppendPath(enc.scratch[:0])
 	dst = appendText(append(dst, `,"rule":`...), enc.scratch, maxRule)
 	dst = number(dst, `,"line":`, int64(r.Line()))
-	return text(dst, `,"ticket":`, r.Ticket(), maxText)
+	dst = text(dst, `,"ticket":`, r.Ticket(), maxText)
+	return some(dst, `,"file":`, r.File(), maxText)
 }
 
 // closed appends what only a Closed record has.

@@ -160,6 +160,7 @@ func hostileRule(tb testing.TB, s string) policy.Rule {
 	prefix := netip.MustParsePrefix("203.0.113.0/24")
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
 		Name:  "f" + s, // a function has a name
+		File:  s,
 		Rules: []policy.RuleSpec{{Prefix: prefix, Conditions: &policy.Conditions{Ports: hostname.Ports(443), Ticket: s}}},
 	}}})
 	if err != nil {
@@ -327,7 +328,7 @@ func FuzzEncoder(f *testing.F) {
 		}
 		if e.Kind.IsRequest() && s != "" {
 			for key, limit := range map[string]int{
-				"host": maxText, "sni": maxText, "method": maxText, "owner": maxText, "ticket": maxText,
+				"host": maxText, "sni": maxText, "method": maxText, "owner": maxText, "ticket": maxText, "file": maxText,
 				"function": maxRule, "via": maxWord, "policy": maxWord, "protocol": maxWord,
 			} {
 				if want := capped(s, limit); got[key] != want {
@@ -336,7 +337,9 @@ func FuzzEncoder(f *testing.F) {
 			}
 		}
 		// Nothing that is put into a text can add a key or take one away.
-		if benign := map[string]any{}; json.Unmarshal(encode(worst(Kind(kind), "x")), &benign) != nil || s != "" && len(benign) != len(got) {
+		plain := worst(Kind(kind), "x")
+		plain.Rule = hostileRule(t, "x")
+		if benign := map[string]any{}; json.Unmarshal(encode(plain), &benign) != nil || s != "" && len(benign) != len(got) {
 			t.Fatalf("%d keys, want %d: %q", len(got), len(benign), line)
 		}
 	})
@@ -356,4 +359,30 @@ func BenchmarkEncode(b *testing.B) {
 		p.Prev = HashLine(buf)
 	}
 	b.SetBytes(int64(len(buf)))
+}
+
+// Which file the line is of is said where it is not the policy's own.
+func TestARuleOfAnIncludedFileHasItsFile(t *testing.T) {
+	for file, want := range map[string]string{
+		"": `"rule":"functions.f.allow[0]","line":7,"ticket":"","addresses"`, "teams/a.yaml": `"rule":"functions.f.allow[0]","line":7,"ticket":"","file":"teams/a.yaml","addresses"`,
+	} {
+		prefix := netip.MustParsePrefix("203.0.113.0/24")
+		p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
+			Name: "f", File: file, Rules: []policy.RuleSpec{{Line: 7, Prefix: prefix, Conditions: &policy.Conditions{Ports: hostname.Ports(443)}}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := hostname.Target{Host: hostname.AddrHost(prefix.Addr()), Port: 443}
+		e := worst(Opened, "x")
+		e.Rule = p.Decide(p.Function("f"), target, at).Rule
+		line := string(encode(e))
+		if want = strings.Replace(want, `"ticket":""`, `"ticket":null`, 1); !strings.Contains(line, want) {
+			t.Errorf("%q: %s", file, line)
+		}
+		_, steps := p.Explain(p.Function("f"), target, at)
+		if place := map[string]string{"": "(line 7)", "teams/a.yaml": "(teams/a.yaml:7)"}[file]; !strings.Contains(steps[len(steps)-1].Text, place) {
+			t.Errorf("%q: explained as %q", file, steps[len(steps)-1].Text)
+		}
+	}
 }

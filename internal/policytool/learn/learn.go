@@ -187,11 +187,11 @@ func (l *learner) judge(key traffic.Key, s *traffic.Sum) {
 	case d.Reason == verdict.ReasonHostDenied:
 		l.doubt(key, s, d.Rule.String()+" has the host; no rule opens it")
 	case d.Reason == verdict.ReasonRuleExpired:
-		l.doubt(key, s, fmt.Sprintf("%s (line %d) has it and has expired; renew that rule, if it is still meant", d.Rule, d.Rule.Line()))
+		l.doubt(key, s, fmt.Sprintf("%s (%s) has it and has expired; renew that rule, if it is still meant", d.Rule, d.Rule.Place()))
 	case s.OtherName > 0:
 		l.doubt(key, s, "the ClientHello named another host; correct the client")
 	case d.Reason == verdict.ReasonNone && notTLS && d.Rule.TLS() == policy.TLSVerify:
-		l.doubt(key, s, fmt.Sprintf("it is not TLS to the host, which %s (line %d) wants; write tls: any there, if that is meant", d.Rule, d.Rule.Line()))
+		l.doubt(key, s, fmt.Sprintf("it is not TLS to the host, which %s (%s) wants; write tls: any there, if that is meant", d.Rule, d.Rule.Place()))
 	case d.Reason == verdict.ReasonNone:
 	default:
 		l.propose(key, s, d, notTLS)

@@ -14,6 +14,7 @@ package lint
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ type linter struct {
 	findings []Finding
 }
 
-// Of returns the findings about a policy that was read from file, by line.
+// Of returns the findings about a policy that was read from file, by file and line.
 func Of(cfg *config.Config, file string, now time.Time) ([]Finding, error) {
 	p, _, err := cfg.Compile()
 	if err != nil {
@@ -78,7 +79,15 @@ func Of(cfg *config.Config, file string, now time.Time) ([]Finding, error) {
 		l.function(&cfg.Functions[i])
 	}
 	l.ends(p)
-	slices.SortStableFunc(l.findings, func(a, b Finding) int { return cmp.Compare(a.Line, b.Line) })
+	order := map[string]int{file: 0}
+	for i := range cfg.Functions {
+		if _, known := order[l.path(cfg.Functions[i].File)]; !known {
+			order[l.path(cfg.Functions[i].File)] = len(order)
+		}
+	}
+	slices.SortStableFunc(l.findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line))
+	})
 	return l.findings, nil
 }
 
@@ -93,9 +102,18 @@ func Ending(cfg *config.Config, file string, now time.Time) ([]Finding, error) {
 	return l.findings, nil
 }
 
-// add adds a finding.
-func (l *linter) add(line int, path string, kind Kind, format string, args ...any) {
-	l.findings = append(l.findings, Finding{l.file, line, path, kind, fmt.Sprintf(format, args...)})
+// path returns the path of the policy, or that of a file that it includes.
+func (l *linter) path(included string) string {
+	if included == "" {
+		return l.file
+	}
+	return filepath.Join(filepath.Dir(l.file), included)
+}
+
+// add adds a finding about a place of the policy, or of the file that it includes by that
+// name.
+func (l *linter) add(included string, line int, path string, kind Kind, format string, args ...any) {
+	l.findings = append(l.findings, Finding{l.path(included), line, path, kind, fmt.Sprintf(format, args...)})
 }
 
 // sets looks at the sets: whether a rule names each, and what is in those that are named.
@@ -109,11 +127,11 @@ func (l *linter) sets() {
 	for i, s := range l.cfg.Sets {
 		path := "sets." + s.Name
 		if !named[i] {
-			l.add(s.Line, path, Unused, "no rule names it; take it out, or name it in a rule")
+			l.add(s.File, s.Line, path, Unused, "no rule names it; take it out, or name it in a rule")
 			continue
 		}
 		for _, p := range s.Patterns {
-			l.pattern(s.Line, path, p)
+			l.pattern(s.File, s.Line, path, p)
 		}
 	}
 }
@@ -121,7 +139,7 @@ func (l *linter) sets() {
 // function looks at one function and its rules.
 func (l *linter) function(f *config.Function) {
 	if f.Owner == "" {
-		l.add(f.Line, "functions."+f.Name, NoOwner, "it has no owner; write owner: and who is to be asked about it")
+		l.add(f.File, f.Line, "functions."+f.Name, NoOwner, "it has no owner; write owner: and who is to be asked about it")
 	}
 	covered := map[int]string{}
 	if !f.ReportUntil.After(l.now) { // in report mode a rule that refuses counts too: its addresses do
@@ -130,14 +148,14 @@ func (l *linter) function(f *config.Function) {
 	for i, r := range f.Allow {
 		path := fmt.Sprintf("functions.%s.allow[%d]", f.Name, i)
 		if why := l.neverFits(r); why != "" {
-			l.add(r.Line, path, NeverFit, "it allows nothing: %s; take it out", why)
+			l.add(f.File, r.Line, path, NeverFit, "it allows nothing: %s; take it out", why)
 			continue
 		}
 		if !r.Pattern.IsZero() {
-			l.pattern(r.Line, path, r.Pattern)
+			l.pattern(f.File, r.Line, path, r.Pattern)
 		}
 		if by := covered[i]; by != "" {
-			l.add(r.Line, path, Covered, "all that it allows is allowed without it, by %s; take it out", by)
+			l.add(f.File, r.Line, path, Covered, "all that it allows is allowed without it, by %s; take it out", by)
 		}
 	}
 }
@@ -200,12 +218,22 @@ func below(n, above hostname.Name) bool {
 }
 
 // pattern looks at what a pattern opens.
-func (l *linter) pattern(line int, path string, p hostname.Pattern) {
+func (l *linter) pattern(file string, line int, path string, p hostname.Pattern) {
 	if w := writableBy(p); w != nil {
-		l.add(line, path, Writable, "%s: %s; %s", p, w.Reason, w.Narrower)
+		l.add(file, line, path, Writable, "%s: %s; %s", p, w.Reason, w.Narrower)
 	} else if l.suffixes.WildcardScope(p) == hostname.ScopeShared {
-		l.add(line, path, Shared, "%s covers names that anyone can rent; write the names that are needed", p)
+		l.add(file, line, path, Shared, "%s covers names that anyone can rent; write the names that are needed", p)
 	}
+}
+
+// fileOf returns the included file of a function, "" where it is the policy itself.
+func (l *linter) fileOf(function string) string {
+	for i := range l.cfg.Functions {
+		if l.cfg.Functions[i].Name == function {
+			return l.cfg.Functions[i].File
+		}
+	}
+	return ""
 }
 
 // ends looks for what ends within a week, or has ended in the last one.
@@ -214,13 +242,13 @@ func (l *linter) ends(p *policy.Policy) {
 		if !e.Near(l.now) {
 			continue
 		}
-		path, line := "listen.tls", 0
+		path, line, file := "listen.tls", 0, ""
 		if e.Function != "" {
-			path = "functions." + e.Function
+			path, file = "functions."+e.Function, l.fileOf(e.Function)
 		}
 		if len(e.Lines) > 0 {
 			line = e.Lines[0]
 		}
-		l.add(line, path, Ends, "%s", e.Text(l.now))
+		l.add(file, line, path, Ends, "%s", e.Text(l.now))
 	}
 }

@@ -178,3 +178,23 @@ func TestWhatIsCoveredCanBeTakenOutAndNothingChanges(t *testing.T) {
 		t.Errorf("%d of %d rules are covered: the test says little", covered, rules)
 	}
 }
+
+func TestAFindingNamesTheIncludedFile(t *testing.T) {
+	main := "version: 1\ninclude: [{file: t/a.yaml, functions: [a], may: {ports: [443], wildcards: true}}]\nfunctions: {b: {identify: {sources: [10.0.2.0/24]}, allow: []}}\n"
+	team := "functions:\n  a:\n    identify: {sources: [10.0.1.0/24]}\n    allow:\n      - {host: a.x.test, expires: 2026-12-01}\n      - .x.test\nsets: {s: [b.test]}\n"
+	cfg, err := config.Parse("p/egress.yaml", []byte(main), func(string) ([]byte, error) { return []byte(team), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := lint.Of(cfg, "p/egress.yaml", noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range all {
+		got = append(got, fmt.Sprintf("%s:%d %s", f.File, f.Line, f.Kind))
+	}
+	if want := []string{"p/egress.yaml:3 no-owner", "p/t/a.yaml:2 no-owner", "p/t/a.yaml:5 covered", "p/t/a.yaml:5 ends-soon", "p/t/a.yaml:7 unused-set"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -56,7 +56,8 @@ type Function struct {
 
 // Rule is a rule of the policy and where it stands.
 type Rule struct {
-	Path      string         `json:"path"` // functions.NAME.allow[0], or deny[0]
+	Path      string         `json:"path"`           // functions.NAME.allow[0], or deny[0]
+	File      string         `json:"file,omitempty"` // the included file that it stands in; "": that of the answer
 	Line      int            `json:"line"`
 	Covers    string         `json:"covers"` // a pattern, a range, or "set" and its name
 	TLS       string         `json:"tls,omitempty"`
@@ -105,7 +106,7 @@ func ruleOf(cfg *config.Config, f *config.Function, r policy.Rule) *Rule {
 		return nil
 	}
 	spec := f.Allow[r.Index()]
-	described := &Rule{Path: r.String(), Line: r.Line(), Covers: spec.Pattern.String(), TLS: r.TLS().String(), Ticket: r.Ticket()}
+	described := &Rule{Path: r.String(), File: r.File(), Line: r.Line(), Covers: spec.Pattern.String(), TLS: r.TLS().String(), Ticket: r.Ticket()}
 	switch {
 	case spec.Set > 0:
 		described.Covers = "set " + cfg.Sets[spec.Set-1].Name

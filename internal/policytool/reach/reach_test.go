@@ -146,3 +146,25 @@ func TestJSONHasTheWholeAnswer(t *testing.T) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }
+
+func TestARuleOfAnIncludedFileIsFoundThere(t *testing.T) {
+	cfg, err := config.Parse("p/egress.yaml", []byte("version: 1\ninclude: [{file: t/a.yaml, functions: [a], may: {ports: [443], wildcards: true}}]\n"),
+		func(string) ([]byte, error) {
+			return []byte("functions:\n  a:\n    identify: {sources: [10.0.1.0/24]}\n    allow: [.x.test]\n"), nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := hostname.ParseTarget("x.test:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := reach.Find(reach.Query{Config: cfg, File: "p/egress.yaml", Target: target, Now: time.Now()})
+	if err != nil || len(a.Functions) != 1 || a.Functions[0].Rule.File != "t/a.yaml" {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	var out bytes.Buffer
+	if err := a.Write(&out); err != nil || !strings.Contains(out.String(), "p/t/a.yaml:4: .x.test") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+}

@@ -3,6 +3,7 @@ package reach
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
@@ -56,4 +57,10 @@ func (a *Answer) line(f Function) string {
 }
 
 // place says where a rule stands and what it covers.
-func (a *Answer) place(r *Rule) string { return fmt.Sprintf("%s:%d: %s", a.File, r.Line, r.Covers) }
+func (a *Answer) place(r *Rule) string {
+	file := a.File
+	if r.File != "" {
+		file = filepath.Join(filepath.Dir(file), r.File)
+	}
+	return fmt.Sprintf("%s:%d: %s", file, r.Line, r.Covers)
+}

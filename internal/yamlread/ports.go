@@ -1,17 +1,17 @@
-package config
+package yamlread
 
 import (
 	"slices"
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
 
-// ports reads the ports of a rule or of a set: numbers, and ranges such as 8000-8010.
-func (r *reader) ports(n yamlread.Node) (all []hostname.PortRange) {
-	var items []yamlread.Node // of all
-	if r.List(n, func(item yamlread.Node) {
+// Ports reads a list of ports, which is not empty: numbers, and ranges such as 8000-8010. No
+// port is in it twice.
+func (r *Reader) Ports(n Node) (all []hostname.PortRange) {
+	var items []Node // of all
+	if r.List(n, func(item Node) {
 		if p, ok := r.portRange(item); ok {
 			all, items = append(all, p), append(items, item)
 		}
@@ -23,8 +23,8 @@ func (r *reader) ports(n yamlread.Node) (all []hostname.PortRange) {
 }
 
 // portRange reads a port or a range of them.
-func (r *reader) portRange(n yamlread.Node) (hostname.PortRange, bool) {
-	if !n.IsText() || !strings.Contains(n.Text(), "-") {
+func (r *Reader) portRange(n Node) (hostname.PortRange, bool) {
+	if !n.isText() || !strings.Contains(n.yaml.Value, "-") {
 		port, ok := r.Integer(n, 1, 65535)
 		return hostname.Port(uint16(port)), ok
 	}
@@ -34,14 +34,14 @@ func (r *reader) portRange(n yamlread.Node) (hostname.PortRange, bool) {
 	}
 	p, err := hostname.ParsePortRange(s)
 	if err != nil {
-		r.Fail(n, "%s is %s", yamlread.Quote(s), yamlread.OneLine(err.Error()))
+		r.Fail(n, "%s is %s", Quote(s), OneLine(err.Error()))
 		return hostname.PortRange{}, false
 	}
 	return p, true
 }
 
 // portsOnce notes ports that a list has twice; items are the places of all.
-func (r *reader) portsOnce(all []hostname.PortRange, items []yamlread.Node) {
+func (r *Reader) portsOnce(all []hostname.PortRange, items []Node) {
 	order := make([]int, len(all))
 	for i := range order {
 		order[i] = i
