@@ -5,6 +5,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/explain"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lookup"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -42,7 +43,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 				Self: ownaddrs.Of(cfg).Has,
 			}
 			if !f.offline {
-				q.Lookup = daemon.LookupOnce(cfg)
+				q.Lookup = lookup.Once(cfg)
 			}
 			reason, err := q.Run(cmd.Context(), cmd.OutOrStdout())
 			if err == nil && reason != verdict.ReasonNone {

@@ -150,7 +150,7 @@ func (q *Query) walk(ctx context.Context, out io.Writer, d *gate.Decision) {
 				continue
 			}
 			d.GiveAddresses(addresses, aliases)
-		case gate.Failure, gate.Dial, gate.Open, gate.Hello, gate.Forward, gate.Tunnel, gate.Refused,
+		case gate.Token, gate.Failure, gate.Dial, gate.Open, gate.Hello, gate.Forward, gate.Tunnel, gate.Refused,
 			gate.Records, gate.Record, gate.Answer: // of a DNS question alone
 			return
 		}

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
@@ -38,6 +39,8 @@ func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 	x := &plainRequest{Exchange: e, client: c}
 	for {
 		switch x.Advance() {
+		case gate.Token:
+			x.verifyToken()
 		case gate.Lookup:
 			x.LookupHost(c.server.Base)
 		case gate.Open:
@@ -48,6 +51,15 @@ func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 			return x.SendPlainRefusal()
 		}
 	}
+}
+
+// verifyToken has a token of AWS verified, within the time that a request has for its
+// lookup and dial.
+func (x *plainRequest) verifyToken() {
+	s := x.client.server
+	ctx, cancel := context.WithDeadline(s.Base, x.Start.Add(s.Limits.DialTimeout))
+	defer cancel()
+	x.VerifyToken(ctx)
 }
 
 // forward sends the request on through the handler, and returns whether the connection
