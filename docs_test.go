@@ -358,6 +358,8 @@ func openFixture(t *testing.T) func(string) ([]byte, error) {
 			return key, nil
 		case ".crt", ".pem":
 			return bytes.Clone(certificate), nil
+		case ".json":
+			return os.ReadFile("config/testdata/good/jwks.json")
 		case ".txt":
 			return []byte("# partners\napi.partner.example\n*.partner.example\n"), nil
 		case ".yaml":

@@ -19,7 +19,7 @@ var ownReasons = map[string][]string{
 	// failures.
 	"internal/exchange": {
 		"DNSFailed", "DNSTimeout", "AuditUnavailable", "Draining", "IdentityRequired", "LimitFailures",
-		"LimitFunction", "LimitTotal",
+		"KeysUnavailable", "LimitFunction", "LimitTotal",
 	},
 	"internal/refusal":     {"BadRequest", "BadTarget"},                                      // of which there are several kinds
 	"internal/connect":     {"AuditUnavailable", "Draining", "HelloTimeout"},                 // of a record and a ClientHello
@@ -30,7 +30,7 @@ var ownReasons = map[string][]string{
 	"internal/httphead":    {"BadRequest", "BadTarget", "HTTPSNotTunneled", "SchemeNotSupported"}, // forms of a target
 	"internal/policy":      {"HostDenied", "HostNotAllowed", "PortNotAllowed", "RuleExpired"},     // of the lists
 	"internal/perfunction": {"HostNotAllowed"},                                                    // of a series that is there from the beginning
-	"internal/daemon":      {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
+	"internal/lookup":      {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
 	"internal/ocsf":        {"HTTPSNotTunneled"},
 	"internal/explain":     {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of what is asked about
 	// What records say of the past; nothing is decided by it.

@@ -49,7 +49,9 @@ var mayImport = map[string][]string{
 	"internal/ipclass":            {},
 	"internal/verdict":            {},
 	"internal/policy":             {"internal/policy/matcher"},
-	"internal/identity":           {},
+	"internal/identity":           {"internal/attest"},
+	"internal/attestkeys":         {"internal/attest"},
+	"internal/verifier":           {"internal/attest", "internal/fair"},
 	"internal/attest":             {},
 	"internal/standin":            {},
 	"internal/resolve":            {"internal/bounds", "internal/fair", "internal/resolve/cache", "internal/resolve/chain", "internal/resolve/files", "internal/resolve/upstream"},
@@ -63,7 +65,7 @@ var mayImport = map[string][]string{
 	"internal/distinct":           {"internal/bounds", "internal/fair"},
 	"internal/fair":               {"internal/bounds"},
 	"internal/egress":             {"internal/bounds", "internal/reactor"},
-	"internal/gate":               {"internal/audit", "internal/hello", "internal/httphead", "internal/identity", "internal/policy"},
+	"internal/gate":               {"internal/attest", "internal/audit", "internal/hello", "internal/httphead", "internal/identity", "internal/policy"},
 	"internal/hello":              {},
 	"internal/httphead":           {},
 	"internal/reactor":            {},
@@ -76,6 +78,7 @@ var mayImport = map[string][]string{
 	"internal/logqueue":           {"internal/bounds"},
 	"internal/shutdown":           {},
 	"internal/lowpriority":        {},
+	"internal/lookup":             {"config", "config/settings", "internal/fair", "internal/ownaddrs", "internal/resolve", "proxy"},
 	"internal/adminhttp":          {},
 	"internal/memory":             {},
 	"internal/daemon":             everything,
@@ -87,9 +90,10 @@ var mayImport = map[string][]string{
 	"internal/policydiff":         {"internal/policy", "internal/policy/matcher"},
 	"internal/policytool":         {"config", "internal/identity", "internal/suggest"},
 	"config":                      {"config/include", "config/patterns", "config/policytest", "config/settings", "internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
+	"config":                      {"config/aws", "config/settings", "internal/attest", "internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
 	"proxy":                       {"internal/audit", "internal/clientconn", "internal/connect", "internal/exchange", "internal/forward", "internal/gate", "internal/httphead", "internal/admission"},
 	"internal/clientconn":         {"internal/admission", "internal/capacity", "internal/fair", "internal/httphead", "internal/identity", "internal/proxyheader", "internal/reactor"},
-	"internal/exchange":           {"internal/admission", "internal/audit", "internal/bounds", "internal/capacity", "internal/challenges", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/perfunction", "internal/policy", "internal/refusal", "internal/tunnel"},
+	"internal/exchange":           {"internal/admission", "internal/attest", "internal/audit", "internal/bounds", "internal/capacity", "internal/challenges", "internal/clientconn", "internal/distinct", "internal/egress", "internal/fair", "internal/gate", "internal/httphead", "internal/identity", "internal/perfunction", "internal/policy", "internal/refusal", "internal/tunnel", "internal/verifier"},
 	"internal/refusal":            {"internal/audit", "internal/gate", "internal/httphead"},
 	"internal/connect":            {"internal/admission", "internal/audit", "internal/clientconn", "internal/egress", "internal/exchange", "internal/gate", "internal/hello", "internal/httphead", "internal/reactor", "internal/tunnel"},
 	"internal/forward":            {"internal/chunked", "internal/egress", "internal/exchange", "internal/gate", "internal/hop", "internal/httphead", "internal/inflight", "internal/origin", "internal/tunnel"},
@@ -115,6 +119,7 @@ var mayImport = map[string][]string{
 	"config/include":              {"internal/localfile", "internal/yamlread"},
 	"config/patterns":             {"internal/yamlread"},
 	"config/policytest":           {"internal/policy", "internal/suggest", "internal/yamlread"},
+	"config/aws":                  {"internal/attest", "internal/yamlread"},
 	"config/settings":             {"internal/yamlread"},
 	"internal/yamlread":           {"internal/suggest"},
 	"internal/policy/matcher":     {},
@@ -155,7 +160,7 @@ var mayImport = map[string][]string{
 	"internal/extension/stsclient":    {"internal/extension/token"},
 	"internal/extension/token":        {},
 	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
-	"internal/explain":                {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
+	"internal/explain":                {"config", "internal/attest", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":            {},
 	"internal/commandline":            {"internal/suggest"},
 	"internal/commandline/manpage":    {},
@@ -177,14 +182,16 @@ var mayImport = map[string][]string{
 }
 
 var everything = []string{
-	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/audit", "internal/capacity", "internal/conditions", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/expiry", "internal/fair",
-	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
-	"internal/ownaddrs", "internal/policydiff", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "proxy",
+	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/attest", "internal/attestkeys", "internal/audit", "internal/capacity", "internal/conditions", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/expiry", "internal/fair",
+	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lookup", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
+	"internal/ownaddrs", "internal/policydiff", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "internal/verifier", "proxy",
 }
 
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
+	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
 	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",

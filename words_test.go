@@ -60,6 +60,9 @@ var otherMeaning = map[string]string{
 	"via":   "the member of a record that says how the caller was identified; the format keeps its name",
 
 	"via internal/httphead":            "the field of RFC 9110",
+	"account config/aws":               "what AWS calls one",
+	"account internal/attestkeys":      "what AWS calls one",
+	"account internal/daemon":          "what AWS calls one",
 	"account internal/attest":          "what AWS calls one",
 	"account internal/standin":         "what AWS calls one",
 	"claims internal/attest":           "what RFC 7519 calls what a token says",

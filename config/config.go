@@ -22,11 +22,11 @@
 package config
 
 import (
-	"crypto/x509"
 	"fmt"
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/attest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -46,12 +46,16 @@ type Error = yamlread.Error
 // afterwards.
 type Config struct {
 	Listen    Listen
+	AWS       *attest.Trust     // by what tokens of AWS hold; nil: none does
 	Deny      []policy.DenySpec // wins over every allow; empty: nothing is denied beyond the rules
 	Sets      []Set             // in file order; rules refer to them by index
 	Functions []Function        // in file order; at least one
 	DNS       settings.DNS
 	Limits    settings.Limits
 	Audit     settings.Audit
+
+	DenyPrincipals []string // ARNs that identify nobody any more, a star at the end for any rest
+	DenyTokens     []string // the jti of tokens that hold no more
 
 	hash     string
 	compiled *policy.Policy // what the tests were held against; nil: there are none
@@ -106,11 +110,11 @@ func (c *Config) Compile() (*policy.Policy, *identity.Table, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling the policy: %w", err)
 	}
-	var authorities *x509.CertPool
+	trust := identity.Trust{AWS: c.AWS, DenyPrincipals: c.DenyPrincipals, DenyTokens: c.DenyTokens}
 	if c.Listen.TLS != nil {
-		authorities = c.Listen.TLS.ClientCA
+		trust.Authorities = c.Listen.TLS.ClientCA
 	}
-	table, err := identity.NewTrusting(authorities, c.entries())
+	table, err := identity.NewTable(trust, c.entries())
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling the callers: %w", err)
 	}

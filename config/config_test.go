@@ -19,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/attest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -137,6 +138,19 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 		DialTimeout: 2 * time.Second, HelloTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute, Lifetime: 5 * time.Hour, Drain: 6 * time.Second,
 		RefusalRecords: 700, HasTunnels: true, HasTunnelsPerFunction: true, HasUnidentified: true,
 	}, cfg.Limits)
+	if k := cfg.AWS.Accounts[0].Keys; k.Find("RSA_1") == nil || k.Find("EC384_1") == nil || k.Len() != 2 {
+		t.Errorf("keys = %+v", k)
+	}
+	cfg.AWS.Accounts[0].Keys = nil
+	check("aws", &attest.Trust{
+		Audience: "https://egress.example.internal", Algorithms: []string{"RS256", "ES384"}, MaxLifetime: 10 * time.Minute,
+		Accounts: []attest.Account{
+			{ID: "111122223333", Issuer: "https://3f7d2c1e-0000-4000-8000-000000000000.tokens.sts.global.api.aws", Organization: "o-abc"},
+			{ID: "444455556666", Issuer: "http://127.0.0.1:8080"},
+		},
+	}, cfg.AWS)
+	check("deny_principals", []string{"arn:aws:lambda:eu-west-1:111122223333:function:stolen", "arn:aws:iam::444455556666:*"}, cfg.DenyPrincipals)
+	check("deny_tokens", []string{"6f1c2a5e-2d2b-4a5b-9d67-0f6f3d1f8e10"}, cfg.DenyTokens)
 	check("audit", settings.Audit{Output: "audit.jsonl", CountLoss: true}, cfg.Audit)
 }
 
@@ -200,6 +214,7 @@ func TestTheFullExampleHasEveryKey(t *testing.T) {
 listen: {qqqqqqqq: 1, tls: {qqqqqqqq: 1}}
 sets: {s: {qqqqqqqq: 1}}
 functions: {f: {qqqqqqqq: 1, identify: {qqqqqqqq: 1}, allow: [{qqqqqqqq: 1}]}}
+aws: {qqqqqqqq: 1, accounts: {"111122223333": {qqqqqqqq: 1}}}
 dns: {qqqqqqqq: 1}
 limits: {qqqqqqqq: 1}
 audit: {qqqqqqqq: 1}
@@ -232,8 +247,8 @@ include: [{qqqqqqqq: 1, may: {qqqqqqqq: 1}}]
 			}
 		}
 	}
-	if objects != 13 {
-		t.Errorf("%d objects listed their keys, want 13:\n%v", objects, problems)
+	if objects != 15 {
+		t.Errorf("%d objects listed their keys, want 15:\n%v", objects, problems)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/aws"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
 )
@@ -42,7 +43,7 @@ func (r *reader) function(name string, n yamlread.Node) {
 		yamlread.Key("identify", func(n yamlread.Node) { f.Identify = r.identify(name, n) }),
 		yamlread.Key("allow", func(n yamlread.Node) { f.Allow = r.rules(n) }),
 	)
-	r.Require(n, found, "write who it is by tokens, certificates or sources", "identify")
+	r.Require(n, found, "write who it is by tokens, certificates, aws or sources", "identify")
 	r.Require(n, found, "write a list, which may be []", "allow")
 	switch {
 	case reports && until.IsZero():
@@ -81,10 +82,11 @@ func (r *reader) identify(name string, n yamlread.Node) (e identity.Entry) {
 	r.Object(n,
 		list(identity.MethodToken, func(n yamlread.Node) bool { return appendIf(&e.Tokens)(r.token(n)) }),
 		list(identity.MethodCertificate, func(n yamlread.Node) bool { return appendIf(&e.Certificates)(r.certificate(n)) }),
+		list(identity.MethodAWS, func(n yamlread.Node) bool { return appendIf(&e.AWS)(aws.Principal(r.Reader, n, r.config.AWS)) }),
 		list(identity.MethodSource, func(n yamlread.Node) bool { return appendIf(&e.Sources)(r.Prefix(n)) }),
 	)
 	if r.Problems() == before && len(c) == 0 {
-		r.Fail(n, "nothing identifies the function; write tokens, certificates or sources")
+		r.Fail(n, "nothing identifies the function; write tokens, certificates, aws or sources")
 	}
 	if all := c[identity.MethodCertificate]; len(all) > 0 && !r.asksCertificates {
 		r.Fail(all[0], "no client certificate is asked for; write listen.tls with client_ca")
@@ -143,9 +145,12 @@ func (r *reader) conflicts() {
 	}
 	for _, c := range conflict.Conflicts {
 		place := r.callers[c.Second][c.Method][c.Index] // no name is there twice: the mapping has seen to it
-		if c.Method == identity.MethodSource {
+		switch c.Method {
+		case identity.MethodSource:
 			r.Fail(place, "functions.%s has this range; write a narrower one, or identify one of the two by a token", c.First)
-		} else {
+		case identity.MethodAWS:
+			r.Fail(place, "functions.%s has this ARN; write one of its own", c.First)
+		default:
 			r.Fail(place, "functions.%s has this %s; write one of its own", c.First, c.Method)
 		}
 	}

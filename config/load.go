@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/aws"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/include"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/policytest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
@@ -132,6 +133,9 @@ func (r *reader) top(n yamlread.Node) {
 		yamlread.Key("version", r.version),
 		yamlread.Key("listen", r.listen),
 		yamlread.Key("deny", r.deny),
+		yamlread.Key("aws", func(n yamlread.Node) { r.config.AWS = aws.Read(r.Reader, n) }),
+		yamlread.Key("deny_principals", func(n yamlread.Node) { r.config.DenyPrincipals = aws.DenyPrincipals(r.Reader, n) }),
+		yamlread.Key("deny_tokens", func(n yamlread.Node) { r.config.DenyTokens = aws.DenyTokens(r.Reader, n) }),
 		yamlread.Key("sets", r.readSets),
 		yamlread.Key("functions", r.functions),
 		yamlread.Key("include", r.includes),

@@ -59,6 +59,18 @@ func (f *Failures) Judge(a netip.Addr, now time.Time) verdict.Reason {
 	return verdict.ReasonIdentityRejected
 }
 
+// Spent reports whether a source is beyond its budget.
+func (f *Failures) Spent(a netip.Addr) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := fair.Source(a)
+	n := f.sources[key]
+	if n == nil && len(f.sources) >= failureSources {
+		n = f.sources[netip.Addr{}]
+	}
+	return n != nil && n.failed >= failureBudget
+}
+
 // Sweep forgets the windows that began before the instant.
 func (f *Failures) Sweep(before time.Time) {
 	f.mu.Lock()

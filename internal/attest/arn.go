@@ -21,7 +21,22 @@ type ARN struct {
 //	arn:aws:iam::111122223333:role/PATH/NAME
 //
 // False: it is none, or has a version or an alias behind the name.
-func ParseARN(s string) (ARN, bool) { return parseARN(s, functionByte, roleByte) }
+func ParseARN(s string) (a ARN, ok bool) {
+	parts := strings.SplitN(s, ":", 6)
+	if len(s) > maxARN || len(parts) != 6 || parts[0] != "arn" || !word(parts[1]) || !ValidAccount(parts[4]) {
+		return ARN{}, false
+	}
+	a = ARN{Partition: parts[1], Region: parts[3], Account: parts[4]}
+	switch {
+	case parts[2] == "lambda" && word(a.Region):
+		a.Function = true
+		a.Name, ok = strings.CutPrefix(parts[5], "function:")
+		ok = ok && all(a.Name, functionByte) && len(a.Name) <= 64
+	case parts[2] == "iam" && a.Region == "":
+		a.Path, a.Name, ok = roleName(parts[5])
+	}
+	return a, ok
+}
 
 // ParsePattern reads an ARN that a policy lists, the name of which may end in a star.
 // The prefix is then all before it, and exact is false.
@@ -37,25 +52,12 @@ func ParsePattern(s string) (a ARN, exact, ok bool) {
 	return a, false, ok
 }
 
-// parseARN is ParseARN with what the names of functions and roles are made of.
-func parseARN(s string, functionByte, roleByte func(byte) bool) (a ARN, ok bool) {
-	parts := strings.SplitN(s, ":", 6)
-	if len(s) > maxARN || len(parts) != 6 || parts[0] != "arn" || !word(parts[1]) || !ValidAccount(parts[4]) {
-		return ARN{}, false
-	}
-	a = ARN{Partition: parts[1], Region: parts[3], Account: parts[4]}
-	switch rest := parts[5]; {
-	case parts[2] == "lambda" && word(a.Region):
-		a.Function = true
-		a.Name, ok = strings.CutPrefix(rest, "function:")
-		ok = ok && all(a.Name, functionByte) && len(a.Name) <= 64
-	case parts[2] == "iam" && a.Region == "":
-		rest, ok = strings.CutPrefix(rest, "role/")
-		slash := strings.LastIndexByte(rest, '/')
-		a.Path, a.Name = "/"+rest[:slash+1], rest[slash+1:]
-		ok = ok && all(a.Name, roleByte) && (slash < 0 || all(rest[:slash], pathByte))
-	}
-	return a, ok
+// roleName takes the resource of a role's ARN apart: role/PATH/NAME.
+func roleName(resource string) (path, name string, ok bool) {
+	rest, ok := strings.CutPrefix(resource, "role/")
+	slash := strings.LastIndexByte(rest, '/')
+	path, name = "/"+rest[:slash+1], rest[slash+1:]
+	return path, name, ok && all(name, roleByte) && (slash < 0 || all(rest[:slash], pathByte))
 }
 
 // ValidAccount reports whether s is the number of an AWS account: twelve digits.

@@ -43,29 +43,38 @@ func (c *claims) judge(t *Trust, a *Account, now time.Time) (Principal, Result) 
 	if c.ID == "" || len(c.ID) > maxTokenID || !printable(c.ID) {
 		return Principal{}, Malformed // without one the token could not be denied
 	}
-	p := Principal{Issuer: a.Issuer, Account: a.ID, Role: c.Subject, ARN: c.Subject, TokenID: c.ID, Expires: expires}
+	p := Principal{Issuer: a.Issuer, Account: a.ID, Role: c.Subject, TokenID: c.ID, Expires: expires}
+	p.ARN, r = c.principal(a)
+	switch {
+	case r != Verified:
+		return Principal{}, r
+	case a.Organization != "" && c.AWS.Organization != a.Organization:
+		return Principal{}, WrongOrganization
+	}
+	return p, Verified
+}
+
+// principal returns the ARN that the claims name: of the function, where there is one, else
+// of the role. All that they say of an account has to be the one of the issuer.
+func (c *claims) principal(a *Account) (arn string, r Result) {
+	arn = c.Subject
 	role, ok := ParseARN(c.Subject)
 	principal := role
 	switch {
 	case !ok || role.Function:
-		return Principal{}, NoPrincipal
+		return "", NoPrincipal
 	case len(c.AWS.Function) > 0:
-		var function string
-		if json.Unmarshal(c.AWS.Function, &function) != nil {
-			return Principal{}, NoPrincipal
+		if json.Unmarshal(c.AWS.Function, &arn) != nil {
+			return "", NoPrincipal
 		}
-		if principal, ok = ParseARN(function); !ok || !principal.Function {
-			return Principal{}, NoPrincipal
+		if principal, ok = ParseARN(arn); !ok || !principal.Function {
+			return "", NoPrincipal
 		}
-		p.ARN = function
 	}
 	if c.AWS.Account != a.ID || principal.Account != a.ID || role.Account != a.ID {
-		return Principal{}, WrongAccount
+		return "", WrongAccount
 	}
-	if a.Organization != "" && c.AWS.Organization != a.Organization {
-		return Principal{}, WrongOrganization
-	}
-	return p, Verified
+	return arn, Verified
 }
 
 // audiences returns whom the token is for.

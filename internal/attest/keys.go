@@ -105,17 +105,7 @@ func usable(jwk *jose.JSONWebKey) *Key {
 	if jwk.KeyID == "" || jwk.Use != "" && jwk.Use != "sig" || !jwk.Valid() {
 		return nil
 	}
-	algorithm := ""
-	switch public := jwk.Key.(type) {
-	case *rsa.PublicKey:
-		if bits := public.N.BitLen(); bits >= minRSA && bits <= maxRSA {
-			algorithm = RS256
-		}
-	case *ecdsa.PublicKey:
-		if public.Curve == elliptic.P384() {
-			algorithm = ES384
-		}
-	}
+	algorithm := algorithmOf(jwk.Key)
 	if algorithm == "" || jwk.Algorithm != "" && jwk.Algorithm != algorithm {
 		return nil
 	}
@@ -124,4 +114,19 @@ func usable(jwk *jose.JSONWebKey) *Key {
 		return nil
 	}
 	return &Key{public: jwk.Key, algorithm: algorithm, thumbprint: string(thumbprint)}
+}
+
+// algorithmOf returns the algorithm that a public key is for; "": none of ours.
+func algorithmOf(key any) string {
+	switch public := key.(type) {
+	case *rsa.PublicKey:
+		if bits := public.N.BitLen(); bits >= minRSA && bits <= maxRSA {
+			return RS256
+		}
+	case *ecdsa.PublicKey:
+		if public.Curve == elliptic.P384() {
+			return ES384
+		}
+	}
+	return ""
 }

@@ -211,6 +211,8 @@ func (s *connectOp) await() {
 func (s *connectOp) advance() {
 	x := s.x
 	switch x.Advance() {
+	case gate.Token:
+		s.handOff(s.run().run)
 	case gate.Lookup:
 		if !x.LookupNow() {
 			s.handOff(s.run().run)

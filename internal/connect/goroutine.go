@@ -51,6 +51,8 @@ func (r *connectRun) run() {
 	defer r.whenGone(ctx, end)()
 	for goesOn := true; goesOn; {
 		switch r.Advance() {
+		case gate.Token:
+			r.VerifyToken(ctx)
 		case gate.Lookup:
 			r.LookupHost(ctx)
 		case gate.Dial:

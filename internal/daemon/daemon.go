@@ -36,11 +36,13 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/distinct"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lookup"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verifier"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/proxy"
 )
 
@@ -67,6 +69,7 @@ type program struct {
 	audit    *audit.Log
 	limits   capacity.LookupLimits
 	resolver *resolve.Resolver
+	tokens   *verifier.Verifier
 	names    *distinct.Counter // of what every front has looked up below wildcards
 	server   *proxy.Server
 	filter   *dnsfilter.Server // nil: the file asks for none
@@ -152,13 +155,15 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	p.file.activate(first)
 	p.limits = capacity.FitLookups(capacity.Files(), p.cfg.Listen.DNS.IsValid())
 	p.self = ownaddrs.Of(p.cfg)
-	if p.resolver, err = newResolver(p.cfg, p.limits.Lookups, p.self.Has, p.reg, log); err != nil {
+	if p.resolver, err = lookup.New(p.cfg, p.limits.Lookups, p.self.Has, p.reg, log); err != nil {
 		return nil, err
 	}
 	p.names = distinct.New(distinct.Options{Limit: p.cfg.DNS.DistinctNamesPerMinute, Registerer: p.reg, Logger: log})
+	p.tokens = verifier.New(verifier.Options{Keys: p.file.keys.Keys, Refresh: p.file.keys.Refresh, Registerer: p.reg, Logger: log})
 	p.server = proxy.New(proxy.Options{
 		Policy:            p.file.Current,
-		Lookup:            lookupWith(p.resolver),
+		Lookup:            lookup.With(p.resolver),
+		Tokens:            p.tokens,
 		Names:             p.names,
 		Audit:             p.audit,
 		Self:              p.self.Has,
@@ -222,9 +227,11 @@ func (p *program) notReady() string {
 		return "stopping"
 	case !p.audit.Ready():
 		return "records cannot be written"
-	default:
-		return ""
 	}
+	if id := p.file.keys.Lacking(); id != "" {
+		return "the keys of account " + id + " are not there yet"
+	}
+	return ""
 }
 
 // close frees what newProgram opened.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/dnsfilter"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lookup"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 )
 
@@ -55,7 +56,7 @@ func exchangeWith[Question any](
 	return func(ctx context.Context, q Question, dnssec bool) (dnsfilter.Records, error) {
 		r, err := exchange(ctx, q, dnssec)
 		if err != nil {
-			return dnsfilter.Records{}, lookupError(err)
+			return dnsfilter.Records{}, lookup.Error(err)
 		}
 		return dnsfilter.Records{Answer: r.Answer, Authority: r.Authority, Rcode: r.Rcode, TTL: r.TTL, Stale: r.Stale}, nil
 	}

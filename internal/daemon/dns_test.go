@@ -16,6 +16,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/settings"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/fair"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lookup"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -23,10 +24,10 @@ import (
 // What the machine lacks to ask with is no fault of the name: the client is told to try again.
 func TestLookupThatTheMachineCannotMakeIsALimit(t *testing.T) {
 	var limit *fair.ShareError
-	if err := lookupError(fmt.Errorf("asking: %w", resolve.ErrLocal)); !errors.As(err, &limit) || limit.Reason != verdict.ReasonLimitTotal {
+	if err := lookup.Error(fmt.Errorf("asking: %w", resolve.ErrLocal)); !errors.As(err, &limit) || limit.Reason != verdict.ReasonLimitTotal {
 		t.Errorf("it is %v", err)
 	}
-	if err := lookupError(resolve.ErrFailed); errors.As(err, &limit) || !errors.Is(err, resolve.ErrFailed) {
+	if err := lookup.Error(resolve.ErrFailed); errors.As(err, &limit) || !errors.Is(err, resolve.ErrFailed) {
 		t.Errorf("another failure is %v", err)
 	}
 }
@@ -40,7 +41,7 @@ func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer quiet.Close()
-	r, err := newResolver(&config.Config{DNS: settings.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(quiet.LocalAddr().String())}}}, 0, nil, nil, slog.New(slog.DiscardHandler))
+	r, err := lookup.New(&config.Config{DNS: settings.DNS{Upstreams: []netip.AddrPort{netip.MustParseAddrPort(quiet.LocalAddr().String())}}}, 0, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func TestSilentUpstreamIsATimeoutForBothServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, byProxy := lookupWith(r)(ctx, name)
+	_, byProxy := lookup.With(r)(ctx, name)
 	_, byFilter := exchangeWith(r.Exchange)(ctx, dns.Question{Name: "quiet.test.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, false)
 	for server, err := range map[string]error{"the proxy": byProxy, "the filter": byFilter} {
 		var timeout interface{ Timeout() bool }

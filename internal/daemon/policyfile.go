@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/attest"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/attestkeys"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/expiry"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -40,8 +42,9 @@ type policyFile struct {
 	log     *slog.Logger
 	metrics *metrics
 	expiry  *expiry.Watch
-	audit   *audit.Log     // nil during the first load
-	running *config.Config // of the start, without sets and functions: what only a restart changes
+	keys    *attestkeys.Store // of the issuers that the policy in force trusts
+	audit   *audit.Log        // nil during the first load
+	running *config.Config    // of the start, without sets and functions: what only a restart changes
 	current atomic.Pointer[snapshot]
 	loading chan struct{} // holds one during a load
 	within  time.Duration // how long a load may take
@@ -53,6 +56,7 @@ const loadTimeout = time.Minute
 // newPolicyFile returns the file at path, of which nothing is in force yet.
 func newPolicyFile(path string, log *slog.Logger, m *metrics) *policyFile {
 	f := &policyFile{path: path, log: log, metrics: m, loading: make(chan struct{}, 1), within: loadTimeout}
+	f.keys = attestkeys.New(attestkeys.Options{Registerer: m.reg, Logger: log})
 	f.expiry = expiry.NewWatch(m.reg, log, f.expired)
 	return f
 }
@@ -142,8 +146,14 @@ func (f *policyFile) Current() (*policy.Policy, *identity.Table) {
 	return s.policy, s.identities
 }
 
-// activate puts a snapshot in force.
+// activate puts a snapshot in force. The keys of an account that is new are asked for
+// before anybody can show a token of it.
 func (f *policyFile) activate(s *snapshot) {
+	var accounts []attest.Account
+	if t := s.identities.AWS(); t != nil {
+		accounts = t.Accounts
+	}
+	f.keys.SetAccounts(accounts)
 	f.current.Store(s)
 	f.metrics.loadedNow(s.policy, time.Now())
 	f.expiry.Set(expiry.Of(s.policy, s.certificate), time.Now())

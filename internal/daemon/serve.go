@@ -50,6 +50,7 @@ func (p *program) serve(ctx context.Context, s *shutdown.Stopper) error {
 	for _, run := range []func(){
 		func() { p.watchRecords(background) },
 		func() { p.watchPolicy(background) },
+		func() { p.file.keys.Run(background) },
 		func() { conditions.New(p.reg, p.log).Run(background) },
 		func() { p.watch(background, reloads) },
 		func() { p.reloadLoop(background, reloads) },
@@ -134,7 +135,8 @@ func (p *program) watchRecords(ctx context.Context) {
 // what they have moved. It does not wait for the output of records.
 func (p *program) watchPolicy(ctx context.Context) {
 	each(ctx, time.Minute, func(n int) {
-		pol, _ := p.file.Current()
+		pol, ids := p.file.Current()
+		p.tokens.Sweep(ids.AWS(), time.Now())
 		p.file.metrics.countDown(pol, time.Now())
 		p.file.expiry.Look(time.Now())
 		p.server.Rejudge()

@@ -77,6 +77,12 @@ func (x *Exchange) Recycle() {
 func (x *Exchange) Advance() gate.Need {
 	for {
 		switch need := x.Next(); need {
+		case gate.Token:
+			p := x.shared.Tokens.Remembered(x.Attested.Digest, x.Identities.AWS(), x.Start)
+			if p == nil {
+				return need
+			}
+			x.GivePrincipal(p)
 		case gate.Failure:
 			reason := x.shared.Failures.Judge(x.Conn.Client.Addr(), x.Start)
 			x.Event.Aggregate = reason == verdict.ReasonLimitFailures

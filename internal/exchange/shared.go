@@ -21,6 +21,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/refusal"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verifier"
 )
 
 // Options is what a Server is made of. Policy, Lookup and Audit are required.
@@ -35,6 +36,9 @@ type Options struct {
 	// that has ended it does not wait: it returns what it has, or an error, and then
 	// it is called again.
 	Lookup func(ctx context.Context, name hostname.Name) (Resolved, error)
+
+	// Tokens verifies tokens of AWS. Nil: none holds.
+	Tokens *verifier.Verifier
 
 	// Names counts the names below a wildcard that one function has looked up. It is the
 	// one of every front. Nil: one of the server alone, with the default limit.

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
@@ -37,6 +38,8 @@ type plainRequest struct {
 func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 	for {
 		switch e.Advance() {
+		case gate.Token:
+			c.verifyToken(e)
 		case gate.Lookup:
 			e.LookupHost(c.server.Base)
 		case gate.Open:
@@ -48,6 +51,15 @@ func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 			return e.SendPlainRefusal()
 		}
 	}
+}
+
+// verifyToken has a token of AWS verified, within the time that a request has for its
+// lookup and dial.
+func (c *Client) verifyToken(e *exchange.Exchange) {
+	s := c.server
+	ctx, cancel := context.WithDeadline(s.Base, e.Start.Add(s.Limits.DialTimeout))
+	defer cancel()
+	e.VerifyToken(ctx)
 }
 
 // forward sends the request on through the handler, and returns whether the connection

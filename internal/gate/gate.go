@@ -58,8 +58,9 @@ type Decision struct {
 	reopened bool // a report about the ClientHello has to be recorded
 
 	Head      *httphead.Head
-	Path      string // of a plain request: its target in origin-form, as it was written
-	Authority string // of a plain request: host and port as its Host field has them, in canonical form
+	Attested  *identity.Attested // the token of AWS that was shown; nil: none was
+	Path      string             // of a plain request: its target in origin-form, as it was written
+	Authority string             // of a plain request: host and port as its Host field has them, in canonical form
 	Function  *policy.Function
 	Decided   policy.Decision
 	Wildcard  string // where Names is needed: the part behind the "*." of the pattern that has the name
@@ -118,7 +119,7 @@ func (d *Decision) Give(r verdict.Reason) {
 	switch d.expected {
 	case Refused:
 		d.Refuse(d.Reason, d.Cause)
-	case Failure:
+	case Token, Failure:
 		d.Refuse(verdict.ReasonIdentityRejected, nil)
 	case Names:
 		d.Refuse(verdict.ReasonLimitNames, nil)

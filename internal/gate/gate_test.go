@@ -97,7 +97,7 @@ var public = []netip.Addr{netip.MustParseAddr("1.1.1.1")}
 
 // names says needs in words.
 var names = map[gate.Need]string{
-	gate.Failure: "failure", gate.Slot: "slot", gate.Names: "names", gate.Lookup: "lookup", gate.Recordable: "recordable",
+	gate.Token: "token", gate.Failure: "failure", gate.Slot: "slot", gate.Names: "names", gate.Lookup: "lookup", gate.Recordable: "recordable",
 	gate.Dial: "dial", gate.Open: "open", gate.Hello: "hello", gate.Forward: "forward", gate.Tunnel: "tunnel", gate.Refused: "refused",
 }
 

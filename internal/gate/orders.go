@@ -18,6 +18,9 @@ type Need uint8
 const (
 	// Refused: the request is refused; Reason and Cause say why.
 	Refused Need = iota
+	// Token: a token of AWS has been shown, Attested. GivePrincipal brings whom it names,
+	// Give why that could not be found out.
+	Token
 	// Failure: a credential was shown and does not hold. Give brings the reason that it
 	// is refused with, which says whether its source has shown too many of them.
 	Failure
@@ -69,12 +72,12 @@ type lookupStep = func(*LookupDecision) Need
 // its source is found first, because every record has it.
 var (
 	connectOrder = []step{
-		(*Decision).connectTarget, (*Decision).identify, (*Decision).admit, (*Decision).decide,
+		(*Decision).connectTarget, (*Decision).credential, (*Decision).identify, (*Decision).admit, (*Decision).decide,
 		(*Decision).limitNames, (*Decision).lookup, (*Decision).aliases, (*Decision).addresses, (*Decision).recordable,
 		(*Decision).dial, (*Decision).open, (*Decision).hello, (*Decision).reopen, (*Decision).tunnel,
 	}
 	plainOrder = []step{
-		(*Decision).plainTarget, (*Decision).identify, (*Decision).admit, (*Decision).decide,
+		(*Decision).plainTarget, (*Decision).credential, (*Decision).identify, (*Decision).admit, (*Decision).decide,
 		(*Decision).clear, (*Decision).limitNames, (*Decision).lookup, (*Decision).aliases, (*Decision).addresses,
 		(*Decision).recordable, (*Decision).open, (*Decision).forward,
 	}

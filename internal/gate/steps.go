@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/attest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hello"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
@@ -88,14 +89,40 @@ func hostField(t hostname.Target) string {
 	return strings.TrimSuffix(t.String(), ":80")
 }
 
+// credential reads the credential that the head shows, and asks for whom a token of AWS
+// names, where the file trusts some. What has no form that holds is not verified.
+func (d *Decision) credential() Need {
+	values := d.Head.Authorization
+	if len(values) == 0 {
+		return goOn
+	}
+	if d.Identities.AWS() != nil && len(values) == 1 {
+		if a, ok := identity.ParseAttested(values[0]); ok {
+			d.Caller.Credential, d.Attested = a.Claimed, &a
+			if a.Token == "" {
+				return goOn
+			}
+			return Token
+		}
+	}
+	credential, err := identity.ParseAuthorization(values[0])
+	d.Caller.Credential = credential
+	d.Caller.BadCredential = err != nil || len(values) > 1
+	return goOn
+}
+
+// GivePrincipal brings whom the token of AWS names; nil: it does not hold.
+func (d *Decision) GivePrincipal(p *attest.Principal) {
+	if !d.given(Token) || p == nil {
+		return
+	}
+	d.Caller.Principal = p
+	d.Event.Principal, d.Event.TokenID = p.ARN, p.TokenID
+}
+
 // identify finds out who calls, by everything that the caller shows. A credential that
 // is shown must hold; nothing falls back.
 func (d *Decision) identify() Need {
-	if values := d.Head.Authorization; len(values) > 0 {
-		credential, err := identity.ParseAuthorization(values[0])
-		d.Caller.Credential = credential
-		d.Caller.BadCredential = err != nil || len(values) > 1
-	}
 	id, err := d.Identities.Identify(d.Caller)
 	switch {
 	case errors.Is(err, identity.ErrRequired):

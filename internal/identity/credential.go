@@ -44,12 +44,15 @@ func NewToken() (secret string, hash Token) {
 // only; Identify reports whether it holds. The zero Credential is none.
 type Credential struct {
 	function [maxFunction]byte
-	size     uint8 // of function; 0: none was shown
+	size     uint8 // of function; 0: none was claimed
 	token    Token
+	// attested: a token of AWS was shown, which Caller.Principal is of; function is then
+	// what was claimed beside it, and may be empty.
+	attested bool
 }
 
 // IsSet reports whether there is a credential.
-func (c Credential) IsSet() bool { return c.size != 0 }
+func (c Credential) IsSet() bool { return c.size != 0 || c.attested }
 
 // String returns the name that is claimed, so that a Credential that is
 // printed by mistake shows no hash.

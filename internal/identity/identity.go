@@ -1,6 +1,6 @@
 // Package identity answers one question: who is calling? A caller shows a
-// client certificate, a token, or nothing but the address it comes from, and a
-// Table tells which function of the file that is.
+// client certificate, a token, a token of AWS, or nothing but the address it comes from,
+// and a Table tells which function of the file that is.
 //
 // What it does: it parses the value of a Proxy-Authorization header once into
 // a typed Credential that holds no secret, reads the names out of a verified
@@ -9,7 +9,8 @@
 // to the source address. An unknown function and a wrong token cost the same.
 //
 // What it does not do: it verifies no certificate that is shown (crypto/tls has done so
-// before; a [Chain] is asked again later), does not know what a function may reach
+// before; a [Chain] is asked again later) and no token of AWS (package attest does; here
+// principals are mapped to functions, and a new Table maps them anew), does not know what a function may reach
 // (package policy does), reads no files and writes no records.
 //
 //	table, err := identity.New(entries)

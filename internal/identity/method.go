@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/attest"
 )
 
 // Method is what identified a caller. What is particular to one of them stands in this
@@ -18,6 +20,8 @@ const (
 	MethodCertificate
 	// MethodToken is a token in Proxy-Authorization.
 	MethodToken
+	// MethodAWS is a token of AWS in Proxy-Authorization.
+	MethodAWS
 	// MethodSource is the caller's address alone.
 	MethodSource
 	methodCount
@@ -31,6 +35,7 @@ var methods = [methodCount]struct {
 }{
 	MethodCertificate: {"certificate", "certificates", true},
 	MethodToken:       {"token", "tokens", true},
+	MethodAWS:         {"aws", "aws", true},
 	MethodSource:      {"source", "sources", false},
 }
 
@@ -43,7 +48,7 @@ func Methods() []Method {
 	return all
 }
 
-// String returns the word that records use: certificate, token or source. It
+// String returns the word that records use: certificate, token, aws or source. It
 // is "" for MethodNone and for every unknown value.
 func (m Method) String() string {
 	if m >= methodCount {
@@ -70,6 +75,7 @@ type Entry struct {
 	Function     string         // its name, one that ValidFunction accepts
 	Tokens       []Token        // any of them; empty: not by token
 	Certificates []string       // any of the names; empty: not by certificate
+	AWS          []string       // ARNs of functions and roles, of which the name may end in a star; empty: not by AWS
 	Sources      []netip.Prefix // beside credentials: where they hold; alone: what identifies; empty: anywhere
 }
 
@@ -88,14 +94,18 @@ type Caller struct {
 	// Chain is what the names of Certificate are of. Identify does not ask whether it
 	// holds: that may change while a connection is open. Nil: there is nothing to ask.
 	Chain *Chain
+	// Principal is whom the token of AWS names that Credential stands for. Nil: none was
+	// shown, or it does not hold. A token that has ended may have held: who asks for
+	// something new has to verify it again.
+	Principal *attest.Principal
 	// Source is the address the caller comes from, of the PROXY header where
 	// there is one. An IPv4-mapped address is unwrapped. Zero: unknown, which
 	// lies in no range.
 	Source netip.Addr
 }
 
-// Identify tells which function calls: by its certificate, else by its token,
-// else by its source, the longest prefix first. A function that lists
+// Identify tells which function calls: by its certificate, else by its token or that of
+// AWS, else by its source, the longest prefix first. A function that lists
 // credentials and sources is found by the credential alone, and only from
 // those sources. It returns ErrRequired or ErrRejected, on a nil Table always,
 // and does not allocate.
@@ -118,10 +128,9 @@ func (t *Table) Identify(c Caller) (Identity, error) {
 // something does not hold or stands for another.
 func (t *Table) byCredentials(c *Caller) (f *function, by Method) {
 	if c.Credential.IsSet() {
-		if f, _ = t.byToken(&c.Credential); f == nil {
+		if f, by = t.byShown(c); f == nil {
 			return nil, MethodNone
 		}
-		by = MethodToken
 	}
 	if c.Certificate != nil {
 		named := t.byCertificate(c.Certificate)
@@ -131,6 +140,19 @@ func (t *Table) byCredentials(c *Caller) (f *function, by Method) {
 		f, by = named, MethodCertificate
 	}
 	return f, by
+}
+
+// byShown finds the function by the one credential of the header.
+func (t *Table) byShown(c *Caller) (*function, Method) {
+	if !c.Credential.attested {
+		f, _ := t.byToken(&c.Credential)
+		return f, MethodToken
+	}
+	f := t.attested.find(c.Principal)
+	if f == nil || c.Credential.size != 0 && f.name != c.Credential.String() {
+		return nil, MethodNone
+	}
+	return f, MethodAWS
 }
 
 // add adds one entry.
@@ -144,7 +166,10 @@ func (b *builder) add(e Entry) error {
 	for i, name := range e.Certificates {
 		register(b, b.certificates, f, MethodCertificate, i, canonicalName(name), name)
 	}
-	sourceOnly := len(e.Tokens)+len(e.Certificates) == 0
+	for i, arn := range e.AWS {
+		b.registerPrincipal(f, i, arn)
+	}
+	sourceOnly := len(e.Tokens)+len(e.Certificates)+len(e.AWS) == 0
 	for i, p := range e.Sources {
 		if !p.IsValid() {
 			return errors.New("a source is not a range")

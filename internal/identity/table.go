@@ -18,6 +18,7 @@ type Table struct {
 	certificates map[string]*function
 	sources      bart.Table[*function] // of those that nothing else identifies
 	compares     int                   // tokens compared for each credential: the most that a function has
+	attested     attested              // by tokens of AWS
 	authorities  *x509.CertPool        // vouch for client certificates; nil: TLS has asked whoever there is
 }
 
@@ -68,14 +69,22 @@ func New(entries []Entry) (*Table, error) { return NewTrusting(nil, entries) }
 // NewTrusting is New with the authorities that vouch for client certificates, which a
 // [Chain] asks again. Nil: nobody is asked again.
 func NewTrusting(authorities *x509.CertPool, entries []Entry) (*Table, error) {
+	return NewTable(Trust{Authorities: authorities}, entries)
+}
+
+// NewTable is New with all that credentials hold by. Of two functions that list the same
+// ARN, or the same one with a star, the second is a conflict too.
+func NewTable(trust Trust, entries []Entry) (*Table, error) {
 	b := builder{
 		Table: Table{
 			functions:    make(map[string]*function, len(entries)),
 			certificates: map[string]*function{},
 			compares:     1,
-			authorities:  authorities,
+			attested:     newAttested(trust),
+			authorities:  trust.Authorities,
 		},
-		tokens: map[Token]*function{},
+		tokens:     map[Token]*function{},
+		principals: map[string]*function{},
 	}
 	for _, e := range entries {
 		if err := b.add(e); err != nil {
@@ -85,14 +94,16 @@ func NewTrusting(authorities *x509.CertPool, entries []Entry) (*Table, error) {
 	if len(b.conflicts) > 0 {
 		return nil, &ConflictError{Conflicts: b.conflicts}
 	}
+	b.attested.sortPrefixes()
 	return &b.Table, nil
 }
 
 // builder gathers a Table and the conflicts in it.
 type builder struct {
 	Table
-	tokens    map[Token]*function
-	conflicts []Conflict
+	tokens     map[Token]*function
+	principals map[string]*function // with their stars
+	conflicts  []Conflict
 }
 
 // register gives key to f in m, or notes that another function has it. A function

@@ -17,6 +17,7 @@ const (
 	ReasonSchemeNotSupported        // absolute-form with a scheme other than http
 	ReasonHTTPSNotTunneled          // https:// in absolute-form instead of CONNECT
 	ReasonIdentityRequired          // no credential was shown and the source names nobody
+	ReasonKeysUnavailable           // there are no keys to verify the token of AWS by
 	ReasonIdentityRejected          // a credential was shown and does not hold
 	ReasonLimitFailures             // too many failed credentials from one source
 	ReasonLimitTotal                // the proxy has all the tunnels it may have

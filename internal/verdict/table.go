@@ -65,6 +65,13 @@ var table = [reasonCount]Row{
 		Meaning: "No credential was shown, and the source names nobody. Recorded as `challenged`: Java and .NET always ask this way first.",
 		Remedy:  "Set the credential in HTTPS_PROXY.",
 	},
+	ReasonKeysUnavailable: {
+		Word: "keys_unavailable", Status: 503, ProxyStatus: ProxyInternalError, Alert: AlertInternalError,
+		DNS: notReady, Outcome: Outcome{Failed, High}, Fault: FaultProxy,
+		Advice:  "The proxy has no keys to verify the token of AWS by. Try again.",
+		Meaning: "A token of AWS was shown, and the proxy has no keys of its issuer: none could be fetched yet, or the last good ones are older than a day.",
+		Remedy:  "Look at the way to the issuer (`egress_identity_keys_age_seconds`, the log); or give the keys as a file, `aws.accounts.ID.keys`.",
+	},
 	ReasonIdentityRejected: {
 		Word: "identity_rejected", Status: 407, ProxyStatus: HTTPRequestDenied, Alert: AlertAccessDenied,
 		DNS: filtered, Outcome: Outcome{Unauthorized, Medium}, Fault: FaultCaller,

@@ -31,7 +31,7 @@ func TestEveryReasonIsASignOfOneThing(t *testing.T) {
 		verdict.ClassChallenge: "identity_required",
 		verdict.ClassMalformed: "bad_request bad_target loop method_not_allowed scheme_not_supported https_not_tunneled",
 		verdict.ClassRefused:   "identity_rejected host_denied host_not_allowed port_not_allowed rule_expired type_not_allowed address_not_allowed sni_mismatch sni_missing not_tls hello_timeout",
-		verdict.ClassLimited:   "limit_failures limit_total limit_function limit_names draining audit_unavailable",
+		verdict.ClassLimited:   "keys_unavailable limit_failures limit_total limit_function limit_names draining audit_unavailable",
 		verdict.ClassOrigin:    "dns_failed dns_timeout dial_failed dial_timeout origin_failed",
 	}
 	n := 0
@@ -117,7 +117,7 @@ var (
 	exceptErrors = map[verdict.Reason]verdict.ProxyError{
 		verdict.ReasonLoop: verdict.ProxyLoopDetected, verdict.ReasonDraining: verdict.ProxyInternalResponse,
 		verdict.ReasonDNSFailed: verdict.DNSError, verdict.ReasonDNSTimeout: verdict.DNSTimeout,
-		verdict.ReasonAddressNotAllowed: verdict.DestinationIPProhibited, verdict.ReasonAuditUnavailable: verdict.ProxyInternalError,
+		verdict.ReasonAddressNotAllowed: verdict.DestinationIPProhibited, verdict.ReasonAuditUnavailable: verdict.ProxyInternalError, verdict.ReasonKeysUnavailable: verdict.ProxyInternalError,
 		verdict.ReasonOriginFailed: verdict.HTTPProtocolError,
 	}
 )
@@ -153,6 +153,7 @@ var (
 		verdict.ReasonRuleExpired:      {Disposition: verdict.Blocked, Severity: verdict.Low},            // it was allowed yesterday
 		verdict.ReasonTypeNotAllowed:   {Disposition: verdict.Blocked, Severity: verdict.Low},            // and so ask ordinary clients
 		verdict.ReasonAuditUnavailable: {Disposition: verdict.Failed, Severity: verdict.High},            // nothing passes
+		verdict.ReasonKeysUnavailable:  {Disposition: verdict.Failed, Severity: verdict.High},            // nobody who is attested passes
 		// A tunnel that was closed before it had begun.
 		verdict.ReasonSNIMismatch:  {Disposition: verdict.Blocked, Severity: verdict.Medium},
 		verdict.ReasonSNIMissing:   {Disposition: verdict.Blocked, Severity: verdict.Medium},

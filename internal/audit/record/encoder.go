@@ -19,6 +19,7 @@ const (
 	maxText      = 256  // host, method, sni, owner, ticket
 	maxWord      = 64   // what comes from a closed set
 	maxRule      = 128  // function and rule
+	maxARN       = 640  // the principal of a token; no ARN that holds is longer
 	maxDetail    = 2048 // no request has one
 	maxAddresses = 32
 	maxChanges   = 64 // fewer where the line has no room
@@ -137,6 +138,8 @@ func (enc *Encoder) request(dst []byte, e *Event) []byte {
 	if e.Stale {
 		dst = append(dst, `,"stale":true`...)
 	}
+	dst = some(dst, `,"principal":`, e.Principal, maxARN)
+	dst = some(dst, `,"token_id":`, e.TokenID, maxRule)
 	dst = some(dst, `,"claimed":`, e.Claimed, maxRule)
 	dst = some(dst, `,"dial_error":`, e.DialError, maxWord)
 	dst = some(dst, `,"shed":`, e.Shed, maxWord)

@@ -86,7 +86,7 @@ type Event struct {
 	Client    netip.AddrPort // printed unmapped and without a zone
 	Function  string
 	Owner     string
-	Via       string // how the caller was identified: certificate, token or source
+	Via       string // how the caller was identified: certificate, token, aws or source
 	Method    string // as the client sent it
 	Host      string // canonical; where parsing failed, what the client sent
 	Port      uint16
@@ -103,7 +103,10 @@ type Event struct {
 	// shown for; DialError why a dial failed, in a word; Shed what there was too little
 	// of. They are printed where they are not "".
 	Claimed, DialError, Shed string
-	Suppressed               uint64 // further events like this one that get no record of their own; printed when > 0
+	// Principal is the ARN that a token of AWS which has been verified names, TokenID its
+	// jti. They are printed where they are not "".
+	Principal, TokenID string
+	Suppressed         uint64 // further events like this one that get no record of their own; printed when > 0
 
 	// The fields below are of Closed.
 

@@ -1,4 +1,14 @@
-package daemon
+// Package lookup makes the resolver that the policy file asks for, and says to the fronts
+// what has become of a lookup in the words that they know.
+//
+// What it does: [New] makes the resolver of a running program, [With] the proxy's Lookup
+// of it, and [Once] looks one name up as a running proxy would, for explain.
+//
+// What it does not do: it asks and caches nothing by itself; package resolve does.
+//
+//	r, err := lookup.New(cfg, 0, own, reg, log)
+//	o := proxy.Options{Lookup: lookup.With(r)}
+package lookup
 
 import (
 	"context"
@@ -27,9 +37,9 @@ var families = map[settings.Families]resolve.Families{
 	settings.FamiliesBoth: resolve.Both,
 }
 
-// newResolver makes the resolver that the file asks for, with so many lookups at a time;
+// New makes the resolver that the file asks for, with so many lookups at a time;
 // 0: its default. It asks none of the program's own addresses.
-func newResolver(cfg *config.Config, lookups int, own func(netip.AddrPort) bool, reg prometheus.Registerer, log *slog.Logger) (*resolve.Resolver, error) {
+func New(cfg *config.Config, lookups int, own func(netip.AddrPort) bool, reg prometheus.Registerer, log *slog.Logger) (*resolve.Resolver, error) {
 	stale := cfg.DNS.StaleFor
 	if stale == 0 {
 		stale = -1 // never
@@ -51,9 +61,9 @@ type errLookupTimeout struct{ error }
 func (errLookupTimeout) Timeout() bool   { return true }
 func (e errLookupTimeout) Unwrap() error { return e.error }
 
-// lookupError makes of a resolver's error what the fronts know: what it took too long for,
+// Error makes of a resolver's error what the fronts know: what it took too long for,
 // and what this machine lacks, which is no fault of the name.
-func lookupError(err error) error {
+func Error(err error) error {
 	switch {
 	case errors.Is(err, resolve.ErrTimeout):
 		return errLookupTimeout{err}
@@ -64,29 +74,29 @@ func lookupError(err error) error {
 	}
 }
 
-// lookupWith makes the proxy's Lookup of a resolver.
-func lookupWith(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy.Resolved, error) {
+// With makes the proxy's Lookup of a resolver.
+func With(r *resolve.Resolver) func(context.Context, hostname.Name) (proxy.Resolved, error) {
 	return func(ctx context.Context, name hostname.Name) (proxy.Resolved, error) {
 		a, err := r.Lookup(ctx, name.String())
 		if err != nil {
-			return proxy.Resolved{}, lookupError(err)
+			return proxy.Resolved{}, Error(err)
 		}
 		return proxy.Resolved{Addresses: a.Addrs, Aliases: a.Chain, Stale: a.Stale}, nil
 	}
 }
 
-// LookupOnce returns a func that looks one name up as a running proxy would, with a
+// Once returns a func that looks one name up as a running proxy would, with a
 // resolver for that name alone: its addresses and aliases, or why there are none.
-func LookupOnce(cfg *config.Config) func(context.Context, hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
+func Once(cfg *config.Config) func(context.Context, hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
 	return func(ctx context.Context, name hostname.Name) ([]netip.Addr, []string, verdict.Reason) {
-		r, err := newResolver(cfg, 0, ownaddrs.Of(cfg).Has, nil, slog.New(slog.DiscardHandler))
+		r, err := New(cfg, 0, ownaddrs.Of(cfg).Has, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return nil, nil, verdict.ReasonDNSFailed
 		}
 		defer r.Close()
 		ctx, cancel := context.WithTimeout(ctx, cfg.Limits.DialTimeout)
 		defer cancel()
-		found, err := lookupWith(r)(ctx, name)
+		found, err := With(r)(ctx, name)
 		var timeout interface{ Timeout() bool }
 		switch {
 		case errors.As(err, &timeout) && timeout.Timeout():
