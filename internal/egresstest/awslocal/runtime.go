@@ -16,11 +16,8 @@ type Runtime struct {
 	// Address is where it listens, for AWS_LAMBDA_RUNTIME_API.
 	Address string
 
-	// OnRegister is called before a registration is answered; nil: nothing is. Set it
-	// before an extension starts.
-	OnRegister func()
-
 	mu         sync.Mutex
+	onRegister func()   // nil: nothing is called
 	registered []string // name and body of each registration
 	pending    int      // how often an event was waited for
 	shutdown   chan struct{}
@@ -48,6 +45,13 @@ func (r *Runtime) Close() {
 // Shutdown answers each wait for an event by SHUTDOWN. Call it once.
 func (r *Runtime) Shutdown() { close(r.shutdown) }
 
+// OnRegister says what is called before a registration is answered.
+func (r *Runtime) OnRegister(call func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onRegister = call
+}
+
 // Registered returns name and body of each registration.
 func (r *Runtime) Registered() []string {
 	r.mu.Lock()
@@ -64,8 +68,11 @@ func (r *Runtime) Pending() int {
 
 // register answers a registration.
 func (r *Runtime) register(w http.ResponseWriter, q *http.Request) {
-	if r.OnRegister != nil {
-		r.OnRegister()
+	r.mu.Lock()
+	call := r.onRegister
+	r.mu.Unlock()
+	if call != nil {
+		call()
 	}
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
