@@ -21,12 +21,14 @@ type Runtime struct {
 	registered []string // name and body of each registration
 	pending    int      // how often an event was waited for
 	shutdown   chan struct{}
+	closed     chan struct{}
+	once       sync.Once // closes closed
 	server     *httptest.Server
 }
 
 // NewRuntime starts one. It ends with the test, or with Close.
 func NewRuntime(t testing.TB) *Runtime {
-	r := &Runtime{shutdown: make(chan struct{})}
+	r := &Runtime{shutdown: make(chan struct{}), closed: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /2020-01-01/extension/register", r.register)
 	mux.HandleFunc("GET /2020-01-01/extension/event/next", r.next)
@@ -36,8 +38,10 @@ func NewRuntime(t testing.TB) *Runtime {
 	return r
 }
 
-// Close ends it, and every wait for an event.
+// Close ends it, and every wait for an event, one that begins meanwhile included: a client
+// that sees its connection closed may come again at once.
 func (r *Runtime) Close() {
+	r.once.Do(func() { close(r.closed) })
 	r.server.CloseClientConnections()
 	r.server.Close()
 }
@@ -97,6 +101,8 @@ func (r *Runtime) next(w http.ResponseWriter, q *http.Request) {
 	select {
 	case <-r.shutdown:
 		fmt.Fprint(w, `{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":1}`)
+	case <-r.closed:
+		panic(http.ErrAbortHandler) // the connection ends without an answer
 	case <-q.Context().Done():
 	}
 }
