@@ -33,7 +33,7 @@ func TestExtensionIsSmallInMemory(t *testing.T) {
 	}
 	runtime, sts := awslocal.NewRuntime(t), awslocal.NewSTS(t)
 	registered := make(chan time.Time, 1)
-	runtime.OnRegister = func() { registered <- time.Now() }
+	runtime.OnRegister(func() { registered <- time.Now() })
 	cmd := exec.Command(file)
 	cmd.Env = append(append(refusing(t), sts.Env()...), "EGRESS_LISTEN="+freePort(t), "AWS_LAMBDA_RUNTIME_API="+runtime.Address)
 	began := time.Now()

@@ -132,16 +132,23 @@ func TestExtensionListensBeforeItRegistersAndForShutdownAlone(t *testing.T) {
 	runtime, sts := awslocal.NewRuntime(t), awslocal.NewSTS(t)
 	env := append(refusing(t), sts.Env()...)
 	listening := make(chan error, 9)
+	sts.Answer(func(http.ResponseWriter, url.Values) bool {
+		time.Sleep(300 * time.Millisecond) // an extension that does not wait has time to say so
+		if runtime.Pending() > 0 {
+			t.Error("the extension may be frozen with its fetch half-way")
+		}
+		return false
+	})
 	var e *running
 	ready := make(chan struct{})
-	runtime.OnRegister = func() {
+	runtime.OnRegister(func() {
 		<-ready
 		c, err := net.Dial("tcp", e.address)
 		if err == nil {
 			c.Close()
 		}
 		listening <- err
-	}
+	})
 	e = startExtension(t, append(env, "AWS_LAMBDA_RUNTIME_API="+runtime.Address)...)
 	close(ready)
 	if err := <-listening; err != nil {
@@ -151,6 +158,7 @@ func TestExtensionListensBeforeItRegistersAndForShutdownAlone(t *testing.T) {
 	if got, want := runtime.Registered(), `egress {"events":["SHUTDOWN"]}`; len(got) != 1 || got[0] != want {
 		t.Errorf("registered %q, want %q", got, want)
 	}
+	sts.Answer(nil)
 	if n := len(sts.Requests()); n != 1 {
 		t.Errorf("%d requests to STS before the first wait for an event, want 1", n)
 	}

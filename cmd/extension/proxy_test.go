@@ -20,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/extension/dial"
@@ -147,7 +148,7 @@ func (g *gate) client(t testing.TB, proxy string) *http.Client {
 	}
 	transport := &http.Transport{Proxy: http.ProxyURL(u), TLSClientConfig: &tls.Config{RootCAs: g.authority.Pool()}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: transport, Timeout: egresstest.Timeout}
 }
 
 // The proxy is built and started once.
@@ -197,6 +198,7 @@ func (g *gate) refusalsAreItsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(egresstest.Timeout))
 		fmt.Fprint(c, request)
 		answer, err := io.ReadAll(c)
 		if err != nil {

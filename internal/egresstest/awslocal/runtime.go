@@ -16,20 +16,19 @@ type Runtime struct {
 	// Address is where it listens, for AWS_LAMBDA_RUNTIME_API.
 	Address string
 
-	// OnRegister is called before a registration is answered; nil: nothing is. Set it
-	// before an extension starts.
-	OnRegister func()
-
 	mu         sync.Mutex
+	onRegister func()   // nil: nothing is called
 	registered []string // name and body of each registration
 	pending    int      // how often an event was waited for
 	shutdown   chan struct{}
+	closed     chan struct{}
+	once       sync.Once // closes closed
 	server     *httptest.Server
 }
 
 // NewRuntime starts one. It ends with the test, or with Close.
 func NewRuntime(t testing.TB) *Runtime {
-	r := &Runtime{shutdown: make(chan struct{})}
+	r := &Runtime{shutdown: make(chan struct{}), closed: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /2020-01-01/extension/register", r.register)
 	mux.HandleFunc("GET /2020-01-01/extension/event/next", r.next)
@@ -39,14 +38,23 @@ func NewRuntime(t testing.TB) *Runtime {
 	return r
 }
 
-// Close ends it, and every wait for an event.
+// Close ends it, and every wait for an event, one that begins meanwhile included: a client
+// that sees its connection closed may come again at once.
 func (r *Runtime) Close() {
+	r.once.Do(func() { close(r.closed) })
 	r.server.CloseClientConnections()
 	r.server.Close()
 }
 
 // Shutdown answers each wait for an event by SHUTDOWN. Call it once.
 func (r *Runtime) Shutdown() { close(r.shutdown) }
+
+// OnRegister says what is called before a registration is answered.
+func (r *Runtime) OnRegister(call func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onRegister = call
+}
 
 // Registered returns name and body of each registration.
 func (r *Runtime) Registered() []string {
@@ -64,8 +72,11 @@ func (r *Runtime) Pending() int {
 
 // register answers a registration.
 func (r *Runtime) register(w http.ResponseWriter, q *http.Request) {
-	if r.OnRegister != nil {
-		r.OnRegister()
+	r.mu.Lock()
+	call := r.onRegister
+	r.mu.Unlock()
+	if call != nil {
+		call()
 	}
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
@@ -90,6 +101,8 @@ func (r *Runtime) next(w http.ResponseWriter, q *http.Request) {
 	select {
 	case <-r.shutdown:
 		fmt.Fprint(w, `{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":1}`)
+	case <-r.closed:
+		panic(http.ErrAbortHandler) // the connection ends without an answer
 	case <-q.Context().Done():
 	}
 }
