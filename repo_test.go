@@ -137,7 +137,7 @@ var mayImport = map[string][]string{
 
 	"internal/buildinfo":              {},
 	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
-	"internal/explain":                {"config", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
+	"internal/explain":                {"config", "internal/attest", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":            {},
 	"internal/manpage":                {},
 	"internal/policytool/checkreport": {"config", "internal/policytool/lint", "internal/printable"},

@@ -36,9 +36,11 @@ import (
 type Query struct {
 	Config   *config.Config
 	File     string // where Config was read from, for the error about a function that it has not
-	Function string
-	Source   string // the address that the function calls from; "": any that it may
-	Target   string // HOST:PORT, or a URL of http or https
+	Function string // "": the one that Principal maps to
+	// Principal is the ARN that a verified token of AWS would name; "": nobody asks about one.
+	Principal string
+	Source    string // the address that the function calls from; "": any that it may
+	Target    string // HOST:PORT, or a URL of http or https
 
 	// Lookup looks a name up as the running proxy would: its addresses and aliases, or
 	// the reason why there are none. nil: names are not looked up, and the policy alone
@@ -56,6 +58,16 @@ func (q *Query) Run(ctx context.Context, out io.Writer) (verdict.Reason, error) 
 	if err != nil {
 		return verdict.ReasonNone, err
 	}
+	var mapped string
+	if q.Principal != "" {
+		if mapped, err = q.mapPrincipal(); err != nil {
+			return verdict.ReasonNone, err
+		}
+		if q.Function == "" {
+			fmt.Fprintf(out, "principal: %s\n", mapped)
+			return refused(out, verdict.ReasonIdentityRejected), nil
+		}
+	}
 	if _, err := policytool.Find(q.File, q.Config, q.Function); err != nil {
 		return verdict.ReasonNone, err
 	}
@@ -65,6 +77,9 @@ func (q *Query) Run(ctx context.Context, out io.Writer) (verdict.Reason, error) 
 		return refused(out, verdict.ReasonBadTarget), nil
 	}
 	fmt.Fprintf(out, "target: %s for %s, policy %s\n", target, q.Function, p.Hash())
+	if mapped != "" {
+		fmt.Fprintf(out, "principal: %s\n", mapped)
+	}
 	if q.Source != "" {
 		reason, err := q.callsFrom(out)
 		if err != nil {
@@ -166,7 +181,7 @@ func (q *Query) callsFrom(out io.Writer) (verdict.Reason, error) {
 	}
 	source = source.Unmap()
 	entry := entryOf(q.Config, q.Function)
-	if len(entry.Tokens)+len(entry.Certificates) > 0 {
+	if len(entry.Tokens)+len(entry.Certificates)+len(entry.AWS) > 0 {
 		if len(entry.Sources) == 0 || contains(entry.Sources, source) {
 			fmt.Fprintf(out, "source: %s may show the function's credential\n", source)
 			return verdict.ReasonNone, nil

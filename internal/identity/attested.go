@@ -73,6 +73,19 @@ func (t *Table) AWS() *attest.Trust {
 	return t.attested.trust
 }
 
+// FunctionOf returns the function that a principal maps to, from wherever it may call;
+// false: none has it, or it is denied.
+func (t *Table) FunctionOf(p *attest.Principal) (name string, ok bool) {
+	if t == nil {
+		return "", false
+	}
+	f := t.attested.find(p)
+	if f == nil {
+		return "", false
+	}
+	return f.name, true
+}
+
 // attested finds functions by principals.
 type attested struct {
 	trust          *attest.Trust
