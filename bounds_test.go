@@ -16,8 +16,8 @@ import (
 
 // offline are the packages that no running proxy has, or that hold nothing beyond a call.
 var offline = []string{
-	"benchmarks", "cmd", "deploy", "docs", "internal/egresstest", "internal/evidence", "internal/explain", "internal/manpage",
-	"internal/ocsf", "internal/policytool", "internal/report", "internal/standin", "internal/torture",
+	"benchmarks", "cmd", "deploy", "docs", "internal/egresstest", "internal/evidence", "internal/extension", "internal/explain", "internal/commandline",
+	"internal/ocsf", "internal/policytool", "internal/posture", "internal/report", "internal/standin", "internal/torture",
 }
 
 // holding are the types of fields that hold more the more callers ask.

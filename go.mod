@@ -6,11 +6,21 @@ require (
 	github.com/KimMachineGun/automemlimit v1.0.1 // the memory limit of the cgroup; cmd/proxy alone
 	github.com/Shopify/toxiproxy/v2 v2.5.0 // tests: internal/torture slows and cuts connections with it
 	// The AWS SDK reads the policy from S3 (--config s3://…), with the credentials of the
-	// task: signatures and their rotation are not for us to write. internal/source alone.
+	// task: signatures and their rotation are not for us to write. internal/source,
+	// internal/extension/stsclient and internal/posture/reader alone.
 	github.com/aws/aws-sdk-go-v2 v1.48.0
 	github.com/aws/aws-sdk-go-v2/config v1.33.18
-	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.10
-	github.com/aws/smithy-go v1.28.9 // the SDK's logger, which is given ours; internal/source alone
+	// cmd/posture reads AWS accounts with these; internal/posture/reader alone. The gate has
+	// none of them.
+	github.com/aws/aws-sdk-go-v2/credentials v1.21.0
+	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.9 // the extension: named to be switched off
+	github.com/aws/aws-sdk-go-v2/service/ec2 v1.347.0 // cmd/posture
+	github.com/aws/aws-sdk-go-v2/service/iam v1.66.0 // cmd/posture
+	github.com/aws/aws-sdk-go-v2/service/lambda v1.115.0 // cmd/posture
+	github.com/aws/aws-sdk-go-v2/service/route53resolver v1.45.0 // cmd/posture
+	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.10 // the policy, and cmd/posture
+	github.com/aws/aws-sdk-go-v2/service/sts v1.52.0 // GetWebIdentityToken of the extension, GetCallerIdentity and AssumeRole of cmd/posture
+	github.com/aws/smithy-go v1.28.9 // the SDK's logger, which is given ours, and its errors; with the SDK
 	github.com/elazarl/goproxy v1.9.4 // the dispatch of CONNECT and plain HTTP; proxy alone, with all its ways to dial taken out
 	github.com/gaissmai/bart v0.30.0 // the longest prefix that has an address: cidr rules and sources
 	github.com/go-jose/go-jose/v4 v4.1.9 // signatures and key sets of tokens; callers list the algorithms; internal/attest alone
@@ -34,8 +44,6 @@ require (
 
 require (
 	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.27 // indirect
-	github.com/aws/aws-sdk-go-v2/credentials v1.21.0 // indirect
-	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.9 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.12 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.8.12 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/v4a v1.5.12 // indirect
@@ -46,7 +54,6 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/signin v1.13.1 // indirect
 	github.com/aws/aws-sdk-go-v2/service/sso v1.39.5 // indirect
 	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.44.5 // indirect
-	github.com/aws/aws-sdk-go-v2/service/sts v1.52.0 // indirect
 	github.com/gorilla/mux v1.8.0 // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect

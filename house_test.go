@@ -33,6 +33,10 @@ var ownReasons = map[string][]string{
 	"internal/lookup":      {"DNSFailed", "DNSTimeout"},                                           // of explain's lookup
 	"internal/ocsf":        {"HTTPSNotTunneled"},
 	"internal/explain":     {"BadTarget", "IdentityRejected", "IdentityRequired"}, // of what is asked about
+	// What records say of the past; nothing is decided by it.
+	"internal/policytool/traffic": {"HostDenied", "HostNotAllowed", "NotTLS", "PortNotAllowed", "RuleExpired", "SNIMismatch", "SNIMissing"},
+	"internal/policytool/learn":   {"HostDenied", "PortNotAllowed", "RuleExpired"},
+	"internal/policytool/replay":  {"AddressNotAllowed", "NotTLS", "SNIMismatch"},
 	// What the resolver or a record can have wrong; draining, and no room to wait.
 	"dnsfilter":      {"AuditUnavailable", "DNSFailed", "DNSTimeout", "Draining", "LimitTotal"},
 	"dnsfilter/wire": {"BadRequest", "TypeNotAllowed"}, // of a packet

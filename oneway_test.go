@@ -2,6 +2,7 @@ package repo
 
 import (
 	"go/ast"
+	"os/exec"
 	"path"
 	"regexp"
 	"slices"
@@ -54,23 +55,37 @@ const controlPlane = "internal/source/client.go"
 // by. The policy file says where it goes, and no token has a say in it.
 const issuerKeys = "internal/attestkeys/client.go"
 
+// extensionDials and extensionSTS are another program, the Lambda extension, which is no
+// gate. The first dials the proxy and Lambda's own API, as the function's settings say,
+// and the second gives the AWS SDK its client; neither dials a target of a client.
+const (
+	extensionDials = "internal/extension/dial/dial.go"
+	extensionSTS   = "internal/extension/stsclient/stsclient.go"
+)
+
+// postureReader makes the clients of cmd/posture, a program of its own that reads AWS
+// accounts. The gate does not have it (TestTheProxyHasNoClientOfThePosture).
+const postureReader = "internal/posture/reader/client.go"
+
 // aside reports whether a file that is no way out for clients may use a name that
 // is otherwise forbidden.
 func aside(file, from, name string) bool {
 	switch from {
 	case "golang.org/x/sys/unix":
 		return name == "SYS_CONNECT" && file == connector
+	case "net":
+		return name == "Dialer" && file == extensionDials
 	case "net/http":
-		return name == "Client" && (file == ownHealth || file == controlPlane || file == issuerKeys)
+		return name == "Client" && (file == ownHealth || file == controlPlane || file == issuerKeys || file == extensionDials || file == "internal/extension/lambdaapi/lambdaapi.go")
 	case sdkHTTP:
-		return file == controlPlane
+		return file == controlPlane || file == extensionSTS || file == postureReader
 	default:
 		return false
 	}
 }
 
 // The SDK dials by itself wherever it is given no client.
-func TestAWSSDKIsUsedByTheControlPlaneAloneAndWithItsClient(t *testing.T) {
+func TestAWSSDKIsUsedWhereItIsNamedAloneAndWithTheirClients(t *testing.T) {
 	t.Parallel()
 	loads := 0
 	for _, s := range sources(t) {
@@ -79,8 +94,9 @@ func TestAWSSDKIsUsedByTheControlPlaneAloneAndWithItsClient(t *testing.T) {
 		}
 		imports := importNames(s.file)
 		for _, from := range imports {
-			if strings.HasPrefix(from, sdk) && path.Dir(s.name) != path.Dir(controlPlane) {
-				t.Errorf("%s imports %s; only %s may", s.name, from, path.Dir(controlPlane))
+			dir := path.Dir(s.name)
+			if named := dir == path.Dir(controlPlane) || dir == path.Dir(postureReader) || s.name == extensionSTS; strings.HasPrefix(from, sdk) && !named {
+				t.Errorf("%s imports %s; only %s, %s and %s may", s.name, from, path.Dir(controlPlane), path.Dir(postureReader), extensionSTS)
 			}
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
@@ -97,6 +113,33 @@ func TestAWSSDKIsUsedByTheControlPlaneAloneAndWithItsClient(t *testing.T) {
 	}
 	if loads == 0 {
 		t.Error("the SDK is not configured anywhere; the check looks for the wrong thing")
+	}
+}
+
+// The clients with which posture reads an account are a way to talk to all of AWS, and
+// larger than the gate: it has none of them.
+func TestTheProxyHasNoClientOfThePosture(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-deps", "./cmd/proxy").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// S3 reads the policy; the others are how the SDK comes by credentials.
+	services, found := []string{"internal", "s3", "signin", "sso", "ssooidc", "sts"}, map[string]bool{}
+	for dep := range strings.Lines(string(out)) {
+		dep = strings.TrimSpace(dep)
+		if strings.HasPrefix(dep, module+"/internal/posture") {
+			t.Errorf("cmd/proxy has %s", dep)
+		}
+		if service, ok := strings.CutPrefix(dep, sdk+"aws-sdk-go-v2/service/"); ok {
+			service, _, _ = strings.Cut(service, "/")
+			if found[service] = true; !slices.Contains(services, service) {
+				t.Errorf("cmd/proxy has a client of %s", service)
+			}
+		}
+	}
+	if !found["s3"] {
+		t.Error("cmd/proxy has no client of S3; the check looks for the wrong thing")
 	}
 }
 

@@ -102,6 +102,10 @@ var mayImport = map[string][]string{
 	"internal/origin":             {"internal/bounds", "internal/httphead", "internal/reactor"},
 	"dnsfilter":                   {"internal/bounds", "internal/fair", "internal/policy", "internal/identity", "internal/audit", "internal/dnsserver", "internal/gate", "dnsfilter/cache", "dnsfilter/chain", "internal/distinct", "internal/perfunction", "dnsfilter/wire"},
 	"cmd/proxy":                   commands,
+	"cmd/proxy/policies":          commands,
+	"cmd/extension":               {"internal/extension"},
+	"internal/extension":          {"internal/extension/dial", "internal/extension/doctor", "internal/extension/lambdaapi", "internal/extension/relay", "internal/extension/stsclient", "internal/extension/token"},
+	"cmd/posture":                 {"config", "internal/buildinfo", "internal/posture/acceptance", "internal/posture/checks", "internal/posture/finding", "internal/posture/output", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
 	"benchmarks/compare":          {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                      {},
 	"docs/hello":                  {},
@@ -134,20 +138,43 @@ var mayImport = map[string][]string{
 	"internal/dnsserver":          {"internal/bounds", "internal/fair", "internal/proxyheader"},
 	"internal/proxyheader":        {},
 	"internal/perfunction":        {"internal/tunnel"},
+	"internal/posture/acceptance": {"internal/posture/finding", "internal/yamlread"},
+	"internal/posture/checks":     {"internal/posture/finding", "internal/posture/policydoc", "internal/posture/snapshot"},
+	"internal/posture/finding":    {},
+	"internal/posture/output":     {"internal/ocsf", "internal/posture/finding", "internal/posture/summary", "internal/printable"},
+	"internal/posture/policydoc":  {},
+	"internal/posture/reader":     {"internal/posture/secrets", "internal/posture/snapshot"},
+	"internal/posture/secrets":    {"internal/posture/snapshot"},
+	"internal/posture/snapshot":   {},
+	"internal/posture/summary":    {"internal/posture/finding", "internal/posture/snapshot"},
 
 	"internal/buildinfo":              {},
+	"internal/extension/dial":         {},
+	"internal/extension/doctor":       {"internal/extension/token"},
+	"internal/extension/lambdaapi":    {},
+	"internal/extension/relay":        {"internal/chunked", "internal/httphead"},
+	"internal/extension/stsclient":    {"internal/extension/token"},
+	"internal/extension/token":        {},
 	"internal/evidence/conclusion":    {"internal/evidence", "internal/printable"},
 	"internal/explain":                {"config", "internal/attest", "internal/gate", "internal/httphead", "internal/identity", "internal/policy", "internal/policytool"},
 	"internal/healthcheck":            {},
-	"internal/manpage":                {},
+	"internal/commandline":            {"internal/suggest"},
+	"internal/commandline/manpage":    {},
 	"internal/policytool/checkreport": {"config", "internal/policytool/lint", "internal/printable"},
 	"internal/policytool/diff":        {"internal/policy", "internal/printable"},
+	"internal/policytool/format":      {"config", "internal/policytool"},
+	"internal/policytool/learn":       {"config", "internal/policy", "internal/policytool", "internal/policytool/format", "internal/policytool/traffic", "internal/printable"},
+	"internal/policytool/ready":       {"config", "internal/policytool/learn", "internal/policytool/schedule", "internal/policytool/traffic", "internal/printable"},
+	"internal/policytool/schedule":    {},
+	"internal/policytool/replay":      {"config", "internal/policy", "internal/policytool/traffic", "internal/printable"},
+	"internal/policytool/traffic":     {"internal/evidence"},
 	"internal/policytool/lint":        {"config", "internal/expiry", "internal/policy"},
 	"internal/policytool/reach":       {"config", "internal/policy", "internal/printable"},
 	"internal/printable":              {},
 	"internal/report/rulelist":        {"config", "internal/policy", "internal/report"},
 	forTests:                          {},
 	forTests + "/alarms":              {"internal/bounds"},
+	forTests + "/awslocal":            {},
 }
 
 var everything = []string{
@@ -161,6 +188,8 @@ var everything = []string{
 var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
+	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 
@@ -169,7 +198,11 @@ var commands = []string{
 // below them, so that replacing one is a local change.
 var importedByMany = map[string]string{
 	"github.com/prometheus/client_golang": "metrics live in the package that counts",
+	"github.com/spf13/cobra":              "the command line of each program",
 	"golang.org/x/sys":                    "it is the kernel's interface, which nothing replaces",
+	"github.com/aws/aws-sdk-go-v2":        "three programs have it, and of each one package",
+	"github.com/aws/aws-sdk-go-v2/config": "the same",
+	"github.com/aws/smithy-go":            "the same",
 }
 
 // goPackage is what go list says of a package.

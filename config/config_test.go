@@ -122,6 +122,7 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 		{Name: "aws-eu-west-1", Line: 20, Patterns: []hostname.Pattern{pat(t, "sqs.eu-west-1.amazonaws.com"), pat(t, "secretsmanager.eu-west-1.amazonaws.com")}},
 		{Name: "partners", Line: 23, Patterns: []hostname.Pattern{pat(t, "partner-one.example"), pat(t, "*.partner-two.example"), pat(t, "*.github.io")}},
 		{Name: "nobody", Line: 24},
+		{Name: "databases", Line: 25, Patterns: []hostname.Pattern{pat(t, ".db.example.com")}},
 	}, cfg.Sets)
 	check("dns", settings.DNS{
 		Upstreams: []netip.AddrPort{
@@ -154,10 +155,10 @@ func TestEveryKeyBecomesATypedValue(t *testing.T) {
 
 func TestFunctionsBecomeTypedValues(t *testing.T) {
 	cfg, _ := full(t)
-	short := &policy.Conditions{Ports: []uint16{443}}
+	short := &policy.Conditions{Ports: hostname.Ports(443)}
 	want := []Function{
 		{
-			Name: "billing-webhook", Owner: "payments-team", Line: 27,
+			Name: "billing-webhook", Owner: "payments-team", Line: 28,
 			Identify: identity.Entry{
 				Function:     "billing-webhook",
 				Tokens:       []identity.Token{[32]byte(bytes.Repeat([]byte{0xab}, 32)), [32]byte(bytes.Repeat([]byte{0xcd}, 32))},
@@ -165,19 +166,22 @@ func TestFunctionsBecomeTypedValues(t *testing.T) {
 				Sources:      prefixes("10.0.12.0/24"),
 			},
 			Allow: []policy.RuleSpec{
-				{Line: 37, Pattern: pat(t, "api.stripe.com"), Conditions: short},
-				{Line: 38, Set: 1, Conditions: short},
-				{Line: 39, Pattern: pat(t, "*.example.org"), Conditions: &policy.Conditions{Ports: []uint16{443, 8443}, Expires: day(2027, 2, 1), Ticket: "SEC-1234"}},
-				{Line: 44, Pattern: pat(t, "legacy.corp.example"), Conditions: &policy.Conditions{Ports: []uint16{5432}, TLS: policy.TLSAny, Addresses: prefixes("10.1.0.0/16")}},
-				{Line: 48, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Conditions: &policy.Conditions{Ports: []uint16{443}, TLS: policy.TLSAny}},
-				{Line: 51, Set: 2, Conditions: short},
-				{Line: 53, Pattern: pat(t, "*.s3.amazonaws.com"), Conditions: short},
-				{Line: 55, Pattern: pat(t, "hooks.example.net"), Conditions: short},
-				{Line: 56, Pattern: pat(t, "xn--bcher-kva.example"), Conditions: short},
+				{Line: 38, Pattern: pat(t, "api.stripe.com"), Conditions: short},
+				{Line: 39, Set: 1, Conditions: short},
+				{Line: 40, Pattern: pat(t, "*.example.org"), Conditions: &policy.Conditions{Ports: hostname.Ports(443, 8443), Expires: day(2027, 2, 1), Ticket: "SEC-1234"}},
+				{Line: 45, Pattern: pat(t, "legacy.corp.example"), Conditions: &policy.Conditions{Ports: hostname.Ports(5432), TLS: policy.TLSAny, Addresses: prefixes("10.1.0.0/16")}},
+				{Line: 49, Prefix: netip.MustParsePrefix("203.0.113.0/24"), Conditions: &policy.Conditions{Ports: hostname.Ports(443), TLS: policy.TLSAny}},
+				{Line: 52, Set: 2, Conditions: short},
+				{Line: 54, Pattern: pat(t, "*.s3.amazonaws.com"), Conditions: short},
+				{Line: 56, Pattern: pat(t, "hooks.example.net"), Conditions: short},
+				{Line: 57, Pattern: pat(t, "xn--bcher-kva.example"), Conditions: short},
+				{Line: 58, Set: 4, Conditions: &policy.Conditions{Ports: []hostname.PortRange{hostname.Port(5432), {First: 8000, Last: 8010}}}},
+				{Line: 59, Set: 4, Conditions: &policy.Conditions{Ports: hostname.Ports(6432), TLS: policy.TLSAny}},
+				{Line: 60, Pattern: pat(t, ".example.com"), Conditions: short},
 			},
 		},
 		{
-			Name: "nightly-report", Line: 57, ReportUntil: day(2027, 4, 1),
+			Name: "nightly-report", Line: 61, ReportUntil: day(2027, 4, 1),
 			Identify: identity.Entry{Function: "nightly-report", Sources: prefixes("10.0.40.0/24")},
 		},
 	}

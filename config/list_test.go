@@ -82,3 +82,20 @@ func TestFileOf64MiBIsRead(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A set says which ports its hosts are for; a rule that has ports of its own asks for those.
+func TestPortsOfASetAreThoseOfRulesWithoutAny(t *testing.T) {
+	t.Parallel()
+	for rule, want := range map[string]string{
+		"{set: s}": "[5432 8000-8010]", "{set: s, tls: any}": "[5432 8000-8010]", "{set: s, ports: [22]}": "[22]", "{set: plain}": "[443]", "a.test": "[443]",
+	} {
+		cfg, err := Parse("egress.yaml", []byte(allow("sets: {s: {file: list.txt, ports: [5432, 8000-8010]}, plain: {hosts: [a.test]}}\n", rule)),
+			func(string) ([]byte, error) { return []byte(".db.test\n"), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(cfg.Functions[0].Allow[0].Conditions.Ports); got != want {
+			t.Errorf("%s has ports %s, want %s", rule, got, want)
+		}
+	}
+}

@@ -68,8 +68,9 @@ func (r *reader) deny(n yamlread.Node) {
 
 // set is what rules need to know of a set.
 type set struct {
-	index  int              // in Config.Sets
-	shared hostname.Pattern // the first wildcard over a shared suffix; zero: none
+	index  int                  // in Config.Sets
+	ports  []hostname.PortRange // of rules that name it and have none; nil: 443
+	shared hostname.Pattern     // the first wildcard over a shared suffix; zero: none
 	where  yamlread.Position
 }
 
@@ -83,14 +84,33 @@ func (r *reader) readSets(n yamlread.Node) {
 		switch {
 		case !r.validName(member, name, "a set"):
 		case member.Len() > 0 && member.Tag() == "!!map":
-			found := r.Object(member, yamlread.Key("file", func(n yamlread.Node) { r.setFile(s, n) }))
-			r.Require(member, found, "write file: and a path, or a list", "file")
+			r.longSet(s, member)
 		default:
-			r.List(member, func(item yamlread.Node) {
-				if text, ok := r.Scalar(item, "a pattern"); ok {
-					r.setPattern(s, text, item.Position(), item.Path())
-				}
-			})
+			r.setHosts(s, member)
+		}
+	})
+}
+
+// longSet reads a set that is a mapping.
+func (r *reader) longSet(s *set, n yamlread.Node) {
+	found := r.Object(n,
+		yamlread.Key("file", func(n yamlread.Node) { r.setFile(s, n) }),
+		yamlread.Key("hosts", func(n yamlread.Node) { r.setHosts(s, n) }),
+		yamlread.Key("ports", func(n yamlread.Node) { s.ports = r.ports(n) }),
+	)
+	_, file := found["file"]
+	if hosts, both := found["hosts"]; both && file {
+		r.Fail(hosts, "the set has file too; write a set for each")
+	} else if !both {
+		r.Require(n, found, "write file: and a path, or hosts: and a list", "file")
+	}
+}
+
+// setHosts reads the patterns of a set from a list.
+func (r *reader) setHosts(s *set, n yamlread.Node) {
+	r.List(n, func(item yamlread.Node) {
+		if text, ok := r.Scalar(item, "a pattern"); ok {
+			r.setPattern(s, text, item.Position(), item.Path())
 		}
 	})
 }

@@ -24,17 +24,20 @@ func (r *reader) checkRepeats(n yamlread.Node, rules []policy.RuleSpec) {
 		return &together[maphash.Comparable(seed, p)%uint64(len(together))]
 	}
 	for i := range rules {
-		*count(rules[i].Pattern)++
+		for _, p := range rules[i].Pattern.Parts() {
+			*count(p)++
+		}
 	}
 	single := map[hostname.Pattern]int{}
 	for i := range rules {
-		p := rules[i].Pattern
-		if p.IsZero() || *count(p) <= maxSameHost {
-			continue
-		}
-		if single[p]++; single[p] == maxSameHost+1 {
-			r.FailAt(yamlread.Position{File: n.Position().File, Line: rules[i].Line}, n.Path(),
-				"%s has more than %d rules; write fewer", yamlread.Quote(p.String()), maxSameHost)
+		for _, p := range rules[i].Pattern.Parts() {
+			if *count(p) <= maxSameHost {
+				continue
+			}
+			if single[p]++; single[p] == maxSameHost+1 {
+				r.FailAt(yamlread.Position{File: n.Position().File, Line: rules[i].Line}, n.Path(),
+					"%s has more than %d rules; write fewer", yamlread.Quote(p.String()), maxSameHost)
+			}
 		}
 	}
 }

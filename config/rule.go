@@ -27,7 +27,7 @@ type ruleBuilder struct {
 // rules reads the allow list of a function.
 func (r *reader) rules(n yamlread.Node) (all []policy.RuleSpec) {
 	r.List(n, func(item yamlread.Node) {
-		d := ruleBuilder{conditions: policy.Conditions{Ports: []uint16{443}}}
+		d := ruleBuilder{conditions: policy.Conditions{Ports: hostname.Ports(443)}}
 		before := r.Problems()
 		if item.IsMapping() {
 			r.longRule(item, &d)
@@ -112,6 +112,9 @@ func (r *reader) setRef(n yamlread.Node, d *ruleBuilder) {
 		return
 	}
 	d.setName, d.spec.Set = name, 1+d.set.index
+	if d.set.ports != nil {
+		d.conditions.Ports = d.set.ports // the rule's own are read behind it
+	}
 }
 
 // cidr reads the range of a rule for literal addresses.
@@ -138,25 +141,6 @@ func (r *reader) canOpen(n yamlread.Node, p netip.Prefix) bool {
 		r.Fail(n, "%s can be opened by no rule: such ranges serve the credentials of the machine; remove it", p)
 	}
 	return !never
-}
-
-// ports reads the ports of a rule.
-func (r *reader) ports(n yamlread.Node) (all []uint16) {
-	listed := map[int]bool{}
-	if r.List(n, func(item yamlread.Node) {
-		port, ok := r.Integer(item, 1, 65535)
-		switch {
-		case !ok:
-		case listed[port]:
-			r.Fail(item, "%d is listed twice; write it once", port)
-		default:
-			listed[port] = true
-			all = append(all, uint16(port))
-		}
-	}) && n.Len() == 0 {
-		r.Fail(n, "the rule has no port; write at least one, or leave the key out for [443]")
-	}
-	return all
 }
 
 // checkScope notes wildcards that cover what others own.
@@ -196,5 +180,5 @@ func (r *reader) intern(t policy.Conditions) *policy.Conditions {
 
 // isDefault reports whether t are the conditions of the short form.
 func isDefault(t policy.Conditions) bool {
-	return len(t.Ports) == 1 && t.Ports[0] == 443 && t.TLS == policy.TLSVerify && t.Expires.IsZero() && t.Ticket == "" && len(t.Addresses) == 0
+	return len(t.Ports) == 1 && t.Ports[0] == hostname.Port(443) && t.TLS == policy.TLSVerify && t.Expires.IsZero() && t.Ticket == "" && len(t.Addresses) == 0
 }

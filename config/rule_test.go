@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/yamlread"
@@ -24,11 +25,11 @@ func TestRulesThatDifferInOneConditionKeepIt(t *testing.T) {
 	}{
 		{"", func(*policy.Conditions) {}},
 		{"ports: [443]", func(*policy.Conditions) {}},
-		{"ports: [80]", func(c *policy.Conditions) { c.Ports = []uint16{80} }},
-		{"ports: [443, 80]", func(c *policy.Conditions) { c.Ports = []uint16{443, 80} }},
-		{"ports: [80, 443]", func(c *policy.Conditions) { c.Ports = []uint16{80, 443} }},
-		{"ports: [8080]", func(c *policy.Conditions) { c.Ports = []uint16{8080} }},
-		{"ports: [443, 8080]", func(c *policy.Conditions) { c.Ports = []uint16{443, 8080} }},
+		{"ports: [80]", func(c *policy.Conditions) { c.Ports = hostname.Ports(80) }},
+		{"ports: [443, 80]", func(c *policy.Conditions) { c.Ports = hostname.Ports(443, 80) }},
+		{"ports: [80, 443]", func(c *policy.Conditions) { c.Ports = hostname.Ports(80, 443) }},
+		{"ports: [8080]", func(c *policy.Conditions) { c.Ports = hostname.Ports(8080) }},
+		{"ports: [443, 8080]", func(c *policy.Conditions) { c.Ports = hostname.Ports(443, 8080) }},
 		{"tls: any", func(c *policy.Conditions) { c.TLS = policy.TLSAny }},
 		{"expires: 2027-01-31", func(c *policy.Conditions) { c.Expires = day(2027, 2, 1) }},
 		{"expires: 2027-02-01", func(c *policy.Conditions) { c.Expires = day(2027, 2, 2) }},
@@ -37,7 +38,7 @@ func TestRulesThatDifferInOneConditionKeepIt(t *testing.T) {
 		{"addresses: [10.0.0.0/8]", func(c *policy.Conditions) { c.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }},
 		{"addresses: [10.0.0.0/9]", func(c *policy.Conditions) { c.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/9")} }},
 	} {
-		one := policy.Conditions{Ports: []uint16{443}}
+		one := policy.Conditions{Ports: hostname.Ports(443)}
 		c.set(&one)
 		want = append(want, one)
 		fmt.Fprintf(&text, "{host: a.test, %s},", c.text)
@@ -56,7 +57,7 @@ func TestRulesThatDifferInOneConditionKeepIt(t *testing.T) {
 // A file may have a hundred thousand of them.
 func TestConditionsOfAShortRuleAreFoundWithoutWritingThemOut(t *testing.T) {
 	r := &reader{conditions: map[string]*policy.Conditions{}}
-	short := policy.Conditions{Ports: []uint16{443}}
+	short := policy.Conditions{Ports: hostname.Ports(443)}
 	if n := testing.AllocsPerRun(100, func() { r.intern(short) }); n > 1 {
 		t.Errorf("%v allocations", n)
 	}
@@ -81,6 +82,20 @@ func TestOnlyHostsAreCountedForTooManyRules(t *testing.T) {
 	rules := strings.Repeat("{set: s},", maxSameHost+1) + strings.Repeat("{cidr: 203.0.113.0/24, tls: any},", maxSameHost+1)
 	if _, err := Parse("egress.yaml", []byte(allow("sets: {s: [a.test]}\n", rules)), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// ".a.test" is a rule of the name, and of those below it.
+func TestARuleForANameAndThoseBelowCountsAsEach(t *testing.T) {
+	t.Parallel()
+	for _, other := range []string{"a.test", `"*.a.test"`} {
+		rules := strings.Repeat(".a.test,", maxSameHost/2) + strings.Repeat(other+",", maxSameHost/2)
+		if _, err := Parse("egress.yaml", []byte(allow("", rules)), nil); err != nil {
+			t.Errorf("%s: %v", other, err)
+		}
+		if _, err := Parse("egress.yaml", []byte(allow("", rules+other)), nil); err == nil || !strings.Contains(err.Error(), "has more than 1000 rules") {
+			t.Errorf("%s: %v", other, err)
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ func ruleOn(port uint16, pattern string, addresses ...string) policy.RuleSpec {
 	if err != nil {
 		panic(err)
 	}
-	conditions := &policy.Conditions{Ports: []uint16{port}}
+	conditions := &policy.Conditions{Ports: hostname.Ports(port)}
 	for _, a := range addresses {
 		conditions.Addresses = append(conditions.Addresses, netip.MustParsePrefix(a))
 	}

@@ -178,7 +178,7 @@ func (r *rig) setPolicy(functions []function, deny ...string) {
 // spec turns the test's rule into a policy's.
 func (ru rule) spec(t testing.TB, line int) policy.RuleSpec {
 	t.Helper()
-	conditions := &policy.Conditions{Ports: ru.ports, Expires: ru.expires}
+	conditions := &policy.Conditions{Ports: hostname.Ports(ru.ports...), Expires: ru.expires}
 	if ru.any {
 		conditions.TLS = policy.TLSAny
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
@@ -22,7 +23,7 @@ func newCompletion() *cobra.Command {
 the functions of the file that --config or --file names.`,
 		Example: `  source <(proxy completion bash)
   proxy completion zsh > "${fpath[1]}/_proxy"`,
-		Args:      arguments("SHELL"),
+		Args:      commandline.Arguments("SHELL"),
 		ValidArgs: shells,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()
@@ -70,7 +71,7 @@ func newHelp() *cobra.Command {
 		Example: `  proxy help explain`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
-			if err := cmp.Or(err, isCommand(cmd, rest)); err != nil {
+			if err := cmp.Or(err, commandline.IsCommand(cmd, rest)); err != nil {
 				return err
 			}
 			about.InitDefaultHelpFlag()

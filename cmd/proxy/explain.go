@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/explain"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lookup"
@@ -36,7 +37,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
   proxy explain --config egress.yaml --function billing-webhook https://api.stripe.com/v1/charges
   proxy explain --config egress.yaml --function nightly-report --source 10.0.40.7 --offline example.org:443
   proxy explain --config egress.yaml --principal arn:aws:lambda:eu-west-1:111122223333:function:billing-webhook api.stripe.com:443`,
-		Args: arguments("HOST:PORT"),
+		Args: commandline.Arguments("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.function == "" && f.principal == "" {
 				return errors.New("--function NAME is missing, or --principal ARN")
@@ -54,7 +55,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 			}
 			reason, err := q.Run(cmd.Context(), cmd.OutOrStdout())
 			if err == nil && reason != verdict.ReasonNone {
-				return &exitError{code: exitRefused}
+				return &commandline.Exit{Code: exitRefused}
 			}
 			return failed(err)
 		},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ocsf"
 )
 
@@ -32,7 +33,7 @@ Exit code 1: a file cannot be read, the output cannot be written, or there was n
 record at all.`,
 		Example: `  proxy export --format ocsf records.jsonl > events.jsonl
   proxy export --format ocsf --output events.jsonl records-*.gz`,
-		Args: someArguments("FILE"),
+		Args: commandline.SomeArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if f.format != "ocsf" {
 				return fmt.Errorf("--format: %q is not a schema; write ocsf", f.format)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -279,10 +280,10 @@ func runExport(t *testing.T, in string, args ...string) (code int, out, errs str
 	root.SetOut(&stdout)
 	root.SetErr(&stderr)
 	err := root.ExecuteContext(t.Context())
-	switch exit, ok := err.(*exitError); {
+	switch exit, ok := err.(*commandline.Exit); {
 	case err == nil:
 	case ok:
-		code, errs = exit.code, exit.err.Error()
+		code, errs = exit.Code, exit.Err.Error()
 	default:
 		code, errs = exitUsage, err.Error()
 	}

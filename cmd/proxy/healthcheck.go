@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/healthcheck"
 )
 
@@ -21,7 +22,7 @@ its records is not ready, and to end it ends open tunnels and mends nothing.`,
 		Example: `  proxy healthcheck
   proxy healthcheck --live
   proxy healthcheck --admin 127.0.0.1:9191`,
-		Args: noArguments,
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			question := healthcheck.Ready
 			if live {

@@ -22,15 +22,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/cmd/proxy/policies"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
 // The exit codes of the program.
 const (
-	exitOK      = 0
-	exitFailed  = 1
-	exitUsage   = 2
-	exitRefused = 3 // explain: the policy refuses; diff: something is gained; check --lint=fail: something is found
+	exitOK      = commandline.ExitOK
+	exitFailed  = commandline.ExitFailed
+	exitUsage   = commandline.ExitUsage
+	exitRefused = commandline.ExitRefused
 )
 
 func main() {
@@ -44,15 +46,15 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	var exit *exitError
+	var exit *commandline.Exit
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &exit):
-		if exit.err != nil {
-			fmt.Fprintln(stderr, exit.err)
+		if exit.Err != nil {
+			fmt.Fprintln(stderr, exit.Err)
 		}
-		return exit.code
+		return exit.Code
 	default:
 		// What is wrong is how the command was called.
 		fmt.Fprintf(stderr, "%s: %v\n", cmd.CommandPath(), err)
@@ -60,26 +62,11 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// exitError is an error of a command that was called rightly. A nil err has
-// been told already.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return fmt.Sprintf("exit %d: %v", e.code, e.err) }
-func (e *exitError) Unwrap() error { return e.err }
-
 // failed wraps an error of a command that was called rightly.
-func failed(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{code: exitFailed, err: err}
-}
+func failed(err error) error { return commandline.Failed(err) }
 
 // exitCodes is the sentence about them in help and manual.
-const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain), gained (diff) or found (check)."
+const exitCodes = "0 ok, 1 failed, 2 called wrongly, 3 refused (explain, replay), gained (diff), found (check) or not ready (learn)."
 
 const longHelp = `proxy is an egress gate for functions in a VPC. Each function reaches the
 hostnames on its own list and nothing else, and every refusal is recorded before
@@ -102,18 +89,19 @@ func newRoot() *cobra.Command {
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: allFlags,
-		Args:              isCommand,
+		PersistentPreRunE: commandline.AllFlags,
+		Args:              commandline.IsCommand,
 	}
 	// Without a command there is nothing to do but to say what there is.
 	root.RunE = func(*cobra.Command, []string) error {
-		return fmt.Errorf("there is no command; %s", suggest.For("", commandNames(root)))
+		return fmt.Errorf("there is no command; %s", suggest.For("", commandline.Names(root)))
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(commandline.FlagError)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newRun(), newCheck(), newExplain(), newWho(), newDiff(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
+	root.AddCommand(newRun(), newExplain(), newToken(), newVerify(), newReport(), newExport(), newHealthcheck(),
 		newVersion(), newCompletion(), newMan())
+	root.AddCommand(policies.Commands()...)
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = !c.HasFlags() || strings.Contains(c.Use, "--") // it names them
 	}

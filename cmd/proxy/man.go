@@ -5,7 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/manpage"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline/manpage"
 )
 
 // newMan returns the command that writes the manual pages.
@@ -16,7 +17,7 @@ func newMan() *cobra.Command {
 		Long: `man writes proxy.1 and a page of each command, such as proxy-run.1, to a folder that
 exists. Their text is that of --help.`,
 		Example: `  proxy man /usr/local/share/man/man1`,
-		Args:    arguments("DIR"),
+		Args:    commandline.Arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			manual := manpage.Manual{Version: build().Version, ExitStatus: exitCodes}
 			if err := manual.Write(cmd.Root(), args[0]); err != nil {

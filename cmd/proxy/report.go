@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/rulelist"
@@ -34,7 +35,7 @@ there; --to ends behind that day, or before that instant. With --config the
 report lists the rules of that policy file that were never used.`,
 		Example: `  proxy report --from 2026-11-01 --to 2026-11-30 --format html --output november.html records.jsonl
   proxy report --config egress.yaml records-*.gz`,
-		Args: someArguments("FILE"),
+		Args: commandline.SomeArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			o, format, err := f.options()
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/logqueue"
@@ -33,7 +34,7 @@ func newRun() *cobra.Command {
 		Example: `  proxy run
   proxy run --config egress.yaml
   proxy run --config s3://policies/egress.yaml --config-poll 30s --emf 60s`,
-		Args: noArguments,
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkRun(&o, cmd.Flags()); err != nil {
 				return failed(err)
@@ -45,7 +46,7 @@ func newRun() *cobra.Command {
 				return nil
 			}
 			sayLast(cmd.ErrOrStderr(), err)
-			return &exitError{code: exitFailed}
+			return &commandline.Exit{Code: exitFailed}
 		},
 	}
 	cmd.Flags().StringVar(&o.Config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path")
@@ -62,7 +63,7 @@ func newRun() *cobra.Command {
 func sayLast(to io.Writer, err error) {
 	last := logqueue.New(to, logqueue.Options{})
 	defer last.Close(lastWord)
-	if file, ok := to.(*os.File); ok && isTerminal(file) {
+	if file, ok := to.(*os.File); ok && commandline.IsTerminal(file) {
 		fmt.Fprintln(last, err)
 		return
 	}
@@ -70,12 +71,6 @@ func sayLast(to io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		log.Error("the program has ended", slog.String("error", strings.TrimSpace(line)))
 	}
-}
-
-// isTerminal reports whether somebody may be looking at a file.
-func isTerminal(file *os.File) bool {
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // checkRun says what no command line may say.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool"
 )
@@ -33,7 +34,7 @@ replaced in one step. So a token is rotated: --add, deploy the new one, --retire
 		Example: `  proxy token billing-webhook
   proxy token billing-webhook --file egress.yaml --add
   proxy token billing-webhook --file egress.yaml --retire`,
-		Args:              arguments("FUNCTION"),
+		Args:              commandline.Arguments("FUNCTION"),
 		ValidArgsFunction: functionsOf("file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {

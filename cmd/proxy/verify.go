@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence/conclusion"
 )
@@ -28,7 +29,7 @@ a boot anew to its end: keep the last hashes elsewhere.
 Exit code 0: whole; 1: not whole, or a file cannot be read.`,
 		Example: `  proxy verify records.jsonl
   aws s3 cp s3://logs/records.gz - | proxy verify --strict -`,
-		Args: someArguments("FILE"),
+		Args: commandline.SomeArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			v := evidence.NewVerifier()
 			v.Expect(files)
@@ -43,7 +44,7 @@ Exit code 0: whole; 1: not whole, or a file cannot be read.`,
 				return failed(err)
 			}
 			if !res.Whole {
-				return &exitError{code: exitFailed}
+				return &commandline.Exit{Code: exitFailed}
 			}
 			return nil
 		},

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/buildinfo"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 )
 
 // version is stamped by the linker (-X main.version=v1.2.3); otherwise it is
@@ -18,7 +19,7 @@ func newVersion() *cobra.Command {
 		Use:     "version",
 		Short:   "Say which version this is",
 		Example: `  proxy version`,
-		Args:    noArguments,
+		Args:    commandline.NoArguments,
 		Run: func(cmd *cobra.Command, _ []string) {
 			fmt.Fprintln(cmd.OutOrStdout(), build())
 		},

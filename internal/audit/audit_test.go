@@ -299,7 +299,7 @@ func request(tb testing.TB) *Event {
 	}
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
 		Name:  "billing-webhook",
-		Rules: []policy.RuleSpec{{Line: 41, Pattern: pattern, Conditions: &policy.Conditions{Ports: []uint16{443}, Ticket: "SEC-1234"}}},
+		Rules: []policy.RuleSpec{{Line: 41, Pattern: pattern, Conditions: &policy.Conditions{Ports: hostname.Ports(443), Ticket: "SEC-1234"}}},
 	}}})
 	if err != nil {
 		tb.Fatal(err)

@@ -287,9 +287,10 @@ func (c *Conn) readMore() error {
 		c.Free()
 		c.buf = larger
 	default:
-		b = append(make([]byte, 0, 2*cap(b)), b...)
+		larger := append(make([]byte, 0, 2*cap(b)), b...)
+		b = larger
 		c.Free()
-		c.buf = &b
+		c.buf = &larger
 	}
 	n, err := c.Conn.Read(b[len(b):cap(b)])
 	*c.buf = b[:len(b)+n]

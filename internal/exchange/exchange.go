@@ -272,7 +272,12 @@ func (x *Exchange) answer(cause error, persist bool) (again bool) {
 	reply := refusal.ReplyTo(x.Event.Reason, cause)
 	reply.ID, reply.Persist = x.shared.Audit.FormatID(x.Event.ID), persist
 	x.Conn.SetLingerWriteDeadline()
-	_, err := x.Conn.Write(reply.Encode(&x.Event))
+	b := x.shared.replies.Get().(*[]byte)
+	*b = reply.AppendTo((*b)[:0], &x.Event)
+	_, err := x.Conn.Write(*b)
+	if cap(*b) == refusal.Size { // nobody's large one is kept for all
+		x.shared.replies.Put(b)
+	}
 	x.shared.Metrics.steps.observe(stepTotal, outcomeOf(x.Event.Reason), time.Since(x.Start))
 	if err == nil && !persist {
 		x.Conn.LingeringClose(x.Event.Function)

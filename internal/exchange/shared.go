@@ -20,6 +20,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/refusal"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verifier"
 )
 
@@ -112,6 +113,7 @@ type Shared struct {
 	Dialer   egress.Dialer
 	over     context.Context // has ended: what does not wait is given it
 	unused   sync.Pool       // *Exchange
+	replies  sync.Pool       // *[]byte, of refusal.Size
 	refusals pendingRefusals
 }
 
@@ -131,6 +133,7 @@ func NewShared(o Options) *Shared {
 	s.Base, s.Stop = context.WithCancel(context.Background())
 	s.over = endedContext()
 	s.unused.New = func() any { return new(Exchange) }
+	s.replies.New = func() any { b := make([]byte, 0, refusal.Size); return &b }
 	s.MemoryWatch.Measure, s.MemoryWatch.Held = o.Memory, s.Slots.Held
 	s.Excess.Over = func(r admission.Row) { s.Metrics.over[r].Inc() }
 	s.Slots.Init(admission.SlotsOptions{

@@ -30,7 +30,7 @@ func compiled(t *testing.T, report time.Time, ends ...time.Time) *policy.Policy 
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.Rules = append(f.Rules, policy.RuleSpec{Pattern: p, Line: 10 + i, Conditions: &policy.Conditions{Ports: []uint16{443}, Expires: at}})
+		f.Rules = append(f.Rules, policy.RuleSpec{Pattern: p, Line: 10 + i, Conditions: &policy.Conditions{Ports: hostname.Ports(443), Expires: at}})
 	}
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{f}})
 	if err != nil {

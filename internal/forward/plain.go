@@ -36,30 +36,30 @@ type plainRequest struct {
 // Serve walks a plain HTTP request from the target to the last byte of the answer. It
 // returns whether the connection can take another.
 func (c *Client) Serve(e *exchange.Exchange) (again bool) {
-	x := &plainRequest{Exchange: e, client: c}
 	for {
-		switch x.Advance() {
+		switch e.Advance() {
 		case gate.Token:
-			x.verifyToken()
+			c.verifyToken(e)
 		case gate.Lookup:
-			x.LookupHost(c.server.Base)
+			e.LookupHost(c.server.Base)
 		case gate.Open:
-			x.Give(x.Permit())
+			e.Give(e.Permit())
 		case gate.Forward:
+			x := &plainRequest{Exchange: e, client: c}
 			return x.forward()
 		default:
-			return x.SendPlainRefusal()
+			return e.SendPlainRefusal()
 		}
 	}
 }
 
 // verifyToken has a token of AWS verified, within the time that a request has for its
 // lookup and dial.
-func (x *plainRequest) verifyToken() {
-	s := x.client.server
-	ctx, cancel := context.WithDeadline(s.Base, x.Start.Add(s.Limits.DialTimeout))
+func (c *Client) verifyToken(e *exchange.Exchange) {
+	s := c.server
+	ctx, cancel := context.WithDeadline(s.Base, e.Start.Add(s.Limits.DialTimeout))
 	defer cancel()
-	x.VerifyToken(ctx)
+	e.VerifyToken(ctx)
 }
 
 // forward sends the request on through the handler, and returns whether the connection

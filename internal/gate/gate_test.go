@@ -32,7 +32,7 @@ var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 func sample(t *testing.T) (*policy.Policy, *identity.Table) {
 	t.Helper()
 	conditions := func(mode policy.TLSMode, ports ...uint16) *policy.Conditions {
-		return &policy.Conditions{Ports: ports, TLS: mode}
+		return &policy.Conditions{Ports: hostname.Ports(ports...), TLS: mode}
 	}
 	rule := func(host string, c *policy.Conditions) policy.RuleSpec {
 		p, err := hostname.ParsePattern(host)

@@ -46,7 +46,7 @@ func lookupRules(t *testing.T) *gate.LookupRules {
 		return p
 	}
 	rule := func(host string, opened ...netip.Prefix) policy.RuleSpec {
-		return policy.RuleSpec{Pattern: pattern(host), Conditions: &policy.Conditions{Ports: []uint16{443}, Addresses: opened}}
+		return policy.RuleSpec{Pattern: pattern(host), Conditions: &policy.Conditions{Ports: hostname.Ports(443), Addresses: opened}}
 	}
 	p, err := policy.Compile(policy.Spec{
 		Deny: []policy.DenySpec{{Pattern: pattern("*.evil.test"), Line: 2}, {Pattern: pattern("evil.test"), Line: 3}},

@@ -30,6 +30,9 @@ func TestAPatternIsANameOrAStarAndAName(t *testing.T) {
 		"API.Stripe.com.":      "api.stripe.com",
 		"*.Example.org":        "*.example.org",
 		"*.a":                  "*.a",
+		".Example.org.":        ".example.org",
+		".a":                   ".a",
+		".MÜNCHEN.de":          ".xn--mnchen-3ya.de",
 		"münchen.de":           "xn--mnchen-3ya.de",
 		"*.MÜNCHEN.de":         "*.xn--mnchen-3ya.de",
 		"straße.de":            "xn--strae-oqa.de",
@@ -40,7 +43,7 @@ func TestAPatternIsANameOrAStarAndAName(t *testing.T) {
 		"*.r3---sn-4g5.a.test": "*.r3---sn-4g5.a.test",
 	} {
 		p, err := hostname.ParsePattern(in)
-		if err != nil || p.String() != want || p.IsZero() || p.Wildcard() != strings.HasPrefix(want, "*.") {
+		if err != nil || p.String() != want || p.IsZero() || p.Wildcard() != (strings.Trim(want, "*.") != want) || p.Exact() == strings.HasPrefix(want, "*") {
 			t.Errorf("ParsePattern(%q) = %q, %v; want %q", in, p, err, want)
 		}
 	}
@@ -48,7 +51,7 @@ func TestAPatternIsANameOrAStarAndAName(t *testing.T) {
 
 func TestAPatternOfAnotherFormIsRefused(t *testing.T) {
 	for _, in := range []string{
-		"", "*", "*.", "**", "*.*", "a.*", "a.*.com", "*a.com", "a*.com", "**.a.com", "*.*.a.com", ".a.com", "*..a.com", "*..", ".", "..",
+		"", "*", "*.", "**", "*.*", "a.*", "a.*.com", "*a.com", "a*.com", "**.a.com", "*.*.a.com", "..a.com", ".*.a.com", ".1.2.3.4", ".*", "*..a.com", "*..", ".", "..",
 		"a.com/", "a.com:443", "https://a.com", "a b.com", "a.com ", "^a$", "[a-z].com", "(a|b).com", "a+.com", "a?.com", "a\\.com", "%61.com", "a%.com", "$.com", "{a,b}.com",
 		"10.0.0.1", "*.10.0.0.1", "10.0.0.0/8", "::1", "[::1]", "0x7f.1", "*.1", "①②⑦.0.0.1", "１.２.３.４",
 		"＊.com", "＊", "a.＊.com", "xn--a-.com", "*.xn--zzzzzz", "-a.com", "a_.com\x00", "a\u200d.com", "\xff.com", "ａ..com", "...com",
@@ -67,7 +70,8 @@ func TestARefusedPatternSaysWhatWouldBeRight(t *testing.T) {
 		"*":            "every host; write the hosts that are needed",
 		"a.*.com":      `not the whole first label; write "*." and a name`,
 		"*a.com":       `not the whole first label; write "*." and a name`,
-		".a.com":       `write "*.a.com"`,
+		"..a.com":      `write ".a.com"`,
+		".":            "every host",
 		"a b.com":      "write a hostname such as api.example.com",
 		"10.0.0.1":     "its last label is a number",
 		"xn--zzzzzz.ü": "write the A-labels",
@@ -99,7 +103,7 @@ func FuzzParsePattern(f *testing.F) {
 		if n, err := hostname.ParseName(p.Name().String()); err != nil || n != p.Name() {
 			t.Fatalf("%q: no request can have the name %q: %v", in, p.Name(), err)
 		}
-		if strings.HasPrefix(in, "*.") != p.Wildcard() {
+		if (strings.HasPrefix(in, "*.") || strings.HasPrefix(in, ".")) != p.Wildcard() || strings.HasPrefix(in, "*.") == p.Exact() {
 			t.Fatalf("%q: wildcard = %t", in, p.Wildcard())
 		}
 	})

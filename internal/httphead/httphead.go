@@ -60,7 +60,8 @@ type Head struct {
 	Close         bool     // Connection has the option close
 	KeepAlive     bool     // Connection has the option keep-alive
 
-	respell bool // Content-Length has white space around its value
+	respell bool      // Content-Length has white space around its value
+	first   [2]string // where the first values of Authorization and Hosts are
 }
 
 var (
@@ -115,6 +116,7 @@ func CannotBeHTTP(b []byte, seen int) bool {
 // the method and target are set as far as they were understood.
 func Parse(raw string) (*Head, error) {
 	h := &Head{Raw: raw}
+	h.Authorization, h.Hosts = h.first[0:0:1], h.first[1:1:2]
 	line, rest, _ := strings.Cut(raw, "\r\n")
 	if len(raw) > smallHead {
 		line = strings.Clone(line)

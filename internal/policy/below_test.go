@@ -28,7 +28,7 @@ func allNames(depth int) (all []string) {
 // randomPattern returns a pattern of up to four labels.
 func randomPattern(t *testing.T, r *rand.Rand, names []string) hostname.Pattern {
 	t.Helper()
-	p, err := hostname.ParsePattern([]string{"", "*."}[r.IntN(2)] + names[r.IntN(len(names))])
+	p, err := hostname.ParsePattern([]string{"", "*.", "."}[r.IntN(3)] + names[r.IntN(len(names))])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestNameHasBelowWhatCanBeFoundThere(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := rand.New(rand.NewPCG(1, 2))
 	names, short := allNames(depth), allNames(4)
-	ports := &policy.Conditions{Ports: []uint16{443}}
+	ports := &policy.Conditions{Ports: hostname.Ports(443)}
 	for round := range 60 {
 		spec := policy.Spec{Sets: make([][]hostname.Pattern, 1), Functions: []policy.FunctionSpec{{Name: "f"}, {Name: "empty"}}}
 		f := &spec.Functions[0]

@@ -31,7 +31,7 @@ func benchPattern(i int) string {
 
 // benchSpec is one function with n host rules and no deny line.
 func benchSpec(n int) policy.Spec {
-	conditions := &policy.Conditions{Ports: []uint16{443}}
+	conditions := &policy.Conditions{Ports: hostname.Ports(443)}
 	rules := make([]policy.RuleSpec, n)
 	for i := range rules {
 		rules[i] = policy.RuleSpec{Pattern: mustPattern(benchPattern(i)), Conditions: conditions, Line: i}

@@ -41,12 +41,9 @@ func (w *generator) name() string {
 	return strings.Join(parts, ".")
 }
 
-// pattern is a random pattern, a wildcard one time in three.
+// pattern is a random pattern: a name, those below one, or both.
 func (w *generator) pattern() hostname.Pattern {
-	if w.rng.IntN(3) == 0 {
-		return mustPattern("*." + w.name())
-	}
-	return mustPattern(w.name())
+	return mustPattern([]string{"", "", "", "", "*.", "."}[w.rng.IntN(6)] + w.name())
 }
 
 // patterns are up to n random patterns.
@@ -61,6 +58,15 @@ func (w *generator) patterns(n int) []hostname.Pattern {
 // port is one of few ports.
 func (w *generator) port() uint16 { return []uint16{443, 443, 443, 80, 22}[w.rng.IntN(5)] }
 
+// ports are one of those or some that follow each other.
+func (w *generator) ports() hostname.PortRange {
+	ranges := []hostname.PortRange{{First: 22, Last: 80}, {First: 79, Last: 81}, {First: 1, Last: 79}, {First: 80, Last: 442}}
+	if w.rng.IntN(4) > 0 {
+		return hostname.Port(w.port())
+	}
+	return ranges[w.rng.IntN(len(ranges))]
+}
+
 // conditions are random conditions: some without a port, some expired, some that
 // expire at this very instant.
 func (w *generator) conditions() *policy.Conditions {
@@ -69,7 +75,7 @@ func (w *generator) conditions() *policy.Conditions {
 	}
 	t := &policy.Conditions{}
 	for range w.rng.IntN(4) {
-		t.Ports = append(t.Ports, w.port())
+		t.Ports = append(t.Ports, w.ports())
 	}
 	switch w.rng.IntN(6) {
 	case 0:

@@ -188,14 +188,14 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*matcher.List) (
 		if r.conditions == nil {
 			r.conditions = &noConditions
 		}
-		f.count++
 		f.addExpiry(r)
 		switch {
 		case rs.Set > 0:
 			f.sets = append(f.sets, setRef{rule: r, list: sets[rs.Set-1]})
-			f.count += sets[rs.Set-1].Len() - 1
+			f.count += sets[rs.Set-1].Len()
 		case rs.Prefix.IsValid():
 			f.cidrs.add(rs.Prefix, r)
+			f.count++
 		default:
 			number, known := numbers[r.conditions]
 			if !known {
@@ -210,6 +210,7 @@ func compileFunction(fs FunctionSpec, seed maphash.Seed, sets []*matcher.List) (
 	if f.own, err = b.Build(); err != nil {
 		return nil, fmt.Errorf("allow: %w", err)
 	}
+	f.count += f.own.Len()
 	lists := []*matcher.List{f.own}
 	for _, ref := range f.sets {
 		lists = append(lists, ref.list)
@@ -263,7 +264,7 @@ func (p *Policy) Functions() []string {
 }
 
 // Rules returns the number of rules of all functions; a rule that names a set
-// counts once for each of its patterns.
+// counts once for each of its patterns, and a pattern for a name and those below it as two.
 func (p *Policy) Rules() int {
 	if p == nil {
 		return 0

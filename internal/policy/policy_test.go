@@ -43,7 +43,9 @@ func mustCompile(tb testing.TB, s policy.Spec) *policy.Policy {
 }
 
 // on returns conditions with these ports and nothing else.
-func on(ports ...uint16) *policy.Conditions { return &policy.Conditions{Ports: ports} }
+func on(ports ...uint16) *policy.Conditions {
+	return &policy.Conditions{Ports: hostname.Ports(ports...)}
+}
 
 // host is a rule for a name or a wildcard, on port 443 if none is given.
 func host(pattern string, ports ...uint16) policy.RuleSpec {
@@ -225,7 +227,7 @@ func TestReportModeLetsThroughWhatTheRulesRefuseUntilItEnds(t *testing.T) {
 
 // Every rule that ends has its end and its line, those of sets and of addresses too.
 func TestEndsOfRulesStandInTheOrderOfTheFile(t *testing.T) {
-	ending := policy.RuleSpec{Set: 1, Conditions: &policy.Conditions{Ports: []uint16{443}, Expires: noon}}
+	ending := policy.RuleSpec{Set: 1, Conditions: &policy.Conditions{Ports: hostname.Ports(443), Expires: noon}}
 	spec := oneFunction(opening(host("a.test"), future), host("b.test"), ending, policy.RuleSpec{Pattern: mustPattern("c.test")}, opening(cidr("10.0.0.0/8", 443), past))
 	spec.Sets = [][]hostname.Pattern{nil}
 	want := []policy.Expiry{{At: future, Line: 10}, {At: noon, Line: 12}, {At: past, Line: 14}}

@@ -56,7 +56,7 @@ func slowDecide(s policy.Spec, function, host string, port uint16, now time.Time
 	got := answer{"deny", "host_not_allowed", ""}
 	for _, m := range matches {
 		switch {
-		case m.conditions == nil || !slices.Contains(m.conditions.Ports, port):
+		case m.conditions == nil || !slowPort(m.conditions.Ports, port):
 			if got.reason == "host_not_allowed" {
 				got = answer{"deny", "port_not_allowed", m.path}
 			}
@@ -74,8 +74,22 @@ func slowDecide(s policy.Spec, function, host string, port uint16, now time.Time
 	return got
 }
 
+// slowPort reports whether a port is one of those, by the text of a file.
+func slowPort(ranges []hostname.PortRange, port uint16) bool {
+	return slices.ContainsFunc(ranges, func(r hostname.PortRange) bool {
+		first, last := 0, 0
+		if n, _ := fmt.Sscanf(r.String(), "%d-%d", &first, &last); n == 1 {
+			last = first
+		}
+		return first <= int(port) && int(port) <= last
+	})
+}
+
 // slowCovers reports whether the text of a pattern covers a name.
 func slowCovers(pattern, name string) bool {
+	if apex, both := strings.CutPrefix(pattern, "."); both {
+		return name == apex || strings.HasSuffix(name, pattern)
+	}
 	if tail, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
 		return strings.HasSuffix(name, tail) && len(name) > len(tail)
 	}
@@ -85,14 +99,14 @@ func slowCovers(pattern, name string) bool {
 // slowDeny returns the deny line for a name, -1 for none: the exact one, else
 // the longest wildcard, of equal ones the first.
 func slowDeny(lines []policy.DenySpec, name string) int {
-	best, bestText := -1, ""
+	best, bestBase := -1, ""
 	for i, d := range lines {
 		text := d.Pattern.String()
-		if !slowCovers(text, name) || bestText == name {
+		if !slowCovers(text, name) {
 			continue
 		}
-		if text == name || len(text) > len(bestText) {
-			best, bestText = i, text
+		if base := strings.TrimLeft(text, "*."); best < 0 || len(base) > len(bestBase) {
+			best, bestBase = i, base // the name itself is the longest
 		}
 	}
 	return best
@@ -109,7 +123,7 @@ func slowNames(s policy.Spec, f policy.FunctionSpec, name string) []slowMatch {
 		}
 		for _, p := range patterns {
 			if text := p.String(); text != "" && slowCovers(text, name) {
-				all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Conditions, !strings.HasPrefix(text, "*"), set, len(text)})
+				all = append(all, slowMatch{fmt.Sprintf("functions.%s.allow[%d]", f.Name, i), r.Conditions, strings.TrimLeft(text, "*.") == name, set, len(strings.TrimLeft(text, "*."))})
 			}
 		}
 	}
@@ -145,7 +159,7 @@ func compareBool(a, b bool) int {
 
 func TestTheFastMatcherAgreesWithTheReferenceAtEverySize(t *testing.T) {
 	for _, c := range []struct{ rules, policies, requests int }{
-		{1, 40, 30}, {2, 40, 30}, {99, 4, 150}, {100, 4, 150}, {101, 4, 150}, {10_000, 1, 150}, {100_000, 1, 80},
+		{1, 40, 30}, {2, 40, 30}, {99, 4, 150}, {100, 4, 150}, {101, 4, 150}, {10_000, 1, 150}, {100_000, 1, 160},
 	} {
 		t.Run(fmt.Sprintf("rules=%d", c.rules), func(t *testing.T) {
 			t.Parallel()

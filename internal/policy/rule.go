@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ipclass"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -32,17 +33,27 @@ func (m TLSMode) String() string {
 // Conditions are what a rule asks beside the host. The zero Conditions have no port
 // and so allow nothing.
 type Conditions struct {
-	Ports     []uint16       // the ports that are allowed; empty: none
-	TLS       TLSMode        // what a tunnel must begin with
-	Expires   time.Time      // first instant at which the rule no longer holds; zero: it holds on
-	Ticket    string         // free text of the file, for records
-	Addresses []netip.Prefix // where the host may resolve to beside the public internet
+	Ports     []hostname.PortRange // the ports that are allowed; empty: none
+	TLS       TLSMode              // what a tunnel must begin with
+	Expires   time.Time            // first instant at which the rule no longer holds; zero: it holds on
+	Ticket    string               // free text of the file, for records
+	Addresses []netip.Prefix       // where the host may resolve to beside the public internet
+}
+
+// hasPort reports whether the port is one of those that are allowed.
+func (t *Conditions) hasPort(port uint16) bool {
+	for _, r := range t.Ports {
+		if r.Contains(port) {
+			return true
+		}
+	}
+	return false
 }
 
 // fit reports whether the conditions allow the port at that Unix second, or why not.
 func (t *Conditions) fit(port uint16, now int64) verdict.Reason {
 	switch {
-	case !slices.Contains(t.Ports, port):
+	case !t.hasPort(port):
 		return verdict.ReasonPortNotAllowed
 	case !t.Expires.IsZero() && now >= t.Expires.Unix():
 		return verdict.ReasonRuleExpired

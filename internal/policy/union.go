@@ -115,7 +115,7 @@ func (t *Conditions) allowAnyPort(now int64) verdict.Reason {
 	if len(t.Ports) == 0 {
 		return verdict.ReasonPortNotAllowed
 	}
-	return t.fit(t.Ports[0], now)
+	return t.fit(t.Ports[0].First, now)
 }
 
 // each calls yield for every rule of the function that has the name.

@@ -235,7 +235,7 @@ func TestAUnionTakesOneEntryForWhatFunctionsShare(t *testing.T) {
 // comes first, and of equal ones the first. That of a set is the one that names it.
 func TestAUnionKeepsTheRuleThatHoldsLongest(t *testing.T) {
 	forms := []*policy.Conditions{ // one that holds longer stands behind those that it outlives
-		nil, {Ports: []uint16{443}, Expires: past}, {Ports: []uint16{443}, Expires: future}, {Ports: []uint16{443, 80}, Expires: future.Add(time.Second)}, on(22),
+		nil, {Ports: hostname.Ports(443), Expires: past}, {Ports: hostname.Ports(443), Expires: future}, {Ports: hostname.Ports(443, 80), Expires: future.Add(time.Second)}, on(22),
 	}
 	rules := map[string]func(*policy.Conditions) policy.RuleSpec{
 		"a pattern": func(c *policy.Conditions) policy.RuleSpec {

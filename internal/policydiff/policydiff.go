@@ -15,12 +15,13 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy/matcher"
 )
 
 // Change is how many rules a function has that it had not before, and the other way round.
-// A pattern of a set is a rule; one whose conditions differ is gained and lost; where it
+// A pattern of a set is a rule, one for a name and those below it two; one whose conditions differ is gained and lost; where it
 // stands in the file, and its ticket, do not count.
 type Change struct {
 	Function     string
@@ -30,7 +31,7 @@ type Change struct {
 // Of returns what a policy has gained and lost against the one before it: of the deny list,
 // whose Function is "", and by function, sorted, those that differ. It walks both.
 func Of(old, now *policy.Policy) (deny Change, functions []Change) {
-	d := diff{seed: maphash.MakeSeed(), conditions: map[*policy.Conditions]uint64{}, sums: map[*matcher.List]uint64{}, compared: map[[2]*matcher.List]Change{}}
+	d := diff{seed: maphash.MakeSeed(), conditions: map[*policy.Conditions]uint64{}, compared: map[[2]*matcher.List]Change{}}
 	deny.Gained, deny.Lost = d.lists(old.DenyList(), now.DenyList())
 	names := slices.Concat(old.Functions(), now.Functions())
 	slices.Sort(names)
@@ -48,7 +49,6 @@ func Of(old, now *policy.Policy) (deny Change, functions []Change) {
 type diff struct {
 	seed       maphash.Seed
 	conditions map[*policy.Conditions]uint64
-	sums       map[*matcher.List]uint64    // of the hashes of sets
 	compared   map[[2]*matcher.List]Change // an old list and a new one
 }
 
@@ -59,12 +59,34 @@ func (d *diff) functions(old, now *policy.Function) (gained, lost int) {
 	under := maps.Clone(before)
 	maps.Copy(under, after)
 	for c := range under {
-		for i := range max(len(before[c]), len(after[c])) {
-			g, l := d.lists(at(before[c], i), at(after[c], i))
+		was, is := d.unlike(before[c], after[c])
+		for i := range max(len(was), len(is)) {
+			g, l := d.lists(at(was, i), at(is, i))
 			gained, lost = gained+g, lost+l
 		}
 	}
 	return gained, lost
+}
+
+// unlike leaves out the sets that stand in both: what is taken from between others changes
+// nothing of them.
+func (d *diff) unlike(old, now []*matcher.List) (was, is []*matcher.List) {
+	was = slices.Clone(old)
+	for _, set := range now {
+		i := slices.IndexFunc(was, func(other *matcher.List) bool {
+			gained, lost := 1, 0
+			if set.Len() == other.Len() {
+				gained, lost = d.lists(other, set)
+			}
+			return gained+lost == 0
+		})
+		if i < 0 {
+			is = append(is, set)
+		} else {
+			was = slices.Delete(was, i, i+1)
+		}
+	}
+	return was, is
 }
 
 // at returns an element, or zero behind the last.
@@ -105,7 +127,7 @@ func (d *diff) pattern(text string, wild bool, c *policy.Conditions) uint64 {
 func (d *diff) of(c *policy.Conditions) uint64 {
 	h, known := d.conditions[c]
 	if !known {
-		ports := slices.Sorted(slices.Values(c.Ports))
+		ports := hostname.MergePorts(c.Ports)
 		h = maphash.String(d.seed, fmt.Sprint(ports, c.TLS, c.Expires.Unix(), c.Addresses))
 		d.conditions[c] = h
 	}
@@ -121,34 +143,15 @@ func (d *diff) lists(old, now *matcher.List) (gained, lost int) {
 		return now.Len(), 0
 	case now == nil:
 		return 0, old.Len()
-	case old.Len() == now.Len() && d.sum(old) == d.sum(now):
-		return 0, 0 // most sets have not changed, and may be large
 	}
 	pair := [2]*matcher.List{old, now}
 	c, known := d.compared[pair]
 	if !known {
-		c.Gained, c.Lost = compare(d.sorted(old), d.sorted(now))
+		common := now.Common(old)
+		c = Change{Gained: now.Len() - common, Lost: old.Len() - common}
 		d.compared[pair] = c
 	}
 	return c.Gained, c.Lost
-}
-
-// sum returns the sum of the hashes of a list.
-func (d *diff) sum(l *matcher.List) uint64 {
-	sum, known := d.sums[l]
-	if !known {
-		l.Each(func(text string, wild bool, _ matcher.Entry) { sum += d.pattern(text, wild, nil) })
-		d.sums[l] = sum
-	}
-	return sum
-}
-
-// sorted returns the hashes of a list, sorted.
-func (d *diff) sorted(l *matcher.List) []uint64 {
-	all := make([]uint64, 0, l.Len())
-	l.Each(func(text string, wild bool, _ matcher.Entry) { all = append(all, d.pattern(text, wild, nil)) })
-	slices.Sort(all)
-	return all
 }
 
 // compare counts what is in one of two sorted lists alone.

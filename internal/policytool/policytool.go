@@ -95,7 +95,7 @@ func edit(path, function string, change func(*document, *config.Function) ([]byt
 	if !sameCallers(before, after, i, &expected) {
 		return config.Function{}, errors.New("the edit would change more than the tokens of this function, and the old file stays; edit it by hand")
 	}
-	return after.Functions[i], replace(target, data, edited)
+	return after.Functions[i], Replace(target, data, edited)
 }
 
 // Find returns the index of a function in c, which was read from path.
@@ -130,9 +130,9 @@ func sameCallers(before, after *config.Config, i int, expected *config.Function)
 	})
 }
 
-// replace puts a file in the place of one that must still be as it was read. The
+// Replace puts a file in the place of one that must still be as it was read. The
 // new one has the mode and the owner of the old one.
-func replace(path string, was, is []byte) (err error) {
+func Replace(path string, was, is []byte) (err error) {
 	old, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("replacing the policy: %w", err)

@@ -274,11 +274,11 @@ func TestFileIsReplacedWithItsModeBehindItsLink(t *testing.T) {
 
 func TestFileThatChangesMeanwhileIsNotReplaced(t *testing.T) {
 	path := write(t, "newer")
-	err := replace(path, []byte("as it was read"), []byte("edited"))
+	err := Replace(path, []byte("as it was read"), []byte("edited"))
 	if err == nil || !strings.Contains(err.Error(), "it was changed meanwhile; try again") || read1(t, path) != "newer" {
 		t.Errorf("%v; the file has %q", err, read1(t, path))
 	}
-	if err := replace(path+".gone", nil, nil); !errors.Is(err, os.ErrNotExist) {
+	if err := Replace(path+".gone", nil, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }

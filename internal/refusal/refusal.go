@@ -45,15 +45,14 @@ func ReplyTo(r verdict.Reason, cause error) Reply {
 // print it whole up to here.
 const maxPhrase = 100
 
-// replySize is room for most replies.
-const replySize = 704
+// Size is room for most replies, in bytes.
+const Size = 704
 
-// Encode returns the whole reply to an event: status line, fields and body. The
+// AppendTo appends the whole reply to an event: status line, fields and body. The
 // reason phrase carries the reason, the target and the function, because it is
 // all that most clients show. It holds nothing but what the proxy itself made
 // canonical; a target that did not parse is not repeated.
-func (r Reply) Encode(e *audit.Event) []byte {
-	b := make([]byte, 0, replySize)
+func (r Reply) AppendTo(b []byte, e *audit.Event) []byte {
 	row, reason := e.Reason.Row(), e.Reason.String()
 	var buf [2 * maxPhrase]byte
 	phrase := appendPhrase(buf[:0], e, reason)

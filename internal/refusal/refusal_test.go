@@ -18,7 +18,7 @@ func TestEveryReasonIsAnsweredAsItsRowSays(t *testing.T) {
 		answered++
 		wanted := ReplyTo(r, nil)
 		wanted.ID = "id"
-		reply := string(wanted.Encode(&audit.Event{Reason: r, Host: "a.test", Function: "f"}))
+		reply := string(wanted.AppendTo(nil, &audit.Event{Reason: r, Host: "a.test", Function: "f"}))
 		want := []string{
 			"HTTP/1.1 " + row.Status.String() + " Egress refused: " + row.Word, "\r\nX-Egress-Reason: " + row.Word + "\r\n",
 			"\r\nProxy-Status: egress; error=" + string(row.ProxyStatus) + `; details="` + row.Word + "\"\r\n",

@@ -35,7 +35,7 @@ func newStream(t testing.TB, boot string) *stream {
 	t.Helper()
 	s := &stream{t: t, now: began, hash: "0cef9cd995fc"}
 	s.log = audit.New(&s.out, audit.Options{Process: boot, Version: "v1.2.3", Now: func() time.Time { return s.now }})
-	conditions := &policy.Conditions{Ports: []uint16{443}, Ticket: "SEC-1"}
+	conditions := &policy.Conditions{Ports: hostname.Ports(443), Ticket: "SEC-1"}
 	pattern := func(s string) hostname.Pattern {
 		p, err := hostname.ParsePattern(s)
 		if err != nil {

@@ -51,8 +51,14 @@ func (n Node) Len() int {
 
 // IsEmptyText reports whether the value is a text without a character.
 func (n Node) IsEmptyText() bool {
-	return n.yaml.Kind == yaml.ScalarNode && n.yaml.Tag == "!!str" && n.yaml.Value == ""
+	return n.IsText() && n.Text() == ""
 }
+
+// IsText reports whether the value is a text, and not a number or another kind.
+func (n Node) IsText() bool { return n.yaml.Kind == yaml.ScalarNode && n.yaml.Tag == "!!str" }
+
+// Text returns the value as the file has it, without quotes; "" of a list or of keys.
+func (n Node) Text() string { return n.yaml.Value }
 
 // path is the way from the top of the file to a value; nil is the top. Its
 // text is made only where it is printed.

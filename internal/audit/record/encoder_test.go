@@ -34,7 +34,7 @@ func request(tb testing.TB) *Event {
 	}
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
 		Name:  "billing-webhook",
-		Rules: []policy.RuleSpec{{Line: 41, Pattern: pattern, Conditions: &policy.Conditions{Ports: []uint16{443}, Ticket: "SEC-1234"}}},
+		Rules: []policy.RuleSpec{{Line: 41, Pattern: pattern, Conditions: &policy.Conditions{Ports: hostname.Ports(443), Ticket: "SEC-1234"}}},
 	}}})
 	if err != nil {
 		tb.Fatal(err)
@@ -160,7 +160,7 @@ func hostileRule(tb testing.TB, s string) policy.Rule {
 	prefix := netip.MustParsePrefix("203.0.113.0/24")
 	p, err := policy.Compile(policy.Spec{Functions: []policy.FunctionSpec{{
 		Name:  "f" + s, // a function has a name
-		Rules: []policy.RuleSpec{{Prefix: prefix, Conditions: &policy.Conditions{Ports: []uint16{443}, Ticket: s}}},
+		Rules: []policy.RuleSpec{{Prefix: prefix, Conditions: &policy.Conditions{Ports: hostname.Ports(443), Ticket: s}}},
 	}}})
 	if err != nil {
 		tb.Fatal(err)

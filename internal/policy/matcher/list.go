@@ -26,6 +26,7 @@ type Entry struct {
 // takes 24 bytes a pattern beside its text, and eight for each name above one where
 // Group.Above is asked. It is immutable.
 type List struct {
+	seed    maphash.Seed // of the hashes by which a text is found
 	exact   table
 	wild    table
 	shape   shape
@@ -33,11 +34,13 @@ type List struct {
 	parents parents
 }
 
-// Len returns how many patterns the list has.
+// Len returns how many patterns the list has. One that covers a name and those below it
+// counts as two.
 func (l *List) Len() int { return l.count }
 
 // Each calls yield for every pattern: the names and then the wildcards, without
-// their "*.", each in the order in which they were added.
+// their "*.", each in the order in which they were added. One that covers a name and those
+// below it comes as both.
 func (l *List) Each(yield func(text string, wild bool, e Entry)) {
 	l.exact.each(func(text string, e Entry) { yield(text, false, e) })
 	l.wild.each(func(text string, e Entry) { yield(text, true, e) })
@@ -59,14 +62,14 @@ type shape struct {
 	most   int     // the largest of labels, 0 of none
 }
 
-// add adds a pattern.
-func (s *shape) add(p patternText) {
-	if !p.wild {
-		s.names.add(len(p.text))
+// add adds the text of a name or of a wildcard.
+func (s *shape) add(text string, wild bool) {
+	if !wild {
+		s.names.add(len(text))
 		return
 	}
-	n := countLabels(p.text)
-	s.wilds.add(len(p.text))
+	n := countLabels(text)
+	s.wilds.add(len(text))
 	s.labels.add(n)
 	s.most = max(s.most, n)
 }
@@ -103,14 +106,17 @@ type Builder struct {
 	shared   []hostname.Pattern // instead of both: a set, whose entries are all zero
 }
 
-// patternText is a pattern as a table has it: the name without the "*.".
+// patternText is a pattern as the tables have it: the name without the "*.", in one of
+// them or in both.
 type patternText struct {
-	text string
-	wild bool
+	text        string
+	exact, wild bool
 }
 
 // textOf returns a pattern in that form.
-func textOf(p hostname.Pattern) patternText { return patternText{p.Name().String(), p.Wildcard()} }
+func textOf(p hostname.Pattern) patternText {
+	return patternText{p.Name().String(), p.Exact(), p.Wildcard()}
+}
 
 // NewSet compiles a list whose entries are all zero, of the first of equal
 // patterns each. It keeps none of the patterns.
@@ -130,7 +136,9 @@ func (b *Builder) Add(p hostname.Pattern, e Entry) { b.add(textOf(p), e) }
 
 // AddText is Add for the text of a name, or, where it is a wildcard, for what
 // stands behind the "*." of one, as List.Each gives them.
-func (b *Builder) AddText(text string, wild bool, e Entry) { b.add(patternText{text, wild}, e) }
+func (b *Builder) AddText(text string, wild bool, e Entry) {
+	b.add(patternText{text, !wild, wild}, e)
+}
 
 // add adds a pattern that stands for e.
 func (b *Builder) add(p patternText, e Entry) {
@@ -160,36 +168,49 @@ func (b *Builder) at(i int) patternText {
 func (b *Builder) Build() (*List, error) {
 	var names, wilds, nameText, wildText int
 	for i := range b.len() {
-		if p := b.at(i); p.wild {
+		p := b.at(i)
+		if p.wild {
 			wilds, wildText = wilds+1, wildText+len(p.text)
-		} else {
+		}
+		if p.exact {
 			names, nameText = names+1, nameText+len(p.text)
 		}
 	}
 	if max(names*headerSize+nameText, wilds*headerSize+wildText) > math.MaxUint32 {
 		return nil, errTooMuchText
 	}
-	l := &List{exact: newTable(names, nameText), wild: newTable(wilds, wildText)}
-	var c Cursor
+	l := &List{seed: b.Seed, exact: newTable(names, nameText), wild: newTable(wilds, wildText)}
 	for i := range b.len() {
 		p := b.at(i)
 		if p.text == "" {
 			continue
 		}
-		t, h := l.table(p.wild), maphash.String(b.Seed, p.text)
-		if b.FirstOnly {
-			c.find(t, h, p.text)
-			if _, dup := c.Next(); dup {
-				continue
-			}
-		}
 		var e Entry
 		if b.shared == nil {
 			e = b.entries[i]
 		}
-		t.insert(h, p.text, e)
-		l.shape.add(p)
-		l.count++
+		h := maphash.String(b.Seed, p.text)
+		if p.exact {
+			b.insert(l, h, p.text, false, e)
+		}
+		if p.wild {
+			b.insert(l, h, p.text, true, e)
+		}
 	}
 	return l, nil
+}
+
+// insert puts the text of a name or of a wildcard, with its hash, into the table of l.
+func (b *Builder) insert(l *List, h uint64, text string, wild bool, e Entry) {
+	t := l.table(wild)
+	if b.FirstOnly {
+		var c Cursor
+		c.find(t, h, text)
+		if _, dup := c.Next(); dup {
+			return
+		}
+	}
+	t.insert(h, text, e)
+	l.shape.add(text, wild)
+	l.count++
 }

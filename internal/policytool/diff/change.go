@@ -5,19 +5,21 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 )
 
 // change puts what was found into words: which ports, which addresses, when.
-func (c *comparison) change(k kind, r Region, ports []uint16) Change {
-	slices.Sort(ports)
-	ch := Change{Region: r, Part: k.inPart, Carries: k.carries, Ports: ports, When: c.spans(k.when)}
-	if c.otherPort > 0 && slices.Contains(ports, c.otherPort) {
+func (c *comparison) change(k kind, r Region, ports []hostname.PortRange) Change {
+	ch := Change{Region: r, Part: k.inPart, Carries: k.carries, Ports: hostname.MergePorts(ports), When: c.spans(k.when)}
+	if c.otherPort.First > 0 && slices.Contains(ports, c.otherPort) {
 		ch.Ports, ch.EveryPort = nil, true
 		for _, p := range c.ports {
 			if !slices.Contains(ports, p) {
 				ch.NotPorts = append(ch.NotPorts, p)
 			}
 		}
+		ch.NotPorts = hostname.MergePorts(ch.NotPorts)
 	}
 	if k.inPart != "" {
 		return ch // an address is its own
@@ -94,8 +96,8 @@ func (ch *Change) details() string {
 	switch {
 	case ch.EveryPort:
 		b.WriteString(" on every port" + but(ch.NotPorts))
-	case len(ch.Ports) == 1:
-		fmt.Fprintf(&b, " on port %d", ch.Ports[0])
+	case len(ch.Ports) == 1 && ch.Ports[0].First == ch.Ports[0].Last:
+		fmt.Fprintf(&b, " on port %s", ch.Ports[0])
 	default:
 		b.WriteString(" on ports " + list(ch.Ports))
 	}

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,12 +30,12 @@ type access struct {
 // comparison is that of one function.
 type comparison struct {
 	sides     [2]side
-	reports   bool // report mode has not ended in either: all that is not denied matters
-	patterns  map[hostname.Pattern]bool
+	reports   bool                      // report mode has not ended in either: all that is not denied matters
+	patterns  map[hostname.Pattern]bool // parts of them: of a name, or of those below one
 	literals  map[netip.Prefix]bool
 	opened    map[netip.Prefix]bool // where names may resolve to
-	ports     []uint16              // those of the rules, and otherPort
-	otherPort uint16                // stands for every port that no rule has; 0: only rules let anything through
+	ports     []hostname.PortRange  // those of the rules, cut where any begins or ends, and otherPort
+	otherPort hostname.PortRange    // stands for every port that no rule has; zero: only rules let anything through
 	starts    []time.Time           // what may be reached changes at these alone; the first is now
 
 	places  *regions     // of opened, their special parts
@@ -63,7 +64,9 @@ func (c *comparison) add(i int, p *policy.Policy, s *policy.Spec, f *policy.Func
 	c.starts = append(c.starts, f.ReportUntil)
 	for _, r := range f.Rules {
 		for _, pattern := range append(slices.Clip(setOf(s, r)), r.Pattern) {
-			c.patterns[pattern] = true
+			for _, part := range pattern.Parts() {
+				c.patterns[part] = true
+			}
 		}
 		if r.Prefix.IsValid() {
 			c.literals[r.Prefix] = true
@@ -77,7 +80,6 @@ func (c *comparison) add(i int, p *policy.Policy, s *policy.Spec, f *policy.Func
 			c.opened[p] = true
 		}
 	}
-	delete(c.patterns, hostname.Pattern{})
 }
 
 // compare finds the regions and asks about each.
@@ -86,9 +88,8 @@ func (c *comparison) compare(denied *denyIndex) {
 	c.starts = slices.DeleteFunc(c.starts, func(t time.Time) bool { return t.Before(now) })
 	slices.SortFunc(c.starts, time.Time.Compare)
 	c.starts = slices.CompactFunc(c.starts, time.Time.Equal)
-	slices.Sort(c.ports)
-	c.ports = slices.Compact(c.ports)
-	if other := otherPort(c.ports); c.reports && other > 0 {
+	c.ports = cutPorts(c.ports)
+	if other := otherPort(c.ports); c.reports && other.First > 0 {
 		c.ports, c.otherPort = append(c.ports, other), other
 	}
 
@@ -132,13 +133,36 @@ func (c *comparison) addDenied(denied *denyIndex) {
 }
 
 // otherPort returns a port that is none of those, which are sorted; 0: there is none.
-func otherPort(ports []uint16) uint16 {
-	for p := uint16(65535); p > 0; p-- {
-		if _, listed := slices.BinarySearch(ports, p); !listed {
-			return p
+func otherPort(ports []hostname.PortRange) hostname.PortRange {
+	last := uint16(65535)
+	for _, r := range slices.Backward(hostname.MergePorts(ports)) {
+		if r.Last < last {
+			break
+		}
+		last = r.First - 1
+	}
+	return hostname.Port(last)
+}
+
+// cutPorts returns the ports of ranges as ranges of which each lies in another one whole or
+// not at all: what rules say of one of its ports they say of all.
+func cutPorts(ranges []hostname.PortRange) (all []hostname.PortRange) {
+	begins := map[int]bool{} // where a range begins, or the ports behind one
+	for _, r := range ranges {
+		begins[int(r.First)], begins[int(r.Last)+1] = true, true
+	}
+	order := slices.Sorted(maps.Keys(begins))
+	whole := hostname.MergePorts(ranges)
+	for i := range max(len(order)-1, 0) {
+		r := hostname.PortRange{First: uint16(order[i]), Last: uint16(order[i+1] - 1)}
+		for len(whole) > 0 && whole[0].Last < r.First {
+			whole = whole[1:]
+		}
+		if len(whole) > 0 && whole[0].Contains(r.First) {
+			all = append(all, r)
 		}
 	}
-	return 0
+	return all
 }
 
 // access says what a side may reach of a target at an instant.
@@ -196,9 +220,9 @@ func minus(a, b string) string {
 type kind struct {
 	gained                 bool
 	carries, addresses     string
-	when                   string // a 1 for each of starts from which on it holds, else a 0
-	port                   uint16 // 0: all of those that are told as one
-	covers, except, inPart string // of the region; "": not yet described
+	when                   string             // a 1 for each of starts from which on it holds, else a 0
+	port                   hostname.PortRange // zero: all of those that are told as one
+	covers, except, inPart string             // of the region; "": not yet described
 }
 
 // regions asks about every region of a tree at every port and instant; part is that of the
@@ -210,7 +234,7 @@ func (c *comparison) regions(t *regions, part string) {
 			continue
 		}
 		for _, port := range c.ports {
-			for k := range c.differences(hostname.Target{Host: t.list[i].host, Port: port}) {
+			for k := range c.differences(hostname.Target{Host: t.list[i].host, Port: port.First}, port) {
 				if found[k] == nil {
 					found[k] = map[int]bool{}
 				}
@@ -218,12 +242,12 @@ func (c *comparison) regions(t *regions, part string) {
 			}
 		}
 	}
-	ports := map[kind][]uint16{}
+	ports := map[kind][]hostname.PortRange{}
 	regionOf := map[kind]Region{}
 	for k, in := range found {
 		port := k.port
 		for _, r := range t.describe(in) {
-			k.port, k.covers, k.except, k.inPart = 0, r.Covers, strings.Join(r.Except, " "), part
+			k.port, k.covers, k.except, k.inPart = hostname.PortRange{}, r.Covers, strings.Join(r.Except, " "), part
 			ports[k] = append(ports[k], port)
 			regionOf[k] = r
 		}
@@ -239,7 +263,7 @@ func (c *comparison) regions(t *regions, part string) {
 }
 
 // differences returns what the versions differ in about one target.
-func (c *comparison) differences(t hostname.Target) map[kind]bool {
+func (c *comparison) differences(t hostname.Target, ports hostname.PortRange) map[kind]bool {
 	var when map[kind][]byte
 	for i, at := range c.starts {
 		before, after := c.access(&c.sides[0], t, at), c.access(&c.sides[1], t, at)
@@ -258,7 +282,7 @@ func (c *comparison) differences(t hostname.Target) map[kind]bool {
 	}
 	all := map[kind]bool{}
 	for k, bits := range when {
-		k.when, k.port = string(bits), t.Port
+		k.when, k.port = string(bits), ports
 		all[k] = true
 	}
 	return all
@@ -282,10 +306,17 @@ func kinds(gained bool, a, b access) (all []kind) {
 	return all
 }
 
+// comparePorts orders lists of ports.
+func comparePorts(a, b []hostname.PortRange) int {
+	return slices.CompareFunc(a, b, func(a, b hostname.PortRange) int {
+		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last))
+	})
+}
+
 // sorted sorts changes by what they cover.
 func sorted(all []Change) []Change {
 	slices.SortFunc(all, func(a, b Change) int {
-		return cmp.Or(cmp.Compare(a.Covers, b.Covers), cmp.Compare(a.Part, b.Part), slices.Compare(a.Ports, b.Ports), slices.Compare(a.NotPorts, b.NotPorts),
+		return cmp.Or(cmp.Compare(a.Covers, b.Covers), cmp.Compare(a.Part, b.Part), comparePorts(a.Ports, b.Ports), comparePorts(a.NotPorts, b.NotPorts),
 			cmp.Compare(a.Carries, b.Carries), slices.Compare(a.Except, b.Except), cmp.Compare(a.details(), b.details()))
 	})
 	return append([]Change{}, all...)

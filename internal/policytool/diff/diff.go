@@ -57,10 +57,10 @@ type Function struct {
 // region covers, on these ports, by this protocol, at these addresses, at these times.
 type Change struct {
 	Region
-	Part      string   `json:"part,omitempty"`           // of a range, "public" or "special": those of its addresses alone
-	Ports     []uint16 `json:"ports,omitempty"`          // the ports; empty: EveryPort
-	EveryPort bool     `json:"every_port,omitempty"`     // all but NotPorts
-	NotPorts  []uint16 `json:"every_port_but,omitempty"` // of EveryPort
+	Part      string               `json:"part,omitempty"`           // of a range, "public" or "special": those of its addresses alone
+	Ports     []hostname.PortRange `json:"ports,omitempty"`          // the ports, numbers or "8000-8010"; empty: EveryPort
+	EveryPort bool                 `json:"every_port,omitempty"`     // all but NotPorts
+	NotPorts  []hostname.PortRange `json:"every_port_but,omitempty"` // of EveryPort
 	// Carries is "any": TLS to the name and everything else; "tls": that alone; "other":
 	// what is not TLS to the name, where that may be reached in both versions or in none.
 	Carries   string   `json:"carries"`
@@ -150,7 +150,7 @@ func sameConditions(a, b *policy.Conditions) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return slices.Equal(a.Ports, b.Ports) && a.TLS == b.TLS && a.Expires.Equal(b.Expires) && slices.Equal(a.Addresses, b.Addresses)
+	return slices.Equal(hostname.MergePorts(a.Ports), hostname.MergePorts(b.Ports)) && a.TLS == b.TLS && a.Expires.Equal(b.Expires) && slices.Equal(a.Addresses, b.Addresses)
 }
 
 // denyIndex finds the lines of both deny lists that are below a name.
@@ -165,12 +165,14 @@ func newDenyIndex(a, b []policy.DenySpec) *denyIndex {
 	x.same = slices.EqualFunc(a, b, func(p, q policy.DenySpec) bool { return p.Pattern == q.Pattern })
 	seen := map[hostname.Pattern]bool{}
 	for _, d := range slices.Concat(a, b) {
-		if seen[d.Pattern] {
-			continue
-		}
-		seen[d.Pattern] = true
-		for above := range parents(d.Pattern.Name().String()) {
-			x.below[above] = append(x.below[above], d.Pattern)
+		for _, p := range d.Pattern.Parts() {
+			if seen[p] {
+				continue
+			}
+			seen[p] = true
+			for above := range parents(p.Name().String()) {
+				x.below[above] = append(x.below[above], p)
+			}
 		}
 	}
 	return x

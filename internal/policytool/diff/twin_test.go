@@ -63,7 +63,7 @@ func may(s policy.Spec, function string, q question) bool {
 	var nearest *match
 	nearness := 0
 	for _, m := range matches(s, f, q.host, literal) {
-		port, day := m.conditions != nil && slices.Contains(m.conditions.Ports, q.port), m.conditions != nil && (m.conditions.Expires.IsZero() || q.at.Before(m.conditions.Expires))
+		port, day := m.conditions != nil && hasPort(m.conditions.Ports, q.port), m.conditions != nil && (m.conditions.Expires.IsZero() || q.at.Before(m.conditions.Expires))
 		if port && day {
 			return opens(&m, addr) && (q.tls || reports || m.conditions.TLS == policy.TLSAny)
 		}
@@ -78,6 +78,11 @@ func may(s policy.Spec, function string, q question) bool {
 	return reports && opens(nearest, addr)
 }
 
+// hasPort reports whether a port is one of those.
+func hasPort(ranges []hostname.PortRange, port uint16) bool {
+	return slices.ContainsFunc(ranges, func(r hostname.PortRange) bool { return r.First <= port && port <= r.Last })
+}
+
 // opens reports whether a rule, or none, lets a connection go to an address that is not
 // blocked.
 func opens(m *match, a netip.Addr) bool {
@@ -90,6 +95,9 @@ func opens(m *match, a netip.Addr) bool {
 
 // covers reports whether the text of a pattern covers a name; "*" covers every one.
 func covers(pattern, name string) bool {
+	if apex, both := strings.CutPrefix(pattern, "."); both {
+		return name == apex || strings.HasSuffix(name, pattern)
+	}
 	if tail, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
 		return strings.HasSuffix(name, tail) && len(name) > len(tail)
 	}
@@ -114,8 +122,8 @@ func matches(s policy.Spec, f policy.FunctionSpec, host string, literal netip.Ad
 			if text == "" || !covers(text, host) {
 				continue
 			}
-			length := len(text)
-			if text == host {
+			length := len(strings.TrimLeft(text, "*."))
+			if length == len(host) {
 				length = 1000
 			}
 			all = append(all, match{conditions: r.Conditions, rank: []int{-length, set, i}})
@@ -128,7 +136,7 @@ func matches(s policy.Spec, f policy.FunctionSpec, host string, literal netip.Ad
 // says reports whether one of the changes is about a question.
 func says(all []diff.Change, q question) bool {
 	return slices.ContainsFunc(all, func(c diff.Change) bool {
-		port := slices.Contains(c.Ports, q.port) || c.EveryPort && !slices.Contains(c.NotPorts, q.port)
+		port := hasPort(c.Ports, q.port) || c.EveryPort && !hasPort(c.NotPorts, q.port)
 		carries := c.Carries == "any" || c.Carries == map[bool]string{true: "tls", false: "other"}[q.tls]
 		return port && carries && saysWhen(c.When, q.at) && saysWhere(c, q)
 	})
@@ -181,7 +189,7 @@ func (g generator) name() string {
 
 // pattern is a random pattern.
 func (g generator) pattern() hostname.Pattern {
-	p, err := hostname.ParsePattern(one(g, "", "", "*.") + g.name())
+	p, err := hostname.ParsePattern(one(g, "", "", "", "*.", "*.", ".") + g.name())
 	if err != nil {
 		panic(err)
 	}
@@ -232,7 +240,7 @@ func (g generator) in(p netip.Prefix) netip.Addr {
 func (g generator) rule(sets int) policy.RuleSpec {
 	c := &policy.Conditions{TLS: one(g, policy.TLSVerify, policy.TLSVerify, policy.TLSAny), Expires: g.day(), Ticket: one(g, "", "T-1")}
 	for range g.IntN(4) {
-		c.Ports = append(c.Ports, one[uint16](g, 443, 443, 80, 22, 65535))
+		c.Ports = append(c.Ports, one(g, append(hostname.Ports(443, 443, 80, 22, 65535), hostname.PortRange{First: 22, Last: 80}, hostname.PortRange{First: 80, Last: 65534})...))
 	}
 	r := policy.RuleSpec{Conditions: c}
 	switch k := g.IntN(8); {
@@ -303,7 +311,7 @@ func (g generator) edited(s policy.Spec) policy.Spec {
 // question is a random one, about something that the policies or a change have now and then.
 func (g generator) question(changes []diff.Change) question {
 	q := question{
-		host: g.name(), port: one[uint16](g, 443, 443, 80, 22, 65535, 65534, 7), tls: g.IntN(2) == 0,
+		host: g.name(), port: one[uint16](g, 443, 443, 80, 22, 23, 79, 81, 65535, 65534, 7), tls: g.IntN(2) == 0,
 		address: g.in(g.prefix()), at: noon.AddDate(0, 0, g.IntN(12)),
 	}
 	if g.IntN(4) == 0 {
@@ -318,7 +326,7 @@ func (g generator) question(changes []diff.Change) question {
 		q.host = g.in(p).String()
 	}
 	if len(c.Ports) > 0 {
-		q.port = one(g, c.Ports...)
+		q.port = one(g, one(g, c.Ports...).First, one(g, c.Ports...).Last)
 	}
 	if len(c.Addresses) > 0 && g.IntN(2) == 0 {
 		q.address = g.in(netip.MustParsePrefix(one(g, c.Addresses...).Covers))

@@ -17,7 +17,7 @@ import (
 // before its sets, in the order of the file.
 type coverage struct {
 	rules  []policy.RuleSpec
-	names  map[hostname.Pattern][]int // the rules that have a pattern, in that order
+	names  map[hostname.Pattern][]int // the rules that have a part of a pattern, in that order
 	ranges map[netip.Prefix][]int
 	out    map[int]bool // those that were found superfluous, and count no longer
 }
@@ -30,7 +30,7 @@ func newCoverage(cfg *config.Config, f *config.Function) *coverage {
 		case r.Prefix.IsValid():
 			c.ranges[r.Prefix] = append(c.ranges[r.Prefix], i)
 		case r.Set == 0:
-			c.names[r.Pattern] = append(c.names[r.Pattern], i)
+			c.addName(r.Pattern, i)
 		}
 	}
 	for i, r := range f.Allow {
@@ -38,10 +38,17 @@ func newCoverage(cfg *config.Config, f *config.Function) *coverage {
 			continue
 		}
 		for _, p := range cfg.Sets[r.Set-1].Patterns {
-			c.names[p] = append(c.names[p], i)
+			c.addName(p, i)
 		}
 	}
 	return c
+}
+
+// addName notes a rule that has a pattern.
+func (c *coverage) addName(pattern hostname.Pattern, i int) {
+	for _, p := range pattern.Parts() {
+		c.names[p] = append(c.names[p], i)
+	}
 }
 
 // superfluous returns the rules that can be taken out, all together, and by which rules
@@ -63,33 +70,72 @@ func (c *coverage) of(i int) (by string, covered bool) {
 	if r.Set > 0 || r.Conditions == nil || len(r.Conditions.Ports) == 0 {
 		return "", false
 	}
-	order := c.order(r)
-	at := slices.Index(order, i)
 	var lines []string
-	for _, port := range r.Conditions.Ports {
-		other, ok := c.decides(order, at, port)
-		if !ok {
-			return "", false
-		}
-		if line := fmt.Sprintf("line %d", c.rules[other].Line); !slices.Contains(lines, line) {
-			lines = append(lines, line)
+	for _, order := range c.orders(r) {
+		at := slices.Index(order, i)
+		for _, port := range c.portsOf(order, i) {
+			other, ok := c.decides(order, at, port)
+			if !ok {
+				return "", false
+			}
+			if line := fmt.Sprintf("line %d", c.rules[other].Line); !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
 		}
 	}
 	return strings.Join(lines, " and "), true
 }
 
-// order returns the rules that have all that a rule covers, in the order in which they are
-// tried.
-func (c *coverage) order(r policy.RuleSpec) (all []int) {
+// portsOf returns ports of rule i, one of each stretch of them of which the rules of an order
+// say the same: a range differs from another where either begins.
+func (c *coverage) portsOf(order []int, i int) (all []uint16) {
+	mine := c.rules[i].Conditions.Ports
+	for _, r := range mine {
+		all = append(all, r.First)
+	}
+	for _, other := range order {
+		if c.rules[other].Conditions == nil {
+			continue
+		}
+		for _, r := range c.rules[other].Conditions.Ports {
+			for _, p := range []uint16{r.First, r.Last + 1} {
+				if has(mine, p) && !slices.Contains(all, p) {
+					all = append(all, p)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// has reports whether ports have one.
+func has(ports []hostname.PortRange, port uint16) bool {
+	return slices.ContainsFunc(ports, func(r hostname.PortRange) bool { return r.Contains(port) })
+}
+
+// orders returns the order of the rules for each part of what a rule covers.
+func (c *coverage) orders(r policy.RuleSpec) (all [][]int) {
 	if r.Prefix.IsValid() {
-		for bits := r.Prefix.Bits(); bits >= 0; bits-- {
-			wider, _ := r.Prefix.Addr().Prefix(bits)
+		return [][]int{c.order(r.Prefix, hostname.Pattern{})}
+	}
+	for _, p := range r.Pattern.Parts() {
+		all = append(all, c.order(netip.Prefix{}, p))
+	}
+	return all
+}
+
+// order returns the rules that have all of a range, or of a part of a pattern, in the order
+// in which they are tried.
+func (c *coverage) order(prefix netip.Prefix, part hostname.Pattern) (all []int) {
+	if prefix.IsValid() {
+		for bits := prefix.Bits(); bits >= 0; bits-- {
+			wider, _ := prefix.Addr().Prefix(bits)
 			all = append(all, c.ranges[wider]...)
 		}
 		return all
 	}
-	all = slices.Clone(c.names[r.Pattern])
-	for name := r.Pattern.Name().String(); name != ""; {
+	all = slices.Clone(c.names[part])
+	for name := part.Name().String(); name != ""; {
 		_, name, _ = strings.Cut(name, ".")
 		if p, err := hostname.ParsePattern("*." + name); err == nil {
 			all = append(all, c.names[p]...)
@@ -106,7 +152,7 @@ func (c *coverage) decides(order []int, at int, port uint16) (rule int, ok bool)
 	for place, i := range order {
 		other := c.rules[i].Conditions
 		switch {
-		case place == at || c.out[i] || other == nil || !slices.Contains(other.Ports, port):
+		case place == at || c.out[i] || other == nil || !has(other.Ports, port):
 		case place < at:
 			if holdsAsLong(other, mine) {
 				return i, true

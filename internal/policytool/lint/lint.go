@@ -166,6 +166,16 @@ func (l *linter) neverFits(r policy.RuleSpec) string {
 // patternNeverFits says why no name fits a pattern, "" where one does. The whole of a
 // wildcard is denied where a wildcard of the deny list covers it, and all above it.
 func (l *linter) patternNeverFits(p hostname.Pattern) string {
+	for _, part := range p.Parts() {
+		if why := l.partNeverFits(part); why == "" || part == p {
+			return why
+		}
+	}
+	return "the deny list has all of it"
+}
+
+// partNeverFits is that for a pattern that covers a name or those below one.
+func (l *linter) partNeverFits(p hostname.Pattern) string {
 	if p.Wildcard() {
 		if len(p.Name().String())+len("a.") > hostname.MaxName {
 			return "no name is short enough to be below it"

@@ -103,6 +103,7 @@ functions:
       - c.example
       - bucket.s3.eu-west-1.amazonaws.com
       - account.blob.core.windows.net
+      - .example.net
 `)
 	if all := find(t, cfg); len(all) > 0 {
 		t.Errorf("got %v", all)
@@ -110,7 +111,7 @@ functions:
 }
 
 func TestAWildcardThatTheDenyListHasWholeAllowsNothing(t *testing.T) {
-	for pattern, never := range map[string]bool{"*.evil.example": true, "*.x.evil.example": true, "*.example.org": false, "evil.example": false, "*.notevil.example": false} {
+	for pattern, never := range map[string]bool{"*.evil.example": true, "*.x.evil.example": true, "*.example.org": false, "evil.example": false, "*.notevil.example": false, ".evil.example": false, ".x.evil.example": true} {
 		all := find(t, load(t, "version: 1\ndeny: [\"*.evil.example\", x.example.org]\nfunctions: {f: {owner: o, identify: {sources: [10.0.1.0/24]}, allow: [\""+pattern+"\"]}}\n"))
 		if found := len(all) == 1 && all[0].Kind == lint.NeverFit; found != never || !never && len(all) > 0 {
 			t.Errorf("%s: got %v", pattern, all)
@@ -137,14 +138,14 @@ func TestOfAFunctionInReportModeNoRuleIsCovered(t *testing.T) {
 // rule is a random rule of few, which overlap a great deal.
 func rule(g *rand.Rand) string {
 	one := func(all ...string) string { return all[g.IntN(len(all))] }
-	what := "host: " + one(`a.b.example`, `b.b.example`, `"*.b.example"`, `a.a.b.example`, `"*.a.b.example"`, `c.example`)
+	what := "host: " + one(`a.b.example`, `b.b.example`, `"*.b.example"`, `a.a.b.example`, `"*.a.b.example"`, `c.example`, `.b.example`, `.a.b.example`)
 	switch g.IntN(8) {
 	case 0:
 		what = "set: s"
 	case 1:
 		what = "cidr: " + one("10.0.0.0/8", "10.1.0.0/16", "10.1.1.0/24", "1.1.0.0/16")
 	}
-	r := "{" + what + one("", "", ", ports: [443, 22]", ", ports: [22]", ", ports: [80, 443]") + one("", "", ", tls: any") + one("", "", ", expires: 2026-12-31", ", expires: 2027-12-31")
+	r := "{" + what + one("", "", ", ports: [443, 22]", ", ports: [22]", ", ports: [80, 443]", ", ports: [22-80]", ", ports: [80-443, 22]") + one("", "", ", tls: any") + one("", "", ", expires: 2026-12-31", ", expires: 2027-12-31")
 	if strings.HasPrefix(what, "host") {
 		r += one("", "", "", ", addresses: [10.0.0.0/8]")
 	}

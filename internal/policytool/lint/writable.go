@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
@@ -130,6 +131,11 @@ func writableBy(p hostname.Pattern) *writable {
 // opens reports whether a pattern covers a host of the table: the name, or all the names
 // below it. A name below a wildcard of the table is somebody's own.
 func opens(p hostname.Pattern, host string) bool {
+	return slices.ContainsFunc(p.Parts(), func(part hostname.Pattern) bool { return partOpens(part, host) })
+}
+
+// partOpens is that for a pattern that covers a name or those below one.
+func partOpens(p hostname.Pattern, host string) bool {
 	labels, wanted := strings.Split(p.String(), "."), strings.Split(host, ".")
 	if p.Wildcard() {
 		labels = labels[1:]

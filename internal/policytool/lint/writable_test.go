@@ -28,6 +28,8 @@ func TestHostsThatAnyoneCanWriteToArePatternsEachWithReasonAndCure(t *testing.T)
 func TestAPatternIsAsWideAsWhatItCovers(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"*.github.com":                        "api.github.com",
+		".api.github.com":                     "api.github.com",
+		".blob.core.windows.net":              "*.blob.core.windows.net",
 		"*.amazonaws.com":                     "s3.amazonaws.com",
 		"*.eu-west-1.amazonaws.com":           "s3.REGION.amazonaws.com",
 		"*.dualstack.eu-west-1.amazonaws.com": "s3.dualstack.REGION.amazonaws.com",

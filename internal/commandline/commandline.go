@@ -1,4 +1,16 @@
-package main
+// Package commandline is what the commands of a program have in common: how they are
+// called, and what is said of a call that is wrong.
+//
+// What it does: errors of how a command is called are one line: what is wrong, and what
+// would be right. What cobra and pflag say in their own way is said here in ours. Flags are
+// read from the environment too.
+//
+// What it does not do: it knows no command, and prints nothing.
+//
+//	root.PersistentPreRunE = commandline.AllFlags
+//	root.SetFlagErrorFunc(commandline.FlagError)
+//	cmd.Args = commandline.Arguments("OLD", "NEW")
+package commandline
 
 import (
 	"errors"
@@ -13,12 +25,9 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/suggest"
 )
 
-// Errors of how a command is called are one line: what is wrong, and what would
-// be right. What cobra and pflag say in their own way is said here in ours.
-
-// noArguments is for commands without arguments. Where the flag before the name of a
+// NoArguments is for commands without arguments. Where the flag before the name of a
 // file is missing, the error names it.
-func noArguments(cmd *cobra.Command, args []string) error {
+func NoArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
 		return nil
@@ -29,8 +38,8 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	}
 }
 
-// arguments is for commands with exactly these arguments.
-func arguments(names ...string) cobra.PositionalArgs {
+// Arguments is for commands with exactly these arguments.
+func Arguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) > len(names):
@@ -43,8 +52,8 @@ func arguments(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// someArguments is for commands with one argument or more.
-func someArguments(what string) cobra.PositionalArgs {
+// SomeArguments is for commands with one argument or more.
+func SomeArguments(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return fmt.Errorf("there is no %s; call it as %q", what, cmd.UseLine())
@@ -53,34 +62,34 @@ func someArguments(what string) cobra.PositionalArgs {
 	}
 }
 
-// oneOf sees to it that the value of a flag is one of the choices, which are sorted.
-func oneOf(flag, value string, choices ...string) error {
+// OneOf sees to it that the value of a flag is one of the choices, which are sorted.
+func OneOf(flag, value string, choices ...string) error {
 	if slices.Contains(choices, value) {
 		return nil
 	}
 	return fmt.Errorf("--%s: %q is not known; %s", flag, value, suggest.For(value, choices))
 }
 
-// nameOf returns what a policy is called in messages: errors of standard input call it
+// NameOf returns what a policy is called in messages: errors of standard input call it
 // stdin.
-func nameOf(config string) string {
+func NameOf(config string) string {
 	if config == "-" {
 		return "stdin"
 	}
 	return config
 }
 
-// isCommand is for what takes the name of a command, or none.
-func isCommand(cmd *cobra.Command, args []string) error {
-	names := commandNames(cmd.Root())
+// IsCommand is for what takes the name of a command, or none.
+func IsCommand(cmd *cobra.Command, args []string) error {
+	names := Names(cmd.Root())
 	for _, arg := range args {
 		return fmt.Errorf("unknown command %q; %s", arg, suggest.For(arg, names))
 	}
 	return nil
 }
 
-// commandNames returns the names of all commands, sorted.
-func commandNames(root *cobra.Command) (names []string) {
+// Names returns the names of all commands, sorted.
+func Names(root *cobra.Command) (names []string) {
 	for _, c := range root.Commands() {
 		if c.IsAvailableCommand() || c.Name() == "help" {
 			names = append(names, c.Name())
@@ -89,8 +98,8 @@ func commandNames(root *cobra.Command) (names []string) {
 	return names
 }
 
-// flagError says what pflag found wrong.
-func flagError(cmd *cobra.Command, err error) error {
+// FlagError says what pflag found wrong.
+func FlagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var valueless *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError
@@ -131,9 +140,9 @@ func valueError(e *pflag.InvalidValueError) error {
 	}
 }
 
-// allFlags sets the flags that the command line does not from the environment,
+// AllFlags sets the flags that the command line does not from the environment,
 // and sees to it that those are there which must be.
-func allFlags(cmd *cobra.Command, _ []string) error {
+func AllFlags(cmd *cobra.Command, _ []string) error {
 	if err := fromEnvironment(cmd.Flags()); err != nil {
 		return err
 	}

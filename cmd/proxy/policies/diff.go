@@ -1,4 +1,4 @@
-package main
+package policies
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/diff"
 )
@@ -28,9 +29,9 @@ It does not compare who is identified as a function, nor the settings of the pro
 Exit code 0: nothing is gained; 3: something is.`,
 		Example: `  proxy diff egress.old.yaml egress.yaml
   git show main:egress.yaml | proxy diff - egress.yaml --format markdown`,
-		Args: arguments("OLD", "NEW"),
+		Args: commandline.Arguments("OLD", "NEW"),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if err := oneOf("format", format, diff.Formats...); err != nil {
+			if err := commandline.OneOf("format", format, diff.Formats...); err != nil {
 				return err
 			}
 			if files[0] == "-" && files[1] == "-" {
@@ -38,13 +39,13 @@ Exit code 0: nothing is gained; 3: something is.`,
 			}
 			d, err := compareFiles(cmd, files)
 			if err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			if err := d.Write(cmd.OutOrStdout(), format); err != nil {
-				return failed(fmt.Errorf("writing the difference: %w", err))
+				return commandline.Failed(fmt.Errorf("writing the difference: %w", err))
 			}
 			if d.Gains() {
-				return &exitError{code: exitRefused}
+				return &commandline.Exit{Code: commandline.ExitRefused}
 			}
 			return nil
 		},
@@ -61,7 +62,7 @@ func compareFiles(cmd *cobra.Command, files []string) (*diff.Diff, error) {
 		if err != nil {
 			return nil, err
 		}
-		sides[i] = diff.Side{File: nameOf(file), Spec: cfg.Spec()}
+		sides[i] = diff.Side{File: commandline.NameOf(file), Spec: cfg.Spec()}
 	}
 	return diff.Compare(sides[0], sides[1], time.Now())
 }

@@ -1,4 +1,4 @@
-package main
+package policies
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/checkreport"
 )
@@ -30,25 +31,25 @@ read; 3: with --lint=fail, all are good and something is found.`,
   git show HEAD:egress.yaml | proxy check --lint -
   proxy check --lint --format sarif egress.yaml > check.sarif
   proxy check s3://policies/egress.yaml`,
-		Args: someArguments("FILE"),
+		Args: commandline.SomeArguments("FILE"),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if err := cmp.Or(oneOf("lint", lints, "", "fail", "say"), oneOf("format", format, checkreport.Formats...)); err != nil {
+			if err := cmp.Or(commandline.OneOf("lint", lints, "", "fail", "say"), commandline.OneOf("format", format, checkreport.Formats...)); err != nil {
 				return err
 			}
 			results, bad, found := []checkreport.Result{}, false, false
 			for _, file := range files {
 				cfg, err := daemon.LoadConfig(cmd.Context(), file, cmd.InOrStdin())
-				r := checkreport.Of(nameOf(file), cfg, err, time.Now(), lints != "")
+				r := checkreport.Of(commandline.NameOf(file), cfg, err, time.Now(), lints != "")
 				results, bad, found = append(results, r), bad || !r.OK, found || len(r.Findings) > 0
 			}
 			if err := checkreport.Write(cmd.OutOrStdout(), format, results); err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			switch {
 			case bad:
-				return &exitError{code: exitFailed}
+				return &commandline.Exit{Code: commandline.ExitFailed}
 			case found && lints == "fail":
-				return &exitError{code: exitRefused}
+				return &commandline.Exit{Code: commandline.ExitRefused}
 			default:
 				return nil
 			}

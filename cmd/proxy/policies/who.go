@@ -1,4 +1,4 @@
-package main
+package policies
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
@@ -29,9 +30,9 @@ comes of the addresses.
 Exit code 0 also where no function may.`,
 		Example: `  proxy who api.stripe.com:443 --config egress.yaml
   git show HEAD:egress.yaml | proxy who 203.0.113.7:22 --config - --format json`,
-		Args: arguments("HOST:PORT"),
+		Args: commandline.Arguments("HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("format", f.format, "json", "text"); err != nil {
+			if err := commandline.OneOf("format", f.format, "json", "text"); err != nil {
 				return err
 			}
 			target, err := hostname.ParseTarget(args[0])
@@ -40,17 +41,17 @@ Exit code 0 also where no function may.`,
 			}
 			cfg, err := daemon.LoadConfig(cmd.Context(), f.config, cmd.InOrStdin())
 			if err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
-			q := reach.Query{Config: cfg, File: nameOf(f.config), Target: target, Now: time.Now(), Self: ownaddrs.Of(cfg).Has}
+			q := reach.Query{Config: cfg, File: commandline.NameOf(f.config), Target: target, Now: time.Now(), Self: ownaddrs.Of(cfg).Has}
 			answer, err := reach.Find(q)
 			if err != nil {
-				return failed(err)
+				return commandline.Failed(err)
 			}
 			if f.format == "json" {
-				return failed(answer.WriteJSON(cmd.OutOrStdout()))
+				return commandline.Failed(answer.WriteJSON(cmd.OutOrStdout()))
 			}
-			return failed(answer.Write(cmd.OutOrStdout()))
+			return commandline.Failed(answer.Write(cmd.OutOrStdout()))
 		},
 	}
 	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path; - is standard input")

@@ -1,0 +1,49 @@
+package reader
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// calls are all that is called, as IAM writes them. sts:AssumeRole is called where another
+// role is asked for, s3:GetBucketPolicy where a bucket is.
+var calls = []string{
+	"ec2:DescribeManagedPrefixLists", "ec2:DescribeNetworkInterfaces", "ec2:DescribeRegions", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups",
+	"ec2:DescribeSubnets", "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcs", "ec2:GetManagedPrefixListEntries",
+	"iam:GetAccountAuthorizationDetails",
+	"lambda:GetPolicy", "lambda:ListAliases", "lambda:ListEventSourceMappings", "lambda:ListFunctionUrlConfigs", "lambda:ListFunctions",
+	"route53resolver:ListFirewallConfigs", "route53resolver:ListFirewallRuleGroupAssociations", "route53resolver:ListFirewallRules",
+	"s3:GetBucketPolicy",
+	"sts:AssumeRole", "sts:GetCallerIdentity",
+}
+
+// Calls returns what is called, sorted.
+func Calls() []string { return slices.Clone(calls) }
+
+// IAMPolicy returns a policy, as indented JSON, that allows what is called and nothing
+// else. None of it writes. sts:GetCallerIdentity needs no permission and is left out.
+func IAMPolicy(roles, buckets []string) ([]byte, error) {
+	type statement struct {
+		Sid, Effect string
+		Action      []string
+		Resource    []string
+	}
+	var read []string
+	for _, c := range calls {
+		if c != "sts:GetCallerIdentity" && c != "sts:AssumeRole" && c != "s3:GetBucketPolicy" {
+			read = append(read, c)
+		}
+	}
+	statements := []statement{{"Read", "Allow", read, []string{"*"}}}
+	if len(buckets) > 0 {
+		s := statement{"PolicyBuckets", "Allow", []string{"s3:GetBucketPolicy"}, nil}
+		for _, name := range buckets {
+			s.Resource = append(s.Resource, "arn:aws:s3:::"+name)
+		}
+		statements = append(statements, s)
+	}
+	if len(roles) > 0 {
+		statements = append(statements, statement{"OtherAccounts", "Allow", []string{"sts:AssumeRole"}, roles})
+	}
+	return json.MarshalIndent(map[string]any{"Version": "2012-10-17", "Statement": statements}, "", "  ")
+}
