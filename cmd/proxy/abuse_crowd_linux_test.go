@@ -283,7 +283,7 @@ func testCrowding(t *testing.T, megabytes int) {
 	}
 	w.names.set("silence.test", silence)
 	w.names.set("*.silent.test", silence)
-	p := w.startUnder(t, enter+"\nulimit -n 20000", crowdingPolicy())
+	p := w.startUnder(enter+"\nulimit -n 20000", crowdingPolicy())
 	last, compares := crowdingLasts(t)
 	c := &crowding{running: p, last: last, compares: compares, targets: map[string]string{"connect": target, "get": web.Listener.Addr().String()}}
 	goroutines, files := p.holds(target)

@@ -20,7 +20,7 @@ func TestIdleConnectionsToTheFilterTakeNoDescriptorOfOthers(t *testing.T) {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			w := newWorld(t)
 			target := w.echoing()
-			p := w.startUnder(t, fmt.Sprintf("ulimit -n %d", limit), withDNS("", strings.TrimPrefix(abusePolicy, head)))
+			p := w.startUnder(fmt.Sprintf("ulimit -n %d", limit), withDNS("", strings.TrimPrefix(abusePolicy, head)))
 			if !p.logged("the default limits are cut to the descriptors and the memory of the process") {
 				t.Error("nothing says that the limits do not fit")
 			}
@@ -70,7 +70,7 @@ func TestIdleConnectionsToTheFilterTakeNoDescriptorOfOthers(t *testing.T) {
 func TestWhatLookupsTakeIsLeftByTunnels(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
-	p := w.startUnder(t, "ulimit -n 256", withDNS("", strings.TrimPrefix(abusePolicy, head)+"      - '*.silent.test'\n"))
+	p := w.startUnder("ulimit -n 256", withDNS("", strings.TrimPrefix(abusePolicy, head)+"      - '*.silent.test'\n"))
 	goroutines, files := p.holds(target)
 	for i := range 64 {
 		w.names.set(fmt.Sprintf("n%d.silent.test", i), silence)

@@ -7,9 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,35 +17,12 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/bounds"
 )
 
-// startUnder runs the program behind shell commands that set its limits. No
-// test that does may run beside others: PATH belongs to all of them.
-func (w *world) startUnder(t *testing.T, commands, policy string) *running {
-	t.Helper()
-	real, err := exec.LookPath("proxy")
-	w.must(err)
-	dir := t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\n%s\nexec %q \"$@\"\n", commands, real)
-	w.must(os.WriteFile(filepath.Join(dir, "proxy"), []byte(script), 0o755))
-	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+// startUnder runs the program behind shell commands that set its limits.
+func (w *world) startUnder(commands, policy string) *running {
+	w.t.Helper()
+	w.shell = commands
+	defer func() { w.shell = "" }()
 	return w.start(policy)
-}
-
-// number returns the sum of a metric's series.
-func (p *running) number(name string) (sum float64) {
-	p.t.Helper()
-	_, text := p.get("/metrics")
-	for line := range strings.Lines(text) {
-		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if series != name && !strings.HasPrefix(series, name+"{") {
-			continue
-		}
-		n, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			p.t.Fatalf("%s: %v", line, err)
-		}
-		sum += n
-	}
-	return sum
 }
 
 // slack is how many goroutines and descriptors may come and go by themselves.
@@ -169,7 +143,7 @@ func (w *world) echoing() string {
 func TestDescriptorsThatRunOutAreNotTheAdminListeners(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
-	p := w.startUnder(t, "ulimit -n 256", abusePolicy+"limits: {tunnels_per_function: 20000}\n")
+	p := w.startUnder("ulimit -n 256", abusePolicy+"limits: {tunnels_per_function: 20000}\n")
 	if !p.logged("the limits do not fit the descriptors or the memory of the process and are cut; raise those, or lower the limits") {
 		t.Error("nothing says that the limits do not fit")
 	}
@@ -210,7 +184,7 @@ func TestFunctionThatAsksForEveryTunnelCostsAnotherNone(t *testing.T) {
 func testFunctionThatAsksForEveryTunnel(t *testing.T, files int) {
 	w := newWorld(t)
 	target := w.echoing()
-	p := w.startUnder(t, fmt.Sprintf("ulimit -n %d", files), abusePolicy+`  greedy:
+	p := w.startUnder(fmt.Sprintf("ulimit -n %d", files), abusePolicy+`  greedy:
     identify: {${token_greedy}}
     allow: [{cidr: 127.0.0.1/32, ports: [${echo}], tls: any}]
 `)

@@ -95,7 +95,7 @@ func TestMemoryThatRunsOutIsRefusedBeforeTheKernelKills(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
 	host := "allowed.test:" + w.vars["echo"]
-	p := w.startUnder(t, enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 1h, header_timeout: 1h}\n")
+	p := w.startUnder(enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 1h, header_timeout: 1h}\n")
 	goroutines, files := p.holds(target)
 	heads := p.openConns(1500, connectLine("billing", host)[:40]+strings.Repeat("x", 14<<10))
 	tunnels := p.openConns(1000, connectLine("billing", target))
@@ -133,7 +133,7 @@ func TestMemoryThatIsClaimedAfterTheAdmissionIsNotGiven(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
 	host := "allowed.test:" + w.vars["echo"]
-	p := w.startUnder(t, enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 1h}\n")
+	p := w.startUnder(enter, abusePolicy+"limits: {tunnels: 20000, tunnels_per_function: 20000, hello_timeout: 1h}\n")
 	goroutines, files := p.holds(target)
 	var conns []net.Conn
 	for range 1000 {

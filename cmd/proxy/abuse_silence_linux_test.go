@@ -119,7 +119,7 @@ func TestHeadInPiecesTakesOnePlace(t *testing.T) {
 	w := newWorld(t)
 	target := w.echoing()
 	// How long the pieces take is this machine's doing.
-	p := w.startUnder(t, "ulimit -n 256", abusePolicy+"limits: {header_timeout: 10m}\n")
+	p := w.startUnder("ulimit -n 256", abusePolicy+"limits: {header_timeout: 10m}\n")
 	request := connectLine("billing", target)
 	const pieces = 8
 	var all []net.Conn

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ type mute struct {
 
 // startMute starts a program whose log goes through a small pipe, which is read until
 // the test says otherwise.
-func (w *world) startMute(policy string) (*running, *mute) {
+func (w *world) startMute(policy string, flags ...string) (*running, *mute) {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	config := filepath.Join(dir, "egress.yaml")
@@ -38,7 +39,7 @@ func (w *world) startMute(policy string) (*running, *mute) {
 	w.must(err)
 	w.t.Cleanup(func() { _ = unix.Close(m.filler) })
 	w.stderr = out
-	p := w.startFile(dir, []string{"run", "--config", config})
+	p := w.startFile(dir, slices.Concat([]string{"run"}, flags, []string{"--config", config}))
 	w.stderr = nil
 	w.must(out.Close())
 	w.t.Cleanup(m.stop) // before the program is made to end, and its log looked at

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,6 +67,9 @@ func (w *world) startFile(dir string, args []string, env ...string) *running {
 	w.must(err)
 	defer stderr.Close()
 	p.cmd = exec.Command("proxy", args...)
+	if w.shell != "" {
+		p.cmd = exec.Command("sh", append([]string{"-c", w.shell + "\nexec proxy \"$@\"", "sh"}, args...)...)
+	}
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
 	if w.stderr != nil {
 		p.cmd.Stderr = w.stderr
@@ -318,6 +322,24 @@ func (p *running) metric(name string) string {
 		}
 	}
 	return ""
+}
+
+// number returns the sum of a metric's series.
+func (p *running) number(name string) (sum float64) {
+	p.t.Helper()
+	_, text := p.get("/metrics")
+	for line := range strings.Lines(text) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if series != name && !strings.HasPrefix(series, name+"{") {
+			continue
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			p.t.Fatalf("%s: %v", line, err)
+		}
+		sum += n
+	}
+	return sum
 }
 
 // direct is a client of no proxy that keeps no connections.

@@ -71,8 +71,8 @@ func (w *world) startOn(s *sink, policy string) *running {
 // reading. The file has whole what was read.
 type drain struct {
 	from, to *os.File
-	pause    sync.Mutex // held while a line is read
-	slow     time.Duration
+	pause    sync.Mutex   // held while a line is read
+	slow     atomic.Int64 // how long it rests behind a line, of time.Duration
 	begun    atomic.Int64 // lines that the reader has begun to take
 	done     chan struct{}
 }
@@ -82,7 +82,8 @@ func (w *world) newDrain(from *os.File, path string, slow time.Duration) *drain 
 	w.t.Helper()
 	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	w.must(err)
-	d := &drain{from: from, to: to, slow: slow, done: make(chan struct{})}
+	d := &drain{from: from, to: to, done: make(chan struct{})}
+	d.slow.Store(int64(slow))
 	go d.run()
 	w.t.Cleanup(func() { _ = from.Close(); <-d.done; _ = to.Close() })
 	return d
@@ -93,7 +94,7 @@ func (w *world) newDrain(from *os.File, path string, slow time.Duration) *drain 
 func (d *drain) run() {
 	defer close(d.done)
 	size := 1 << 16
-	if d.slow > 0 {
+	if d.slow.Load() > 0 {
 		size = 16
 	}
 	r := bufio.NewReaderSize(onlyReader{d.from}, size)
@@ -106,7 +107,7 @@ func (d *drain) run() {
 		if err != nil && !os.IsTimeout(err) {
 			return
 		}
-		time.Sleep(d.slow)
+		time.Sleep(time.Duration(d.slow.Load()))
 	}
 }
 

@@ -34,6 +34,7 @@ type world struct {
 	ca    string // path of the CA's certificate
 
 	stderr *os.File // of the programs; nil: a file
+	shell  string   // commands that set limits of the programs before they begin
 
 	vars      map[string]string // variables of a policy
 	functions map[string]bool   // those that a policy has named by ${token_…}

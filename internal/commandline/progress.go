@@ -12,12 +12,12 @@ func IsTerminal(file *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// Progress returns a func that says on a terminal how far long work is, in one line that it
-// writes over. Where to is no terminal it returns nil: nobody asks.
-func Progress(to io.Writer, what string) func(done int) {
+// Progress returns a func that shows on a terminal what long work is doing, in one line that
+// the next text replaces and "" removes. Where to is no terminal it shows nothing.
+func Progress(to io.Writer) func(doing string) {
 	file, ok := to.(*os.File)
 	if !ok || !IsTerminal(file) {
-		return nil
+		return func(string) {}
 	}
-	return func(done int) { fmt.Fprintf(file, "\r%s: %d \r", what, done) }
+	return func(doing string) { fmt.Fprint(file, "\r\x1b[K", doing) } // ECMA-48: to the begin of the line, and erase it
 }

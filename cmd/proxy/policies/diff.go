@@ -56,13 +56,17 @@ Exit code 0: nothing is gained; 3: something is.`,
 
 // compareFiles loads two versions of a policy and compares them as of now.
 func compareFiles(cmd *cobra.Command, files []string) (*diff.Diff, error) {
+	show := commandline.Progress(cmd.ErrOrStderr())
+	defer show("")
 	sides := make([]diff.Side, len(files))
 	for i, file := range files {
+		show("reading " + commandline.NameOf(file))
 		cfg, err := daemon.LoadConfig(cmd.Context(), file, cmd.InOrStdin())
 		if err != nil {
 			return nil, err
 		}
 		sides[i] = diff.Side{File: commandline.NameOf(file), Spec: cfg.Spec()}
 	}
+	show("comparing")
 	return diff.Compare(sides[0], sides[1], time.Now())
 }

@@ -42,5 +42,10 @@ func readPolicy(file string, stdin io.Reader) ([]byte, error) {
 
 // readTraffic sums records up, and says on a terminal how far it is.
 func readTraffic(cmd *cobra.Command, files []string) (*traffic.Traffic, error) {
-	return traffic.Read(traffic.Options{Files: files, Stdin: cmd.InOrStdin(), Progress: commandline.Progress(cmd.ErrOrStderr(), "records read")})
+	show := commandline.Progress(cmd.ErrOrStderr())
+	defer show("")
+	return traffic.Read(traffic.Options{
+		Files: files, Stdin: cmd.InOrStdin(),
+		Progress: func(lines int) { show(fmt.Sprintf("records read: %d", lines)) },
+	})
 }

@@ -46,6 +46,7 @@ func NewScrapes(table []Alarm) *Scrapes {
 // Add adds a scrape of each instance, as /metrics has it. A text that is empty is that of one
 // that does not answer.
 func (s *Scrapes) Add(scrapes map[string]string) {
+	sample := regexp.MustCompile(`^(\w+)(?:\{(.*)\})? (\S+)$`)
 	for instance, text := range scrapes {
 		up := "1"
 		if text == "" {
@@ -53,8 +54,11 @@ func (s *Scrapes) Add(scrapes map[string]string) {
 		}
 		s.set("up", "", instance, up)
 		for line := range strings.Lines(text) {
-			m := regexp.MustCompile(`^(\w+)(?:\{(.*)\})? (\S+)$`).FindStringSubmatch(strings.TrimSpace(line))
-			if m == nil || !s.needed[m[1]] {
+			if end := strings.IndexAny(line, "{ "); end < 0 || !s.needed[line[:end]] {
+				continue
+			}
+			m := sample.FindStringSubmatch(strings.TrimSpace(line))
+			if m == nil {
 				continue
 			}
 			number, err := strconv.ParseFloat(m[3], 64)

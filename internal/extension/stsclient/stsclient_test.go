@@ -46,6 +46,16 @@ func TestTokenIsOfTheAudienceAndAQuarterOfAnHour(t *testing.T) {
 	}
 }
 
+// The function's variables name the extension itself, which would wait for its own token.
+// Loopback is past every proxy, so that STS is called by the address that is not.
+func TestProxyOfTheEnvironmentIsNotFollowed(t *testing.T) {
+	s := start(t)
+	t.Setenv("AWS_ENDPOINT_URL_STS", strings.Replace(s.URL, "127.0.0.1", "0.0.0.0", 1))
+	if got, err := stsclient.New("a").Fetch(t.Context()); err != nil || got.Value != awslocal.Token(1) {
+		t.Errorf("got %q and %v", got.Value, err)
+	}
+}
+
 func TestShorterSessionGetsATokenOfAMinute(t *testing.T) {
 	s := start(t)
 	s.Answer(func(w http.ResponseWriter, form url.Values) bool {

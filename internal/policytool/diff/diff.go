@@ -102,13 +102,18 @@ func Compare(from, to Side, now time.Time) (*Diff, error) {
 	denied := newDenyIndex(from.Spec.Deny, to.Spec.Deny)
 	names := maps.Clone(specs[0])
 	maps.Copy(names, specs[1])
+	narrow := newFocus(&from.Spec, &to.Spec)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if denied.same && sameRules(&from.Spec, &to.Spec, specs[0][name], specs[1][name]) {
+		a, b := specs[0][name], specs[1][name]
+		if denied.same && narrow.sameRules(a, b) {
 			continue
 		}
+		if denied.same && enforcesInBoth(a, b, now) {
+			a, b = narrow.on(a, b)
+		}
 		c := newComparison(now)
-		c.add(0, compiled[0], &from.Spec, specs[0][name])
-		c.add(1, compiled[1], &to.Spec, specs[1][name])
+		c.add(0, compiled[0], &from.Spec, a)
+		c.add(1, compiled[1], &to.Spec, b)
 		c.compare(denied)
 		if len(c.gains)+len(c.loses) > 0 {
 			d.Functions = append(d.Functions, Function{Name: name, Owner: names[name].Owner, Gains: sorted(c.gains), Loses: sorted(c.loses)})
@@ -126,15 +131,10 @@ func functionsOf(s policy.Spec) map[string]*policy.FunctionSpec {
 	return all
 }
 
-// sameRules reports whether a function is written the same in both versions, which most
-// are: then nothing needs to be asked.
-func sameRules(from, to *policy.Spec, a, b *policy.FunctionSpec) bool {
-	if a == nil || b == nil || !a.ReportUntil.Equal(b.ReportUntil) {
-		return false
-	}
-	return slices.EqualFunc(a.Rules, b.Rules, func(x, y policy.RuleSpec) bool {
-		return x.Pattern == y.Pattern && x.Prefix == y.Prefix && slices.Equal(setOf(from, x), setOf(to, y)) && sameConditions(x.Conditions, y.Conditions)
-	})
+// enforcesInBoth reports whether a function is in both versions and in report mode in none:
+// else more than its rules decides what it may reach.
+func enforcesInBoth(a, b *policy.FunctionSpec, now time.Time) bool {
+	return a != nil && b != nil && !a.ReportUntil.After(now) && !b.ReportUntil.After(now)
 }
 
 // setOf returns the patterns of the set that a rule names, nil where it names none.

@@ -66,6 +66,14 @@ func TestFilesThatMeanTheSameDifferInNothing(t *testing.T) {
 func TestWhatIsGainedAndLostIsSaidExactly(t *testing.T) {
 	for _, c := range []struct{ name, oldOther, old, newOther, fresh, want string }{
 		{"a host", "", `allow: []`, "", `allow: [a.example]`, "gains a.example on port 443"},
+		{"a wildcard over rules that stay", "sets: {s: [b.x.example, other.example]}", `allow: [{set: s}, a.x.example]`, "sets: {s: [b.x.example, other.example]}", `allow: [{set: s}, a.x.example, "*.x.example"]`,
+			"gains *.x.example but for a.x.example, b.x.example on port 443"},
+		{"a wildcard in a set beside what stays", "sets: {s: [b.x.example, other.example]}", `allow: [{set: s}]`, "sets: {s: [\"*.x.example\", other.example, b.x.example]}", `allow: [{set: s}]`,
+			"gains *.x.example but for b.x.example on port 443"},
+		{"a name of a set", "sets: {s: [b.x.example, other.example]}", `allow: [{set: s}]`, "sets: {s: [b.x.example, new.example]}", `allow: [{set: s}]`,
+			"gains new.example on port 443\nloses other.example on port 443"},
+		{"a name of a set for one of the list", "sets: {s: [b.example]}", `allow: [{set: s}, a.example]`, "sets: {s: [a.example]}", `allow: [{set: s}, a.example]`,
+			"loses b.example on port 443"},
 		{"a function", "", "", "", `allow: [a.example]`, "gains a.example on port 443"},
 		{"a function that goes", "", `allow: [a.example]`, "", "", "loses a.example on port 443"},
 		{"a wildcard over what there was", "", `allow: [a.example.org]`, "", `allow: ["*.example.org"]`, "gains *.example.org but for a.example.org on port 443"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/checks"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
@@ -100,6 +102,19 @@ func TestAFunctionIsReadWithAllThatReachesIt(t *testing.T) {
 	}
 }
 
+// Who waits sees which account and region is being read.
+func TestProgressNamesAccountAndRegion(t *testing.T) {
+	t.Parallel()
+	s := newStandIn()
+	var lines []string
+	opts := s.options()
+	opts.Progress = func(line string) { lines = append(lines, line) }
+	read(t, opts)
+	if want := []string{"account 111122223333, region eu-west-1", "region eu-west-1: 1 functions listed", "account 111122223333: roles"}; !slices.Equal(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
+	}
+}
+
 // A region that the account has not enabled is not called, and is named.
 func TestARegionThatIsOffIsNamedAndNotCalled(t *testing.T) {
 	t.Parallel()
@@ -163,6 +178,36 @@ func TestThrottledCallsAreTriedAgain(t *testing.T) {
 	s.fail("lambda:ListAliases", "ThrottlingException") // for good
 	if got := read(t, s.options()).unread(); !slices.Equal(got, []string{"lambda:ListAliases ThrottlingException"}) {
 		t.Errorf("not read: %q", got)
+	}
+}
+
+// Each call has its attempts, however many others are throttled too.
+func TestAThrottledAccountIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	const functions, throttled = 200, 5
+	s := newStandIn()
+	s.answers["lambda:ListFunctions"] = func(string, any) (any, error) {
+		out := &lambda.ListFunctionsOutput{}
+		for i := range functions {
+			out.Functions = append(out.Functions, function(fmt.Sprintf("f%d", i), latest))
+		}
+		return out, nil
+	}
+	var mu sync.Mutex
+	tried, n := map[string]int{}, 0
+	s.answers["lambda:GetPolicy"] = func(_ string, in any) (any, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		what := in.(*smithyhttp.Request).URL.String()
+		if tried[what]++; tried[what] < throttled {
+			return nil, &smithy.GenericAPIError{Code: "TooManyRequestsException"}
+		}
+		return &lambda.GetPolicyOutput{Policy: aws.String("{}")}, nil
+	}
+	set := read(t, s.options())
+	if got := set.unread(); got != nil || n != 2*functions*throttled {
+		t.Errorf("not read: %q, after %d attempts", got, n)
 	}
 }
 
