@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"net/netip"
 	"strings"
@@ -144,4 +145,36 @@ func TestWhatIsOpenByATokenIsMappedAgain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What identifies by other means costs no allocation more where AWS attests others.
+func TestTokenOfTheFileCostsNoAllocation(t *testing.T) {
+	for why, trust := range map[string]identity.Trust{"without AWS": {}, "beside AWS": trusted} {
+		own, err := identity.NewTable(trust, []identity.Entry{{Function: "billing", Tokens: []identity.Token{sha256.Sum256([]byte("s3cret"))}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := shows(t, own, "Basic "+base64.StdEncoding.EncodeToString([]byte("billing:s3cret")))
+		head, policy, table := d.Head, d.Policy, d.Identities
+		if n := testing.AllocsPerRun(100, func() {
+			*d = gate.Decision{Policy: policy, Identities: table}
+			d.Begin(gate.Connect, head, now)
+			if d.Next() != gate.Slot {
+				t.Fatal("the token does not hold")
+			}
+		}); n != baseline(d, head) {
+			t.Errorf("%s: %v allocations, without a credential %v", why, n, baseline(d, head))
+		}
+	}
+}
+
+// baseline is what a decision costs whose head shows nothing.
+func baseline(d *gate.Decision, head *httphead.Head) float64 {
+	bare, policy, table := *head, d.Policy, d.Identities
+	bare.Authorization = nil
+	return testing.AllocsPerRun(100, func() {
+		*d = gate.Decision{Policy: policy, Identities: table}
+		d.Begin(gate.Connect, &bare, now)
+		d.Next()
+	})
 }

@@ -98,7 +98,8 @@ func (d *Decision) credential() Need {
 	}
 	if d.Identities.AWS() != nil && len(values) == 1 {
 		if a, ok := identity.ParseAttested(values[0]); ok {
-			d.Caller.Credential, d.Attested = a.Claimed, &a
+			held := a // a itself would be on the heap for every other credential too
+			d.Caller.Credential, d.Attested = a.Claimed, &held
 			if a.Token == "" {
 				return goOn
 			}
