@@ -20,6 +20,7 @@ func TestEveryReasonIsAnsweredAsItsRowAndTheSettingSay(t *testing.T) {
 		"dns_failed":        refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNoReachableAuthority),
 		"dns_timeout":       refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNoReachableAuthority),
 		"audit_unavailable": refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
+		"keys_unavailable":  refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
 		"limit_function":    refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
 		"limit_names":       refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),
 		"limit_failures":    refusal(dns.RcodeServerFailure, false, dns.ExtendedErrorCodeNotReady),

@@ -15,10 +15,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/standin"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -215,8 +217,16 @@ func TestExportedStatusIsTheOneThatTheClientGot(t *testing.T) {
 	narrow.signal(syscall.SIGTERM)
 	narrow.wait()
 
+	keyless := w.start(strings.Replace(exportPolicy("tunnels: 2"), "functions:", "aws: {audience: a, accounts: {\""+attestedAccount+"\": {issuer: \"http://127.0.0.1:1\"}}}\nfunctions:", 1))
+	issuer, err := standin.New(attestedAccount, "http://127.0.0.1:1")
+	w.must(err)
+	token := issuer.Token(issuer.Function("eu-west-1", "billing", "a", time.Now(), time.Minute))
+	seen.see(keyless, "CONNECT open.test:443 HTTP/1.1\r\nProxy-Authorization: Bearer "+token+"\r\n\r\n")
+	keyless.signal(syscall.SIGTERM)
+	keyless.wait()
+
 	reasons := map[string]bool{}
-	for _, p := range []*running{first, hasty, narrow} {
+	for _, p := range []*running{first, hasty, narrow, keyless} {
 		events, _ := exportFile(t, p.stdout)
 		for i := range events {
 			e := &events[i]

@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/standin"
 )
 
 // documented returns the metrics of docs/metrics.md with their types.
@@ -38,6 +40,10 @@ func TestEveryMetricOfTheDocumentsIsInAScrapeAndTheOtherWayRound(t *testing.T) {
 	policy = strings.Replace(policy, "tls: any,", "tls: any, expires: "+last+",", 1)
 	policy = strings.Replace(policy, "    allow:", "    mode: report\n    report_until: "+last+"\n    allow:", 1)
 	policy = strings.Replace(policy, "listen: {", `listen: {dns: "127.0.0.1:0", `, 1)
+	issuer, err := standin.New(attestedAccount, "https://issuer.test")
+	w.must(err)
+	w.must(os.WriteFile(filepath.Join(dir, "jwks.json"), issuer.JWKS(), 0o600))
+	policy = strings.Replace(policy, "functions:", "aws: {audience: a, accounts: {\""+attestedAccount+"\": {issuer: \"https://issuer.test\", keys: jwks.json}}}\nfunctions:", 1)
 	policy = strings.Replace(policy, "dns: {", "dns: {clients: [127.0.0.0/8], ", 1)
 	p := w.startFile(dir, func() []string {
 		w.write(dir+"/egress.yaml", policy)

@@ -7,9 +7,10 @@ import (
 
 // Unmeasured are the rows of All that have no gauges, with the reason.
 var Unmeasured = map[string]string{
-	"pipes":           "nobody is refused one: a tunnel without it copies",
-	"refusal_records": "each caller has a budget of its own, and what is over it is counted",
-	"file_calls":      "a call that hangs is the end of a load, which the log and a record tell",
+	"pipes":             "nobody is refused one: a tunnel without it copies",
+	"refusal_records":   "each caller has a budget of its own, and what is over it is counted",
+	"remembered_tokens": "nobody is refused one: a token that is forgotten is verified again, which is counted",
+	"file_calls":        "a call that hangs is the end of a load, which the log and a record tell",
 }
 
 // Measure registers the gauges of a row: how many there are, how many of them one caller
