@@ -166,6 +166,7 @@ var mayImport = map[string][]string{
 	"internal/policytool/checkreport":         {"config", "internal/policytool/lint", "internal/printable"},
 	"internal/policytool/convert":             {"internal/policytool/format", "internal/yamlread"},
 	"internal/policytool/convert/smokescreen": {"config/patterns", "internal/identity", "internal/policytool/convert", "internal/yamlread"},
+	"internal/policytool/convert/squid":       {"config/patterns", "internal/identity", "internal/policytool/convert", "internal/yamlread"},
 	"internal/policytool/diff":                {"internal/policy", "internal/printable"},
 	"internal/policytool/format":              {"config", "internal/policytool"},
 	"internal/policytool/learn":               {"config", "internal/policy", "internal/policytool", "internal/policytool/format", "internal/policytool/traffic", "internal/printable"},
@@ -194,7 +195,7 @@ var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
 	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "internal/policytool/convert/smokescreen", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 

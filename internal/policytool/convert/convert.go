@@ -16,6 +16,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -36,8 +37,9 @@ type Function struct {
 	At          yamlread.Position
 	Key         string // services[0]
 	Name        string
-	Owner       string // "": the file names none
-	ReportUntil string // the last day of report mode, 2027-03-31; "": the list is enforced
+	Owner       string         // "": the file names none
+	Sources     []netip.Prefix // from where it calls; nil: the file of callers says who does
+	ReportUntil string         // the last day of report mode, 2027-03-31; "": the list is enforced
 	Allow       []Rule
 }
 
@@ -156,6 +158,12 @@ func (a *assembly) deny(all []hostname.Pattern) {
 func (a *assembly) function(f *Function) {
 	n := member(a.functions, f.Name)
 	switch {
+	case n != nil && f.Sources != nil:
+		a.fail(n, "functions."+f.Name, "the converted file says from where it calls; take it out")
+		return
+	case f.Sources != nil:
+		n = f.identified()
+		a.functions.Content = append(a.functions.Content, text(f.Name), n)
 	case n == nil || n.Kind != yaml.MappingNode || member(n, "identify") == nil:
 		a.problems = append(a.problems, yamlread.Problem{Position: f.At, Key: f.Key,
 			Text: fmt.Sprintf("nobody says who calls as %s; write functions.%s.identify in a file, and give it with --callers", f.Name, f.Name)})
@@ -179,6 +187,16 @@ func (a *assembly) function(f *Function) {
 		list.Content = append(list.Content, r.node())
 	}
 	n.Content = append(n.Content, word("allow"), list)
+}
+
+// identified writes a function that is identified by its sources.
+func (f *Function) identified() *yaml.Node {
+	sources := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, p := range f.Sources {
+		sources.Content = append(sources.Content, text(p.String()))
+	}
+	identify := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{word("sources"), sources}}
+	return &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{word("identify"), identify}}
 }
 
 // node writes a rule, in its short form where that says the same.

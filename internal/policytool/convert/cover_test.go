@@ -1,6 +1,8 @@
 package convert_test
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
@@ -39,6 +41,34 @@ func TestCoverAndOverlapAreWhatTheNamesOfBothPatternsSay(t *testing.T) {
 			if got := convert.Overlap(a, b); got != overlap {
 				t.Errorf("Overlap(%s, %s) = %t", a, b, got)
 			}
+		}
+	}
+}
+
+func TestShortenedRulesAllowTheSame(t *testing.T) {
+	rules := func(all ...string) (out []convert.Rule) {
+		for _, s := range all {
+			form, port, _ := strings.Cut(s, ":")
+			p, err := hostname.ParsePattern(form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ports, err := hostname.ParsePortRange(port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, convert.Rule{Pattern: p, Ports: []hostname.PortRange{ports}})
+		}
+		return out
+	}
+	for _, c := range []struct{ in, want []string }{
+		{[]string{"a.test:1-2", "*.a.test:1-2"}, []string{".a.test:1-2"}},
+		{[]string{"a.test:1-2", "*.a.test:1-3"}, []string{"a.test:1-2", "*.a.test:1-3"}},
+		{[]string{"a.test:1-2", "*.test.b:1-2", "x.test.b:1-2", "y.test.b:1-3"}, []string{"a.test:1-2", "*.test.b:1-2", "y.test.b:1-3"}},
+		{[]string{"x.a.test:1-2", "*.x.a.test:1-2", "*.a.test:1-9"}, []string{"*.a.test:1-9"}},
+	} {
+		if got, want := convert.Shortened(rules(c.in...)), rules(c.want...); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, want %q", c.in, got, c.want)
 		}
 	}
 }
