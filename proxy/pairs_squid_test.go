@@ -7,17 +7,15 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egresstest"
 )
 
 // ofSquid are the fields that Squid adds or rewrites though it is told not to; what is of one hop is
@@ -32,7 +30,7 @@ func TestPairsOfCurlSeeWhatTheySeeThroughSquid(t *testing.T) {
 		t.Skip("curl is not installed")
 	}
 	p := newPairRig(t)
-	squid := startSquid(t)
+	squid := egresstest.Squid(t, "http_access allow all", "allowed.test")
 	ways := []string{"http://billing:billing@" + p.addr, "http://" + squid}
 	for i := range min(pairs(t)/5, 2000) {
 		seed := uint64(i)
@@ -152,79 +150,4 @@ func withoutSquid(h http.Header) http.Header {
 	}
 	h.Del("Content-Length") // content is compared itself; of HEAD Squid leaves it out at times
 	return h
-}
-
-// startSquid starts Squid, which caches nothing and resolves allowed.test to loopback, and
-// returns its address.
-func startSquid(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("squid")
-	if err != nil {
-		path = "/usr/sbin/squid"
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("Squid is not installed (apt-get install squid)")
-	}
-	dir, err := os.MkdirTemp("", "squid")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	_ = ln.Close()
-	as := "nobody"
-	if u, err := user.Current(); err == nil && u.Uid != "0" {
-		as = u.Username
-	}
-	conf := fmt.Sprintf(`http_port %s
-http_access allow all
-cache deny all
-cache_mem 8 MB
-access_log none
-cache_log %[2]s/log
-cache_store_log none
-pid_filename none
-coredump_dir %[2]s
-hosts_file %[2]s/hosts
-forwarded_for delete
-via off
-pinger_enable off
-shutdown_lifetime 0 seconds
-netdb_filename none
-cache_effective_user %[3]s
-`, addr, dir, as)
-	for file, text := range map[string]string{"conf": conf, "hosts": "127.0.0.1 allowed.test\n"} {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	// A name of its own: what Squid shares by that name is not for another one on this machine.
-	name := fmt.Sprintf("pairs%d", os.Getpid())
-	c := exec.Command(path, "-N", "-n", name, "-f", filepath.Join(dir, "conf"))
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = c.Process.Kill()
-		_ = c.Wait()
-		left, _ := filepath.Glob("/dev/shm/" + name + "-*")
-		for _, file := range left {
-			_ = os.Remove(file)
-		}
-	})
-	eventually(t, "Squid listens", func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
-	return addr
 }
