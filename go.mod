@@ -36,7 +36,7 @@ require (
 	github.com/weppos/publicsuffix-go v0.50.3 // the Public Suffix List with its date; x/net's cannot list its rules
 	github.com/zclconf/go-cty v1.19.0 // tests: the values of HCL
 	golang.org/x/crypto v0.59.0 // cryptobyte, which reads the ClientHello
-	golang.org/x/net v0.62.0 // idna; in tests html, and websocket, by which a browser is driven
+	golang.org/x/net v0.62.0 // idna; DNS and ICMP messages of posture probe; in tests html, and websocket, by which a browser is driven
 	golang.org/x/sync v0.25.0 // errgroup, for what runs until one of it ends
 	golang.org/x/sys v0.50.0 // the kernel's interface: epoll, splice, recvmmsg
 	gopkg.in/yaml.v3 v3.0.1 // the policy file, with the line of every key

@@ -1,14 +1,14 @@
 // Command posture says what of AWS accounts is not behind the gate.
 //
 // What it does: it reads accounts, or a snapshot of some, makes the checks P01 to P21, and
-// writes what they found. It is a program of its own, because its clients of AWS have no
-// place in the proxy.
+// writes what they found. posture probe tries the ways round the gate from where it runs.
+// It is a program of its own, because its clients of AWS have no place in the proxy.
 //
-// What it does not do: it changes nothing in an account, and sends nothing through the
-// gate.
+// What it does not do: it changes nothing in an account.
 //
 //	posture --regions eu-west-1 --policy egress.yaml --fail-on high
 //	posture --from snapshot.json --format html --output posture.html
+//	posture probe --control api.example.com:443 --fail-on hole
 package main
 
 import (
@@ -103,7 +103,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions = cobra.CompletionOptions{DisableDefaultCmd: true}
 	root.Version = buildinfo.Read(version).Version
 	root.SetVersionTemplate("posture {{.Version}}\n")
-	root.AddCommand(newIAMPolicy())
+	root.AddCommand(newIAMPolicy(), newProbe())
 	return root
 }
 

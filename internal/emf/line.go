@@ -3,6 +3,7 @@ package emf
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -61,4 +62,18 @@ func (l *line) print(to func([]byte) error) error {
 		return fmt.Errorf("encoding metrics: %w", err)
 	}
 	return to(b)
+}
+
+// Line returns one line about now that no Printer prints, for a program that is no proxy:
+// metrics without a unit, by name, and the deployment as their dimension ("": none).
+func Line(now time.Time, deployment string, metrics map[string]float64) (encoded []byte, err error) {
+	l := New(Options{Deployment: deployment}).newLine(now)
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		l.metric(name, "None", metrics[name])
+	}
+	err = l.print(func(b []byte) error {
+		encoded = b
+		return nil
+	})
+	return encoded, err
 }

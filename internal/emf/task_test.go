@@ -141,3 +141,11 @@ func TestSeriesThatAreGoneTakeNothingBack(t *testing.T) {
 		}
 	}
 }
+
+func TestALineOfAnotherProgramHasItsMetricsAndTheDeployment(t *testing.T) {
+	b, err := Line(time.UnixMilli(1769817600000), "blue", map[string]float64{"FenceHolds": 0, "ProbeControl": 1})
+	want := `{"Deployment":"blue","FenceHolds":0,"ProbeControl":1,"_aws":{"CloudWatchMetrics":[{"Dimensions":[["Deployment"]],"Metrics":[{"Name":"FenceHolds","Unit":"None"},{"Name":"ProbeControl","Unit":"None"}],"Namespace":"Egress"}],"Timestamp":1769817600000}}`
+	if err != nil || string(b) != want {
+		t.Errorf("%v %s", err, b)
+	}
+}
