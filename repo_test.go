@@ -70,7 +70,8 @@ var mayImport = map[string][]string{
 	"internal/httphead":           {},
 	"internal/reactor":            {},
 	"internal/tunnel":             {"internal/reactor"},
-	"internal/source":             {"internal/localfile"},
+	"internal/source":             {"internal/localfile", "internal/source/manifest"},
+	"internal/source/manifest":    {},
 	"internal/suggest":            {},
 	"internal/audit":              {"internal/audit/flood", "internal/audit/record", "internal/audit/sink"},
 	"internal/emf":                {"internal/bounds"},
@@ -172,6 +173,7 @@ var mayImport = map[string][]string{
 	"internal/policytool/replay":      {"config", "internal/policy", "internal/policytool/traffic", "internal/printable"},
 	"internal/policytool/traffic":     {"internal/evidence"},
 	"internal/policytool/lint":        {"config", "internal/expiry", "internal/policy"},
+	"internal/policytool/release":     {"config", "internal/source/manifest"},
 	"internal/policytool/reach":       {"config", "internal/policy", "internal/printable"},
 	"internal/printable":              {},
 	"internal/report/rulelist":        {"config", "internal/policy", "internal/report"},
@@ -192,7 +194,7 @@ var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
 	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/release", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 
