@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/aws"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/include"
@@ -50,9 +51,21 @@ func ReadFile(path string) ([]byte, error) {
 // Parse checks data, which is the configuration file called name. It calls
 // open for each file that the configuration names, with a path that is
 // relative to the same folder as name; nil: no other file can be read. The
-// error is an *Error.
+// error is an *Error. Where name is no path, it may include no files: see ParseSnapshot.
 func Parse(name string, data []byte, open func(path string) ([]byte, error)) (*Config, error) {
+	return parseFiles(name, data, open, !strings.Contains(name, "://"))
+}
+
+// ParseSnapshot is Parse for a caller who knows that what open returns belongs together,
+// wherever it is: of a half-written upload it must return an error.
+func ParseSnapshot(name string, data []byte, open func(path string) ([]byte, error)) (*Config, error) {
+	return parseFiles(name, data, open, true)
+}
+
+// parseFiles is both.
+func parseFiles(name string, data []byte, open func(path string) ([]byte, error), snapshot bool) (*Config, error) {
 	r := &reader{
+		snapshot:   snapshot,
 		Reader:     yamlread.New(name, open),
 		conditions: map[string]*policy.Conditions{},
 		defined:    map[string]yamlread.Position{},
@@ -116,6 +129,7 @@ type reader struct {
 	callers    map[string]positions // of each function, for conflicts between them
 
 	asksCertificates bool // listen.tls.client_ca is there
+	snapshot         bool // what is read belongs together
 }
 
 // defaults returns what holds where the file is silent.

@@ -109,7 +109,7 @@ func (r *reader) setPattern(s *set, text string, at yamlread.Position, key strin
 	case scope == hostname.ScopeRegistry:
 		wrong = patterns.TooWide(p)
 	case p.Wildcard() && r.from != nil && !r.from.MayWildcards():
-		wrong = withheld(r.from, "wildcards", "write the names that are needed")
+		wrong = r.from.Withholds("wildcards", "write the names that are needed")
 	case scope == hostname.ScopeShared && s.shared.IsZero():
 		s.shared, s.where = p, at
 	}

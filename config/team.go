@@ -16,7 +16,7 @@ const maxIncluded = 256 << 20
 // by their own rules alone, those of the configuration by all.
 func (r *reader) includes(n yamlread.Node) {
 	size := 0
-	for _, i := range include.Read(r.Reader, n) {
+	for _, i := range include.Read(r.Reader, n, r.snapshot) {
 		root, data, ok := i.Open(r.Reader)
 		if size += len(data); size > maxIncluded {
 			r.Fail(n, "the files have more than %d MiB together; move long lists to files of sets", maxIncluded>>20)
@@ -35,11 +35,6 @@ func (r *reader) includes(n yamlread.Node) {
 		r.Require(root, found, "write at least one function", "functions")
 		r.from = nil
 	}
-}
-
-// withheld is what is wrong with a thing that an included file may not have.
-func withheld(from *include.Include, key, cure string) string {
-	return fmt.Sprintf("may.%s of %s withholds it; %s, or have it allowed there", key, from, cure)
 }
 
 // fileName returns the included file that is being read, "" where it is the configuration.
@@ -77,7 +72,7 @@ func (r *reader) ofInclude(f *Function, found map[string]yamlread.Node) {
 		f.Owner = from.Owner
 	}
 	if mode := found["mode"]; !mode.IsZero() && !f.ReportUntil.IsZero() && !from.MayReport() {
-		r.Fail(mode, "%s", withheld(from, "report", "leave it out"))
+		r.Fail(mode, "%s", from.Withholds("report", "leave it out"))
 	}
 }
 
@@ -96,21 +91,14 @@ func (r *reader) checkMay(item yamlread.Node, d *ruleBuilder) {
 	}
 	r.from.Withheld(&opened, func(key, cure string) {
 		at := item
-		for _, name := range keysOf[key] {
+		for _, name := range include.KeysOf[key] {
 			if n, ok := d.keys[name]; ok {
 				at = n
 				break
 			}
 		}
-		r.Fail(at, "%s", withheld(r.from, key, cure))
+		r.Fail(at, "%s", r.from.Withholds(key, cure))
 	})
-}
-
-// keysOf are the keys of a rule, by the key of may, that ask for what it withholds; the
-// first that is there is the place of the problem.
-var keysOf = map[string][]string{
-	"ports": {"ports"}, "plain_http": {"ports"}, "wildcards": {"host", "set"}, "shared_suffix": {"shared_suffix"},
-	"addresses": {"addresses"}, "cidr": {"cidr"}, "tls_any": {"tls"},
 }
 
 // visible returns the set of that name that rules of the file may name, nil for none: one of

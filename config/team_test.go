@@ -210,3 +210,29 @@ func TestEachIncludedFileIsWatched(t *testing.T) {
 		t.Errorf("%q are watched, want %q", read, want)
 	}
 }
+
+// A name that is no path is an object, beside which another may be half uploaded.
+func TestFilesAreIncludedOnlyWhereTheyBelongTogether(t *testing.T) {
+	text := []byte("version: 1\ninclude:\n  - {file: a.yaml, functions: [a], may: {ports: [443]}}\n")
+	opened := 0
+	open := func(string) ([]byte, error) {
+		opened++
+		return []byte("functions: {" + function("a", 2, "x.test") + "}\n"), nil
+	}
+	for _, name := range []string{"s3://b/dir/egress.yaml", "https://config.example/egress.yaml"} {
+		_, err := Parse(name, text, open)
+		if want := name + ":2: include: nothing says that the files beside one object belong together"; err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "s3://BUCKET/PREFIX/") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if opened > 0 {
+			t.Errorf("%s: a file was read", name)
+		}
+		if cfg, err := ParseSnapshot(name, text, open); err != nil || len(cfg.Functions) != 1 || cfg.Functions[0].File != "a.yaml" {
+			t.Errorf("%s: as a snapshot: %v", name, err)
+		}
+		opened = 0
+	}
+	if _, err := Parse("egress.yaml", text, open); err != nil {
+		t.Errorf("a file: %v", err)
+	}
+}

@@ -49,7 +49,7 @@ func newRun() *cobra.Command {
 			return &commandline.Exit{Code: exitFailed}
 		},
 	}
-	cmd.Flags().StringVar(&o.Config, "config", "", "policy `FILE`, s3://bucket/key or https://host/path")
+	cmd.Flags().StringVar(&o.Config, "config", "", "policy `FILE`, s3://bucket/key, s3://bucket/prefix/ (by its manifest.json) or https://host/path")
 	cmd.Flags().DurationVar(&o.Poll, "config-poll", 10*time.Second, "how often to look at a policy that is not a file")
 	cmd.Flags().DurationVar(&o.EMF, "emf", 0, "how often to print CloudWatch metrics (EMF) on standard output; 0: never")
 	cmd.Flags().StringVar(&o.Deployment, "emf-deployment", "", "a dimension Deployment=`NAME` on every CloudWatch metric; one for each deployment of an account and region")

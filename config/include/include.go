@@ -71,8 +71,13 @@ type Opens struct {
 	Wildcards, SharedSuffix, Addresses, CIDR, TLSAny bool
 }
 
-// Read reads the list n. What is wrong with it is a problem of the reader.
-func Read(r *yamlread.Reader, n yamlread.Node) (all []*Include) {
+// Read reads the list n. What is wrong with it is a problem of the reader; so is that there
+// is one where nothing says that the files belong together, which snapshot does.
+func Read(r *yamlread.Reader, n yamlread.Node, snapshot bool) (all []*Include) {
+	if !snapshot {
+		r.Fail(n, "nothing says that the files beside one object belong together, and an upload may be half done; put them below a prefix of S3 with a manifest.json (`proxy manifest FOLDER`), and load s3://BUCKET/PREFIX/")
+		return nil
+	}
 	if n.Len() > maxFiles {
 		r.Fail(n, "it has %d files; write %d at most, and long lists as files of sets", n.Len(), maxFiles)
 		return nil
@@ -255,6 +260,18 @@ func (i *Include) Withheld(a *Opens, yield func(key, cure string)) {
 	if plain && !m.PlainHTTP {
 		yield("plain_http", "leave port 80 out")
 	}
+}
+
+// Withholds says that the file may not have a thing, by its key of may, and what to do.
+func (i *Include) Withholds(key, cure string) string {
+	return fmt.Sprintf("may.%s of %s withholds it; %s, or have it allowed there", key, i, cure)
+}
+
+// KeysOf are the keys of a rule, by the key of may, that ask for what it withholds; the
+// first that is there is the place of the problem.
+var KeysOf = map[string][]string{
+	"ports": {"ports"}, "plain_http": {"ports"}, "wildcards": {"host", "set"}, "shared_suffix": {"shared_suffix"},
+	"addresses": {"addresses"}, "cidr": {"cidr"}, "tls_any": {"tls"},
 }
 
 // hasPorts reports whether all of the ports may be opened.

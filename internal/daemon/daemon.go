@@ -49,7 +49,7 @@ import (
 // Options says how the program runs. The zero Options serves the embedded
 // quick-start policy and logs nothing.
 type Options struct {
-	Config string        // the policy: a file, s3://bucket/key or https://host/path; "": the embedded quick-start policy
+	Config string        // the policy: a file, s3://bucket/key, s3://bucket/prefix/ or https://host/path; "": the embedded quick-start policy
 	Poll   time.Duration // between two looks at a policy that is not a file; 0: the default of package source
 	EMF    time.Duration // between two lots of CloudWatch metrics; 0: none
 	// Deployment is a dimension of each of these metrics; "": there is none.

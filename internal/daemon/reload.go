@@ -29,6 +29,9 @@ func fetch(ctx context.Context, from *source.Remote) (*config.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the configuration: %w", err)
 	}
+	if from.Snapshot() {
+		return config.ParseSnapshot(from.Name(), data, open)
+	}
 	return config.Parse(from.Name(), data, open)
 }
 

@@ -29,12 +29,12 @@ func httpGetter(name string) (string, get, error) {
 	folder, base := u.Path[:strings.LastIndexByte(u.Path, '/')+1], u.Path[strings.LastIndexByte(u.Path, '/')+1:]
 	do := newClient().Do
 	address := bare.Scheme + "://" + bare.Host + bare.Path
-	return address, func(ctx context.Context, path, tag string) (*answer, error) {
+	return address, func(ctx context.Context, path, tag string, most int) (*answer, error) {
 		at := *u
 		if path != base {
 			at = url.URL{Scheme: u.Scheme, Host: u.Host, Path: folder + path}
 		}
-		return fetch(ctx, do, at.String(), tag)
+		return fetch(ctx, do, at.String(), tag, most)
 	}, nil
 }
 
@@ -44,8 +44,8 @@ func onLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
-// fetch asks for a URL.
-func fetch(ctx context.Context, do func(*http.Request) (*http.Response, error), at, tag string) (*answer, error) {
+// fetch asks for a URL, for at most so many bytes.
+func fetch(ctx context.Context, do func(*http.Request) (*http.Response, error), at, tag string, most int) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return nil, errors.New("it is not a URL")
@@ -73,7 +73,7 @@ func fetch(ctx context.Context, do func(*http.Request) (*http.Response, error), 
 	default:
 		return nil, fmt.Errorf("the server answers %d", resp.StatusCode)
 	}
-	data, err := readAll(resp.Body)
+	data, err := readAll(resp.Body, most)
 	if err != nil {
 		return nil, err
 	}

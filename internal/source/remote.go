@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/localfile"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source/manifest"
 )
 
 // The errors that tell why an object could not be read. The cause is wrapped
@@ -24,12 +26,13 @@ var (
 	// ErrDenied says that the object may not be read. S3 gives this answer for
 	// an object that is missing too, unless its bucket may be listed.
 	ErrDenied = errors.New("access denied")
-	// ErrTooLarge says that the object has more than MaxObject bytes.
-	ErrTooLarge = errors.New("it is larger than 64 MiB")
+	// ErrTooLarge says that the object has more than MaxObject bytes, or a manifest
+	// more than manifest.MaxBytes.
+	ErrTooLarge = errors.New("it is too large")
 )
 
 // MaxObject is how many bytes an object may have.
-const MaxObject = 64 << 20
+const MaxObject = manifest.MaxFile
 
 // Defaults of RemoteOptions.
 const (
@@ -52,8 +55,9 @@ type RemoteOptions struct {
 // beside it. Make one with NewRemote. It is safe for one Load at a time, beside
 // one Run.
 type Remote struct {
-	name    string // for people and for Parse: without a query
+	name    string // for people and for Parse: without a query; of a prefix that of its manifest
 	base    string // last element of name
+	prefix  bool   // name is a manifest, and what it names is loaded
 	get     get
 	every   time.Duration
 	timeout time.Duration
@@ -61,6 +65,7 @@ type Remote struct {
 
 	mu    sync.Mutex
 	load  int             // how many loads have begun
+	main  string          // of a prefix: the name of the policy that the last load read; "": of none
 	parts map[string]held // what the last one read, by the path below the folder
 }
 
@@ -68,6 +73,7 @@ type Remote struct {
 type held struct {
 	tag   string // its ETag; "": it has none, could not be read, or is a file
 	state string // tells one content or failure from another
+	most  int    // how many bytes were read of it at most, of an object
 
 	file fileState // of a file
 }
@@ -78,9 +84,9 @@ type answer struct {
 	tag  string
 }
 
-// get reads an object by its path below the folder of the configuration. A nil
-// answer without an error is an object that still has the given tag.
-type get func(ctx context.Context, path, tag string) (*answer, error)
+// get reads an object by its path below the folder of the configuration, of at most
+// so many bytes. A nil answer without an error is an object that still has the given tag.
+type get func(ctx context.Context, path, tag string, most int) (*answer, error)
 
 // IsRemote reports whether a name is for NewRemote and no path.
 func IsRemote(name string) bool { return strings.Contains(name, "://") }
@@ -88,6 +94,7 @@ func IsRemote(name string) bool { return strings.Contains(name, "://") }
 // NewRemote returns the source that a name stands for, and reads nothing yet:
 //
 //	s3://bucket/key         an object of S3, with the SDK's default credentials and AWS_REGION
+//	s3://bucket/prefix/     the objects that the manifest.json below the prefix names
 //	https://host/path       what an HTTP server answers
 //	http://127.0.0.1/path   the same, from loopback or "localhost" alone, as the AppConfig agent
 //
@@ -104,8 +111,10 @@ func NewRemote(ctx context.Context, name string, o RemoteOptions) (*Remote, erro
 	var err error
 	switch scheme {
 	case "s3":
-		r.name = name
-		r.get, err = s3Getter(ctx, name)
+		if r.name = name; isPrefix(name) {
+			r.name, r.prefix = name+manifest.Name, true
+		}
+		r.get, err = s3Getter(ctx, r.name)
 	case "http", "https":
 		r.name, r.get, err = httpGetter(name)
 	default:
@@ -127,27 +136,45 @@ func withoutSecrets(name string) string {
 	return name
 }
 
-// Name returns the name of the configuration, for messages.
-func (r *Remote) Name() string { return r.name }
+// Name returns the name of the configuration, for messages. Of a prefix it is that of the
+// policy that the last Load read, or of the manifest where it read none.
+func (r *Remote) Name() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return cmp.Or(r.main, r.name)
+}
+
+// Snapshot reports whether what a Load reads belongs together, because a manifest says so.
+func (r *Remote) Snapshot() bool { return r.prefix }
 
 // Load reads the configuration anew, and returns what reads the files that it
 // names until ctx ends: a relative path is an object beside or below the
 // configuration, an absolute one a file of this machine. Nothing is kept from
-// the load before.
+// the load before. Of a prefix nothing is loaded but what its manifest names, with the
+// content that it names.
 func (r *Remote) Load(ctx context.Context) (data []byte, open func(path string) ([]byte, error), err error) {
 	r.mu.Lock()
 	r.load++
-	r.parts = map[string]held{}
+	r.main, r.parts = "", map[string]held{}
 	r.mu.Unlock()
-	if data, err = r.read(ctx, r.base); err != nil {
+	read := r.read
+	if r.prefix {
+		data, read, err = r.loadPrefix(ctx)
+	} else {
+		data, err = r.read(ctx, r.base)
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("reading %s: %w", r.name, err)
 	}
-	return data, func(path string) ([]byte, error) { return r.open(ctx, path) }, nil
+	return data, func(path string) ([]byte, error) { return r.open(ctx, path, read) }, nil
 }
+
+// reads returns the content of an object by its path below the folder.
+type reads func(ctx context.Context, path string) ([]byte, error)
 
 // open reads a file that the configuration names. The path is joined to the
 // folder of Name as paths of files are, which makes one slash of two.
-func (r *Remote) open(ctx context.Context, path string) ([]byte, error) {
+func (r *Remote) open(ctx context.Context, path string, read reads) ([]byte, error) {
 	if filepath.IsAbs(path) {
 		if r.reading != nil {
 			r.reading(path)
@@ -158,26 +185,34 @@ func (r *Remote) open(ctx context.Context, path string) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("it is outside of the folder of the configuration")
 	}
-	return r.read(ctx, below)
+	return read(ctx, below)
 }
 
 // readFile reads a file of this machine.
 func readFile(path string) ([]byte, error) {
 	data, err := localfile.Read(path, MaxObject, localfile.Timeout)
 	if err == nil && len(data) > MaxObject {
-		return nil, ErrTooLarge
+		return nil, tooLarge(MaxObject)
 	}
 	return data, err
 }
 
-// readAll reads what is not too large.
-func readAll(from io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(from, MaxObject+1))
+// tooLarge returns ErrTooLarge with the limit.
+func tooLarge(most int) error {
+	if most%(1<<20) == 0 && most > 0 {
+		return fmt.Errorf("%w: larger than %d MiB", ErrTooLarge, most>>20)
+	}
+	return fmt.Errorf("%w: larger than %d bytes", ErrTooLarge, most)
+}
+
+// readAll reads what is not larger than so many bytes.
+func readAll(from io.Reader, most int) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(from, int64(most)+1))
 	switch {
 	case err != nil:
 		return nil, err
-	case len(data) > MaxObject:
-		return nil, ErrTooLarge
+	case len(data) > most:
+		return nil, tooLarge(most)
 	default:
 		return data, nil
 	}
@@ -185,23 +220,34 @@ func readAll(from io.Reader) ([]byte, error) {
 
 // read reads an object and remembers how it was.
 func (r *Remote) read(ctx context.Context, path string) ([]byte, error) {
+	a, err := r.request(ctx, path, MaxObject)
+	r.remember(path, MaxObject, a, err)
+	if err != nil {
+		return nil, err
+	}
+	return a.data, nil
+}
+
+// request reads an object of at most so many bytes.
+func (r *Remote) request(ctx context.Context, path string, most int) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	a, err := r.get(ctx, path, "")
+	a, err := r.get(ctx, path, "", most)
 	if err == nil && a == nil {
 		err = errors.New("the server says that it is unchanged, which nobody asked")
 	}
-	h := held{state: stateOf(a, err)}
+	return a, err
+}
+
+// remember has Run look at an object of which so many bytes were read at most.
+func (r *Remote) remember(path string, most int, a *answer, err error) {
+	h := held{state: stateOf(a, err), most: most}
 	if err == nil {
 		h.tag = a.tag
 	}
 	r.mu.Lock()
 	r.parts[path] = h
 	r.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return a.data, nil
 }
 
 // stateOf returns what tells one content or failure from another. The text of
@@ -241,7 +287,7 @@ func (r *Remote) look(ctx context.Context) (now string, differs bool) {
 func (r *Remote) stateNow(ctx context.Context, path string, was held) string {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	a, err := r.get(ctx, path, was.tag)
+	a, err := r.get(ctx, path, was.tag, was.most)
 	if err == nil && a == nil {
 		return was.state
 	}

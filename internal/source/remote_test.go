@@ -26,7 +26,7 @@ type folder struct {
 	reads   []string // path and tag of every call
 }
 
-func (f *folder) get(_ context.Context, path, tag string) (*answer, error) {
+func (f *folder) get(_ context.Context, path, tag string, most int) (*answer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads = append(f.reads, path+" "+tag)
@@ -38,6 +38,8 @@ func (f *folder) get(_ context.Context, path, tag string) (*answer, error) {
 		return nil, ErrMissing
 	case tag == "tag of "+text:
 		return nil, nil
+	case len(text) > most:
+		return nil, tooLarge(most)
 	default:
 		return &answer{data: []byte(text), tag: "tag of " + text}, nil
 	}
@@ -193,7 +195,8 @@ func TestNameThatCannotBeReadSafelyIsRefused(t *testing.T) {
 		"s3://bucket":                         "write s3://bucket/key",
 		"s3://bucket/":                        "write s3://bucket/key",
 		"s3:///key":                           "write s3://bucket/key",
-		"s3://bucket/dir/":                    "write s3://bucket/key",
+		"s3:///dir/":                          "write s3://bucket/key",
+		"https://config.example/dir/":         "write https://host/path",
 		"http://config.example/egress.yaml":   "plain http is read from loopback alone",
 		"http://10.0.0.1/egress.yaml":         "plain http is read from loopback alone",
 		"http://127.0.0.1.example/egress":     "plain http is read from loopback alone",
@@ -391,7 +394,7 @@ func TestFilesBesideARemoteConfigurationAreRegular(t *testing.T) {
 	}
 	r := &Remote{name: "s3://bucket/main.yaml"}
 	for path, want := range map[string]error{fifo: localfile.ErrNotRegular, large: ErrTooLarge} {
-		if _, err := r.open(t.Context(), path); !errors.Is(err, want) {
+		if _, err := r.open(t.Context(), path, nil); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", path, err, want)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source/manifest"
 )
 
 // s3Getter returns what reads a configuration, and what is beside it, from S3.
@@ -19,7 +21,7 @@ import (
 func s3Getter(ctx context.Context, name string) (get, error) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(name, "s3://"), "/")
 	if bucket == "" || key == "" || strings.HasSuffix(key, "/") {
-		return nil, errors.New("write s3://bucket/key, and a key that does not end in /")
+		return nil, errors.New("write s3://bucket/key, or s3://bucket/prefix/ where there is a " + manifest.Name)
 	}
 	// The SDK logs text of its own to standard error unless it is told not to.
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(newSDKClient()), awsconfig.WithLogger(logging.Nop{}))
@@ -31,17 +33,17 @@ func s3Getter(ctx context.Context, name string) (get, error) {
 	}
 	client := s3.NewFromConfig(cfg)
 	folder := key[:strings.LastIndexByte(key, '/')+1]
-	return func(ctx context.Context, path, tag string) (*answer, error) {
+	return func(ctx context.Context, path, tag string, most int) (*answer, error) {
 		in := &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String(folder + path)}
 		if tag != "" {
 			in.IfNoneMatch = aws.String(tag)
 		}
-		return getObject(ctx, client, in)
+		return getObject(ctx, client, in, most)
 	}, nil
 }
 
-// getObject asks S3 for an object.
-func getObject(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (*answer, error) {
+// getObject asks S3 for an object of at most so many bytes.
+func getObject(ctx context.Context, client *s3.Client, in *s3.GetObjectInput, most int) (*answer, error) {
 	out, err := client.GetObject(ctx, in)
 	if err != nil {
 		switch statusOf(err) {
@@ -55,7 +57,7 @@ func getObject(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (*
 		return nil, err
 	}
 	defer func() { _ = out.Body.Close() }() // it was only read
-	data, err := readAll(out.Body)
+	data, err := readAll(out.Body, most)
 	if err != nil {
 		return nil, err
 	}

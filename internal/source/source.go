@@ -10,7 +10,8 @@
 // cannot be set; where these could be the same for another content (it is not long
 // since it was written, or it is small enough to look), the content is compared.
 // A Remote does the same for objects of S3 and of HTTP servers, by their ETag,
-// and reads them.
+// and reads them. Of a prefix of S3 it reads what the manifest there names and nothing
+// else, and the manifest alone says that something has changed.
 //
 // What it does not do: it does not judge what the files hold, and a Watcher does
 // not read them. A file that cannot be read is a change too; the reader reports

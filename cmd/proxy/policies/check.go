@@ -18,10 +18,10 @@ func newCheck() *cobra.Command {
 		Use:   "check [--lint[=fail]] [--format text|json|github|sarif] FILE...",
 		Short: "Say every error of policy files, each with its line and its cure",
 		Long: `check reads policies as run would, and says every error of each, with its line and
-its cure. A FILE is a path, s3://bucket/key, https://host/path, or "-", which is
-standard input; files that it names are then relative to the current folder. A good
-one may have notes: what of it ends within a week, or has ended: rules, report modes,
-the certificate of listen.tls. With --lint it says too what is odd about a good one:
+its cure. A FILE is a path, s3://bucket/key, s3://bucket/prefix/ (see "proxy manifest"),
+https://host/path, or "-", which is standard input; files that it names are then
+relative to the current folder. A good one may have notes: what of it ends within a
+week, or has ended: rules, report modes, the certificate of listen.tls. With --lint it says too what is odd about a good one:
 rules without an effect, sets that no rule names, functions without owner, and hosts
 on which anyone can have data put.
 

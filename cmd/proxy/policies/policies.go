@@ -22,7 +22,7 @@ import (
 
 // Commands returns the commands.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{newCheck(), newWho(), newDiff(), newFmt(), newConvert(), newLearn(), newReplay()}
+	return []*cobra.Command{newCheck(), newWho(), newDiff(), newFmt(), newManifest(), newConvert(), newLearn(), newReplay()}
 }
 
 // mostStdin is more than a policy may have, so that one that is too long is said to be.
