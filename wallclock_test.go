@@ -46,7 +46,7 @@ var wallClock = map[string]struct {
 	"internal/policydiff/policydiff.go":          {1, "the same"},
 	"internal/policy/union.go":                   {2, "the same"},
 	"internal/posture/output/ocsf.go":            {1, "when a snapshot was made"},
-	"internal/posture/reader/reader.go":          {1, "when a snapshot was made, as people read it"},
+	"internal/posture/reader/read.go":            {1, "when a snapshot was made, as people read it"},
 	"internal/reactor/conn_linux.go":             {1, "a deadline that has passed whatever the clock says"},
 	"internal/report/process.go":                 {1, "the times of records"},
 	"internal/report/refusals.go":                {1, "the same"},

@@ -18,7 +18,6 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/checks"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/output"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/reader"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/summary"
 )
@@ -140,14 +139,7 @@ func (f *flags) snapshot(ctx context.Context, stderr io.Writer) (*snapshot.Set, 
 		defer func() { _ = file.Close() }() // it was only read
 		return snapshot.Read(file)
 	}
-	cfg, err := reader.Config(ctx)
-	if err != nil {
-		return nil, err
-	}
-	set, err := reader.Read(ctx, &reader.Options{
-		Config: cfg, Roles: f.roles, Regions: f.regions, Buckets: f.buckets,
-		Progress: func(line string) { fmt.Fprintln(stderr, "posture:", line) },
-	})
+	set, err := f.read(ctx, stderr)
 	if err != nil || f.save == "" {
 		return set, err
 	}

@@ -1,0 +1,24 @@
+//go:build aws
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/reader"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
+)
+
+// read reads the accounts.
+func (f *flags) read(ctx context.Context, stderr io.Writer) (*snapshot.Set, error) {
+	cfg, err := reader.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return reader.Read(ctx, &reader.Options{
+		Config: cfg, Roles: f.roles, Regions: f.regions, Buckets: f.buckets,
+		Progress: func(line string) { fmt.Fprintln(stderr, "posture:", line) },
+	})
+}
