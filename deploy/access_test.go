@@ -14,6 +14,8 @@ var wildcards = map[string]string{
 	"network.yaml S3Endpoint OursAlone":             "conditions",
 	"network.yaml DynamoDbEndpoint OursAlone":       "conditions",
 	"network.yaml StsEndpoint OursAlone":            "conditions",
+	"network.yaml StsEndpoint TokensForTheProxy":    "conditions; a token has no resource",
+	"function.yaml Role Token":                      "sts:GetWebIdentityToken has no resource; its condition has the audience",
 	"network.yaml SecretsManagerEndpoint OursAlone": "conditions",
 	"network.yaml SsmEndpoint OursAlone":            "conditions",
 	"network.yaml LogsEndpoint OursAlone":           "conditions",

@@ -12,18 +12,18 @@ func TestNothingRefersToWhatIsNotMade(t *testing.T) {
 		"network.yaml": {
 			{}, {"Zones": "1"}, {"Zones": "3"}, {"AvailabilityZones": "eu-west-1b,eu-west-1c"}, {"FurtherEndpoint2": "cn.com.amazonaws.cn-north-1.kms"},
 			{"NatGateways": "none"}, {"NatGateways": "one", "Zones": "3"}, {"NatGateways": "none", "Zones": "1"}, {"VpcSize": "24", "Zones": "3"},
-			{"Sts": "yes", "Ssm": "yes", "Logs": "yes", "SecretsManager": "yes", "Zones": "1"},
+			{"Sts": "yes", "Ssm": "yes", "Logs": "yes", "SecretsManager": "yes", "Zones": "1"}, {"Sts": "yes", "TokenAudience": "https://egress.test"},
 		},
 		"proxy.yaml": {
 			{}, {"Zones": "1", "ProxySubnets": "subnet-0aaa"}, {"Zones": "3"}, {"OtherPorts": "8443,9000-9010"}, {"ImageRepositoryArn": "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/a"},
-			{"MinimumTasks": "4"},
-			{"DnsFilter": "on", "CertificateArn": "arn:aws:acm:eu-west-1:111122223333:certificate/1", "ProxyDomain": "proxy.example.com"},
+			{"MinimumTasks": "4"}, {"Tls": "yes"},
+			{"DnsFilter": "on", "Tls": "yes", "ProxyDomain": "proxy.example.com"},
 		},
 		"watch.yaml": {
 			{}, {"AlarmEmail": "a@example.com"}, {"AlarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:a", "AlarmEmail": "a@example.com"}, {"FunctionMetrics": "false"},
 		},
 		"store.yaml":        {{}, {"KmsKeyArn": "arn:aws-cn:kms:cn-north-1:111122223333:key/1"}},
-		"function.yaml":     {{}, {"PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/teams/bound"}},
+		"function.yaml":     {{}, {"PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/teams/bound"}, attested},
 		"dns-firewall.yaml": {{}, {"EndpointNames": "sts.eu-west-1.amazonaws.com"}},
 	} {
 		for _, given := range choices {
@@ -43,14 +43,14 @@ func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 	for name, bad := range map[string]map[string][]string{
 		"network.yaml": {
 			"VpcSize": {"28", "8", "15", ""}, "VpcAddress": {"8.8.8.8", "10", "172.32.0.0", "10.64.0.0/16"}, "Zones": {"0", "4"}, "NatGateways": {"two"},
-			"FurtherEndpoint1": {"kms", "com.evil.kms"}, "OrganizationId": {"111122223333", "*"}, "S3PrefixListId": {"com.amazonaws.eu-west-1.s3"},
+			"FurtherEndpoint1": {"kms", "com.evil.kms"}, "OrganizationId": {"111122223333", "*"}, "S3PrefixListId": {"com.amazonaws.eu-west-1.s3"}, "TokenAudience": {"*", "https://a b", "https://egress.example/*"},
 		},
 		"proxy.yaml": {
 			"Image": {"", "v1.0.0", "egress:v1.0.0 --privileged"}, "OtherPorts": {"all", "0", "443;80"}, "Zones": {"0", "4"}, "MaximumTasks": {"1", "x"},
-			"KmsKeyArn": {"alias/a"}, "LogGroup": {"", "a group"}, "ResolverCidr": {"9.9.9.9"}, "DeregistrationDelay": {"3601"},
+			"KmsKeyArn": {"alias/a"}, "Tls": {"", "arn:aws:acm:eu-west-1:111122223333:certificate/1"}, "LogGroup": {"", "a group"}, "ResolverCidr": {"9.9.9.9"}, "DeregistrationDelay": {"3601"},
 		},
 		"watch.yaml":    {"AlarmTopicArn": {"topic"}, "Deployment": {"", "a' OR 'b"}, "FunctionMetrics": {"yes"}},
-		"function.yaml": {"PolicyName": {"", "a function", strings.Repeat("x", 65)}},
+		"function.yaml": {"PolicyName": {"", "a function", strings.Repeat("x", 65)}, "LayerArn": {"egress", "arn:aws:lambda:eu-west-1:111122223333:layer:egress"}, "TokenAudience": {"*", "https://egress.example/*"}},
 	} {
 		tmpl := templates(t)[name]
 		for parameter, values := range bad {

@@ -231,7 +231,7 @@ func callFromTheSample(t *testing.T, proxy string) {
 	c.WaitDelay = time.Minute
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "ALLOWED_URL=https://localhost:1/", "REFUSED_URL=https://example.com/"}
 	for name, value := range at(function.Properties, "Environment", "Variables").(map[string]any) {
-		if url, ok := at(value, "Fn::Sub").(string); ok {
+		if url, ok := at(value, "Fn::If", 2, "Fn::Sub").(string); ok {
 			url = regexp.MustCompile(`\{\{resolve:.*\}\}@.*$`).ReplaceAllString(url, "sesame@"+proxy)
 			c.Env = append(c.Env, name+"="+strings.ReplaceAll(url, "${PolicyName}", "sample-function"))
 		}

@@ -10,7 +10,8 @@ import (
 // calls otherwise is called back here, and what it leaves out is named.
 func TestSAMExampleIsTheFunctionOfTheTemplate(t *testing.T) {
 	t.Parallel()
-	leftOut := []string{"KmsKeyArn", "PermissionsBoundaryArn"} // an application sets them by Globals, if it has them
+	// An application sets them by Globals, if it has them.
+	leftOut := []string{"KmsKeyArn", "PermissionsBoundaryArn", "LayerArn", "TokenAudience", "ProxyCa"}
 	example, original := readTemplate(t, "sam/template.yaml"), templates(t)["function.yaml"]
 	for name, p := range original.Parameters {
 		_, there := example.Parameters[name]

@@ -97,6 +97,8 @@ func compare(t *testing.T, operator string, want any, got []string) bool {
 		return len(got) == 1 && like(got[0])
 	case "ArnNotLike": // holds where the key is absent
 		return !slices.ContainsFunc(got, like)
+	case "ForAllValues:StringEquals": // holds where it is absent
+		return !slices.ContainsFunc(got, func(v string) bool { return !among(v) })
 	case "ForAnyValue:StringNotEquals": // does not hold where it is absent
 		return slices.ContainsFunc(got, func(v string) bool { return !among(v) })
 	default:

@@ -33,6 +33,7 @@ const secret = "extension-test-0123456789"
 // gate is the real proxy as a process, with an origin that its policy allows.
 type gate struct {
 	address, tls string // where it listens, in the clear and by TLS
+	log, records egresstest.Buffer
 	authority    *egresstest.Authority
 	origin       *httptest.Server // by TLS, at localhost
 	plain        *httptest.Server // in the clear, at localhost
@@ -41,8 +42,22 @@ type gate struct {
 // localhost returns a URL of a server of the machine with the name that the policy has.
 func localhost(s *httptest.Server) string { return strings.Replace(s.URL, "127.0.0.1", "localhost", 1) }
 
-// newGate builds and starts the proxy.
+// newGate builds and starts the proxy, with a function that has a static secret.
 func newGate(t testing.TB) *gate {
+	t.Helper()
+	return startGate(t, func(g *gate) string {
+		return fmt.Sprintf(`functions:
+  demo:
+    identify: {tokens: ["sha256:%x"]}
+    allow:
+      - {host: localhost, ports: [%s], addresses: [127.0.0.0/8, "::1/128"]}
+      - {host: localhost, ports: [%s], addresses: [127.0.0.0/8, "::1/128"], tls: any}
+`, sha256.Sum256([]byte(secret)), port(g.origin), port(g.plain))
+	})
+}
+
+// startGate builds and starts the proxy with what its policy has beside the listeners.
+func startGate(t testing.TB, rest func(*gate) string) *gate {
 	t.Helper()
 	dir := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "proxy"), "../proxy").CombinedOutput(); err != nil {
@@ -58,19 +73,11 @@ func newGate(t testing.TB) *gate {
 	g.origin.StartTLS()
 	t.Cleanup(g.origin.Close)
 	t.Cleanup(g.plain.Close)
-	certificate, key := egresstest.PEM(t, g.authority.Issue("proxy.test"))
-	for name, text := range map[string]string{
-		"tls.crt": string(certificate), "tls.key": string(key),
-		"egress.yaml": fmt.Sprintf(`version: 1
+	certificate, key := egresstest.PEM(t, g.authority.Issue("proxy.test", "localhost"))
+	const listen = `version: 1
 listen: {proxy: "127.0.0.1:0", admin: "127.0.0.1:0", tls: {address: "127.0.0.1:0", certificate: tls.crt, key: tls.key}}
-functions:
-  demo:
-    identify: {tokens: ["sha256:%x"]}
-    allow:
-      - {host: localhost, ports: [%s], addresses: [127.0.0.0/8, "::1/128"]}
-      - {host: localhost, ports: [%s], addresses: [127.0.0.0/8, "::1/128"], tls: any}
-`, sha256.Sum256([]byte(secret)), port(g.origin), port(g.plain)),
-	} {
+`
+	for name, text := range map[string]string{"tls.crt": string(certificate), "tls.key": string(key), "egress.yaml": listen + rest(g)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -85,12 +92,12 @@ func port(s *httptest.Server) string {
 	return p
 }
 
-// run starts the proxy of a folder and waits until it serves. It ends with the test.
+// run starts the proxy of a folder and waits until it is ready, with the keys of its issuers.
+// It ends with the test.
 func (g *gate) run(t testing.TB, dir string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(dir, "proxy"), "run", "--config", filepath.Join(dir, "egress.yaml"))
-	log := &egresstest.Buffer{}
-	cmd.Stdout, cmd.Stderr = io.Discard, log
+	cmd.Stdout, cmd.Stderr = &g.records, &g.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -99,16 +106,28 @@ func (g *gate) run(t testing.TB, dir string) {
 		_ = cmd.Process.Signal(syscall.SIGINT)
 		_ = cmd.Wait()
 	})
-	egresstest.Eventually(t, "the proxy serves", func() bool {
-		for line := range strings.Lines(log.String()) {
-			var m map[string]any
-			if json.Unmarshal([]byte(line), &m) == nil && m["msg"] == "serving" {
-				g.address, _ = m["proxy"].(string)
-				g.tls, _ = m["tls"].(string)
-			}
+	egresstest.Eventually(t, "the proxy is ready", func() bool {
+		at := serving(&g.log)
+		g.address, _ = at["proxy"].(string)
+		g.tls, _ = at["tls"].(string)
+		answer, err := http.Get(fmt.Sprintf("http://%v/readyz", at["admin"]))
+		if err != nil {
+			return false
 		}
-		return g.address != ""
+		answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
 	})
+}
+
+// serving returns the attributes of the line that says where the proxy listens.
+func serving(log *egresstest.Buffer) map[string]any {
+	for line := range strings.Lines(log.String()) {
+		var m map[string]any
+		if json.Unmarshal([]byte(line), &m) == nil && m["msg"] == "serving" {
+			return m
+		}
+	}
+	return nil
 }
 
 // basic is the credential of the static secret.
@@ -189,36 +208,44 @@ func (g *gate) reachesWhatIsAllowed(t *testing.T) {
 	}
 }
 
+// refusals are requests that no policy here allows, without the end of their heads.
+var refusals = []string{
+	"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n", "CONNECT 169.254.169.254:80 HTTP/1.1\r\n",
+	"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n", "GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n",
+	"POST http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: 0\r\n",
+	"CONNECT not_a_target HTTP/1.1\r\n", "GET https://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n",
+}
+
+// number is the number of a request.
+var number = regexp.MustCompile(`\b[0-9a-f]{16}-[0-9a-f]+\b`)
+
+// say sends a request and returns all that comes, without its number.
+func say(t *testing.T, address, request string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(egresstest.Timeout))
+	fmt.Fprint(c, request)
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(number.ReplaceAll(answer, []byte("N")))
+}
+
 // A refusal reads as without the extension, byte for byte but for its number.
 func (g *gate) refusalsAreItsOwn(t *testing.T) {
-	id := regexp.MustCompile(`\b[0-9a-f]{16}-[0-9a-f]+\b`)
-	say := func(address, request string) string {
-		c, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(egresstest.Timeout))
-		fmt.Fprint(c, request)
-		answer, err := io.ReadAll(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(id.ReplaceAll(answer, []byte("N")))
-	}
 	through, rejected := g.relayTo(t, basic("demo", secret)), g.relayTo(t, basic("demo", "wrong"))
 	attested := g.relayTo(t, "Bearer "+strings.Repeat("a", 40)+".b.c")
-	for _, line := range []string{
-		"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n", "CONNECT 169.254.169.254:80 HTTP/1.1\r\n",
-		"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n", "GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n",
-		"POST http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: 0\r\n",
-		"CONNECT not_a_target HTTP/1.1\r\n", "GET https://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n",
-	} {
+	for _, line := range refusals {
 		for _, tt := range []struct{ address, credential string }{
 			{through, basic("demo", secret)}, {rejected, basic("demo", "wrong")}, {attested, "Bearer " + strings.Repeat("a", 40) + ".b.c"},
 		} {
-			want := say(g.address, line+"Proxy-Authorization: "+tt.credential+"\r\n\r\n")
-			if got := say(tt.address, line+"\r\n"); got != want || !strings.Contains(got, "X-Egress-Reason: ") {
+			want := say(t, g.address, line+"Proxy-Authorization: "+tt.credential+"\r\n\r\n")
+			if got := say(t, tt.address, line+"\r\n"); got != want || !strings.Contains(got, "X-Egress-Reason: ") {
 				t.Errorf("%q got\n%s\nwithout the extension\n%s", line, got, want)
 			}
 		}

@@ -27,13 +27,14 @@ type Target struct {
 	Name    string
 	Version string
 	Proc    *process.Process
-	Addr    string // of the proxy
-	Host    string // the name by which it reaches the origins
-	Refused string // a name that it refuses; "": it has no list
-	Auth    string // field line with CRLF; "": none
-	Raw     bool   // no CONNECT: whatever is sent reaches the reply origin
-	Closes  bool   // it closes the client's connection behind a plain response, or forwards none
-	Threads bool   // it needs a thread for each tunnel, so that it cannot hold many
+	Addr    string        // of the proxy
+	Host    string        // the name by which it reaches the origins
+	Refused string        // a name that it refuses; "": it has no list
+	Auth    string        // field line with CRLF; "": none
+	Attest  func() string // makes a token of AWS that holds; nil: it knows nobody by one
+	Raw     bool          // no CONNECT: whatever is sent reaches the reply origin
+	Closes  bool          // it closes the client's connection behind a plain response, or forwards none
+	Threads bool          // it needs a thread for each tunnel, so that it cannot hold many
 }
 
 // outcome is what one run of one load cost. The CPU is of the whole load; whoever
@@ -132,20 +133,23 @@ func (t *Target) allowed(o *Origins, n int) (outcome, error) {
 // refusals asks n times for a name that is not on the list.
 func (t *Target) refusals(o *Origins, n int) (outcome, error) {
 	return t.measured(outcome{count: n}, func() error {
-		return parallel(16, n, func(int) error {
-			c, err := net.Dial("tcp", t.Addr)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(ioTimeout))
-			status, err := t.connect(c, bufio.NewReaderSize(c, 512), t.Refused, o.Reply)
-			if err == nil && !strings.Contains(status, " 403 ") {
-				err = fmt.Errorf("%s answered %q to a name that is not allowed", t.Name, status)
-			}
-			return err
-		})
+		return parallel(16, n, func(int) error { return t.refused(o, t.Refused, " 403 ") })
 	})
+}
+
+// refused asks once for what is refused, and wants one of the codes in the answer.
+func (t *Target) refused(o *Origins, host string, codes ...string) error {
+	c, err := net.Dial("tcp", t.Addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(ioTimeout))
+	status, err := t.connect(c, bufio.NewReaderSize(c, 512), host, o.Reply)
+	if err == nil && !slices.ContainsFunc(codes, func(code string) bool { return strings.Contains(status, code) }) {
+		err = fmt.Errorf("%s answered %q to what it has to refuse", t.Name, status)
+	}
+	return err
 }
 
 // handshakes makes n tunnels with a TLS handshake and one request each.
@@ -284,13 +288,4 @@ func (t *Target) idle(o *Origins, n int) (before, with held, err error) {
 // holding returns what the program holds now.
 func (t *Target) holding() held {
 	return held{float64(t.Proc.RSS()), float64(t.Proc.Descriptors())}
-}
-
-// Percentile returns the p-th part of the latencies, p from 0 to 1.
-func Percentile(latencies []time.Duration, p float64) time.Duration {
-	if len(latencies) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(latencies))
-	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)]
 }

@@ -1,6 +1,10 @@
 package load
 
-import "time"
+import (
+	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/stats"
+)
 
 // Measure is one thing that is measured.
 type Measure struct {
@@ -11,6 +15,7 @@ type Measure struct {
 	MaxRatio   float64  // at most this ratio to Squid is the goal; 0: none
 	Against    string   // another measure of ours, to which that ratio is instead; "": to Squid
 	EveryRound bool     // else in the first alone
+	Attested   bool     // of tokens of AWS, which older builds of ours do not know
 	Can        func(*Target) bool
 	// Sample drives the target and returns one figure, or those of the parts.
 	// Scale is how large the load is, beside the usual.
@@ -57,55 +62,65 @@ func each(o outcome) float64 {
 	return float64(o.cpu.Nanoseconds()) / 1000 / float64(o.count)
 }
 
+// costs samples so many of these: the CPU of each item counted, and the middle and the 99th of
+// a hundred of the latencies. n is the usual count.
+func costs(figures int, n float64, load func(*Target, *Origins, int) (outcome, error)) func(*Target, *Origins, float64) ([]float64, error) {
+	return func(t *Target, o *Origins, scale float64) ([]float64, error) {
+		out, err := load(t, o, int(n*scale))
+		return []float64{each(out), Milliseconds(stats.Percentile(out.latencies, .5)), Milliseconds(stats.Percentile(out.latencies, .99))}[:figures], err
+	}
+}
+
 // Measures are all that is measured of proxies, in the order of the report.
 var Measures = []Measure{
 	{
 		Name: "allowed CONNECT", Unit: "µs CPU", MaxRatio: 0.75, EveryRound: true, Can: anyone, Parts: []string{"", "p50 ms", "p99 ms"},
 		Remark: "dial, CONNECT with a ClientHello up and 64 bytes down, close; 16 at once. HAProxy relays without a CONNECT.",
+		Sample: costs(3, 4000, (*Target).allowed),
+	},
+	{
+		Name: "allowed CONNECT, attested", Unit: "µs CPU", MaxRatio: 1.05, Against: "allowed CONNECT", EveryRound: true, Attested: true, Can: attests, Parts: []string{"", "p50 ms", "p99 ms"},
+		Remark: "the same by a token of AWS that was verified before.",
+		Sample: costs(3, 4000, (*Target).remembered),
+	},
+	{
+		Name: "attested callers", Unit: "p99 ms", EveryRound: true, Attested: true, Can: attests,
+		Remark: "an allowed CONNECT, 4 at once with 2 ms between; one in ten shows a new token.",
 		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
-			out, err := t.allowed(o, int(4000*scale))
-			return []float64{each(out), Milliseconds(Percentile(out.latencies, .5)), Milliseconds(Percentile(out.latencies, .99))}, err
+			return t.honest(o, int(2000*scale), false)
+		},
+	},
+	{
+		Name: "attested callers beside forged tokens", Unit: "p99 ms", MaxRatio: 1.5, Against: "attested callers", EveryRound: true, Attested: true, Can: attests,
+		Remark: "the same, while others at the same address show forged tokens, 2 at once with 1 ms between. They take the processor too.",
+		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
+			return t.honest(o, int(2000*scale), true)
 		},
 	},
 	{
 		Name: "refused CONNECT", Unit: "µs CPU", MaxRatio: 0.8, EveryRound: true, Can: refuses,
 		Remark: "one refusal a connection, recorded; the peers log it.",
-		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
-			out, err := t.refusals(o, int(5000*scale))
-			return []float64{each(out)}, err
-		},
+		Sample: costs(1, 5000, (*Target).refusals),
 	},
 	{
 		Name: "plain GET", Unit: "µs CPU", MaxRatio: 0.6, EveryRound: true, Can: keepsPlain, Parts: []string{"", "p50 ms", "p99 ms"},
 		Remark: "64 bytes a response, 16 kept connections; no cache.",
-		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
-			out, err := t.gets(o, int(8000*scale))
-			return []float64{each(out), Milliseconds(Percentile(out.latencies, .5)), Milliseconds(Percentile(out.latencies, .99))}, err
-		},
+		Sample: costs(3, 8000, (*Target).gets),
 	},
 	{
 		Name: "refused GET", Unit: "µs CPU", MaxRatio: 0.5, EveryRound: true, Can: refusesPlain,
 		Remark: "16 kept connections; each refusal recorded; the peers log it.",
-		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
-			out, err := t.refusedGets(o, int(5000*scale))
-			return []float64{each(out)}, err
-		},
+		Sample: costs(1, 5000, (*Target).refusedGets),
 	},
 	{
 		Name: "TLS handshake and request", Unit: "µs CPU", EveryRound: true, Can: tunnels, Parts: []string{"", "p50 ms"},
 		Remark: "TLS 1.3 between client and origin through the tunnel; the origin's CPU is not counted.",
-		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
-			out, err := t.handshakes(o, int(1000*scale))
-			return []float64{each(out), Milliseconds(Percentile(out.latencies, .5))}, err
-		},
+		Sample: costs(2, 1000, (*Target).handshakes),
 	},
 	{
 		Name: "64-byte round trip, 64 tunnels", Unit: "µs CPU", MaxRatio: 1.1, EveryRound: true, Can: tunnels,
 		Remark: "tunnels that are open already.",
-		Sample: func(t *Target, o *Origins, scale float64) ([]float64, error) {
-			out, err := t.roundTrips(o, int(40000*scale))
-			return []float64{each(out)}, err
-		},
+		Sample: costs(1, 40000, (*Target).roundTrips),
 	},
 	{
 		Name: "bulk down", Unit: "s CPU/GB", MaxRatio: 0.5, EveryRound: true, Can: tunnels,

@@ -7,15 +7,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/process"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/standin"
 )
 
 // policyFile writes the file of our own proxy: 1,000 functions with a token
 // each, a shared list of 1,001 names, every check on, records to a file. A plain
-// request needs a rule that wants no TLS.
-func (b *Bench) policyFile(name, addr, admin, set string) (string, error) {
+// request needs a rule that wants no TLS. With an issuer one function more is known by its
+// tokens.
+func (b *Bench) policyFile(name, addr, admin, set string, issuer *standin.Issuer) (string, error) {
 	var y strings.Builder
 	fmt.Fprintf(&y, "version: 1\nlisten: {proxy: %q, admin: %q}\ndns: {upstreams: [%q], families: ip4}\naudit: {output: %q}\n",
 		addr, admin, b.Servers.dns, filepath.Join(b.Dir, name+".records"))
@@ -28,21 +31,57 @@ func (b *Bench) policyFile(name, addr, admin, set string) (string, error) {
 		fmt.Fprintf(&y, "      - {set: list, ports: %s}\n      - {host: %s, ports: %s, addresses: [127.0.0.0/8]}\n", tunneled, load.AllowedName, tunneled)
 		fmt.Fprintf(&y, "      - {host: %s, ports: [%d], addresses: [127.0.0.0/8], tls: any}\n", load.AllowedName, plain)
 	}
+	if issuer != nil {
+		keys, err := b.write(name+".jwks.json", string(issuer.JWKS()))
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&y, "  attested:\n    identify: {aws: [\"arn:aws:lambda:eu-west-1:%s:function:attested\"]}\n    allow:\n      - {set: list, ports: %s}\n      - {host: %s, ports: %[2]s, addresses: [127.0.0.0/8]}\n",
+			issuer.Account, tunneled, load.AllowedName)
+		fmt.Fprintf(&y, "aws:\n  audience: %s\n  max_lifetime: 1h\n  accounts: {%q: {issuer: %q, keys: %q}}\n", audience, issuer.Account, issuer.URL, keys)
+	}
 	return b.write(name+".yaml", y.String())
 }
 
-// StartOurs starts our proxy.
-func (b *Bench) StartOurs() (*load.Target, error) {
-	listed := strings.ReplaceAll(strings.Join(names(), "\n"), load.AllowedName, "other."+load.AllowedName)
-	set, err := b.write("names.txt", listed+"\n")
+// audience is whom tokens of AWS are for.
+const audience = "https://egress.example"
+
+// startAttested starts our proxy with one function more, which AWS attests.
+func (b *Bench) startAttested() (*load.Target, error) {
+	issuer, err := standin.New("111122223333", "https://issuer.example")
 	if err != nil {
 		return nil, err
 	}
-	return b.startOursWith("ours", set)
+	set, err := b.listed()
+	if err != nil {
+		return nil, err
+	}
+	t, err := b.startOursWith("ours", set, issuer)
+	if t != nil {
+		t.Attest = func() string {
+			return issuer.Token(issuer.Function("eu-west-1", "attested", audience, time.Now(), time.Hour))
+		}
+	}
+	return t, err
 }
 
-// startOursWith starts our proxy with a list of its own.
-func (b *Bench) startOursWith(name, set string) (*load.Target, error) {
+// StartOurs starts our proxy as older builds of it can be started too.
+func (b *Bench) StartOurs() (*load.Target, error) {
+	set, err := b.listed()
+	if err != nil {
+		return nil, err
+	}
+	return b.startOursWith("ours", set, nil)
+}
+
+// listed writes the file of the list's names, but for the allowed one.
+func (b *Bench) listed() (string, error) {
+	listed := strings.ReplaceAll(strings.Join(names(), "\n"), load.AllowedName, "other."+load.AllowedName)
+	return b.write("names.txt", listed+"\n")
+}
+
+// startOursWith starts our proxy with a list of its own, and with an issuer, if it is one.
+func (b *Bench) startOursWith(name, set string, issuer *standin.Issuer) (*load.Target, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -52,7 +91,7 @@ func (b *Bench) startOursWith(name, set string) (*load.Target, error) {
 		return nil, err
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	config, err := b.policyFile(name, addr, fmt.Sprintf("127.0.0.1:%d", admin), set)
+	config, err := b.policyFile(name, addr, fmt.Sprintf("127.0.0.1:%d", admin), set, issuer)
 	if err != nil {
 		return nil, err
 	}

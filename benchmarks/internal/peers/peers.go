@@ -65,7 +65,7 @@ func (b *Bench) StartProxies(filter string) (all []*load.Target, missing []strin
 		name  string
 		start func() (*load.Target, error)
 	}{
-		{"this proxy", b.StartOurs},
+		{"this proxy", b.startAttested},
 		{"Squid", b.startSquid},
 		{"HAProxy (TCP)", b.startHAProxy},
 		{"io.Copy floor", b.startFloor},

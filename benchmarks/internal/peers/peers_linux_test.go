@@ -30,7 +30,7 @@ func started(t *testing.T) *Bench {
 func TestEveryLoadIsAnsweredByOurProgramAsItShouldBe(t *testing.T) {
 	t.Parallel()
 	b := started(t)
-	proxy, err := b.StartOurs()
+	proxy, err := b.startAttested()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestEveryLoadIsAnsweredByOurProgramAsItShouldBe(t *testing.T) {
 func TestConfigurationThatIsRefusedIsToldWithWhatOurProgramSays(t *testing.T) {
 	t.Parallel()
 	b := started(t)
-	if _, err := b.startOursWith("none", filepath.Join(b.Dir, "no-such-list")); err == nil || !strings.Contains(err.Error(), "sets.list.file: ") {
+	if _, err := b.startOursWith("none", filepath.Join(b.Dir, "no-such-list"), nil); err == nil || !strings.Contains(err.Error(), "sets.list.file: ") {
 		t.Errorf("with a list that is not there: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/stats"
 )
 
 // MillionRules is how many names the reloaded list has.
@@ -44,7 +45,7 @@ func (b *Bench) Reload() (Reload, error) {
 	if err != nil {
 		return Reload{}, err
 	}
-	t, err := b.startOursWith("million", set)
+	t, err := b.startOursWith("million", set, nil)
 	if err != nil {
 		return Reload{}, err
 	}
@@ -62,7 +63,7 @@ func (b *Bench) Reload() (Reload, error) {
 	}
 	before, during := load.Split(*samples, began, ended)
 	return Reload{
-		Before: load.Milliseconds(load.Percentile(before, .99)), During: load.Milliseconds(load.Percentile(during, .99)),
+		Before: load.Milliseconds(stats.Percentile(before, .99)), During: load.Milliseconds(stats.Percentile(during, .99)),
 		Seconds: ended.Sub(began).Seconds(), Requests: len(during),
 	}, nil
 }

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // Spread is the least, the middle and the greatest of some samples.
@@ -101,4 +102,13 @@ func quantile(freedom int) float64 {
 	const z = 1.959964
 	n := float64(freedom)
 	return z + (z*z*z+z)/(4*n) + (5*math.Pow(z, 5)+16*z*z*z+3*z)/(96*n*n)
+}
+
+// Percentile returns the p-th part of the latencies, p from 0 to 1.
+func Percentile(latencies []time.Duration, p float64) time.Duration {
+	if len(latencies) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(latencies))
+	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)]
 }
