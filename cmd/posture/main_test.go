@@ -128,10 +128,11 @@ func TestThePageIsTheProgram(t *testing.T) {
 		t.Errorf("docs/posture.md has %d checks, the program %d", n, len(checks.List()))
 	}
 	_, help, _ := posture(t, "--help")
+	_, probe, _ := posture(t, "probe", "--help")
 	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`)
 	listed := regexp.MustCompile("(?m)^\\| `(--[a-z-]+)")
 	var want, got []string
-	for _, m := range flag.FindAllStringSubmatch(help, -1) {
+	for _, m := range flag.FindAllStringSubmatch(help+probe, -1) {
 		if m[1] != "--help" && m[1] != "--version" {
 			want = append(want, m[1])
 		}
