@@ -73,9 +73,9 @@ func read(path string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	// It makes room once: a buffer that grows leaves several times the file to the
-	// collector.
-	var data bytes.Buffer
-	data.Grow(int(min(info.Size(), most)) + bytes.MinRead)
+	// collector. And with make, which need not clear what the kernel has just given:
+	// Grow does, in one piece that the collector cannot interrupt and waits for.
+	data := bytes.NewBuffer(make([]byte, 0, int(min(info.Size(), most))+bytes.MinRead))
 	_, err = data.ReadFrom(io.LimitReader(f, most+1))
 	return data.Bytes(), err
 }
