@@ -60,7 +60,7 @@ func TestWhatAScriptDoesStandsOnce(t *testing.T) {
 		{"staticcheck@", ".ci/run"},
 		{"-benchtime=1x", ".ci/run"},
 		{"-tags torture ./internal/torture -run", ".ci/run"},
-		{"go test -count=1 -race", ".ci/run"},
+		{"go test -count=1 -race", ".ci/race"},
 	} {
 		var in []string
 		for _, name := range places {
@@ -73,7 +73,7 @@ func TestWhatAScriptDoesStandsOnce(t *testing.T) {
 			t.Errorf("%s stands in %q, want %q", row.mark, got, row.in)
 		}
 	}
-	for _, script := range []string{".ci/run", ".ci/fuzz", ".ci/long", ".ci/platforms", ".ci/release"} {
+	for _, script := range []string{".ci/run", ".ci/fuzz", ".ci/long", ".ci/platforms", ".ci/race", ".ci/release"} {
 		used := script == ".ci/run"
 		for _, name := range places {
 			used = used || name != script && strings.Contains(read(t, name), script)
