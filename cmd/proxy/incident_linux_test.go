@@ -142,7 +142,7 @@ func lostRecords(t *testing.T) {
 	in.sets("AuditLost", 2, 6)
 	in.page("AuditLost", "`lost`", "`records_lost`")
 	lost := in.lost()
-	in.end(s)
+	in.end()
 	in.wholeButFor(lost)
 }
 

@@ -38,6 +38,7 @@ type running struct {
 	// recordFiles are where the records are, the oldest first: standard output
 	// unless the test says otherwise.
 	recordFiles []string
+	rest        func() // waits for what it left on the way there; nil: nothing is on the way
 }
 
 // start runs `proxy run` with a policy and waits until it serves. Variables
@@ -138,6 +139,9 @@ func (p *running) finish() {
 	}
 	if code := p.wait(); code != 0 {
 		p.t.Errorf("exit code %d, want 0; stderr: %s", code, p.read(p.stderr))
+	}
+	if p.rest != nil {
+		p.rest()
 	}
 	if last := p.verifyChain(); last.Event != "stopped" {
 		p.t.Errorf("the last of %d records is not that the program stopped", last.Seq)

@@ -105,18 +105,15 @@ func (p *running) mended(s *sink) {
 	})
 	p.wantRefused(403, "host_not_allowed")
 	lost := p.lost()
-	p.end(s)
+	p.end()
 	p.wholeButFor(lost)
 }
 
 // end stops the program and checks what holds of every run.
-func (p *running) end(s *sink) {
+func (p *running) end() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
 	p.wait()
-	if s.rest != nil {
-		s.rest()
-	}
 	p.finish()
 }
 
@@ -198,7 +195,7 @@ func (p *running) mendedCount(s *sink, events int) {
 	p.wantRefused(403, "host_not_allowed")
 	events++
 	lost := p.lost()
-	p.end(s)
+	p.end()
 	p.wholeButFor(lost)
 	recorded := 0
 	for _, r := range p.records() {
@@ -218,7 +215,7 @@ func TestSlowOutputSlowsTheAnswersAndLosesNothing(t *testing.T) {
 	r, out := w.pipe()
 	path := filepath.Join(t.TempDir(), "read")
 	d := w.newDrain(r, path, 20*time.Millisecond)
-	p := w.startOn(&sink{stdout: out, output: "stdout", files: []string{path}}, sinkPolicy)
+	p := w.startOn(&sink{stdout: out, output: "stdout", files: []string{path}, rest: func() { <-d.done }}, sinkPolicy)
 	// Of an answer the record is read, is being read, or is in the pipe, which
 	// holds no more than that many.
 	const shortest = 400
@@ -257,7 +254,7 @@ func TestSlowOutputSlowsTheAnswersAndLosesNothing(t *testing.T) {
 	if p.lost() != 0 {
 		t.Errorf("%d lost", p.lost())
 	}
-	p.end(&sink{rest: func() { <-d.done }})
+	p.end()
 	p.wholeAndStopped()
 	if ids := s.missing(p.records()); len(ids) > 0 || len(s.reasons) != int(answered.Load()) {
 		t.Errorf("of %d refusals %d are no record", len(s.reasons), len(ids))

@@ -39,7 +39,7 @@ func (w *world) startOn(s *sink, policy string) *running {
 	dir := w.t.TempDir()
 	w.vars["output"] = s.output
 	p := &running{t: w.t, world: w, exited: make(chan struct{}), config: filepath.Join(dir, "egress.yaml"), stderr: filepath.Join(dir, "stderr")}
-	p.recordFiles = s.files
+	p.recordFiles, p.rest = s.files, s.rest
 	w.write(p.config, policy)
 	stderr, err := os.Create(p.stderr)
 	w.must(err)
