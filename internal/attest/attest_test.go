@@ -399,7 +399,8 @@ func respell(last byte) string {
 
 // sized returns a token that holds and has so many bytes.
 func sized(w issuers, n int) string {
-	for filler := n * 3 / 4; ; filler-- {
+	bare := len(w.ours.Token(w.function(set("filler", ""))))
+	for filler := (n-bare)*3/4 + 8; ; filler-- {
 		token := w.ours.Token(w.function(set("filler", strings.Repeat("f", filler))))
 		if len(token) == n {
 			return token
@@ -488,12 +489,21 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 	}
 	for why, text := range map[string]string{
 		"nothing": "", "HTML": "<!doctype html>", "a list": "[]", "no keys": "{}", "null": `{"keys":null}`, "keys that are no list": `{"keys":{}}`,
-		"1 MiB and a byte": `{"keys":[]` + strings.Repeat(" ", attest.MaxKeys) + "}",
+		"1 MiB and a byte": filled(w, attest.MaxKeys+1),
 	} {
 		if k, err := attest.ParseKeys([]byte(text)); k != nil || err == nil {
 			t.Errorf("%s: %v, %v", why, k, err)
 		}
 	}
+	if k, err := attest.ParseKeys([]byte(filled(w, attest.MaxKeys))); k.Len() != 2 || err != nil {
+		t.Errorf("1 MiB: %d keys, %v", k.Len(), err)
+	}
+}
+
+// filled returns a set of good keys that has so many bytes.
+func filled(w issuers, n int) string {
+	set := string(w.ours.JWKS())
+	return set[:1] + strings.Repeat(" ", n-len(set)) + set[1:]
 }
 
 // mustRSA makes a key that crypto/rsa would not make any more.
