@@ -54,16 +54,19 @@ functions:
 // attestedWorld is a world with an issuer that publishes its keys on loopback.
 type attestedWorld struct {
 	*world
-	issuer *standin.Issuer
-	down   atomic.Bool // the issuer answers 503
+	issuer  *standin.Issuer
+	down    atomic.Bool   // the issuer answers 503
+	fetched atomic.Int64  // how often its keys were asked for
+	release chan struct{} // closed: the plain origin ends its answers to /held
 }
 
 // newAttestedWorld makes one.
 func newAttestedWorld(t *testing.T) *attestedWorld {
 	t.Helper()
-	w := &attestedWorld{world: newEchoWorld(t)}
+	w := &attestedWorld{world: newEchoWorld(t), release: make(chan struct{})}
 	var handler http.Handler
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.fetched.Add(1)
 		if w.down.Load() {
 			rw.WriteHeader(http.StatusServiceUnavailable)
 			return
@@ -75,6 +78,13 @@ func newAttestedWorld(t *testing.T) *attestedWorld {
 	w.must(err)
 	w.issuer, handler = issuer, issuer.Handler(standin.Caller{Region: "eu-west-1", Function: "billing"})
 	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			_ = http.NewResponseController(rw).Flush()
+			select {
+			case <-w.release:
+			case <-r.Context().Done():
+			}
+		}
 		_, _ = io.WriteString(rw, "plain, with "+strings.Join(r.Header.Values("Proxy-Authorization"), ","))
 	}))
 	t.Cleanup(plain.Close)

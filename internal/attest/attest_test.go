@@ -667,6 +667,49 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
+// FuzzParseKeys takes no set that has no key, and no key that it does not find by a name.
+func FuzzParseKeys(f *testing.F) {
+	w := world(f)
+	good := string(w.ours.JWKS())
+	for _, seed := range []string{good, "", "{}", "[]", `{"keys":[]}`, `{"keys":[{}]}`, `{"keys":[null]}`, `{"keys":[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"}]}`,
+		strings.Replace(good, "RSA_1", "EC384_1", 1), strings.Replace(good, `"use":"sig"`, `"use":"enc"`, 1), `{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := attest.ParseKeys(b)
+		if (err == nil) != (k.Len() > 0) || (err == nil) != (k != nil) || k.Find("") != nil {
+			t.Fatalf("%d keys, %v", k.Len(), err)
+		}
+	})
+}
+
+// FuzzARN takes no ARN but what its parts are written as again.
+func FuzzARN(f *testing.F) {
+	for _, seed := range []string{arn, arn + ":7", arn + "*", "arn:aws:iam::111122223333:role/a/b", "arn:aws:iam::111122223333:role/*", "arn:::::", "arn:aws:iam::111122223333:role/"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if a, ok := attest.ParseARN(s); ok && written(a) != s {
+			t.Fatalf("%q is %+v, which is %q", s, a, written(a))
+		}
+		a, exact, ok := attest.ParsePattern(s)
+		if _, whole := attest.ParseARN(s); ok && exact != whole {
+			t.Fatalf("%q is exact %v", s, exact)
+		}
+		if star := map[bool]string{false: "*"}[exact]; ok && written(a)+star != s {
+			t.Fatalf("pattern %q is %+v", s, a)
+		}
+	})
+}
+
+// written is an ARN as it is written.
+func written(a attest.ARN) string {
+	if a.Function {
+		return "arn:" + a.Partition + ":lambda:" + a.Region + ":" + a.Account + ":function:" + a.Name
+	}
+	return "arn:" + a.Partition + ":iam::" + a.Account + ":role" + a.Path + a.Name
+}
+
 // BenchmarkVerify measures one token that holds, and one whose signature does not.
 func BenchmarkVerify(b *testing.B) {
 	w := world(b)
