@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -110,6 +111,42 @@ func (w *attestedWorld) shows(p *running, k standin.Key) (string, error) {
 		_ = r.conn.Close()
 	}
 	return r.reason(), nil
+}
+
+// A file of keys that is replaced by itself is read, as whatever the policy was read from.
+// While it is no set of keys the last good one holds.
+func TestKeysOfAFileThatIsReplacedAloneAreRead(t *testing.T) {
+	t.Parallel()
+	w := newAttestedWorld(t)
+	file := filepath.Join(t.TempDir(), "jwks.json")
+	put := func(text []byte) {
+		w.must(os.WriteFile(file+".new", text, 0o600))
+		w.must(os.Rename(file+".new", file))
+	}
+	w.vars["keys"] = ", keys: " + file
+	put(w.issuer.JWKS())
+	p := w.started()
+	first := w.issuer.Key("RS256")
+	holds := func(k standin.Key) bool {
+		reason, err := w.shows(p, k)
+		w.must(err)
+		return reason == ""
+	}
+	put([]byte("<!doctype html>"))
+	w.eventually("the load fails", func() bool { return len(p.of("reload_failed")) > 0 })
+	if !holds(first) {
+		t.Error("a file that is no set of keys ends the last one")
+	}
+	w.must(w.issuer.Rotate())
+	w.issuer.Withdraw(first.ID)
+	put(w.issuer.JWKS())
+	w.eventually("the new key holds", func() bool { return holds(w.issuer.Key("RS256")) })
+	if holds(first) {
+		t.Error("the key that was withdrawn still holds")
+	}
+	if w.fetched.Load() != 0 {
+		t.Error("the issuer was asked, though the keys are of a file")
+	}
 }
 
 // awaits shows tokens of a key until one holds, each second: an unknown key is asked for
