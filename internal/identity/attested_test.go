@@ -154,7 +154,7 @@ func TestPrincipalOfTwoFunctionsIsAConflict(t *testing.T) {
 // FuzzParseAttested finds no token but the one that stands in the header, behind the name
 // that is claimed with it, and leaves nothing to others that is Bearer.
 func FuzzParseAttested(f *testing.F) {
-	for _, seed := range []string{"", "Bearer", "Bearer ", "bearer  a.b.c", header("billing:" + strings.Repeat("j", 600)), header(":" + strings.Repeat("j", 600)), "Basic " + strings.Repeat("=", 900), "Digest x"} {
+	for _, seed := range []string{"", "Bearer", "Bearer ", "bearer  a.b.c", header("billing:" + strings.Repeat("j", 600)), header(":" + strings.Repeat("j", 600)), "Basic " + strings.Repeat("=", 900), "Digest x", "Bearer " + strings.Repeat("j", 8193), header("a b:" + strings.Repeat("j", 600))} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, h string) {
