@@ -1,14 +1,17 @@
 package attestkeys
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -347,6 +350,34 @@ func TestReloadKeepsTheKeysOfAccountsThatStay(t *testing.T) {
 		if store.Keys(s.issuer.URL) != nil {
 			t.Error("what came late is taken")
 		}
+	})
+}
+
+// An issuer that answers a byte a second, for ever, is given up after ten: by then another
+// one could have been asked.
+func TestIssuerThatDripsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newClient()
+		var serving sync.WaitGroup
+		client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			serving.Go(func() {
+				defer theirs.Close()
+				_, _ = http.ReadRequest(bufio.NewReader(theirs))
+				_, err := io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+				for err == nil {
+					time.Sleep(time.Second)
+					_, err = io.WriteString(theirs, " ")
+				}
+			})
+			return ours, nil
+		}
+		began := time.Now()
+		keys, err := New(Options{Do: client.Do}).get(t.Context(), "http://issuer.example")
+		if took := time.Since(began); keys != nil || !errors.Is(err, context.DeadlineExceeded) || took != within {
+			t.Errorf("%v and %v after %v, want an end after %v", keys, err, took, within)
+		}
+		serving.Wait()
 	})
 }
 
