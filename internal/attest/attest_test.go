@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/big"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,17 +36,22 @@ type issuers struct {
 	trust                  *attest.Trust
 }
 
-// world makes the issuers. Both trusted ones have a key called RSA_1.
-func world(tb testing.TB) issuers {
-	tb.Helper()
-	issuer := func(number, url string) *standin.Issuer {
-		i, err := standin.New(number, url)
+// made are the issuers with their first keys, which are made once.
+var made = sync.OnceValue(func() (all [3]*standin.Issuer) {
+	for n, of := range [3][2]string{{ours, "https://ours.example"}, {theirs, "https://theirs.example"}, {ours, "https://stranger.example"}} {
+		i, err := standin.New(of[0], of[1])
 		if err != nil {
-			tb.Fatal(err)
+			panic(err)
 		}
-		return i
+		all[n] = i
 	}
-	w := issuers{ours: issuer(ours, "https://ours.example"), theirs: issuer(theirs, "https://theirs.example"), stranger: issuer(ours, "https://stranger.example")}
+	return all
+})
+
+// world makes the issuers. Both trusted ones have a key called RSA_1.
+func world() issuers {
+	all := made()
+	w := issuers{ours: all[0].Clone(), theirs: all[1].Clone(), stranger: all[2].Clone()}
 	w.trust = &attest.Trust{
 		Audience: audience, Algorithms: []string{attest.RS256}, MaxLifetime: 15 * time.Minute,
 		Accounts: []attest.Account{
@@ -96,7 +102,7 @@ func assign(m standin.Members, name string, value any) {
 func raw(s string) json.RawMessage { return json.RawMessage(s) }
 
 func TestTokensOfAWSHold(t *testing.T) {
-	w := world(t)
+	w := world()
 	for _, row := range []struct {
 		why     string
 		claimed standin.Members
@@ -136,7 +142,7 @@ func tagged(c standin.Members) standin.Members {
 // A clock of ours that is five minutes off takes less, and nothing that is over by the
 // issuer's clock for longer than it is off.
 func TestClockThatIsFiveMinutesOff(t *testing.T) {
-	w := world(t)
+	w := world()
 	long, short := w.ours.Token(w.ours.Function("eu-west-1", "billing", audience, noon, 15*time.Minute)), w.ours.Token(w.function())
 	for _, row := range []struct {
 		why   string
@@ -159,7 +165,7 @@ func TestClockThatIsFiveMinutesOff(t *testing.T) {
 // A key that is replaced under the same name is another key: what the old one has signed
 // holds no more, and what the new one signs does.
 func TestKeyThatIsReplacedUnderTheSameName(t *testing.T) {
-	w := world(t)
+	w := world()
 	before := w.ours.Token(w.function())
 	w.ours.Set(standin.Key{ID: "RSA_1", Algorithm: "RS256", Private: w.theirs.Key("RS256").Private})
 	for token, want := range map[string]attest.Result{before: attest.BadSignature, w.ours.Token(w.function()): attest.Verified} {
@@ -174,7 +180,7 @@ func TestKeyThatIsReplacedUnderTheSameName(t *testing.T) {
 }
 
 func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
-	w := world(t)
+	w := world()
 	end := noon.Add(5 * time.Minute).Unix()
 	other := "arn:aws:lambda:eu-west-1:999988887777:function:billing"
 	for _, row := range []struct {
@@ -257,7 +263,7 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 
 // What stands in a header is the attacker's to choose.
 func TestForgedHeadersAreRefused(t *testing.T) {
-	w := world(t)
+	w := world()
 	attacker, _ := standin.New(ours, w.ours.URL)
 	good, bad := w.ours.Key("RS256"), attacker.Key("RS256")
 	der, _ := x509.MarshalPKIXPublicKey(good.Private.Public())
@@ -329,7 +335,7 @@ func unsigned(header, claimed standin.Members) string {
 }
 
 func TestFormOfATokenIsStrict(t *testing.T) {
-	w := world(t)
+	w := world()
 	k := w.ours.Key("RS256")
 	good := w.ours.Token(w.function())
 	parts := strings.Split(good, ".")
@@ -419,7 +425,7 @@ func sized(w issuers, n int) string {
 }
 
 func TestZeroValuesTrustNobody(t *testing.T) {
-	w := world(t)
+	w := world()
 	token := w.ours.Token(w.function())
 	none := func(string) *attest.Keys { return nil }
 	for why, row := range map[string]struct {
@@ -448,7 +454,7 @@ func TestZeroValuesTrustNobody(t *testing.T) {
 }
 
 func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
-	w := world(t)
+	w := world()
 	good := w.ours.Key("RS256").Public()
 	small := standin.Key{ID: "small", Private: mustRSA(1024)}.Public()
 	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -555,7 +561,7 @@ func TestARNs(t *testing.T) {
 func digest(token string) attest.Digest { return sha256.Sum256([]byte(token)) }
 
 func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
-	w := world(t)
+	w := world()
 	token := w.ours.Token(w.function())
 	d := digest(token)
 	c := attest.NewCache(10)
@@ -606,7 +612,7 @@ func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
 }
 
 func TestCacheIsBoundedAndRemembersWhatHoldsAlone(t *testing.T) {
-	w := world(t)
+	w := world()
 	c := attest.NewCache(3)
 	keys, _ := attest.ParseKeys(w.ours.JWKS())
 	find := func(string) *attest.Keys { return keys }
@@ -648,7 +654,7 @@ func TestCacheIsBoundedAndRemembersWhatHoldsAlone(t *testing.T) {
 // FuzzVerify has no token hold that the issuer has not signed, and no principal without
 // one that holds.
 func FuzzVerify(f *testing.F) {
-	w := world(f)
+	w := world()
 	keys, _ := attest.ParseKeys(w.ours.JWKS())
 	find := func(string) *attest.Keys { return keys }
 	token := w.ours.Token(w.function())
@@ -669,7 +675,7 @@ func FuzzVerify(f *testing.F) {
 
 // FuzzParseKeys takes no set that has no key, and no key that it does not find by a name.
 func FuzzParseKeys(f *testing.F) {
-	w := world(f)
+	w := world()
 	good := string(w.ours.JWKS())
 	for _, seed := range []string{good, "", "{}", "[]", `{"keys":[]}`, `{"keys":[{}]}`, `{"keys":[null]}`, `{"keys":[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"}]}`,
 		strings.Replace(good, "RSA_1", "EC384_1", 1), strings.Replace(good, `"use":"sig"`, `"use":"enc"`, 1), `{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`} {
@@ -712,7 +718,7 @@ func written(a attest.ARN) string {
 
 // BenchmarkVerify measures one token that holds, and one whose signature does not.
 func BenchmarkVerify(b *testing.B) {
-	w := world(b)
+	w := world()
 	keys, _ := attest.ParseKeys(w.ours.JWKS())
 	find := func(string) *attest.Keys { return keys }
 	good := w.ours.Token(w.function())
