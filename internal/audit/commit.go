@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -121,10 +122,19 @@ func (l *Log) append(b *batch, e *Event, now time.Time) {
 
 // await waits for the outcome of n lines of b, from line first on, and writes the
 // batch where no other caller does. It returns how many of them are on the output.
+// Before it writes, those who are about to run have their turn: what they record
+// shares the write, which costs more than the encoding of many records.
 func (l *Log) await(b *batch, first, n int) (written int, err error) {
-	for !b.done && !b.abandoned {
+	for yielded := false; !b.done && !b.abandoned; {
 		if l.busy || l.wanted > 0 {
 			b.cond.Wait()
+			continue
+		}
+		if !yielded {
+			yielded = true
+			l.mu.Unlock()
+			runtime.Gosched()
+			l.mu.Lock()
 			continue
 		}
 		l.lead() // what is not done and not under way is in open
