@@ -45,7 +45,7 @@ func (b *Bench) Reload() (Reload, error) {
 	if err != nil {
 		return Reload{}, err
 	}
-	t, err := b.startOursWith("million", set, nil)
+	t, err := b.startOursWith("million", set, newer{})
 	if err != nil {
 		return Reload{}, err
 	}
