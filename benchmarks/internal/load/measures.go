@@ -114,6 +114,11 @@ var Measures = []Measure{
 		Sample: costs(3, 8000, (*Target).gets),
 	},
 	{
+		Name: "plain GET, 1,000 a second", Unit: "µs CPU", EveryRound: true, Can: keepsPlain, Parts: []string{"", "p50 ms", "p99 ms"},
+		Remark: "the same at one pace for all; each latency counts from when its request was due.",
+		Sample: costs(3, 2000, (*Target).pacedGets),
+	},
+	{
 		Name: "refused GET", Unit: "µs CPU", MaxRatio: 0.5, EveryRound: true, Can: refusesPlain,
 		Remark: "16 kept connections; each refusal recorded; the peers log it.",
 		Sample: costs(1, 5000, (*Target).refusedGets),
