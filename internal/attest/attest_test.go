@@ -558,6 +558,54 @@ func TestARNs(t *testing.T) {
 	}
 }
 
+// Each part of an ARN has some bytes and no others, which are written out here.
+func TestBytesThatThePartsOfAnARNMayHave(t *testing.T) {
+	const (
+		digits = "0123456789"
+		words  = "abcdefghijklmnopqrstuvwxyz" + digits + "-"
+		names  = words + "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+	)
+	printing := ""
+	for b := byte('!'); b <= '~'; b++ {
+		if b != '*' && b != '"' && b != '\\' {
+			printing += string(rune(b))
+		}
+	}
+	for part, row := range map[string]struct{ before, after, may string }{
+		"partition": {"arn:a", "s:iam::111122223333:role/x", words},
+		"region":    {"arn:aws:lambda:eu", "west:111122223333:function:x", words},
+		"account":   {"arn:aws:iam::11112222333", ":role/x", digits},
+		"function":  {"arn:aws:lambda:eu-west-1:111122223333:function:x", "y", names},
+		"role":      {"arn:aws:iam::111122223333:role/x", "y", names + "+=,.@/"}, // behind a slash is the name
+		"path":      {"arn:aws:iam::111122223333:role/x", "y/z", printing},
+	} {
+		for b := range 256 {
+			one := string([]byte{byte(b)})
+			if _, ok := attest.ParseARN(row.before + one + row.after); ok != strings.Contains(row.may, one) {
+				t.Errorf("%s: the byte %q: %v", part, one, ok)
+			}
+		}
+	}
+	function, role := "arn:aws:lambda:eu-west-1:111122223333:function:", "arn:aws:iam::111122223333:role/"
+	for s, want := range map[string]bool{
+		function + strings.Repeat("f", 64):                       true,
+		function + strings.Repeat("f", 65):                       false,
+		role + strings.Repeat("r", 640-len(role)):                true,
+		role + strings.Repeat("r", 641-len(role)):                false,
+		"arn:aws:iam::11112222333:role/x":                        false,
+		"arn:aws:iam::1111222233334:role/x":                      false,
+		"arn:aws:lambda:eu-west-1:111122223333:function:x/y":     false,
+		"arn:aws:lambda:eu-west-1:111122223333:event-source:x":   false,
+		"arn:aws:s3:eu-west-1:111122223333:function:x":           false,
+		"arn:aws:iam::111122223333:instance-profile/x":           false,
+		"arn:aws:lambda:eu-west-1:111122223333:function:x:y:z:w": false,
+	} {
+		if _, ok := attest.ParseARN(s); ok != want {
+			t.Errorf("%q, of %d bytes: %v", s, len(s), ok)
+		}
+	}
+}
+
 func digest(token string) attest.Digest { return sha256.Sum256([]byte(token)) }
 
 func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
