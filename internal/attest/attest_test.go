@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,6 +117,7 @@ func TestTokensOfAWSHold(t *testing.T) {
 		{"tags that are named like claims", w.function(setAWS("request_tags", standin.Members{
 			"aws_account": theirs, "lambda_source_function_arn": "arn:aws:lambda:eu-west-1:111122223333:function:admin", "org_id": "o-other"})), arn},
 		{"a task whose session has tags that are named like claims", tagged(w.ours.Role("team/task", audience, noon, 5*time.Minute)), "arn:aws:iam::111122223333:role/team/task"},
+		{"the longest id", w.function(set("jti", strings.Repeat("j", 128))), arn},
 		{"claims that are not known", w.function(set("nonce", "x"), setAWS("ou_path", []string{"o-abc/r-x/ou-y"})), arn},
 	} {
 		o := attest.Verify(w.ours.Token(row.claimed), w.trust, w.keys, noon)
@@ -659,6 +661,59 @@ func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
 	}
 }
 
+// What is trusted now has to be all that was trusted when the token was verified.
+func TestRememberedTokenHoldsByTheSameTrustAlone(t *testing.T) {
+	w := world()
+	token := w.ours.Token(w.function())
+	c := attest.NewCache(10)
+	c.Add(digest(token), w.trust, attest.Verify(token, w.trust, w.keys, noon))
+	account := func(change func(*attest.Account)) func(*attest.Trust) {
+		return func(t *attest.Trust) {
+			t.Accounts = slices.Clone(t.Accounts)
+			change(&t.Accounts[0])
+		}
+	}
+	for why, change := range map[string]func(*attest.Trust){
+		"another audience":               func(t *attest.Trust) { t.Audience = "https://other" },
+		"a shorter life":                 func(t *attest.Trust) { t.MaxLifetime-- },
+		"another algorithm":              func(t *attest.Trust) { t.Algorithms = []string{attest.ES384} },
+		"the account has another id":     account(func(a *attest.Account) { a.ID = theirs }),
+		"the account has another issuer": account(func(a *attest.Account) { a.Issuer = "https://other" }),
+		"another organization":           account(func(a *attest.Account) { a.Organization = "o-other" }),
+		"an account is gone":             func(t *attest.Trust) { t.Accounts = t.Accounts[:1] },
+	} {
+		now := *w.trust
+		if c.Get(digest(token), &now, w.keys, noon) == nil {
+			t.Fatal("the same trust, written anew, does not do")
+		}
+		if change(&now); c.Get(digest(token), &now, w.keys, noon) != nil {
+			t.Errorf("%s, and the token is remembered", why)
+		}
+	}
+}
+
+func TestIssuerIsTrustedForItsOwnAccount(t *testing.T) {
+	w := world()
+	nameless := attest.Trust{Accounts: []attest.Account{{ID: ours}}}
+	for _, row := range []struct {
+		trust           *attest.Trust
+		issuer, account string
+		want            bool
+	}{
+		{w.trust, w.ours.URL, ours, true}, {w.trust, w.theirs.URL, theirs, true},
+		{w.trust, w.ours.URL, theirs, false}, {w.trust, w.stranger.URL, ours, false}, {w.trust, "", ours, false},
+		{nil, w.ours.URL, ours, false}, {nil, "", "", false}, {&attest.Trust{}, w.ours.URL, ours, false}, {&nameless, "", ours, false},
+	} {
+		if got := row.trust.Issues(row.issuer, row.account); got != row.want {
+			t.Errorf("%q for %s: %v", row.issuer, row.account, got)
+		}
+	}
+	nameless.Audience, nameless.Algorithms, nameless.MaxLifetime = audience, []string{attest.RS256}, time.Hour
+	if o := attest.Verify(w.ours.Token(w.function(set("iss", nil))), &nameless, w.keys, noon); o.Result != attest.UnknownIssuer {
+		t.Errorf("no issuer, and an account without one: %v", o.Result)
+	}
+}
+
 func TestCacheIsBoundedAndRemembersWhatHoldsAlone(t *testing.T) {
 	w := world()
 	c := attest.NewCache(3)
@@ -694,8 +749,15 @@ func TestCacheIsBoundedAndRemembersWhatHoldsAlone(t *testing.T) {
 	if c.Len() != 3 {
 		t.Errorf("%d tokens behind a sweep, want 3", c.Len())
 	}
-	if (&attest.Cache{}).Get(all[9], w.trust, find, noon) != nil {
-		t.Error("the zero Cache remembers")
+	token := w.ours.Token(w.function())
+	held := attest.Verify(token, w.trust, find, noon)
+	for why, none := range map[string]*attest.Cache{"the zero Cache": {}, "a cache of none": attest.NewCache(0)} {
+		if p := none.Add(digest(token), w.trust, held); p == nil || none.Len() != 0 || none.Get(digest(token), w.trust, find, noon) != nil {
+			t.Errorf("%s remembers %d tokens, or does not say whom one names", why, none.Len())
+		}
+	}
+	if c.Add(all[0], w.trust, attest.Outcome{Result: attest.Verified}) != nil {
+		t.Error("what no key has signed is remembered")
 	}
 }
 
