@@ -15,6 +15,7 @@ import (
 // Extracted is what one function of a policy may reach, for another program. What that program
 // cannot say is a problem of it.
 type Extracted struct {
+	Policy string // as problems call its file
 	At     yamlread.Position
 	Key    string // functions.billing
 	Name   string
@@ -37,7 +38,7 @@ type ExtractedRule struct {
 // Extract returns what a function of a policy may reach; file is what problems call the
 // policy. Report mode, and rules that end on a day, are problems: no other program has them.
 func Extract(cfg *config.Config, file, function string) *Extracted {
-	e := &Extracted{At: yamlread.Position{File: file, Line: 1}, Key: "functions", Name: function}
+	e := &Extracted{Policy: file, At: yamlread.Position{File: file, Line: 1}, Key: "functions", Name: function}
 	for i := range cfg.Functions {
 		if f := &cfg.Functions[i]; f.Name == function {
 			e.function(cfg, f)
@@ -53,12 +54,16 @@ func (e *Extracted) Refuse(at yamlread.Position, key, format string, args ...any
 	e.problems = append(e.problems, yamlread.Problem{Position: at, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
-// Err returns the problems as a *yamlread.Error, or nil where there are none.
-func (e *Extracted) Err() error {
-	if len(e.problems) == 0 {
+// Errors returns the problems of some functions as a *yamlread.Error, or nil where there are none.
+func Errors(functions ...*Extracted) error {
+	var all []yamlread.Problem
+	for _, e := range functions {
+		all = append(all, e.problems...)
+	}
+	if len(all) == 0 {
 		return nil
 	}
-	return &yamlread.Error{Problems: e.problems}
+	return &yamlread.Error{Problems: all}
 }
 
 // function fills in what is known of the function.

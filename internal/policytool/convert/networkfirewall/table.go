@@ -35,13 +35,13 @@ type table struct {
 	anyName  []int                   // of those about every host
 	cuts     []hostname.PortRange    // the ports, cut where some rule has an end
 	regions  []region
-	suffixes *hostname.Suffixes
-	reported map[*rule]bool // nil: what no rule decides
+	suffixes *hostname.Suffixes // nil until the first wildcard that is passed
+	reported map[*rule]bool     // nil: what no rule decides
 }
 
 // newTable asks the rules about everything that they tell apart.
 func newTable(r *reader) *table {
-	t := &table{reader: r, byName: map[hostname.Name][]int{}, suffixes: hostname.NewSuffixes(), reported: map[*rule]bool{}}
+	t := &table{reader: r, byName: map[hostname.Name][]int{}, reported: map[*rule]bool{}}
 	if !r.strict {
 		slices.SortStableFunc(r.rules, func(a, b rule) int { return order(a) - order(b) })
 	}
@@ -259,6 +259,12 @@ func (t *table) allow(g *region) convert.Rule {
 	out := convert.Rule{Pattern: g.pattern(), Ports: g.ports}
 	if slices.Equal(g.ports, hostname.Ports(443)) {
 		out.Ports = nil
+	}
+	if !g.below {
+		return out
+	}
+	if t.suffixes == nil {
+		t.suffixes = hostname.NewSuffixes()
 	}
 	switch t.suffixes.WildcardScope(out.Pattern) {
 	case hostname.ScopeRegistry:

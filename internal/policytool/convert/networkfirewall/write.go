@@ -55,7 +55,7 @@ func Write(e *convert.Extracted, home []netip.Prefix) ([]byte, error) {
 	if w.sid > maxRules {
 		e.Refuse(e.At, e.Key, "it would be %d rules, and a firewall policy holds %d; write fewer", w.sid, maxRules)
 	}
-	if err := e.Err(); err != nil {
+	if err := convert.Errors(e); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
