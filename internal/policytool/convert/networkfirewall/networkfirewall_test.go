@@ -461,6 +461,11 @@ func TestWhatIsTakenOutOfAWildcardIsDeniedOrNamed(t *testing.T) {
 	if err != nil || fmt.Sprint(p.Deny) != "[.b.a.example]" {
 		t.Errorf("%v %+v", err, p)
 	}
+	long := strings.Repeat("x", 63) + "." + strings.Repeat("x0", 31) + ".example"
+	p, err = networkfirewall.Read("group", []byte(written(strict, below("pass", "443", long)+rest)), networkfirewall.Options{Function: "billing"})
+	if err != nil || len(p.Functions[0].Allow) != 1 || p.Functions[0].Allow[0].Pattern.String() != "."+long {
+		t.Errorf("%v %+v", err, p)
+	}
 	for rules, want := range map[string]string{
 		below("drop", "443", "b.a.example") + below("pass", "[443,8443]", "a.example"):                                  `line 1: it takes "b.a.example" out of *.a.example on some ports alone`,
 		below("pass", "443", "c.b.a.example") + below("drop", "any", "b.a.example") + below("pass", "443", "a.example"): "line 2: it drops *.b.a.example, below which other names are passed",

@@ -2,6 +2,7 @@ package networkfirewall
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/patterns"
@@ -60,9 +61,9 @@ func newTable(r *reader) *table {
 	t.checkRules()
 	t.cutPorts()
 	slices.SortFunc(names, func(a, b hostname.Name) int { return strings.Compare(a.String(), b.String()) })
-	probe := "x"
-	for slices.ContainsFunc(names, func(n hostname.Name) bool { return strings.Contains(n.String(), probe) }) {
-		probe += "x"
+	probe := "x0" // a label that is in none of them
+	for i := 1; slices.ContainsFunc(names, func(n hostname.Name) bool { return strings.Contains(n.String(), probe) }); i++ {
+		probe = "x" + strconv.Itoa(i)
 	}
 	for _, name := range names {
 		self, _ := hostname.ParsePattern(name.String())

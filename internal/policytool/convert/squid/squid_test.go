@@ -137,6 +137,8 @@ func TestWhatNoPolicySaysIsNamedWithItsLine(t *testing.T) {
 		{"acl a@b src 10.0.0.0/8\nhttp_access deny a@b" + tail, `conf:1: acl a@b: "a@b" cannot be the name of a function`},
 		{head + "http_access permit a", "conf:5: http_access: it is no rule"},
 		{head + "include /missing\nhttp_access allow in a" + tail, "conf:5: include: "},
+		{"acl d dstdomain -n \"/missing\"\nhttp_access allow d" + tail, "conf:1: acl d: it is not there"},
+		{"acl d dstdom_regex \"self\"\nhttp_access allow d" + tail, `conf:1: acl d: no policy says what a list of the type "dstdom_regex" does`},
 		{head + "include *.conf\nhttp_access allow in a" + tail, `conf:5: include: "*.conf" is a pattern of files`},
 		{head + "include self\nhttp_access allow in a" + tail, "files include each other 16 deep"},
 		{head, "conf:1: file: it has no http_access"},
