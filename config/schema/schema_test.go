@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -91,6 +92,42 @@ func TestGoodPoliciesAreValidUnderTheSchema(t *testing.T) {
 		if err := s.Validate(value(t, data)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// What the documents show, and what is shipped as an example, is valid under the schema too.
+func TestPoliciesOfDocumentsAreValidUnderTheSchema(t *testing.T) {
+	t.Parallel()
+	policy, _ := compiled(t)
+	fence := regexp.MustCompile("(?ms)^ *```yaml *\n(.*?)^ *```")
+	checked := 0
+	check := func(name string, data []byte) {
+		checked++
+		if err := policy.Validate(value(t, data)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	err := filepath.WalkDir("../..", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "testdata" || d.Name() == "node_modules"):
+			return fs.SkipDir
+		case d.IsDir() || filepath.Ext(name) != ".md" && filepath.Ext(name) != ".yaml":
+			return nil
+		}
+		data, err := os.ReadFile(name)
+		if strings.HasSuffix(name, ".md") {
+			for _, m := range fence.FindAllSubmatch(data, -1) {
+				check(name, m[1])
+			}
+		} else if regexp.MustCompile(`^(#.*\n|\s*\n)*version: *1 *\n`).Match(data) {
+			check(name, data)
+		}
+		return err
+	})
+	if err != nil || checked < 5 {
+		t.Errorf("%v; %d policies: the test says little", err, checked)
 	}
 }
 

@@ -2,7 +2,6 @@ package networkfirewall
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config/patterns"
@@ -61,10 +60,7 @@ func newTable(r *reader) *table {
 	t.checkRules()
 	t.cutPorts()
 	slices.SortFunc(names, func(a, b hostname.Name) int { return strings.Compare(a.String(), b.String()) })
-	probe := "x0" // a label that is in none of them
-	for i := 1; slices.ContainsFunc(names, func(n hostname.Name) bool { return strings.Contains(n.String(), probe) }); i++ {
-		probe = "x" + strconv.Itoa(i)
-	}
+	probe := convert.FreeLabel(names)
 	for _, name := range names {
 		self, _ := hostname.ParsePattern(name.String())
 		t.add(region{at: name, member: self})

@@ -185,6 +185,14 @@ func TestEverybodyIsAFunctionWhereNoSourceIsAsked(t *testing.T) {
 	}
 }
 
+func TestAnyNameMayBeInAList(t *testing.T) {
+	long := strings.Repeat("x", 63) + ".example"
+	p := load(t, "acl a dstdomain -n ."+long+"\nhttp_access allow a\nhttp_access deny all\n", squid.Options{})
+	if from := netip.MustParseAddr("203.0.113.9"); !p.decide(t, from, long+":22") || !p.decide(t, from, "y."+long+":22") {
+		t.Error("what lies below it is refused")
+	}
+}
+
 // loaded is a policy that was converted, and who calls from where.
 type loaded struct {
 	policy    *policy.Policy
