@@ -8,8 +8,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -199,6 +201,47 @@ func TestValuesAreThoseOfTheParser(t *testing.T) {
 		if invalid := policy.Validate(value(t, []byte(doc))); (err == nil) != good || (invalid == nil) != good {
 			t.Errorf("%s: parser: %v, schema: %v", doc, err, invalid)
 		}
+	}
+}
+
+// A file that has every default of the schema is the same as one that is silent.
+func TestDefaultsOfTheSchemaAreThoseOfTheParser(t *testing.T) {
+	t.Parallel()
+	var policy map[string]any
+	if err := json.Unmarshal([]byte(schema.Policy), &policy); err != nil {
+		t.Fatal(err)
+	}
+	const function = "version: 1\nfunctions: {a: {identify: {sources: [10.0.0.0/8]}, allow: []}}\n"
+	silent, err := config.Parse("egress.yaml", []byte(function), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	explicit, found := function, map[string]int{}
+	for _, part := range []string{"listen", "dns", "limits", "audit"} {
+		defaults := map[string]any{}
+		for key, p := range policy["properties"].(map[string]any)[part].(map[string]any)["properties"].(map[string]any) {
+			if value, ok := p.(map[string]any)["default"]; ok {
+				defaults[key] = value
+				found[part]++
+			}
+		}
+		text, err := json.Marshal(map[string]any{part: defaults})
+		if err != nil {
+			t.Fatal(err)
+		}
+		explicit += strings.Trim(strings.Replace(string(text), `":`, `": `, 1), "{}") + "}\n"
+	}
+	got, err := config.Parse("egress.yaml", []byte(explicit), nil)
+	if err != nil {
+		t.Fatal(err, explicit)
+	}
+	l := &got.Limits
+	l.HasTunnels, l.HasTunnelsPerFunction, l.HasUnidentified = false, false, false
+	if !reflect.DeepEqual(got.Listen, silent.Listen) || !reflect.DeepEqual(got.DNS, silent.DNS) || !reflect.DeepEqual(got.Limits, silent.Limits) || got.Audit != silent.Audit {
+		t.Errorf("%+v\n%+v", got, silent)
+	}
+	if want := map[string]int{"listen": 2, "dns": 8, "limits": 11, "audit": 2}; !maps.Equal(found, want) {
+		t.Errorf("defaults: %v, want %v", found, want)
 	}
 }
 

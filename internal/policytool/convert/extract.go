@@ -72,7 +72,7 @@ func (e *Extracted) function(cfg *config.Config, f *config.Function) {
 	if f.File != "" {
 		e.At.File = f.File
 		if !filepath.IsAbs(f.File) {
-			e.At.File = filepath.Join(filepath.Dir(e.At.File), f.File)
+			e.At.File = filepath.Join(filepath.Dir(e.Policy), f.File)
 		}
 	}
 	for _, d := range cfg.Deny {
