@@ -109,6 +109,7 @@ func TestTokensOfAWSHold(t *testing.T) {
 		{"a clock of the issuer that is a minute ahead", w.function(set("iat", noon.Add(time.Minute).Unix())), arn},
 		{"tags that are named like claims", w.function(setAWS("request_tags", standin.Members{
 			"aws_account": theirs, "lambda_source_function_arn": "arn:aws:lambda:eu-west-1:111122223333:function:admin", "org_id": "o-other"})), arn},
+		{"a task whose session has tags that are named like claims", tagged(w.ours.Role("team/task", audience, noon, 5*time.Minute)), "arn:aws:iam::111122223333:role/team/task"},
 		{"claims that are not known", w.function(set("nonce", "x"), setAWS("ou_path", []string{"o-abc/r-x/ou-y"})), arn},
 	} {
 		o := attest.Verify(w.ours.Token(row.claimed), w.trust, w.keys, noon)
@@ -119,6 +120,56 @@ func TestTokensOfAWSHold(t *testing.T) {
 		if p.Expires.Unix() != row.claimed["exp"] {
 			t.Errorf("%s: it expires at %v", row.why, p.Expires)
 		}
+	}
+}
+
+// tagged returns claims whose session and request have tags that are named like claims of
+// STS, and a claim beside them that is named like one.
+func tagged(c standin.Members) standin.Members {
+	tags := standin.Members{"aws_account": theirs, "lambda_source_function_arn": arn, "org_id": "o-other", "sub": arn}
+	c["lambda_source_function_arn"] = arn
+	assign(c[standin.AWS].(standin.Members), "principal_tags", tags)
+	assign(c[standin.AWS].(standin.Members), "request_tags", tags)
+	return c
+}
+
+// A clock of ours that is five minutes off takes less, and nothing that is over by the
+// issuer's clock for longer than it is off.
+func TestClockThatIsFiveMinutesOff(t *testing.T) {
+	w := world(t)
+	long, short := w.ours.Token(w.ours.Function("eu-west-1", "billing", audience, noon, 15*time.Minute)), w.ours.Token(w.function())
+	for _, row := range []struct {
+		why   string
+		token string
+		now   time.Time
+		want  attest.Result
+	}{
+		{"ahead, of a token that has just come", long, noon.Add(5 * time.Minute), attest.Verified},
+		{"ahead, of one that lives as long", short, noon.Add(5 * time.Minute), attest.Expired},
+		{"behind, of a token that has just come", long, noon.Add(-5 * time.Minute), attest.NotYetIssued},
+		{"behind, of one that is over since then", short, noon.Add(5*time.Minute - 5*time.Minute), attest.Verified},
+		{"behind, of one that is over for longer", short, noon.Add(10*time.Minute - 5*time.Minute), attest.Expired},
+	} {
+		if o := attest.Verify(row.token, w.trust, w.keys, row.now); o.Result != row.want {
+			t.Errorf("%s: %v, want %v", row.why, o.Result, row.want)
+		}
+	}
+}
+
+// A key that is replaced under the same name is another key: what the old one has signed
+// holds no more, and what the new one signs does.
+func TestKeyThatIsReplacedUnderTheSameName(t *testing.T) {
+	w := world(t)
+	before := w.ours.Token(w.function())
+	w.ours.Set(standin.Key{ID: "RSA_1", Algorithm: "RS256", Private: w.theirs.Key("RS256").Private})
+	for token, want := range map[string]attest.Result{before: attest.BadSignature, w.ours.Token(w.function()): attest.Verified} {
+		if o := attest.Verify(token, w.trust, w.keys, noon); o.Result != want {
+			t.Errorf("%v, want %v", o.Result, want)
+		}
+	}
+	w.ours.Withdraw("RSA_1")
+	if o := attest.Verify(before, w.trust, w.keys, noon); o.Result != attest.NoKeys {
+		t.Errorf("the key is gone: %v", o.Result)
 	}
 }
 
@@ -154,6 +205,10 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"an end at 2^64 and more, which wraps", set("exp", raw("18446744075505591916")), attest.Malformed},
 		{"an end as a text", set("exp", "1796040300"), attest.Malformed},
 		{"a begin that is negative", set("iat", -5), attest.Malformed},
+		{"a begin with a fraction", set("iat", raw("1796040000.5")), attest.Malformed},
+		{"a begin at 2^63", set("iat", raw("9223372036854775808")), attest.Malformed},
+		{"a begin at zero, and an end that is a day away", func(c, _ standin.Members) { c["iat"], c["exp"] = 0, noon.Add(24*time.Hour).Unix() }, attest.Malformed},
+		{"a begin of long ago", set("iat", 1), attest.TooLong},
 		{"no id", set("jti", nil), attest.Malformed},
 		{"an id that is no text", set("jti", 5), attest.Malformed},
 		{"an id that does not print", set("jti", "a\nb"), attest.Malformed},
@@ -171,6 +226,11 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"no organization", setAWS("org_id", nil), attest.WrongOrganization},
 		{"a function with a version", setAWS("lambda_source_function_arn", arn+":7"), attest.NoPrincipal},
 		{"a function with an alias", setAWS("lambda_source_function_arn", arn+":live"), attest.NoPrincipal},
+		{"a function of another partition and account", setAWS("lambda_source_function_arn", "arn:aws-cn:lambda:cn-north-1:999988887777:function:billing"), attest.WrongAccount},
+		{"a function that stands in the tags alone of what is no role", func(c, a standin.Members) {
+			delete(a, "lambda_source_function_arn")
+			a["principal_tags"], c["sub"] = standin.Members{"lambda_source_function_arn": arn}, arn
+		}, attest.NoPrincipal},
 		{"a function with a star", setAWS("lambda_source_function_arn", "arn:aws:lambda:eu-west-1:111122223333:function:b*"), attest.NoPrincipal},
 		{"a role in the place of the function", setAWS("lambda_source_function_arn", "arn:aws:iam::111122223333:role/x"), attest.NoPrincipal},
 		{"a function that is empty does not fall back to the role", setAWS("lambda_source_function_arn", ""), attest.NoPrincipal},
@@ -208,6 +268,10 @@ func TestForgedHeadersAreRefused(t *testing.T) {
 	}
 	es := w.ours.Key("ES384")
 	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err := w.theirs.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	another := w.theirs.Key("RS256") // RSA_2, which our account does not have
 	for _, row := range []struct {
 		why   string
 		token string
@@ -225,6 +289,8 @@ func TestForgedHeadersAreRefused(t *testing.T) {
 		{"ES384 with the name of the RSA key", standin.Sign(es, head(standin.Members{"alg": "ES384"}), w.function()), attest.BadAlgorithm},
 		{"a curve that is not listed", standin.Sign(standin.Key{Private: p256}, head(standin.Members{"alg": "ES256"}), w.function()), attest.BadAlgorithm},
 		{"a key that is not known", standin.Sign(good, head(standin.Members{"kid": "RSA_9"}), w.function()), attest.UnknownKey},
+		{"a key that another account has alone", standin.Sign(another, head(standin.Members{"kid": another.ID}), w.function()), attest.UnknownKey},
+		{"another account's key by the name that both have", standin.Sign(another, head(nil), w.function()), attest.BadSignature},
 		{"no key", standin.Sign(good, standin.Members{"alg": "RS256"}, w.function()), attest.UnknownKey},
 		{"a key that is a path", standin.Sign(good, head(standin.Members{"kid": "../../RSA_1"}), w.function()), attest.UnknownKey},
 		{"a key that is a number", standin.Sign(good, head(standin.Members{"kid": 1}), w.function()), attest.Malformed},
@@ -232,6 +298,7 @@ func TestForgedHeadersAreRefused(t *testing.T) {
 		{"an attacker's key in the header", standin.Sign(bad, head(standin.Members{"jwk": bad.Public()}), w.function()), attest.BadSignature},
 		{"an attacker's set", standin.Sign(bad, head(standin.Members{"jku": "https://attacker.example/jwks.json"}), w.function()), attest.BadSignature},
 		{"an attacker's certificate", standin.Sign(bad, head(standin.Members{"x5u": "https://attacker.example/x.pem"}), w.function()), attest.BadSignature},
+		{"an attacker's certificate in the header", standin.Sign(bad, head(standin.Members{"x5c": []string{"MIIB"}}), w.function()), attest.BadSignature},
 		{"what has to be understood", standin.Sign(good, head(standin.Members{"crit": []string{"exp"}}), w.function()), attest.Critical},
 		{"what go-jose would understand", standin.Sign(good, head(standin.Members{"crit": []string{"b64"}, "b64": true}), w.function()), attest.Critical},
 		{"an empty list of it", standin.Sign(good, head(standin.Members{"crit": []string{}}), w.function()), attest.Critical},
@@ -332,7 +399,8 @@ func respell(last byte) string {
 
 // sized returns a token that holds and has so many bytes.
 func sized(w issuers, n int) string {
-	for filler := n * 3 / 4; ; filler-- {
+	bare := len(w.ours.Token(w.function(set("filler", ""))))
+	for filler := (n-bare)*3/4 + 8; ; filler-- {
 		token := w.ours.Token(w.function(set("filler", strings.Repeat("f", filler))))
 		if len(token) == n {
 			return token
@@ -416,14 +484,26 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 			t.Errorf("%s: %d keys, %v; want %d", row.why, k.Len(), err, row.want)
 		}
 	}
+	if good["alg"] != nil {
+		t.Error("the key that stands for AWS's has alg, which AWS's has not")
+	}
 	for why, text := range map[string]string{
 		"nothing": "", "HTML": "<!doctype html>", "a list": "[]", "no keys": "{}", "null": `{"keys":null}`, "keys that are no list": `{"keys":{}}`,
-		"1 MiB and a byte": `{"keys":[]` + strings.Repeat(" ", attest.MaxKeys) + "}",
+		"1 MiB and a byte": filled(w, attest.MaxKeys+1),
 	} {
 		if k, err := attest.ParseKeys([]byte(text)); k != nil || err == nil {
 			t.Errorf("%s: %v, %v", why, k, err)
 		}
 	}
+	if k, err := attest.ParseKeys([]byte(filled(w, attest.MaxKeys))); k.Len() != 2 || err != nil {
+		t.Errorf("1 MiB: %d keys, %v", k.Len(), err)
+	}
+}
+
+// filled returns a set of good keys that has so many bytes.
+func filled(w issuers, n int) string {
+	set := string(w.ours.JWKS())
+	return set[:1] + strings.Repeat(" ", n-len(set)) + set[1:]
 }
 
 // mustRSA makes a key that crypto/rsa would not make any more.
@@ -585,6 +665,49 @@ func FuzzVerify(f *testing.F) {
 			t.Fatalf("%q: %v, %+v", s, o.Result, o.Principal)
 		}
 	})
+}
+
+// FuzzParseKeys takes no set that has no key, and no key that it does not find by a name.
+func FuzzParseKeys(f *testing.F) {
+	w := world(f)
+	good := string(w.ours.JWKS())
+	for _, seed := range []string{good, "", "{}", "[]", `{"keys":[]}`, `{"keys":[{}]}`, `{"keys":[null]}`, `{"keys":[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"}]}`,
+		strings.Replace(good, "RSA_1", "EC384_1", 1), strings.Replace(good, `"use":"sig"`, `"use":"enc"`, 1), `{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := attest.ParseKeys(b)
+		if (err == nil) != (k.Len() > 0) || (err == nil) != (k != nil) || k.Find("") != nil {
+			t.Fatalf("%d keys, %v", k.Len(), err)
+		}
+	})
+}
+
+// FuzzARN takes no ARN but what its parts are written as again.
+func FuzzARN(f *testing.F) {
+	for _, seed := range []string{arn, arn + ":7", arn + "*", "arn:aws:iam::111122223333:role/a/b", "arn:aws:iam::111122223333:role/*", "arn:::::", "arn:aws:iam::111122223333:role/"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if a, ok := attest.ParseARN(s); ok && written(a) != s {
+			t.Fatalf("%q is %+v, which is %q", s, a, written(a))
+		}
+		a, exact, ok := attest.ParsePattern(s)
+		if _, whole := attest.ParseARN(s); ok && exact != whole {
+			t.Fatalf("%q is exact %v", s, exact)
+		}
+		if star := map[bool]string{false: "*"}[exact]; ok && written(a)+star != s {
+			t.Fatalf("pattern %q is %+v", s, a)
+		}
+	})
+}
+
+// written is an ARN as it is written.
+func written(a attest.ARN) string {
+	if a.Function {
+		return "arn:" + a.Partition + ":lambda:" + a.Region + ":" + a.Account + ":function:" + a.Name
+	}
+	return "arn:" + a.Partition + ":iam::" + a.Account + ":role" + a.Path + a.Name
 }
 
 // BenchmarkVerify measures one token that holds, and one whose signature does not.
