@@ -50,7 +50,7 @@ func (h *ahead) read(ctx context.Context, path string) outcome {
 	for i, f := range behind {
 		wait.Go(func() { all[i].answer, all[i].err = h.remote.request(ctx, f.Path, f.Size) })
 	}
-	is := h.alone(ctx, path)
+	is := h.single(ctx, path)
 	wait.Wait()
 	for i, f := range behind {
 		h.held[f.Path] = all[i]
@@ -58,8 +58,8 @@ func (h *ahead) read(ctx context.Context, path string) outcome {
 	return is
 }
 
-// alone reads a file and none beside it.
-func (h *ahead) alone(ctx context.Context, path string) (is outcome) {
+// single reads a file and none beside it.
+func (h *ahead) single(ctx context.Context, path string) (is outcome) {
 	f, err := h.manifest.File(path)
 	if err != nil {
 		return outcome{err: err}

@@ -35,7 +35,7 @@ func (r *Remote) loadPrefix(ctx context.Context) (data []byte, read reads, err e
 		return nil, nil, err
 	}
 	files := ahead{remote: r, manifest: m, begun: map[string]bool{}, held: map[string]outcome{}}
-	if data, err = r.checked(m, m.Main, files.alone(ctx, m.Main)); err != nil {
+	if data, err = r.checked(m, m.Main, files.single(ctx, m.Main)); err != nil {
 		return nil, nil, err
 	}
 	r.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,12 +112,8 @@ func (f *learnFlags) learn(cmd *cobra.Command, files []string) error {
 // judge says of each function in report mode whether it is ready.
 func (f *learnFlags) judge(cmd *cobra.Command, q ready.Query) error {
 	if f.schedules != "" {
-		file, err := os.Open(f.schedules)
-		if err != nil {
-			return commandline.Failed(fmt.Errorf("--schedules: %w", err))
-		}
-		defer file.Close()
-		if q.Schedules, err = schedule.ReadList(file, f.schedules); err != nil {
+		var err error
+		if q.Schedules, err = schedule.ReadFile(f.schedules); err != nil {
 			return commandline.Failed(err)
 		}
 	}
