@@ -75,29 +75,28 @@ func (f *fmtFlags) check(files []string) error {
 // run lays the files out, and writes or prints them. A file that fails holds up no other
 // where each is a policy by itself.
 func (f *fmtFlags) run(cmd *cobra.Command, files []string) error {
-	var done []*format.Text
 	var all error
-	if f.policy != "" {
-		done, all = format.Included(f.policy, files...)
-	} else {
-		for _, file := range files {
-			t, err := layOut(file, cmd.InOrStdin())
-			if all = errors.Join(all, err); err == nil {
-				done = append(done, t)
-			}
-		}
-	}
-	written := []*format.Text{}
-	for _, t := range done {
-		var err error
-		if f.write {
+	done := []*format.Text{}
+	finish := func(t *format.Text, err error) {
+		if err == nil && f.write {
 			err = t.Write()
 		}
 		if all = errors.Join(all, err); err == nil {
-			written = append(written, t)
+			done = append(done, t)
 		}
 	}
-	return errors.Join(all, f.print(cmd.OutOrStdout(), written))
+	if f.policy != "" {
+		texts, err := format.Included(f.policy, files...)
+		all = err
+		for _, t := range texts {
+			finish(t, nil)
+		}
+	} else {
+		for _, file := range files {
+			finish(layOut(file, cmd.InOrStdin()))
+		}
+	}
+	return errors.Join(all, f.print(cmd.OutOrStdout(), done))
 }
 
 // layOut lays out a policy of this machine, or standard input for "-".

@@ -43,7 +43,7 @@ func File(path string) (*Text, error) {
 }
 
 // Included lays out files that the policy at main includes, and that policy itself where it
-// is among them. It writes nothing. The policy has to load before and with all of them: a
+// is among them; one that is there twice once. It writes nothing. The policy has to load before and with all of them: a
 // file that is included is none by itself, for its main file says what it may do.
 func Included(main string, paths ...string) (all []*Text, err error) {
 	c, err := config.Load(main)
@@ -59,6 +59,9 @@ func Included(main string, paths ...string) (all []*Text, err error) {
 		name, err := partOf(main, c, path)
 		if err != nil {
 			return nil, err
+		}
+		if _, again := edited[name]; again {
+			continue
 		}
 		target, was, err := policytool.ReadFile(path)
 		if err != nil {

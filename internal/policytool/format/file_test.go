@@ -50,8 +50,8 @@ func TestIncludedFileIsLaidOutAsAPartOfItsPolicy(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	again, err := Included(at("egress.yaml"), at("teams/a.yaml"), at("teams/b.yaml"))
-	if err != nil || again[0].Changed || again[1].Changed {
+	again, err := Included(at("egress.yaml"), at("teams/a.yaml"), at("teams/b.yaml"), at("link/a.yaml"))
+	if err != nil || len(again) != 2 || again[0].Changed || again[1].Changed {
 		t.Errorf("what is laid out changes again: %v", err)
 	}
 }
