@@ -147,6 +147,47 @@ func TestCommentIsKeptAtEveryPlace(t *testing.T) {
 	}
 }
 
+// The same where anchors, aliases, tests and long sets are, and where lines end as on Windows.
+func TestCommentIsKeptBesideAnchorsAndLineEndsOfWindows(t *testing.T) {
+	lines := strings.SplitAfter(`version: 1
+sets:
+  s: {hosts: [a.example, b.example], ports: [443, 8000-8010]}
+functions:
+  a:
+    identify: &who {sources: [10.0.1.0/24]}
+    allow: &all
+      - x.example
+      - &y "y.example"
+      - {set: s}
+  b:
+    identify: {sources: [10.0.2.0/24]}
+    allow: *all
+  c:
+    identify: {sources: [10.0.3.0/24]}
+    allow: [*y]
+tests:
+  - {function: a, allow: ["x.example:443"]}
+  - function: b
+    refuse:
+      - z.example:443
+`, "\n")
+	for i, line := range lines[:len(lines)-1] {
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		own := strings.Join(lines[:i], "") + indent + "# here\n" + strings.Join(lines[i:], "")
+		behind := strings.Join(lines[:i], "") + strings.TrimRight(line, "\n") + "\t# here\n" + strings.Join(lines[i+1:], "")
+		for _, text := range []string{own, behind, strings.ReplaceAll(own, "\n", "\r\n"), strings.ReplaceAll(behind, "\n", "\r\n")} {
+			// Behind the anchor of a list of lines yaml.v3 would lose it: that is an error, and no loss.
+			if strings.Contains(text, "&all\t# here") {
+				if out, err := Source("egress.yaml", []byte(text), noFile); err == nil || out != nil || !strings.Contains(err.Error(), "line 7: the comment would be moved or lost; put it on a line of its own") {
+					t.Errorf("%v, %s", err, out)
+				}
+				continue
+			}
+			keeps(t, text, i)
+		}
+	}
+}
+
 // keeps formats a text that has the comment "# here", which must stay between the same words.
 func keeps(t *testing.T, text string, line int) {
 	t.Helper()
