@@ -182,6 +182,7 @@ var mayImport = map[string][]string{
 	"internal/policytool/reach":               {"config", "internal/policy", "internal/printable"},
 	"internal/printable":                      {},
 	"internal/report/rulelist":                {"config", "internal/policy", "internal/report"},
+	"internal/report/readiness":               {"config", "internal/evidence", "internal/policytool/learn", "internal/policytool/ready", "internal/policytool/schedule", "internal/policytool/traffic", "internal/report"},
 	forTests:                                  {},
 	forTests + "/alarms":                      {"internal/bounds"},
 	forTests + "/awslocal":                    {},
@@ -208,7 +209,7 @@ var commands = []string{
 	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "config/schema", "internal/policytool/convert/dnsfirewall", "internal/policytool/convert/networkfirewall", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/release", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
-	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
+	"internal/printable", "internal/report", "internal/report/readiness", "internal/report/rulelist", "internal/suggest",
 }
 
 // importedByMany are the third-party modules that more than two packages may
