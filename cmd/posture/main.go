@@ -45,6 +45,9 @@ func main() {
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 && inLambda() {
+		args = []string{"probe"} // what is started there is a file without arguments
+	}
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)
