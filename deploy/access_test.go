@@ -11,6 +11,8 @@ import (
 var wildcards = map[string]string{
 	"proxy.yaml ExecutionRole Login":                "ecr:GetAuthorizationToken has no resource",
 	"function.yaml Role NetworkInterfaces":          "Lambda checks for these on every resource before it makes a function in a VPC",
+	"probe.yaml Role NetworkInterfaces":             "the same",
+	"probe.yaml Role Token":                         "the same as of function.yaml",
 	"network.yaml S3Endpoint OursAlone":             "conditions",
 	"network.yaml DynamoDbEndpoint OursAlone":       "conditions",
 	"network.yaml StsEndpoint OursAlone":            "conditions",

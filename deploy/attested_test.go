@@ -21,11 +21,13 @@ var secrets = regexp.MustCompile(`(?i)\{\{resolve:|secretsmanager|://[^/"]*@|"No
 // told; without it there is one, which shows that the search finds it.
 func TestAttestedFunctionHasNoSecret(t *testing.T) {
 	t.Parallel()
-	if found := secrets.FindString(text(t, deployed(t, "function.yaml", attested).Resources)); found != "" {
-		t.Errorf("the stack of an attested function has %q", found)
-	}
-	if !secrets.MatchString(text(t, deployed(t, "function.yaml", nil).Resources)) {
-		t.Error("the stack of a function with a token has no secret that is found")
+	for _, name := range []string{"function.yaml", "probe.yaml"} {
+		if found := secrets.FindString(text(t, deployed(t, name, attested).Resources)); found != "" {
+			t.Errorf("%s: the stack of an attested function has %q", name, found)
+		}
+		if !secrets.MatchString(text(t, deployed(t, name, nil).Resources)) {
+			t.Errorf("%s: the stack of a function with a token has no secret that is found", name)
+		}
 	}
 }
 

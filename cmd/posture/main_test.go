@@ -144,6 +144,12 @@ func TestThePageIsTheProgram(t *testing.T) {
 	if slices.Sort(got); !slices.Equal(got, want) {
 		t.Errorf("docs/posture.md has the flags\n%q\nthe program\n%q", got, want)
 	}
+	for _, m := range flag.FindAllStringSubmatch(probe, -1) {
+		variable := "`PROBE_" + strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(m[1], "--"), "-", "_")) + "`"
+		if isProxy := m[1] == "--proxy" || m[1] == "--help"; strings.Contains(page, variable) == isProxy {
+			t.Errorf("docs/posture.md on %s: %t", variable, isProxy)
+		}
+	}
 	_, example, _ := strings.Cut(page, "```yaml accept\n")
 	example, _, _ = strings.Cut(example, "```")
 	if lines, err := acceptance.Parse("docs/posture.md", []byte(example)); err != nil || len(lines) != 1 {

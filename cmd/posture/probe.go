@@ -22,7 +22,7 @@ import (
 
 // probeFlags are those of posture probe.
 type probeFlags struct {
-	proxy, control       string
+	proxy, gate, control string
 	targets, intercepted []string
 	timeout              time.Duration
 	failOn               string
@@ -93,6 +93,7 @@ func newProbe() *cobra.Command {
 	}
 	to := cmd.Flags()
 	to.StringVar(&f.proxy, "proxy", "", "`URL` of the proxy, http or https (default: "+proxyVariable+")")
+	to.StringVar(&f.gate, "gate", "", "`URL` of the gate itself, where --proxy is the extension beside a function, which adds a credential to all")
 	to.StringVar(&f.control, "control", "", "`HOST:PORT` that the policy allows, and that speaks TLS")
 	to.StringArrayVar(&f.targets, "target", nil, "`WAY=TARGET` to try instead of the defaults of that way; can be given several times; WAY= tries none")
 	to.StringSliceVar(&f.intercepted, "intercepted", nil, "`WAYS` on which the fence itself answers, with commas between them")
@@ -106,7 +107,7 @@ func newProbe() *cobra.Command {
 // fromVariables sets each flag that was not given from its variable, where there is one: a
 // function of Lambda has no command line. The proxy has a variable of its own.
 func fromVariables(cmd *cobra.Command) error {
-	for _, flag := range []string{"control", "target", "intercepted", "timeout", "fail-on", "format", "deployment"} {
+	for _, flag := range []string{"gate", "control", "target", "intercepted", "timeout", "fail-on", "format", "deployment"} {
 		name := "PROBE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 		if cmd.Flags().Changed(flag) {
 			continue
@@ -158,20 +159,39 @@ func (f *probeFlags) plan() (*attempt.Prober, []probe.Try, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("--control: %w", err)
 	}
+	prober := &attempt.Prober{Timeout: f.timeout}
 	text := f.proxy
 	if text == "" {
 		text = os.Getenv(proxyVariable)
 	}
-	proxy, err := url.Parse(text)
-	if err != nil || (proxy.Scheme != "http" && proxy.Scheme != "https") || proxy.Hostname() == "" {
-		return nil, nil, errors.New("--proxy, or " + proxyVariable + ": write http://HOST:PORT or https://HOST:PORT") // without the text: it may have a credential
+	if prober.Proxy, err = proxyURL(text); err != nil {
+		return nil, nil, fmt.Errorf("--proxy, or %s: %w", proxyVariable, err)
+	}
+	if f.gate != "" {
+		if prober.Gate, err = proxyURL(f.gate); err != nil || prober.Gate.User != nil {
+			return nil, nil, fmt.Errorf("--gate: %w, without a credential", errProxyURL)
+		}
 	}
 	other := os.Getenv(otherVariable)
 	if other == "" {
 		other = defaultOther
 	}
 	user, password, _ := strings.Cut(other, ":")
-	return &attempt.Prober{Proxy: proxy, Other: url.UserPassword(user, password), Timeout: f.timeout}, tries, nil
+	prober.Other = url.UserPassword(user, password)
+	return prober, tries, nil
+}
+
+// errProxyURL is of a URL that is none of a proxy. It does not have the text, in which there
+// may be a credential.
+var errProxyURL = errors.New("write http://HOST:PORT or https://HOST:PORT")
+
+// proxyURL reads the URL of a proxy.
+func proxyURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
+		return nil, errProxyURL
+	}
+	return u, nil
 }
 
 // run probes, and writes what was found. The report is there with errFound too.
