@@ -20,17 +20,9 @@ const maxHead = 64 << 10
 // connect asks the proxy for a tunnel. For the control a handshake through the tunnel has to
 // show the target; elsewhere it is enough that the proxy opens one.
 func (p *Prober) connect(ctx context.Context, t *probe.Try) probe.Outcome {
-	proxy, credential := p.Proxy, p.Proxy.User
-	if p.Gate != nil && (t.Way == probe.NoCredential || t.Way == probe.OtherCredential) {
-		proxy = p.Gate
-	}
-	switch {
-	case t.Way == probe.NoCredential && credential == nil && p.Gate == nil:
+	proxy, credential := p.asked(t.Way)
+	if t.Way == probe.NoCredential && p.Proxy.User == nil && p.Gate == nil {
 		return probe.Outcome{Untried: true, Detail: "the proxy is used without a credential anyway"}
-	case t.Way == probe.NoCredential:
-		credential = nil
-	case t.Way == probe.OtherCredential:
-		credential = p.Other
 	}
 	conn, o := p.openProxy(ctx, proxy)
 	if conn == nil {
@@ -65,6 +57,21 @@ func (p *Prober) connect(ctx context.Context, t *probe.Try) probe.Outcome {
 	}
 	_, o.Match = p.handshake(ctx, conn, t.Expect, &o)
 	return o
+}
+
+// asked returns which proxy a way asks, and with which credential; nil: with none.
+func (p *Prober) asked(way probe.Way) (proxy *url.URL, credential *url.Userinfo) {
+	switch way {
+	case probe.NoCredential:
+	case probe.OtherCredential:
+		credential = p.Other
+	default:
+		return p.Proxy, p.Proxy.User
+	}
+	if p.Gate != nil {
+		return p.Gate, credential
+	}
+	return p.Proxy, credential
 }
 
 // openProxy connects to a proxy, over TLS where its URL says so.
