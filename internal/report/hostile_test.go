@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"golang.org/x/net/html"
@@ -33,7 +34,13 @@ func hostile(texts []string) *Report {
 	for _, s := range texts {
 		o.Policy.Rules = append(o.Policy.Rules, Rule{Function: s, Owner: s, Path: s + "x", Pattern: s, Ticket: s})
 	}
+	o.Probes = true
 	b := New(o)
+	for i, s := range texts {
+		valid := strings.ToValidUTF8(s, "x") // what JSON cannot hold is in no result
+		_ = b.AddProbe(probeLine(i, time.Duration(i), "hole", valid, valid))
+		_ = b.AddProbe(evidence.Line{File: s, Number: i + 1, Raw: []byte(s)})
+	}
 	events := []string{eventStarted, eventReloadFailed, eventOpened, eventClosed, eventRefused, eventChallenged, eventAnswered, "flood"}
 	for _, s := range texts {
 		for _, event := range append(slices.Clone(events), s) {

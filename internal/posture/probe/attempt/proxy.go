@@ -20,7 +20,7 @@ const maxHead = 64 << 10
 // connect asks the proxy for a tunnel. For the control a handshake through the tunnel has to
 // show the target; elsewhere it is enough that the proxy opens one.
 func (p *Prober) connect(ctx context.Context, t *probe.Try) probe.Outcome {
-	proxy, credential := p.asked(t.Way)
+	proxy, credential := p.proxyFor(t.Way)
 	if t.Way == probe.NoCredential && p.Proxy.User == nil && p.Gate == nil {
 		return probe.Outcome{Untried: true, Detail: "the proxy is used without a credential anyway"}
 	}
@@ -59,8 +59,8 @@ func (p *Prober) connect(ctx context.Context, t *probe.Try) probe.Outcome {
 	return o
 }
 
-// asked returns which proxy a way asks, and with which credential; nil: with none.
-func (p *Prober) asked(way probe.Way) (proxy *url.URL, credential *url.Userinfo) {
+// proxyFor returns which proxy a way asks, and with which credential; nil: with none.
+func (p *Prober) proxyFor(way probe.Way) (proxy *url.URL, credential *url.Userinfo) {
 	switch way {
 	case probe.NoCredential:
 	case probe.OtherCredential:
