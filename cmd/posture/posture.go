@@ -57,7 +57,7 @@ func newPosture() *cobra.Command {
 	to.StringVar(&f.save, "save", "", "write the snapshot to `FILE` too")
 	to.StringArrayVar(&f.roles, "assume-role", nil, "read the account of the role `ARN`; can be given several times")
 	to.StringSliceVar(&f.regions, "regions", nil, "read these `REGIONS`, with commas between them (default: all that are enabled)")
-	to.StringVar(&f.policy, "policy", "", "compare with the gate's policy in `FILE`")
+	to.StringVar(&f.policy, "policy", "", "compare with the gate's policy in `FILE`, or at s3://BUCKET/KEY, s3://BUCKET/PREFIX/ or https://…")
 	to.StringArrayVar(&f.buckets, "bucket", nil, "`NAME` of a bucket that the gate reads its policy from; can be given several times")
 	to.StringArrayVar(&f.gates, "gate", nil, "`HOST` of the gate in proxy variables; can be given several times (default: any)")
 	to.StringArrayVar(&f.layers, "layer", nil, "`PART` of the ARN of a layer that brings the gate's extension; can be given several times")
@@ -87,7 +87,7 @@ func (f *flags) check() error {
 
 // run reads, judges and writes.
 func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) error {
-	opts, lines, err := f.settings()
+	opts, lines, err := f.settings(ctx)
 	if err != nil {
 		return failed(err)
 	}
@@ -105,17 +105,17 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) error {
 }
 
 // settings reads the files that are no snapshot.
-func (f *flags) settings() (*checks.Options, []acceptance.Line, error) {
+func (f *flags) settings(ctx context.Context) (*checks.Options, []acceptance.Line, error) {
 	opts := &checks.Options{Proxies: f.gates, Layers: f.layers, MinFree: f.minFree}
 	if f.policy != "" {
-		cfg, err := config.Load(f.policy)
+		cfg, err := f.readPolicy(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
 		opts.Entries = []checks.Entry{}
 		for _, fn := range cfg.Functions {
 			by := fn.Identify
-			opts.Entries = append(opts.Entries, checks.Entry{Name: fn.Name, BySource: len(by.Sources) > 0 && len(by.Tokens)+len(by.Certificates) == 0})
+			opts.Entries = append(opts.Entries, checks.Entry{Name: fn.Name, BySource: len(by.Sources) > 0 && len(by.Tokens)+len(by.Certificates)+len(by.AWS) == 0})
 		}
 	}
 	if f.accept == "" {
@@ -127,6 +127,14 @@ func (f *flags) settings() (*checks.Options, []acceptance.Line, error) {
 	}
 	lines, err := acceptance.Parse(f.accept, data)
 	return opts, lines, err
+}
+
+// readPolicy reads the gate's policy, wherever it is.
+func (f *flags) readPolicy(ctx context.Context) (*config.Config, error) {
+	if strings.Contains(f.policy, "://") {
+		return readRemote(ctx, f.policy)
+	}
+	return config.Load(f.policy)
 }
 
 // snapshot reads the accounts, or the file of --from.

@@ -20,13 +20,16 @@ import (
 )
 
 // reportFlags are the flags of report.
-type reportFlags struct{ from, to, config, schedules, format, output string }
+type reportFlags struct {
+	from, to, config, schedules, format, output string
+	probes                                      []string
+}
 
 // newReport returns the command that turns records into what an auditor asks for.
 func newReport() *cobra.Command {
 	var f reportFlags
 	cmd := &cobra.Command{
-		Use:   "report [--from TIME] [--to TIME] [--config FILE [--schedules FILE]] [--format markdown|csv|html] [--output FILE] FILE...",
+		Use:   "report [--from TIME] [--to TIME] [--config FILE [--schedules FILE]] [--probes FILE] [--format markdown|csv|html] [--output FILE] FILE...",
 		Short: "Say what records show of a period, for auditors",
 		Long: `report reads records as the program writes them, also compressed and as
 CloudWatch and S3 hold them; "-" is standard input. It says who reached what by
@@ -37,7 +40,10 @@ TIME is a day, 2026-11-30, or an instant, 2026-11-30T12:00:00Z. --from begins
 there; --to ends behind that day, or before that instant. With --config the
 report lists the rules of that policy file that were never used, and says of its
 functions in report mode whether their lists may be enforced yet, as learn --ready
-does; --schedules is the file with their schedules.`,
+does; --schedules is the file with their schedules. With --probes, which can be given
+several times, it counts what posture probe has found (--format json): how often the
+fence was tried, and how often it held. What was changed or cannot be read is named,
+and counts as no result.`,
 		Example: `  proxy report --from 2026-11-01 --to 2026-11-30 --format html --output november.html records.jsonl
   proxy report --config egress.yaml records-*.gz`,
 		Args: commandline.SomeArguments("FILE"),
@@ -53,6 +59,7 @@ does; --schedules is the file with their schedules.`,
 	cmd.Flags().StringVar(&f.to, "to", "", "count records up to this `TIME`")
 	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE` in which to look for rules that were never used")
 	cmd.Flags().StringVar(&f.schedules, "schedules", "", "`FILE` with a function and its schedule in each line")
+	cmd.Flags().StringArrayVar(&f.probes, "probes", nil, "`FILE` of results of posture probe to count; can be given several times")
 	cmd.Flags().StringVar(&f.format, "format", "markdown", "`FORMAT` of the report: markdown, csv or html")
 	cmd.Flags().StringVar(&f.output, "output", "", "write to this `FILE` instead of standard output")
 	return cmd
@@ -83,7 +90,7 @@ func (f *reportFlags) report(cmd *cobra.Command, o report.Options, format report
 	if err := f.sparesInputs(files); err != nil {
 		return err
 	}
-	o.Sources, o.Generated = evidence.InTimeOrder(files), time.Now()
+	o.Sources, o.Generated, o.Probes = evidence.InTimeOrder(files), time.Now(), f.probes != nil
 	ready, err := f.watch(&o)
 	if err != nil {
 		return err
@@ -94,7 +101,13 @@ func (f *reportFlags) report(cmd *cobra.Command, o report.Options, format report
 	}); err != nil {
 		return err
 	}
+	if err := evidence.Read(f.probes, cmd.InOrStdin(), b.AddProbe); err != nil {
+		return err
+	}
 	r := b.Report()
+	if r.Probes != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "not every probe shows a fence that holds; the report says which:", r.Probes)
+	}
 	if !r.Whole {
 		fmt.Fprintln(cmd.ErrOrStderr(), "the records are not whole; the report says where")
 	}
@@ -131,7 +144,7 @@ func (f *reportFlags) sparesInputs(files []string) error {
 	if err != nil {
 		return nil // a new file, or one that will be said to be out of reach
 	}
-	for _, file := range append(slices.Clone(files), f.config, f.schedules) {
+	for _, file := range append(slices.Concat(files, f.probes), f.config, f.schedules) {
 		if in, err := os.Stat(file); err == nil && os.SameFile(in, target) {
 			return fmt.Errorf("--output %s is read too, and would be written over", f.output)
 		}

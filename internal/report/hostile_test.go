@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"golang.org/x/net/html"
@@ -39,7 +40,13 @@ func hostile(texts []string) *Report {
 		}
 		return r
 	}
+	o.Probes = true
 	b := New(o)
+	for i, s := range texts {
+		valid := strings.ToValidUTF8(s, "x") // what JSON cannot hold is in no result
+		_ = b.AddProbe(probeLine(i, time.Duration(i), "hole", valid, valid))
+		_ = b.AddProbe(evidence.Line{File: s, Number: i + 1, Raw: []byte(s)})
+	}
 	events := []string{eventStarted, eventReloadFailed, eventOpened, eventClosed, eventRefused, eventChallenged, eventAnswered, "flood"}
 	for _, s := range texts {
 		for _, event := range append(slices.Clone(events), s) {

@@ -34,6 +34,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/doc"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/probes"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/tally"
 )
 
@@ -50,6 +51,8 @@ type Options struct {
 	// Ready says which functions may be enforced, behind the last line; nil: the report
 	// says that nobody has looked.
 	Ready func() Readiness
+	// Probes says that lines of posture probe were given too, none at all included.
+	Probes bool
 	// MaxRows bounds the rows of one function in one table; what goes beyond is
 	// summed up in one row. Zero or less: 10,000.
 	MaxRows int
@@ -81,6 +84,7 @@ type Builder struct {
 	opt      Options
 	verifier *evidence.Verifier
 	counts   *tally.Counter
+	probes   *probes.Counter // nil: there was no line of one
 }
 
 // New returns a Builder that has counted nothing.
@@ -143,6 +147,9 @@ type Report struct {
 	doc doc.Document
 	// Whole reports whether internal/evidence found nothing amiss.
 	Whole bool
+	// Probes says what probes found, where one did not hold or could not be counted; "": each
+	// held, or nobody asked for them.
+	Probes string
 }
 
 // Write writes the report.

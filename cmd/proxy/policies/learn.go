@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/learn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/ready"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/schedule"
@@ -84,7 +84,7 @@ func (f *learnFlags) check() error {
 
 // learn reads the records, and prints or adds the rules, or says who is ready.
 func (f *learnFlags) learn(cmd *cobra.Command, files []string) error {
-	cfg, err := daemon.LoadConfig(cmd.Context(), f.config, cmd.InOrStdin())
+	cfg, err := policyfile.Load(cmd.Context(), f.config, cmd.InOrStdin())
 	if err != nil {
 		return commandline.Failed(err)
 	}
