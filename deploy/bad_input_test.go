@@ -66,6 +66,34 @@ func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 	}
 }
 
+// Parameters of which each is good, and which together would make something that does not work.
+func TestParametersThatCannotWorkTogetherAreRefused(t *testing.T) {
+	t.Parallel()
+	layer, audience, secret := attested["LayerArn"], attested["TokenAudience"], required["TokenSecretArn"]
+	for _, row := range []struct {
+		name  string
+		given settings
+		want  string // the parameter that is named; "": taken
+	}{
+		{"function.yaml", settings{"TokenSecretArn": secret}, ""},
+		{"function.yaml", settings{"LayerArn": layer, "TokenAudience": audience, "TokenSecretArn": ""}, ""},
+		{"function.yaml", settings{"LayerArn": layer, "TokenAudience": audience, "ProxyCa": "/opt/egress/ca.pem", "TokenSecretArn": ""}, ""},
+		{"function.yaml", settings{"LayerArn": layer, "TokenSecretArn": ""}, "TokenAudience"},
+		{"function.yaml", settings{"LayerArn": layer, "TokenSecretArn": secret}, "TokenAudience"},
+		{"function.yaml", settings{"TokenAudience": audience, "TokenSecretArn": secret}, "LayerArn"},
+		{"function.yaml", settings{"TokenAudience": audience, "TokenSecretArn": ""}, "TokenSecretArn"},
+		{"function.yaml", settings{"ProxyCa": "/opt/egress/ca.pem", "TokenSecretArn": secret}, "ProxyCa"},
+		{"function.yaml", settings{"TokenSecretArn": ""}, "TokenSecretArn"},
+		{"network.yaml", settings{"TokenAudience": audience}, "Sts=yes"},
+		{"network.yaml", settings{"TokenAudience": audience, "Sts": "yes"}, ""},
+	} {
+		got := with(t, templates(t)[row.name], row.given).refused()
+		if (got == "") != (row.want == "") || !strings.Contains(got, row.want) {
+			t.Errorf("%s with %v: %q, want something about %q", row.name, row.given, got, row.want)
+		}
+	}
+}
+
 // A rule for each entry of OtherPorts, of which none opens more than it says.
 func TestOtherPortsOpenWhatTheySay(t *testing.T) {
 	t.Parallel()

@@ -28,7 +28,8 @@ type template struct {
 		MinValue       *int   `yaml:"MinValue"`
 		MaxValue       *int   `yaml:"MaxValue"`
 	} `yaml:"Parameters"`
-	Conditions map[string]any `yaml:"Conditions"`
+	Rules      map[string]rule `yaml:"Rules"`
+	Conditions map[string]any  `yaml:"Conditions"`
 	Globals    struct {
 		Function map[string]any `yaml:"Function"`
 	} `yaml:"Globals"` // of SAM
@@ -38,6 +39,16 @@ type template struct {
 		Description string `yaml:"Description"`
 		Value       any    `yaml:"Value"`
 	} `yaml:"Outputs"`
+}
+
+// rule is a rule about parameters: where its condition holds, or it has none, every
+// assertion must hold.
+type rule struct {
+	RuleCondition any `yaml:"RuleCondition"`
+	Assertions    []struct {
+		Assert            any    `yaml:"Assert"`
+		AssertDescription string `yaml:"AssertDescription"`
+	} `yaml:"Assertions"`
 }
 
 // resource is one resource of a template.

@@ -50,8 +50,19 @@ func deployed(t *testing.T, name string, given settings) *stack {
 	return fill(t, templates(t)[name], given)
 }
 
-// fill fills parameters into a template.
+// fill fills parameters into a template, and fails where a rule of it refuses them.
 func fill(t *testing.T, tmpl *template, given settings) *stack {
+	t.Helper()
+	s := with(t, tmpl, given)
+	if why := s.refused(); why != "" {
+		t.Fatalf("%s with %v is refused: %s", tmpl.name, given, why)
+	}
+	s.make()
+	return s
+}
+
+// with fills parameters into a template, and makes nothing of it.
+func with(t *testing.T, tmpl *template, given settings) *stack {
 	t.Helper()
 	values := maps.Clone(given)
 	if values == nil {
@@ -75,8 +86,24 @@ func fill(t *testing.T, tmpl *template, given settings) *stack {
 		}
 		s.parameters[name] = value
 	}
-	s.make()
 	return s
+}
+
+// refused returns what a rule of the template says against the parameters, "" for nothing.
+func (s *stack) refused() string {
+	s.t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(s.template.Rules)) {
+		r := s.template.Rules[name]
+		if r.RuleCondition != nil && !s.holds(r.RuleCondition) {
+			continue
+		}
+		for _, a := range r.Assertions {
+			if !s.holds(a.Assert) {
+				return a.AssertDescription
+			}
+		}
+	}
+	return ""
 }
 
 // make evaluates what is made.
