@@ -14,8 +14,10 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/buildinfo"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/acceptance"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/checks"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/entries"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/output"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
@@ -112,11 +114,11 @@ func (f *flags) settings() (*checks.Options, []acceptance.Line, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		opts.Entries = []checks.Entry{}
+		var list []identity.Entry
 		for _, fn := range cfg.Functions {
-			by := fn.Identify
-			opts.Entries = append(opts.Entries, checks.Entry{Name: fn.Name, BySource: len(by.Sources) > 0 && len(by.Tokens)+len(by.Certificates) == 0})
+			list = append(list, fn.Identify)
 		}
+		opts.Entries = entries.New(list)
 	}
 	if f.accept == "" {
 		return opts, nil, nil
