@@ -13,6 +13,7 @@ var wildcards = map[string]string{
 	"function.yaml Role NetworkInterfaces":          "Lambda checks for these on every resource before it makes a function in a VPC",
 	"network.yaml S3Endpoint OursAlone":             "conditions",
 	"network.yaml DynamoDbEndpoint OursAlone":       "conditions",
+	"network.yaml ProxyS3Endpoint OursAlone":        "conditions",
 	"network.yaml StsEndpoint OursAlone":            "conditions",
 	"network.yaml StsEndpoint TokensForTheProxy":    "conditions; a token has no resource",
 	"function.yaml Role Token":                      "sts:GetWebIdentityToken has no resource; its condition has the audience",

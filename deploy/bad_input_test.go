@@ -13,16 +13,17 @@ func TestNothingRefersToWhatIsNotMade(t *testing.T) {
 			{}, {"Zones": "1"}, {"Zones": "3"}, {"AvailabilityZones": "eu-west-1b,eu-west-1c"}, {"FurtherEndpoint2": "cn.com.amazonaws.cn-north-1.kms"},
 			{"NatGateways": "none"}, {"NatGateways": "one", "Zones": "3"}, {"NatGateways": "none", "Zones": "1"}, {"VpcSize": "24", "Zones": "3"},
 			{"Sts": "yes", "Ssm": "yes", "Logs": "yes", "SecretsManager": "yes", "Zones": "1"}, {"Sts": "yes", "TokenAudience": "https://egress.test"},
+			{"DataPort": "5432", "PartnerBuckets": "arn:aws:s3:::partner/*", "PeerCidr": "10.200.0.0/16", "Zones": "3"},
 		},
 		"proxy.yaml": {
 			{}, {"Zones": "1", "ProxySubnets": "subnet-0aaa"}, {"Zones": "3"}, {"OtherPorts": "8443,9000-9010"}, {"ImageRepositoryArn": "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/a"},
-			{"MinimumTasks": "4"}, {"Tls": "yes"},
+			{"MinimumTasks": "4"}, {"Tls": "yes"}, {"EndpointSecurityGroupId": "sg-0eee"},
 			{"DnsFilter": "on", "Tls": "yes", "ProxyDomain": "proxy.example.com"},
 		},
 		"watch.yaml": {
 			{}, {"AlarmEmail": "a@example.com"}, {"AlarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:a", "AlarmEmail": "a@example.com"}, {"FunctionMetrics": "false"},
 		},
-		"store.yaml":        {{}, {"KmsKeyArn": "arn:aws-cn:kms:cn-north-1:111122223333:key/1"}},
+		"store.yaml":        {{}, {"PolicyEndpointId": "vpce-0aaa", "PolicyWriterArn": "arn:aws:iam::111122223333:role/pipeline"}, {"KmsKeyArn": "arn:aws-cn:kms:cn-north-1:111122223333:key/1"}},
 		"function.yaml":     {{}, {"PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/teams/bound"}, attested},
 		"dns-firewall.yaml": {{}, {"EndpointNames": "sts.eu-west-1.amazonaws.com"}},
 	} {
@@ -41,7 +42,9 @@ func TestNothingRefersToWhatIsNotMade(t *testing.T) {
 func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]map[string][]string{
+		"store.yaml": {"PolicyEndpointId": {"vpc-0aaa", "*"}, "PolicyWriterArn": {"*", "arn:aws:iam::111122223333:role/*", "arn:aws:iam::*:role/a", "111122223333"}},
 		"network.yaml": {
+			"PartnerBuckets": {"*", "partner", "arn:aws:s3:::*", "arn:aws:s3:::*/a"}, "DataPort": {"0", "5432-5433", "all"}, "PeerCidr": {"10.200.0.0", "0"},
 			"VpcSize": {"28", "8", "15", ""}, "VpcAddress": {"8.8.8.8", "10", "172.32.0.0", "10.64.0.0/16"}, "Zones": {"0", "4"}, "NatGateways": {"two"},
 			"FurtherEndpoint1": {"kms", "com.evil.kms"}, "OrganizationId": {"111122223333", "*"}, "S3PrefixListId": {"com.amazonaws.eu-west-1.s3"}, "TokenAudience": {"*", "https://a b", "https://egress.example/*"},
 		},
@@ -84,6 +87,9 @@ func TestParametersThatCannotWorkTogetherAreRefused(t *testing.T) {
 		{"function.yaml", settings{"TokenAudience": audience, "TokenSecretArn": ""}, "TokenSecretArn"},
 		{"function.yaml", settings{"ProxyCa": "/opt/egress/ca.pem", "TokenSecretArn": secret}, "ProxyCa"},
 		{"function.yaml", settings{"TokenSecretArn": ""}, "TokenSecretArn"},
+		{"store.yaml", settings{"PolicyEndpointId": "vpce-0aaa", "PolicyWriterArn": "arn:aws:iam::111122223333:role/pipeline"}, ""},
+		{"store.yaml", settings{"PolicyEndpointId": "vpce-0aaa"}, "PolicyWriterArn"},
+		{"store.yaml", settings{"PolicyWriterArn": "arn:aws:iam::111122223333:role/pipeline"}, "PolicyEndpointId"},
 		{"network.yaml", settings{"TokenAudience": audience}, "Sts=yes"},
 		{"network.yaml", settings{"TokenAudience": audience, "Sts": "yes"}, ""},
 	} {
