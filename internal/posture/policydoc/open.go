@@ -29,7 +29,7 @@ func Services(document string) (out []string) {
 func OpenStatement(doc []Statement) string {
 	for i := range doc {
 		st := &doc[i]
-		if b := st.Bounds(); st.Allow && !b.Target && openResource(st) {
+		if b := st.Bounds(); st.Allow && !b.Target && openResource(st) && !(b.Caller && tokensAlone(st)) {
 			evidence := fmt.Sprintf("statement %q lets %s be done with every resource", st.SID, strings.Join(slices.Concat(st.Actions, st.NotActions), ", "))
 			if b.Caller {
 				evidence += ", by bound callers"
@@ -38,6 +38,12 @@ func OpenStatement(doc []Statement) string {
 		}
 	}
 	return ""
+}
+
+// tokensAlone reports whether a statement is about tokens of STS alone: they have no
+// resource, so that nothing could say whose it is, and go to whoever has asked.
+func tokensAlone(st *Statement) bool {
+	return len(st.Actions) > 0 && !slices.ContainsFunc(st.Actions, func(a string) bool { return !strings.EqualFold(a, "sts:GetWebIdentityToken") })
 }
 
 // CallersBound reports whether each open statement of a policy bounds its callers, so that
