@@ -16,6 +16,8 @@ var wildcards = map[string]string{
 	"network.yaml ProxyS3Endpoint OursAlone":        "conditions",
 	"network.yaml StsEndpoint OursAlone":            "conditions",
 	"network.yaml StsEndpoint TokensForTheProxy":    "conditions; a token has no resource",
+	"posture.yaml ExecutionRole Login":              "ecr:GetAuthorizationToken has no resource to be named",
+	"posture.yaml TaskRole Read":                    "calls that read an account as a whole; posture iam-policy prints them",
 	"function.yaml Role Token":                      "sts:GetWebIdentityToken has no resource; its condition has the audience",
 	"network.yaml SecretsManagerEndpoint OursAlone": "conditions",
 	"network.yaml SsmEndpoint OursAlone":            "conditions",

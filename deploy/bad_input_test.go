@@ -25,6 +25,7 @@ func TestNothingRefersToWhatIsNotMade(t *testing.T) {
 		},
 		"store.yaml":        {{}, {"PolicyEndpointId": "vpce-0aaa", "PolicyWriterArn": "arn:aws:iam::111122223333:role/pipeline"}, {"KmsKeyArn": "arn:aws-cn:kms:cn-north-1:111122223333:key/1"}},
 		"function.yaml":     {{}, {"PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/teams/bound"}, attested},
+		"posture.yaml":      {{}, {"EndpointSecurityGroupId": "sg-0eee", "AcceptKey": "accepted.yaml", "Regions": "eu-west-1,us-gov-west-1"}},
 		"dns-firewall.yaml": {{}, {"EndpointNames": "sts.eu-west-1.amazonaws.com"}},
 	} {
 		for _, given := range choices {
@@ -52,6 +53,7 @@ func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 			"Image": {"", "v1.0.0", "egress:v1.0.0 --privileged"}, "OtherPorts": {"all", "0", "443;80"}, "Zones": {"0", "4"}, "MaximumTasks": {"1", "x"},
 			"KmsKeyArn": {"alias/a"}, "Tls": {"", "arn:aws:acm:eu-west-1:111122223333:certificate/1"}, "LogGroup": {"", "a group"}, "ResolverCidr": {"9.9.9.9"}, "DeregistrationDelay": {"3601"},
 		},
+		"posture.yaml":  {"Schedule": {"", "rate(1 day)", "rate(13 hours)", "at(2026-01-01T00:00:00)"}, "Regions": {"all", "eu-west-1, us-east-1"}, "PolicyKey": {"", "folder/"}},
 		"watch.yaml":    {"AlarmTopicArn": {"topic"}, "Deployment": {"", "a' OR 'b"}, "FunctionMetrics": {"yes"}},
 		"function.yaml": {"PolicyName": {"", "a function", strings.Repeat("x", 65)}, "LayerArn": {"egress", "arn:aws:lambda:eu-west-1:111122223333:layer:egress"}, "TokenAudience": {"*", "https://egress.example/*"}},
 	} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/archive"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/reader"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
 )
@@ -21,4 +22,14 @@ func (f *flags) read(ctx context.Context, stderr io.Writer) (*snapshot.Set, erro
 		Config: cfg, Roles: f.roles, Regions: f.regions, Buckets: f.buckets,
 		Progress: func(line string) { fmt.Fprintln(stderr, "posture:", line) },
 	})
+}
+
+// objects opens what lies below a prefix of a bucket, with the credentials of the program
+// itself.
+func objects(ctx context.Context, bucket, prefix string) (archive.Store, error) {
+	cfg, err := reader.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return reader.NewObjects(cfg, bucket, prefix), nil
 }
