@@ -46,7 +46,7 @@ type direction struct {
 	copies   bool                  // splice(2) does not take these sockets
 	ioErr    error                 // of the last step
 
-	undelivered bool  // ended with bytes in hand that dst had not accepted
+	undelivered int   // bytes in hand at the end, which dst had not accepted
 	err         error // why it ended; nil: src closed in order
 }
 
@@ -68,7 +68,7 @@ func (d *direction) run() {
 	default:
 		err = d.relay()
 	}
-	d.undelivered = d.piped+len(d.pending) > 0
+	d.undelivered = d.piped + len(d.pending)
 	d.pending = nil
 	d.release()
 	d.t.directionEnded(d, err)

@@ -165,8 +165,11 @@ func (g *Group) sweep(now time.Time) {
 	slack := now.Add(g.every / 2)
 	for _, t := range g.scratch {
 		up, down := t.Bytes()
-		if moved := up + down; moved != t.seen {
-			t.seen, t.active = moved, now
+		if up == t.seenUp {
+			t.findDead(up)
+		}
+		if up != t.seenUp || down != t.seenDown {
+			t.seenUp, t.seenDown, t.active = up, down, now
 		}
 		if g.keepAlive.Enable && !t.keepAliveSet && slack.Sub(t.started) >= keepAliveAfter {
 			t.keepAliveSet = true
