@@ -117,6 +117,7 @@ func TestTokensOfAWSHold(t *testing.T) {
 		{"tags that are named like claims", w.function(setAWS("request_tags", standin.Members{
 			"aws_account": theirs, "lambda_source_function_arn": "arn:aws:lambda:eu-west-1:111122223333:function:admin", "org_id": "o-other"})), arn},
 		{"a task whose session has tags that are named like claims", tagged(w.ours.Role("team/task", audience, noon, 5*time.Minute)), "arn:aws:iam::111122223333:role/team/task"},
+		{"an id of the first and the last mark that prints", w.function(set("jti", "!~")), arn},
 		{"the longest id", w.function(set("jti", strings.Repeat("j", 128))), arn},
 		{"claims that are not known", w.function(set("nonce", "x"), setAWS("ou_path", []string{"o-abc/r-x/ou-y"})), arn},
 	} {
@@ -211,6 +212,8 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"an end with an exponent", set("exp", raw("1.7960403e9")), attest.Malformed},
 		{"an end at 2^63", set("exp", raw("9223372036854775808")), attest.Malformed},
 		{"an end at 2^64 and more, which wraps", set("exp", raw("18446744075505591916")), attest.Malformed},
+		{"an end of eleven digits", set("exp", raw("99999999999")), attest.TooLong},
+		{"an end of twelve", set("exp", raw("100000000000")), attest.Malformed},
 		{"an end as a text", set("exp", "1796040300"), attest.Malformed},
 		{"a begin that is negative", set("iat", -5), attest.Malformed},
 		{"a begin with a fraction", set("iat", raw("1796040000.5")), attest.Malformed},
@@ -220,6 +223,8 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"no id", set("jti", nil), attest.Malformed},
 		{"an id that is no text", set("jti", 5), attest.Malformed},
 		{"an id that does not print", set("jti", "a\nb"), attest.Malformed},
+		{"an id with a space", set("jti", "a b"), attest.Malformed},
+		{"an id with a DEL", set("jti", "a\x7f"), attest.Malformed},
 		{"an id that is too long", set("jti", strings.Repeat("j", 129)), attest.Malformed},
 		{"an issuer that is not known", set("iss", "https://stranger.example"), attest.UnknownIssuer},
 		{"the same with a slash", set("iss", "https://ours.example/"), attest.UnknownIssuer},
@@ -497,6 +502,7 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 	}
 	for why, text := range map[string]string{
 		"nothing": "", "HTML": "<!doctype html>", "a list": "[]", "no keys": "{}", "null": `{"keys":null}`, "keys that are no list": `{"keys":{}}`,
+		"keys, and then none": string(w.ours.JWKS()[:len(w.ours.JWKS())-1]) + `,"keys":5}`,
 		"1 MiB and a byte": filled(w, attest.MaxKeys+1),
 	} {
 		if k, err := attest.ParseKeys([]byte(text)); k != nil || err == nil {
@@ -638,6 +644,13 @@ func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
 		if p := c.Get(d, row.trust, w.keys, row.now); (p != nil) != row.want {
 			t.Errorf("%s: %+v", row.why, p)
 		}
+	}
+	if c.Get(d, w.trust, func(string) *attest.Keys { return nil }, noon) != nil {
+		t.Error("there are no keys, and it holds")
+	}
+	var none *attest.Keys
+	if none.Find("RSA_1") != nil || none.Len() != 0 {
+		t.Error("no keys have one")
 	}
 	if c.Get(digest("other"), w.trust, w.keys, noon) != nil {
 		t.Error("another token is remembered")
