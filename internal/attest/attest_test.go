@@ -479,6 +479,10 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 		{"AWS's", []standin.Members{good, w.ours.Key("ES384").Public()}, 2},
 		{"none", nil, 0},
 		{"RSA of 1024 bits", []standin.Members{small}, 0},
+		{"RSA of 2047 bits", []standin.Members{sizedRSA(2047)}, 0},
+		{"RSA of 2048 bits", []standin.Members{sizedRSA(2048)}, 1},
+		{"RSA of 4096 bits", []standin.Members{sizedRSA(4096)}, 1},
+		{"RSA of 4097 bits", []standin.Members{sizedRSA(4097)}, 0},
 		{"the same beside a good one", []standin.Members{small, good}, 1},
 		{"P-256", []standin.Members{curve, good}, 1},
 		{"a type that there is not", []standin.Members{{"kty": "XYZ", "kid": "x"}, good}, 1},
@@ -503,7 +507,7 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 	for why, text := range map[string]string{
 		"nothing": "", "HTML": "<!doctype html>", "a list": "[]", "no keys": "{}", "null": `{"keys":null}`, "keys that are no list": `{"keys":{}}`,
 		"keys, and then none": string(w.ours.JWKS()[:len(w.ours.JWKS())-1]) + `,"keys":5}`,
-		"1 MiB and a byte": filled(w, attest.MaxKeys+1),
+		"1 MiB and a byte":    filled(w, attest.MaxKeys+1),
 	} {
 		if k, err := attest.ParseKeys([]byte(text)); k != nil || err == nil {
 			t.Errorf("%s: %v, %v", why, k, err)
@@ -518,6 +522,12 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 func filled(w issuers, n int) string {
 	set := string(w.ours.JWKS())
 	return set[:1] + strings.Repeat(" ", n-len(set)) + set[1:]
+}
+
+// sizedRSA returns a public key with a modulus of so many bits, which nobody could sign with.
+func sizedRSA(bits uint) standin.Members {
+	n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+	return standin.Key{ID: "sized", Private: &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}}}.Public()
 }
 
 // mustRSA makes a key that crypto/rsa would not make any more.
