@@ -874,3 +874,33 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	})
 }
+
+// Metrics and the log name what has failed: each check has a word of its own.
+func TestEachResultHasAWord(t *testing.T) {
+	seen := map[string]attest.Result{}
+	all := attest.Results()
+	for _, r := range all {
+		word := r.String()
+		if first, taken := seen[word]; taken || word == "" || strings.Trim(word, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			t.Errorf("%d has the word %q, as has %d", uint8(r), word, uint8(first))
+		}
+		seen[word] = r
+	}
+	if len(all) != int(attest.Verified)+1 || attest.Verified.String() != "verified" {
+		t.Errorf("%d results, the last is %v", len(all), attest.Verified)
+	}
+	if got := (attest.Verified + 1).String(); got != "result_16" {
+		t.Errorf("what is no result is %q", got)
+	}
+}
+
+func TestSecretThatLooksLikeAToken(t *testing.T) {
+	for secret, want := range map[string]bool{
+		"eyJ.a.b": true, "eyJhbGciOiJub25lIn0.eyJ9.": true,
+		"": false, "eyJ": false, "eyJ.a": false, "eyJ.a.b.c": false, "a.b.c": false, "xeyJ.a.b": false,
+	} {
+		if got := attest.LooksLikeToken(secret); got != want {
+			t.Errorf("%q: %v", secret, got)
+		}
+	}
+}
