@@ -83,10 +83,11 @@ var mayImport = map[string][]string{
 	"internal/memory":                {},
 	"internal/daemon":                everything,
 	"internal/evidence":              {"internal/evidence/envelope", "internal/evidence/jsonscan", "internal/evidence/record"},
-	"internal/report":                {"internal/evidence", "internal/identity", "internal/report/doc", "internal/report/tally"},
+	"internal/report":                {"internal/evidence", "internal/identity", "internal/report/doc", "internal/report/probes", "internal/report/tally"},
 	"internal/torture":               {},
 	"internal/ocsf":                  {"internal/evidence", "internal/printable"},
 	"internal/expiry":                {"internal/policy"},
+	"internal/policyfile":            {"config", "internal/source"},
 	"internal/policydiff":            {"internal/policy", "internal/policy/matcher"},
 	"internal/policytool":            {"config", "internal/identity", "internal/suggest"},
 	"config":                         {"config/aws", "config/include", "config/patterns", "config/policytest", "config/settings", "internal/attest", "internal/policy", "internal/identity", "internal/localfile", "internal/suggest", "internal/yamlread"},
@@ -105,7 +106,8 @@ var mayImport = map[string][]string{
 	"cmd/proxy/policies":             commands,
 	"cmd/extension":                  {"internal/extension"},
 	"internal/extension":             {"internal/extension/dial", "internal/extension/doctor", "internal/extension/lambdaapi", "internal/extension/relay", "internal/extension/stsclient", "internal/extension/token"},
-	"cmd/posture":                    {"config", "internal/buildinfo", "internal/emf", "internal/posture/acceptance", "internal/posture/checks", "internal/posture/finding", "internal/posture/output", "internal/posture/probe", "internal/posture/probe/attempt", "internal/posture/probe/result", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
+	"cmd/posture":                    {"config", "internal/buildinfo", "internal/emf", "internal/policyfile", "internal/posture/acceptance", "internal/posture/checks", "internal/posture/finding", "internal/posture/output", "internal/posture/probe", "internal/posture/probe/attempt", "internal/posture/probe/result", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
+	"cmd/posture":                    {"config", "internal/buildinfo", "internal/emf", "internal/identity", "internal/posture/acceptance", "internal/posture/archive", "internal/posture/checks", "internal/posture/entries", "internal/posture/finding", "internal/posture/output", "internal/posture/probe", "internal/posture/probe/attempt", "internal/posture/probe/result", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
 	"benchmarks/compare":             {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                         {},
 	"docs/hello":                     {},
@@ -124,6 +126,7 @@ var mayImport = map[string][]string{
 	"internal/yamlread":              {"internal/suggest"},
 	"internal/policy/matcher":        {},
 	"internal/report/doc":            {},
+	"internal/report/probes":         {"internal/evidence"},
 	"internal/report/tally":          {"internal/evidence"},
 	"internal/audit/flood":           {"internal/audit/record"},
 	"internal/audit/record":          {"internal/policy"},
@@ -143,7 +146,9 @@ var mayImport = map[string][]string{
 	"internal/proxyheader":           {},
 	"internal/perfunction":           {"internal/tunnel"},
 	"internal/posture/acceptance":    {"internal/posture/finding", "internal/yamlread"},
-	"internal/posture/checks":        {"internal/posture/finding", "internal/posture/policydoc", "internal/posture/snapshot"},
+	"internal/posture/archive":       {"internal/posture/finding"},
+	"internal/posture/entries":       {"internal/attest", "internal/identity"},
+	"internal/posture/checks":        {"internal/posture/entries", "internal/posture/finding", "internal/posture/policydoc", "internal/posture/snapshot"},
 	"internal/posture/finding":       {},
 	"internal/posture/output":        {"internal/ocsf", "internal/posture/finding", "internal/posture/summary", "internal/printable"},
 	"internal/posture/policydoc":     {},
@@ -168,7 +173,7 @@ var mayImport = map[string][]string{
 	"internal/commandline":                    {"internal/suggest"},
 	"internal/commandline/manpage":            {},
 	"internal/policytool/checkreport":         {"config", "internal/policytool/lint", "internal/printable"},
-	"internal/policytool/convert":             {"internal/policytool/format", "internal/yamlread"},
+	"internal/policytool/convert":             {"config", "internal/identity", "internal/policy", "internal/policytool/format", "internal/yamlread"},
 	"internal/policytool/convert/smokescreen": {"config/patterns", "internal/identity", "internal/policytool/convert", "internal/yamlread"},
 	"internal/policytool/convert/squid":       {"config/patterns", "internal/identity", "internal/policytool/convert", "internal/yamlread"},
 	"internal/policytool/diff":                {"internal/policy", "internal/printable"},
@@ -182,18 +187,23 @@ var mayImport = map[string][]string{
 	"internal/policytool/reach":               {"config", "internal/policy", "internal/printable"},
 	"internal/printable":                      {},
 	"internal/report/rulelist":                {"config", "internal/policy", "internal/report"},
+	"internal/report/readiness":               {"config", "internal/evidence", "internal/policytool/learn", "internal/policytool/ready", "internal/policytool/schedule", "internal/policytool/traffic", "internal/report"},
 	forTests:                                  {},
 	forTests + "/alarms":                      {"internal/bounds"},
 	forTests + "/awslocal":                    {},
 	"internal/source/manifest":                {},
 
 	"internal/policytool/release": {"config", "internal/source/manifest"},
+
+	"config/schema": {},
+	"internal/policytool/convert/dnsfirewall":     {"config/settings", "internal/policytool/convert", "internal/yamlread"},
+	"internal/policytool/convert/networkfirewall": {"config/patterns", "internal/identity", "internal/policy", "internal/policytool/convert", "internal/yamlread"},
 }
 
 var everything = []string{
 	"config", "config/settings", "dnsfilter", "internal/adminhttp", "internal/admission", "internal/attest", "internal/attestkeys", "internal/audit", "internal/capacity", "internal/conditions", "internal/daemon", "internal/distinct", "internal/egress", "internal/emf", "internal/evidence", "internal/expiry", "internal/fair",
 	"internal/gate", "internal/hello", "internal/httphead", "internal/identity", "internal/logqueue", "internal/lookup", "internal/lowpriority", "internal/memory", "internal/ocsf", "internal/policy",
-	"internal/ownaddrs", "internal/policydiff", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "internal/verifier", "proxy",
+	"internal/ownaddrs", "internal/policydiff", "internal/policyfile", "internal/policytool", "internal/printable", "internal/reactor", "internal/report", "internal/resolve", "internal/shutdown", "internal/source", "internal/suggest", "internal/tunnel", "internal/verifier", "proxy",
 }
 
 // commands are the packages that a command of the program is a call of, and what the
@@ -202,9 +212,10 @@ var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
 	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "config/schema", "internal/policytool/convert/dnsfirewall", "internal/policytool/convert/networkfirewall", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/release", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
-	"internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
+	"internal/printable", "internal/report", "internal/report/readiness", "internal/report/rulelist", "internal/suggest",
+	"internal/policyfile", "internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 
 // importedByMany are the third-party modules that more than two packages may

@@ -93,7 +93,9 @@ func compare(t *testing.T, operator string, want any, got []string) bool {
 		return fmt.Sprint(want) == fmt.Sprint(got == nil)
 	case "StringEquals", "Bool":
 		return len(got) == 1 && among(got[0])
-	case "ArnLike":
+	case "StringNotEquals": // holds where the key is absent
+		return !slices.ContainsFunc(got, among)
+	case "ArnLike", "ArnEquals": // which are one
 		return len(got) == 1 && like(got[0])
 	case "ArnNotLike": // holds where the key is absent
 		return !slices.ContainsFunc(got, like)
@@ -148,9 +150,81 @@ func TestEndpointsServeOursAlone(t *testing.T) {
 				}
 			}
 		}
-		if endpoints != 9 {
-			t.Errorf("%d endpoints, want 9", endpoints)
+		if endpoints != 10 {
+			t.Errorf("%d endpoints, want 10", endpoints)
 		}
+	}
+}
+
+// Through the endpoint of the private subnets tasks fetch their image, and functions what the
+// policy allows of S3; a stolen credential writes nothing to a bucket of its own.
+func TestTheProxysS3EndpointServesImagesAndPartnersThatAreNamed(t *testing.T) {
+	t.Parallel()
+	const layer, partner = "arn:aws:s3:::prod-eu-west-1-starport-layer-bucket/a", "arn:aws:s3:::partner/a"
+	ours := map[string][]string{"aws:PrincipalAccount": {"111122223333"}, "aws:ResourceAccount": {"999999999999"}}
+	document := func(given settings) any {
+		return deployed(t, "network.yaml", given).Resources["ProxyS3Endpoint"].Properties["PolicyDocument"]
+	}
+	alone, partners := document(nil), document(settings{"PartnerBuckets": "arn:aws:s3:::other,arn:aws:s3:::partner/*"})
+	for _, row := range []struct {
+		document any
+		r        request
+		want     decision
+	}{
+		{alone, request{"s3:GetObject", layer, nil}, allowed},
+		{alone, request{"s3:PutObject", layer, ours}, silent},
+		{alone, request{"s3:GetObject", "arn:aws:s3:::prod-us-east-1-starport-layer-bucket/a", nil}, silent},
+		{alone, request{"s3:GetObject", partner, ours}, silent},
+		{partners, request{"s3:PutObject", partner, ours}, allowed},
+		{partners, request{"s3:PutObject", "arn:aws:s3:::partner-of-somebody/a", ours}, silent},
+	} {
+		if got := simulate(t, row.document, row.r); got != row.want {
+			t.Errorf("%+v: %s, want %s", row.r, got, row.want)
+		}
+	}
+	routes := deployed(t, "network.yaml", settings{"Zones": "3"}).Resources["ProxyS3Endpoint"]
+	routes.want(t, []any{"${ProxyRoutes1}", "${ProxyRoutes2}", "${ProxyRoutes3}"}, "RouteTableIds")
+}
+
+// Whatever rights somebody has: the policy is read and written through the endpoint, or by
+// its one writer.
+func TestABoundBucketIsReachedThroughItsEndpointOrByItsWriter(t *testing.T) {
+	t.Parallel()
+	const writer = "arn:aws:iam::111122223333:role/pipeline"
+	from := func(endpoint, principal string) map[string][]string {
+		context := map[string][]string{"aws:SecureTransport": {"true"}, "aws:PrincipalArn": {principal}}
+		if endpoint != "" {
+			context["aws:SourceVpce"] = []string{endpoint}
+		}
+		return context
+	}
+	document := func(given settings) any {
+		return deployed(t, "store.yaml", given).Resources["PolicyBucketPolicy"].Properties["PolicyDocument"]
+	}
+	bound := document(settings{"PolicyEndpointId": "vpce-0aaa", "PolicyWriterArn": writer})
+	for what, row := range map[string]struct {
+		context map[string][]string
+		want    decision
+	}{
+		"a task through the endpoint":                {from("vpce-0aaa", "arn:aws:iam::111122223333:role/task"), silent}, // it takes a right from nobody, and gives none
+		"an administrator from elsewhere":            {from("", "arn:aws:iam::111122223333:role/admin"), denied},
+		"a task through another endpoint":            {from("vpce-0bbb", "arn:aws:iam::111122223333:role/task"), denied},
+		"the writer from elsewhere":                  {from("", writer), silent},
+		"a role whose name begins so":                {from("", writer+"-of-others"), denied},
+		"nobody that is known":                       {map[string][]string{"aws:SecureTransport": {"true"}}, denied},
+		"a task through the endpoint in clear text ": {map[string][]string{"aws:SecureTransport": {"false"}, "aws:SourceVpce": {"vpce-0aaa"}}, denied},
+	} {
+		for _, action := range []string{"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"} {
+			if got := simulate(t, bound, request{action, "${PolicyBucket.Arn}/egress.yaml", row.context}); got != row.want {
+				t.Errorf("%s by %s: %s, want %s", action, what, got, row.want)
+			}
+		}
+	}
+	if got := simulate(t, bound, request{"s3:PutBucketPolicy", "${PolicyBucket.Arn}", from("", "arn:aws:iam::111122223333:role/admin")}); got != silent {
+		t.Errorf("the bucket's own policy cannot be mended any more: %s", got)
+	}
+	if got := simulate(t, document(nil), request{"s3:GetObject", "${PolicyBucket.Arn}/egress.yaml", from("", writer)}); got != silent {
+		t.Errorf("a bucket that is not bound: %s", got)
 	}
 }
 
@@ -221,6 +295,22 @@ func TestServiceControlPolicyKeepsFunctionsBehindTheProxy(t *testing.T) {
 	}
 }
 
+func TestServiceControlPolicyLetsNoURLBeOpen(t *testing.T) {
+	t.Parallel()
+	document := serviceControl(t)
+	for _, action := range []string{"lambda:CreateFunctionUrlConfig", "lambda:UpdateFunctionUrlConfig", "lambda:AddPermission"} {
+		for auth, want := range map[string]decision{"NONE": denied, "AWS_IAM": silent, "": silent} { // "": of no URL
+			context := map[string][]string{}
+			if auth != "" {
+				context["lambda:FunctionUrlAuthType"] = []string{auth}
+			}
+			if got := simulate(t, document, request{action, "arn:aws:lambda:eu-west-1:111122223333:function:a", context}); got != want {
+				t.Errorf("%s with %q: %s, want %s", action, auth, got, want)
+			}
+		}
+	}
+}
+
 func TestServiceControlPolicyKeepsTheNetwork(t *testing.T) {
 	t.Parallel()
 	document := serviceControl(t)
@@ -229,7 +319,8 @@ func TestServiceControlPolicyKeepsTheNetwork(t *testing.T) {
 	for action, resource := range map[string]string{
 		"ec2:CreateRoute": "route-table/rtb-0ddd", "ec2:ReplaceRoute": "route-table/rtb-0ddd", "ec2:AuthorizeSecurityGroupEgress": "security-group/sg-0ccc",
 		"ec2:ModifySecurityGroupRules": "security-group/sg-0ccc", "ec2:AssociateRouteTable": "subnet/subnet-0aaa", "ec2:DisassociateRouteTable": "route-table/rtb-0ddd",
-		"ec2:ReplaceRouteTableAssociation": "route-table/rtb-0ddd",
+		"ec2:ReplaceRouteTableAssociation": "route-table/rtb-0ddd", "ec2:CreateNetworkAclEntry": "network-acl/acl-0eee", "ec2:ReplaceNetworkAclEntry": "network-acl/acl-0eee",
+		"ec2:DeleteNetworkAclEntry": "network-acl/acl-0eee", "ec2:ReplaceNetworkAclAssociation": "subnet/subnet-0bbb", "ec2:ModifyVpcEndpoint": "vpc-endpoint/vpce-0fff",
 	} {
 		arn := "arn:aws:ec2:eu-west-1:111122223333:" + resource
 		for what, row := range map[string]struct {
@@ -242,6 +333,56 @@ func TestServiceControlPolicyKeepsTheNetwork(t *testing.T) {
 		}
 		if got := simulate(t, document, request{action, "arn:aws:ec2:eu-west-1:111122223333:route-table/rtb-other", somebody}); got != silent {
 			t.Errorf("%s on what is not the functions': %s", action, got)
+		}
+	}
+}
+
+// Who rolls out the policy writes versions of it and tries them; the service, its image and all
+// else in the bucket are not its own. Nobody but one environment of one repository gets the role.
+func TestRoleOfThePipelineWritesThePolicyAndNothingElse(t *testing.T) {
+	t.Parallel()
+	const key = "arn:aws:kms:eu-west-1:111122223333:key/1"
+	role := deployed(t, "pipeline.yaml", settings{"KmsKeyArn": key}).Resources["Role"]
+	document := at(role.Properties, "Policies", 0, "PolicyDocument")
+	cluster := func(name string) map[string][]string {
+		return map[string][]string{"ecs:cluster": {"arn:aws:ecs:eu-west-1:111122223333:cluster/" + name}}
+	}
+	to := func(service string) map[string][]string { return map[string][]string{"iam:PassedToService": {service}} }
+	for _, row := range []struct {
+		r    request
+		want decision
+	}{
+		{request{"s3:PutObject", "arn:aws:s3:::policies/policy/manifest.json", nil}, allowed},
+		{request{"s3:PutObject", "arn:aws:s3:::policies/egress.yaml", nil}, silent},
+		{request{"s3:PutObject", "arn:aws:s3:::other/policy/manifest.json", nil}, silent},
+		{request{"s3:DeleteObject", "arn:aws:s3:::policies/policy/manifest.json", nil}, silent},
+		{request{"s3:DeleteObjectVersion", "arn:aws:s3:::policies/policy/manifest.json", nil}, silent},
+		{request{"s3:PutBucketVersioning", "arn:aws:s3:::policies", nil}, silent},
+		{request{"kms:GenerateDataKey", key, map[string][]string{"kms:ViaService": {"s3.eu-west-1.amazonaws.com"}}}, allowed},
+		{request{"kms:GenerateDataKey", key, nil}, silent},
+		{request{"ecs:RunTask", "arn:aws:ecs:eu-west-1:111122223333:task-definition/gate-of-eu:7", cluster("gate-of-eu")}, allowed},
+		{request{"ecs:RunTask", "arn:aws:ecs:eu-west-1:111122223333:task-definition/gate-of-eu:7", cluster("other")}, silent},
+		{request{"ecs:RunTask", "arn:aws:ecs:eu-west-1:111122223333:task-definition/other:1", cluster("gate-of-eu")}, silent},
+		{request{"ecs:UpdateService", "arn:aws:ecs:eu-west-1:111122223333:service/gate-of-eu/gate-of-eu-Service", nil}, silent},
+		{request{"ecs:RegisterTaskDefinition", "arn:aws:ecs:eu-west-1:111122223333:task-definition/gate-of-eu:8", nil}, silent},
+		{request{"iam:PassRole", "arn:aws:iam::111122223333:role/gate-of-eu-TaskRole-ABC", to("ecs-tasks.amazonaws.com")}, allowed},
+		{request{"iam:PassRole", "arn:aws:iam::111122223333:role/gate-of-eu-TaskRole-ABC", to("lambda.amazonaws.com")}, silent},
+		{request{"iam:PassRole", "arn:aws:iam::111122223333:role/admin", to("ecs-tasks.amazonaws.com")}, silent},
+		{request{"elasticloadbalancing:RegisterTargets", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/gate/1", nil}, allowed},
+		{request{"elasticloadbalancing:RegisterTargets", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/other/1", nil}, silent},
+		{request{"elasticloadbalancing:ModifyListener", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener/net/gate/1/2", nil}, silent},
+	} {
+		if got := simulate(t, document, row.r); got != row.want {
+			t.Errorf("%s on %s: %s, want %s", row.r.action, row.r.resource, got, row.want)
+		}
+	}
+	role.want(t, map[string]any{"StringEquals": map[string]any{
+		"token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+		"token.actions.githubusercontent.com:sub": "repo:example/egress-policy:environment:egress",
+	}}, "AssumeRolePolicyDocument", "Statement", 0, "Condition")
+	for _, repository := range []string{"*/*", "example/*", "example", "example/a/b", "example/a:ref"} {
+		if _, err := templates(t)["pipeline.yaml"].parameter("GitHubRepository", settings{"GitHubRepository": repository}); err == nil {
+			t.Errorf("%s is taken for a repository", repository)
 		}
 	}
 }
