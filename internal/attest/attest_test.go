@@ -117,6 +117,7 @@ func TestTokensOfAWSHold(t *testing.T) {
 		{"tags that are named like claims", w.function(setAWS("request_tags", standin.Members{
 			"aws_account": theirs, "lambda_source_function_arn": "arn:aws:lambda:eu-west-1:111122223333:function:admin", "org_id": "o-other"})), arn},
 		{"a task whose session has tags that are named like claims", tagged(w.ours.Role("team/task", audience, noon, 5*time.Minute)), "arn:aws:iam::111122223333:role/team/task"},
+		{"an id of the first and the last mark that prints", w.function(set("jti", "!~")), arn},
 		{"the longest id", w.function(set("jti", strings.Repeat("j", 128))), arn},
 		{"claims that are not known", w.function(set("nonce", "x"), setAWS("ou_path", []string{"o-abc/r-x/ou-y"})), arn},
 	} {
@@ -211,6 +212,8 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"an end with an exponent", set("exp", raw("1.7960403e9")), attest.Malformed},
 		{"an end at 2^63", set("exp", raw("9223372036854775808")), attest.Malformed},
 		{"an end at 2^64 and more, which wraps", set("exp", raw("18446744075505591916")), attest.Malformed},
+		{"an end of eleven digits", set("exp", raw("99999999999")), attest.TooLong},
+		{"an end of twelve", set("exp", raw("100000000000")), attest.Malformed},
 		{"an end as a text", set("exp", "1796040300"), attest.Malformed},
 		{"a begin that is negative", set("iat", -5), attest.Malformed},
 		{"a begin with a fraction", set("iat", raw("1796040000.5")), attest.Malformed},
@@ -220,6 +223,8 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"no id", set("jti", nil), attest.Malformed},
 		{"an id that is no text", set("jti", 5), attest.Malformed},
 		{"an id that does not print", set("jti", "a\nb"), attest.Malformed},
+		{"an id with a space", set("jti", "a b"), attest.Malformed},
+		{"an id with a DEL", set("jti", "a\x7f"), attest.Malformed},
 		{"an id that is too long", set("jti", strings.Repeat("j", 129)), attest.Malformed},
 		{"an issuer that is not known", set("iss", "https://stranger.example"), attest.UnknownIssuer},
 		{"the same with a slash", set("iss", "https://ours.example/"), attest.UnknownIssuer},
@@ -474,6 +479,10 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 		{"AWS's", []standin.Members{good, w.ours.Key("ES384").Public()}, 2},
 		{"none", nil, 0},
 		{"RSA of 1024 bits", []standin.Members{small}, 0},
+		{"RSA of 2047 bits", []standin.Members{sizedRSA(2047)}, 0},
+		{"RSA of 2048 bits", []standin.Members{sizedRSA(2048)}, 1},
+		{"RSA of 4096 bits", []standin.Members{sizedRSA(4096)}, 1},
+		{"RSA of 4097 bits", []standin.Members{sizedRSA(4097)}, 0},
 		{"the same beside a good one", []standin.Members{small, good}, 1},
 		{"P-256", []standin.Members{curve, good}, 1},
 		{"a type that there is not", []standin.Members{{"kty": "XYZ", "kid": "x"}, good}, 1},
@@ -497,7 +506,8 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 	}
 	for why, text := range map[string]string{
 		"nothing": "", "HTML": "<!doctype html>", "a list": "[]", "no keys": "{}", "null": `{"keys":null}`, "keys that are no list": `{"keys":{}}`,
-		"1 MiB and a byte": filled(w, attest.MaxKeys+1),
+		"keys, and then none": string(w.ours.JWKS()[:len(w.ours.JWKS())-1]) + `,"keys":5}`,
+		"1 MiB and a byte":    filled(w, attest.MaxKeys+1),
 	} {
 		if k, err := attest.ParseKeys([]byte(text)); k != nil || err == nil {
 			t.Errorf("%s: %v, %v", why, k, err)
@@ -512,6 +522,12 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 func filled(w issuers, n int) string {
 	set := string(w.ours.JWKS())
 	return set[:1] + strings.Repeat(" ", n-len(set)) + set[1:]
+}
+
+// sizedRSA returns a public key with a modulus of so many bits, which nobody could sign with.
+func sizedRSA(bits uint) standin.Members {
+	n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+	return standin.Key{ID: "sized", Private: &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}}}.Public()
 }
 
 // mustRSA makes a key that crypto/rsa would not make any more.
@@ -638,6 +654,13 @@ func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
 		if p := c.Get(d, row.trust, w.keys, row.now); (p != nil) != row.want {
 			t.Errorf("%s: %+v", row.why, p)
 		}
+	}
+	if c.Get(d, w.trust, func(string) *attest.Keys { return nil }, noon) != nil {
+		t.Error("there are no keys, and it holds")
+	}
+	var none *attest.Keys
+	if none.Find("RSA_1") != nil || none.Len() != 0 {
+		t.Error("no keys have one")
 	}
 	if c.Get(digest("other"), w.trust, w.keys, noon) != nil {
 		t.Error("another token is remembered")
@@ -850,4 +873,34 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 	})
+}
+
+// Metrics and the log name what has failed: each check has a word of its own.
+func TestEachResultHasAWord(t *testing.T) {
+	seen := map[string]attest.Result{}
+	all := attest.Results()
+	for _, r := range all {
+		word := r.String()
+		if first, taken := seen[word]; taken || word == "" || strings.Trim(word, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			t.Errorf("%d has the word %q, as has %d", uint8(r), word, uint8(first))
+		}
+		seen[word] = r
+	}
+	if len(all) != int(attest.Verified)+1 || attest.Verified.String() != "verified" {
+		t.Errorf("%d results, the last is %v", len(all), attest.Verified)
+	}
+	if got := (attest.Verified + 1).String(); got != "result_16" {
+		t.Errorf("what is no result is %q", got)
+	}
+}
+
+func TestSecretThatLooksLikeAToken(t *testing.T) {
+	for secret, want := range map[string]bool{
+		"eyJ.a.b": true, "eyJhbGciOiJub25lIn0.eyJ9.": true,
+		"": false, "eyJ": false, "eyJ.a": false, "eyJ.a.b.c": false, "a.b.c": false, "xeyJ.a.b": false,
+	} {
+		if got := attest.LooksLikeToken(secret); got != want {
+			t.Errorf("%q: %v", secret, got)
+		}
+	}
 }
