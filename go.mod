@@ -31,6 +31,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	github.com/rogpeppe/go-internal v1.16.0 // tests: transcripts of the command line
 	github.com/rs/zerolog v1.35.1 // tests: the logger that toxiproxy wants
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: config/schema holds policies against their JSON Schema
 	github.com/spf13/cobra v1.10.2 // commands and their help
 	github.com/spf13/pflag v1.1.0 // flags, which cobra brings
 	github.com/weppos/publicsuffix-go v0.50.3 // the Public Suffix List with its date; x/net's cannot list its rules
@@ -65,6 +66,7 @@ require (
 	github.com/agext/levenshtein v1.2.1 // indirect
 	github.com/apparentlymart/go-textseg/v15 v15.0.0 // indirect
 	github.com/apparentlymart/go-textseg/v17 v17.0.1 // indirect
+	github.com/aws/aws-lambda-go v1.55.1 // posture probe as a function: the Runtime API, with its deadlines and reports of errors; 0 modules come with it
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect

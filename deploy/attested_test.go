@@ -21,11 +21,23 @@ var secrets = regexp.MustCompile(`(?i)\{\{resolve:|secretsmanager|://[^/"]*@|"No
 // told; without it there is one, which shows that the search finds it.
 func TestAttestedFunctionHasNoSecret(t *testing.T) {
 	t.Parallel()
-	if found := secrets.FindString(text(t, deployed(t, "function.yaml", attested).Resources)); found != "" {
-		t.Errorf("the stack of an attested function has %q", found)
+	for _, name := range []string{"function.yaml", "probe.yaml"} {
+		if found := secrets.FindString(text(t, deployed(t, name, attested).Resources)); found != "" {
+			t.Errorf("%s: the stack of an attested function has %q", name, found)
+		}
+		if !secrets.MatchString(text(t, deployed(t, name, nil).Resources)) {
+			t.Errorf("%s: the stack of a function with a token has no secret that is found", name)
+		}
 	}
-	if !secrets.MatchString(text(t, deployed(t, "function.yaml", nil).Resources)) {
-		t.Error("the stack of a function with a token has no secret that is found")
+	if found := secrets.FindString(text(t, ofSAM(t, attested).Resources)); found != "" {
+		t.Errorf("the stack of an attested function of SAM has %q", found)
+	}
+	if !secrets.MatchString(text(t, ofSAM(t, nil).Resources)) {
+		t.Error("the stack of a function of SAM with a token has no secret that is found")
+	}
+	// Nor does the state of Terraform, for the module has no function with a token.
+	if found := secrets.FindString(text(t, applied(t, "terraform/function", ofFunction()).Resources)); found != "" {
+		t.Errorf("the module of an attested function has %q", found)
 	}
 }
 
@@ -68,6 +80,7 @@ func TestTokensAreGivenForTheAudienceOfTheProxyAlone(t *testing.T) {
 		}}
 	}
 	role := deployed(t, "function.yaml", attested).Resources["Role"].Properties
+	ofTerraform := applied(t, "terraform/function", ofFunction()).Resources["aws_iam_role_policy.function"]["policy"]
 	endpoint := func(org string) any {
 		return deployed(t, "network.yaml", settings{"Sts": "yes", "TokenAudience": ours, "OrganizationId": org}).Resources["StsEndpoint"].Properties["PolicyDocument"]
 	}
@@ -87,6 +100,8 @@ func TestTokensAreGivenForTheAudienceOfTheProxyAlone(t *testing.T) {
 			want     decision
 		}{
 			"the role":                               {at(role, "Policies", 0, "PolicyDocument"), row.role},
+			"the role of SAM":                        {at(ofSAM(t, attested).Resources["Role"].Properties, "Policies", 0, "PolicyDocument"), row.role},
+			"the role of Terraform":                  {ofTerraform, row.role},
 			"the endpoint":                           {endpoint(""), row.endpoint},
 			"the endpoint of the whole organization": {endpoint(organization), row.endpointOfTheOrg},
 		} {

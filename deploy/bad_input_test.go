@@ -139,7 +139,8 @@ func TestNoNameIsTooLongOrTaken(t *testing.T) {
 				"Name", "ClusterName", "PolicyName", "RoleName", "LogGroupName", "RepositoryName", "BucketName", "FunctionName", "AlarmName", "TopicName", "ServiceName", "GroupName",
 			} {
 				value, ok := r.Properties[key].(string)
-				if !ok || r.Type == "AWS::EC2::VPCEndpoint" { // whose ServiceName is AWS's
+				reference, _ := at(tmpl.Resources[logical].Properties[key], "Ref").(string)
+				if _, another := tmpl.Resources[reference]; !ok || another || r.Type == "AWS::EC2::VPCEndpoint" { // whose ServiceName is AWS's
 					continue
 				}
 				long := strings.ReplaceAll(value, pseudo["AWS::StackName"], strings.Repeat("s", 128))

@@ -47,7 +47,8 @@ func TestCDKConstructsAreTheTemplates(t *testing.T) {
 			"dns-firewall.yaml": {"EndpointNames": "sts.eu-west-1.amazonaws.com", "Action": "ALERT"},
 		},
 	} {
-		out := synthesized(t, "test/app.js", "name=test", "EGRESS_PARAMETERS="+constructParameters(t, of))
+		out := synthesized(t, "test/app.js", "name=test", "EGRESS_PARAMETERS="+constructParameters(t, of), "EGRESS_LAYER="+attested["LayerArn"], "EGRESS_AUDIENCE="+attested["TokenAudience"])
+		attestedByCDK(t, readTemplate(t, filepath.Join(out, "attested.template.json")))
 		for name, given := range of {
 			want := deployed(t, name, given)
 			tmpl := readTemplate(t, filepath.Join(out, strings.Replace(name, ".yaml", ".template.json", 1)))
@@ -119,6 +120,47 @@ func sameVariables(t *testing.T, proxy *stack) {
 	}
 	if compared != 6 {
 		t.Errorf("%d variables, want 6", compared)
+	}
+}
+
+// attestedByCDK compares a function that attest() has changed with function.yaml: the same
+// layer, variables and statement, and no secret.
+func attestedByCDK(t *testing.T, tmpl *template) {
+	t.Helper()
+	want := deployed(t, "function.yaml", attested).Resources
+	if found := secrets.FindString(text(t, tmpl.Resources)); found != "" {
+		t.Errorf("the stack of an attested function has %q", found)
+	}
+	variables, _ := at(want["Function"].Properties, "Environment", "Variables").(map[string]any)
+	functions, policies := 0, 0
+	for _, r := range tmpl.Resources {
+		switch r.Type {
+		case "AWS::Lambda::Function":
+			functions++
+			r.want(t, []any{attested["LayerArn"]}, "Layers")
+			got, _ := at(r.Properties, "Environment", "Variables").(map[string]any)
+			for name, value := range variables {
+				switch {
+				case strings.HasSuffix(name, "_URL"):
+				case name == "EGRESS_PROXY": // the host is an output of another stack
+					if s := text(t, got[name]); !strings.Contains(s, `"https://"`) || !strings.Contains(s, `":3129"`) {
+						t.Errorf("attest() has %s=%s", name, s)
+					}
+				case got[name] != value:
+					t.Errorf("attest() has %s=%v, function.yaml %v", name, got[name], value)
+				}
+			}
+			if len(got) != len(variables)-2 {
+				t.Errorf("attest() sets %d variables, function.yaml %d beside its own", len(got), len(variables)-2)
+			}
+		case "AWS::IAM::Policy":
+			policies++
+			all, _ := at(want["Role"].Properties, "Policies", 0, "PolicyDocument", "Statement").([]any)
+			r.want(t, all[len(all)-1:], "PolicyDocument", "Statement")
+		}
+	}
+	if functions != 1 || policies != 1 {
+		t.Errorf("%d functions, %d policies", functions, policies)
 	}
 }
 

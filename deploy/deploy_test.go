@@ -74,8 +74,8 @@ func templates(t *testing.T) map[string]*template {
 			all[tmpl.name] = tmpl
 		}
 	}
-	if len(all) != 7 {
-		t.Fatalf("%d templates, want 7", len(all))
+	if len(all) != 9 {
+		t.Fatalf("%d templates, want 9", len(all))
 	}
 	return all
 }
@@ -268,7 +268,7 @@ func TestEveryParameterAndOutputSaysWhatItIs(t *testing.T) {
 func TestEveryParameterWithoutADefaultComesFromSomewhere(t *testing.T) {
 	t.Parallel()
 	all := templates(t)
-	made := map[string]bool{"Image": true, "PostureImage": true}
+	made := map[string]bool{"Image": true, "GitHubRepository": true, "CodeBucket": true, "CodeKey": true, "Control": true, "PostureImage": true}
 	outputs := map[string]bool{}
 	for _, tmpl := range all {
 		for name := range tmpl.Outputs {
@@ -300,7 +300,7 @@ func TestREADMENamesNothingThatIsNotDefined(t *testing.T) {
 	stacks := map[string]string{ // as the README calls them
 		"egress-layer": "layer.yaml",
 		"egress-store": "store.yaml", "egress-network": "network.yaml", "egress-proxy": "proxy.yaml", "egress-watch": "watch.yaml",
-		"egress-sample": "function.yaml", "egress-dns": "dns-firewall.yaml", "egress-posture": "posture.yaml",
+		"egress-sample": "function.yaml", "egress-dns": "dns-firewall.yaml", "egress-pipeline": "pipeline.yaml", "egress-probe": "probe.yaml", "egress-posture": "posture.yaml",
 	}
 	for _, m := range regexp.MustCompile(`output (egress-\w+) (\w+)`).FindAllStringSubmatch(readme, -1) {
 		tmpl := all[stacks[m[1]]]

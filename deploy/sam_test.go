@@ -11,7 +11,7 @@ import (
 func TestSAMExampleIsTheFunctionOfTheTemplate(t *testing.T) {
 	t.Parallel()
 	// An application sets them by Globals, if it has them.
-	leftOut := []string{"KmsKeyArn", "PermissionsBoundaryArn", "LayerArn", "TokenAudience", "ProxyCa"}
+	leftOut := []string{"KmsKeyArn", "PermissionsBoundaryArn"}
 	example, original := readTemplate(t, "sam/template.yaml"), templates(t)["function.yaml"]
 	for name, p := range original.Parameters {
 		_, there := example.Parameters[name]
@@ -21,7 +21,22 @@ func TestSAMExampleIsTheFunctionOfTheTemplate(t *testing.T) {
 			t.Errorf("parameter %s differs", name)
 		}
 	}
-	want, got := fill(t, original, nil), fill(t, example, nil)
+	withCa := maps.Clone(attested)
+	withCa["ProxyCa"] = "/var/task/ca.pem"
+	for _, given := range []settings{nil, attested, withCa} {
+		want, got := fill(t, original, given), ofSAM(t, given)
+		sameResources(t, want.Resources, got.Resources)
+		if text(t, want.Outputs) != text(t, got.Outputs) {
+			t.Errorf("outputs are %s, want %s", text(t, got.Outputs), text(t, want.Outputs))
+		}
+	}
+}
+
+// ofSAM fills the example in, as SAM does: its function with what Globals say.
+func ofSAM(t *testing.T, given settings) *stack {
+	t.Helper()
+	example := readTemplate(t, "sam/template.yaml")
+	got := fill(t, example, given)
 	function := got.Resources["Function"]
 	if function.Type != "AWS::Serverless::Function" {
 		t.Fatalf("the function is a %s", function.Type)
@@ -31,10 +46,7 @@ func TestSAMExampleIsTheFunctionOfTheTemplate(t *testing.T) {
 	function.Properties["Code"] = map[string]any{"ZipFile": function.Properties["InlineCode"]}
 	delete(function.Properties, "InlineCode")
 	got.Resources["Function"] = function
-	sameResources(t, want.Resources, got.Resources)
-	if text(t, want.Outputs) != text(t, got.Outputs) {
-		t.Errorf("outputs are %s, want %s", text(t, got.Outputs), text(t, want.Outputs))
-	}
+	return got
 }
 
 // merged adds the properties of a function to those of all functions, as SAM does.

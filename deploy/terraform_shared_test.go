@@ -155,12 +155,26 @@ func sharedOfNetwork(t *testing.T) map[string]any {
 	}
 }
 
+// sharedOfFunction is what the module of an attested function shares with function.yaml.
+func sharedOfFunction(t *testing.T) map[string]any {
+	s := asVariables(t, "function.yaml", map[string]any{
+		"LayerArn": "${layer_arn}", "TokenAudience": "${token_audience}", "ProxyHost": "${proxy_host}", "ProxyCa": "${proxy_ca}", "TokenSecretArn": "", "TokenVersion": "",
+	})
+	function := s.Resources["Function"].Properties
+	return map[string]any{
+		"assume":     s.Resources["Role"].Properties["AssumeRolePolicyDocument"],
+		"statements": statementsOf(s.Resources["Role"]),
+		"variables":  without(at(function, "Environment", "Variables"), "ALLOWED_URL", "REFUSED_URL"),
+		"logging":    without(function["LoggingConfig"], "LogGroup"),
+	}
+}
+
 func TestTerraformSharesWhatTheTemplatesSay(t *testing.T) {
 	t.Parallel()
 	names := strings.NewReplacer(
-		"${FlowLogGroup.Arn}", "${flow_log_group}:*",
+		"${FlowLogGroup.Arn}", "${flow_log_group}:*", "${LogGroup.Arn}", "${log_group}:*",
 	)
-	for name, shared := range map[string]map[string]any{"proxy/shared": sharedOfProxy(t), "proxy/watch": alarmsOfProxy(t), "network/shared": sharedOfNetwork(t)} {
+	for name, shared := range map[string]map[string]any{"proxy/shared": sharedOfProxy(t), "proxy/watch": alarmsOfProxy(t), "network/shared": sharedOfNetwork(t), "function/shared": sharedOfFunction(t)} {
 		var b bytes.Buffer
 		encoder := json.NewEncoder(&b)
 		encoder.SetEscapeHTML(false)

@@ -50,12 +50,14 @@ var meant = map[string]string{
 	"ExecutionRole.Policies":         "a resource of its own, compared there",
 	"TaskRole.Policies":              "a resource of its own, compared there",
 	"FlowLogRole.Policies":           "a resource of its own, compared there",
+	"Role.Policies":                  "a resource of its own, compared there",
+	"Function.Code":                  "the package is yours",
 }
 
 // logicalOf are the names that resources of Terraform have in a template.
 func logicalOf(rows map[string]counterpart) *strings.Replacer {
 	// The ARN of a log group ends in :* in CloudFormation, and does not in Terraform.
-	pairs := []string{"${aws_cloudwatch_log_group.flows.arn}:*", "${FlowLogGroup.Arn}"}
+	pairs := []string{"${aws_cloudwatch_log_group.flows.arn}:*", "${FlowLogGroup.Arn}", "${aws_cloudwatch_log_group.function.arn}:*", "${LogGroup.Arn}"}
 	for _, address := range slices.Backward(slices.Sorted(maps.Keys(rows))) {
 		name := rows[address].logical
 		for attribute, of := range map[string]string{

@@ -42,21 +42,6 @@ func readFile(ctx context.Context, name string) ([]byte, error) {
 	return s.Get(ctx, file)
 }
 
-// readPolicy reads the gate's policy. In S3 what it names lies beside it, as it does for the
-// gate itself.
-func readPolicy(ctx context.Context, name string) (*config.Config, error) {
-	if !strings.HasPrefix(name, inS3) {
-		return config.Load(name)
-	}
-	data, err := readFile(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return config.Parse(name, data, func(named string) ([]byte, error) {
-		return readFile(ctx, inS3+path.Join(path.Dir(strings.TrimPrefix(name, inS3)), named))
-	})
-}
-
 // openStore opens a folder, or objects below a prefix of a bucket.
 func openStore(ctx context.Context, where string) (archive.Store, error) {
 	if !strings.HasPrefix(where, inS3) {

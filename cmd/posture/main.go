@@ -45,6 +45,9 @@ func main() {
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 && inLambda() {
+		args = []string{"probe"} // what is started there is a file without arguments
+	}
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -109,16 +112,16 @@ func newRoot() *cobra.Command {
 
 // newIAMPolicy returns the command that prints what the reader needs.
 func newIAMPolicy() *cobra.Command {
-	var roles, buckets []string
+	var roles, buckets, policies []string
 	cmd := &cobra.Command{
 		Use:   "iam-policy",
 		Short: "Print the IAM policy that reading needs, and nothing more",
 		Long: `iam-policy prints a policy document for whoever runs posture: each call that it
 makes, all of which read. Give it the --assume-role and --bucket that posture is
-given; a role that is taken on needs the policy without them.`,
+given, and its --policy where that is in S3; a role that is taken on needs the policy without them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			document, err := reader.IAMPolicy(roles, buckets)
+			document, err := reader.IAMPolicy(roles, buckets, policies)
 			if err != nil {
 				return failed(err)
 			}
@@ -128,5 +131,6 @@ given; a role that is taken on needs the policy without them.`,
 	}
 	cmd.Flags().StringArrayVar(&roles, "assume-role", nil, "`ARN` of a role to take on; can be given several times")
 	cmd.Flags().StringArrayVar(&buckets, "bucket", nil, "`NAME` of a bucket that a policy is read from; can be given several times")
+	cmd.Flags().StringArrayVar(&policies, "policy", nil, "`URL` s3://BUCKET/KEY of the gate's policy; can be given several times")
 	return cmd
 }

@@ -100,6 +100,13 @@ func TestIAMPolicyPrintsWhatIsAskedFor(t *testing.T) {
 	t.Parallel()
 	_, plain, _ := posture(t, "iam-policy")
 	_, more, _ := posture(t, "iam-policy", "--bucket", "b", "--assume-role", "arn:aws:iam::1:role/r")
+	_, folder, _ := posture(t, "iam-policy", "--policy", "s3://b/policies/egress.yaml", "--policy", "s3://c/egress.yaml")
+	if !strings.Contains(folder, `"s3:GetObject"`) || !strings.Contains(folder, `"arn:aws:s3:::b/policies/*"`) || !strings.Contains(folder, `"arn:aws:s3:::c/*"`) || strings.Contains(folder, "s3:GetBucketPolicy") {
+		t.Errorf("%s", folder)
+	}
+	if code, _, stderr := posture(t, "iam-policy", "--policy", "egress.yaml"); code != exitFailed || !strings.Contains(stderr, "s3://bucket/key") {
+		t.Errorf("%d %s", code, stderr)
+	}
 	if strings.Contains(plain, "s3:") || strings.Contains(plain, "sts:") || !strings.Contains(plain, "lambda:ListFunctions") ||
 		!strings.Contains(more, "arn:aws:s3:::b") || !strings.Contains(more, "arn:aws:iam::1:role/r") {
 		t.Errorf("%s\n%s", plain, more)
@@ -143,6 +150,12 @@ func TestThePageIsTheProgram(t *testing.T) {
 	slices.Sort(want)
 	if slices.Sort(got); !slices.Equal(got, want) {
 		t.Errorf("docs/posture.md has the flags\n%q\nthe program\n%q", got, want)
+	}
+	for _, m := range flag.FindAllStringSubmatch(probe, -1) {
+		variable := "`PROBE_" + strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(m[1], "--"), "-", "_")) + "`"
+		if isProxy := m[1] == "--proxy" || m[1] == "--help"; strings.Contains(page, variable) == isProxy {
+			t.Errorf("docs/posture.md on %s: %t", variable, isProxy)
+		}
 	}
 	_, example, _ := strings.Cut(page, "```yaml accept\n")
 	example, _, _ = strings.Cut(example, "```")

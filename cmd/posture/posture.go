@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/buildinfo"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
@@ -63,7 +64,7 @@ func newPosture() *cobra.Command {
 	to.StringVar(&f.save, "save", "", "write the snapshot to `FILE` too")
 	to.StringArrayVar(&f.roles, "assume-role", nil, "read the account of the role `ARN`; can be given several times")
 	to.StringSliceVar(&f.regions, "regions", nil, "read these `REGIONS`, with commas between them (default: all that are enabled)")
-	to.StringVar(&f.policy, "policy", "", "compare with the gate's policy in `FILE`, or s3://BUCKET/KEY")
+	to.StringVar(&f.policy, "policy", "", "compare with the gate's policy in `FILE`, or at s3://BUCKET/KEY, s3://BUCKET/PREFIX/ or https://…")
 	to.StringArrayVar(&f.buckets, "bucket", nil, "`NAME` of a bucket that the gate reads its policy from; can be given several times")
 	to.StringArrayVar(&f.gates, "gate", nil, "`HOST` of the gate in proxy variables; can be given several times (default: any)")
 	to.StringArrayVar(&f.layers, "layer", nil, "`PART` of the ARN of a layer that brings the gate's extension; can be given several times")
@@ -118,7 +119,7 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) error {
 func (f *flags) settings(ctx context.Context) (*checks.Options, []acceptance.Line, error) {
 	opts := &checks.Options{Proxies: f.gates, Layers: f.layers, MinFree: f.minFree}
 	if f.policy != "" {
-		cfg, err := readPolicy(ctx, f.policy)
+		cfg, err := f.readPolicy(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -137,6 +138,14 @@ func (f *flags) settings(ctx context.Context) (*checks.Options, []acceptance.Lin
 	}
 	lines, err := acceptance.Parse(f.accept, data)
 	return opts, lines, err
+}
+
+// readPolicy reads the gate's policy, wherever it is.
+func (f *flags) readPolicy(ctx context.Context) (*config.Config, error) {
+	if strings.Contains(f.policy, "://") {
+		return readRemote(ctx, f.policy)
+	}
+	return config.Load(f.policy)
 }
 
 // snapshot reads the accounts, or the file of --from.

@@ -22,7 +22,7 @@ import (
 
 // probeFlags are those of posture probe.
 type probeFlags struct {
-	proxy, control       string
+	proxy, gate, control string
 	targets, intercepted []string
 	timeout              time.Duration
 	failOn               string
@@ -57,6 +57,10 @@ The proxy's URL, with the function's credential, is in ` + proxyVariable + `, or
 ` + otherVariable + `=USER:PASSWORD is a credential that must not open the control's
 name: another function's, or the default, which is nobody's.
 
+A flag that is not given is taken from a variable, such as PROBE_CONTROL or
+PROBE_FAIL_ON; PROBE_TARGET has several with spaces between them. As a function of
+Lambda, where the program is the file bootstrap, it probes at each invocation.
+
 A target that is down cannot be told from a fence that holds: give each way several.
 
 Exit codes: 0 ok, 1 failed, 2 called wrongly, 3 the verdict is as bad as --fail-on says.`
@@ -73,15 +77,23 @@ func newProbe() *cobra.Command {
   posture probe --control api.example.com:443 --format json,emf --deployment blue`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromVariables(cmd); err != nil {
+				return err
+			}
 			prober, tries, err := f.check()
 			if err != nil {
 				return err
 			}
-			return f.run(cmd.Context(), prober, tries, cmd.OutOrStdout())
+			if inLambda() {
+				f.serve(cmd.Context(), prober, tries, cmd.OutOrStdout())
+			}
+			_, err = f.run(cmd.Context(), prober, tries, cmd.OutOrStdout())
+			return err
 		},
 	}
 	to := cmd.Flags()
 	to.StringVar(&f.proxy, "proxy", "", "`URL` of the proxy, http or https (default: "+proxyVariable+")")
+	to.StringVar(&f.gate, "gate", "", "`URL` of the gate itself, where --proxy is the extension beside a function, which adds a credential to all")
 	to.StringVar(&f.control, "control", "", "`HOST:PORT` that the policy allows, and that speaks TLS")
 	to.StringArrayVar(&f.targets, "target", nil, "`WAY=TARGET` to try instead of the defaults of that way; can be given several times; WAY= tries none")
 	to.StringSliceVar(&f.intercepted, "intercepted", nil, "`WAYS` on which the fence itself answers, with commas between them")
@@ -90,6 +102,23 @@ func newProbe() *cobra.Command {
 	to.StringSliceVar(&f.formats, "format", []string{string(result.Text)}, "`FORMATS` to write, with commas between them: "+strings.Join(result.Formats(), ", "))
 	to.StringVar(&f.deployment, "deployment", "", "`NAME` of the deployment, in metrics and events")
 	return cmd
+}
+
+// fromVariables sets each flag that was not given from its variable, where there is one: a
+// function of Lambda has no command line. The proxy has a variable of its own.
+func fromVariables(cmd *cobra.Command) error {
+	for _, flag := range []string{"gate", "control", "target", "intercepted", "timeout", "fail-on", "format", "deployment"} {
+		name := "PROBE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+		if cmd.Flags().Changed(flag) {
+			continue
+		}
+		for _, value := range strings.Fields(os.Getenv(name)) {
+			if err := cmd.Flags().Set(flag, value); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // check reads the settings, and says what is wrong with them.
@@ -130,24 +159,43 @@ func (f *probeFlags) plan() (*attempt.Prober, []probe.Try, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("--control: %w", err)
 	}
+	prober := &attempt.Prober{Timeout: f.timeout}
 	text := f.proxy
 	if text == "" {
 		text = os.Getenv(proxyVariable)
 	}
-	proxy, err := url.Parse(text)
-	if err != nil || (proxy.Scheme != "http" && proxy.Scheme != "https") || proxy.Hostname() == "" {
-		return nil, nil, errors.New("--proxy, or " + proxyVariable + ": write http://HOST:PORT or https://HOST:PORT") // without the text: it may have a credential
+	if prober.Proxy, err = proxyURL(text); err != nil {
+		return nil, nil, fmt.Errorf("--proxy, or %s: %w", proxyVariable, err)
+	}
+	if f.gate != "" {
+		if prober.Gate, err = proxyURL(f.gate); err != nil || prober.Gate.User != nil {
+			return nil, nil, fmt.Errorf("--gate: %w, without a credential", errProxyURL)
+		}
 	}
 	other := os.Getenv(otherVariable)
 	if other == "" {
 		other = defaultOther
 	}
 	user, password, _ := strings.Cut(other, ":")
-	return &attempt.Prober{Proxy: proxy, Other: url.UserPassword(user, password), Timeout: f.timeout}, tries, nil
+	prober.Other = url.UserPassword(user, password)
+	return prober, tries, nil
 }
 
-// run probes, and writes what was found.
-func (f *probeFlags) run(ctx context.Context, prober *attempt.Prober, tries []probe.Try, stdout io.Writer) error {
+// errProxyURL is of a URL that is none of a proxy. It does not have the text, in which there
+// may be a credential.
+var errProxyURL = errors.New("write http://HOST:PORT or https://HOST:PORT")
+
+// proxyURL reads the URL of a proxy.
+func proxyURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
+		return nil, errProxyURL
+	}
+	return u, nil
+}
+
+// run probes, and writes what was found. The report is there with errFound too.
+func (f *probeFlags) run(ctx context.Context, prober *attempt.Prober, tries []probe.Try, stdout io.Writer) (*probe.Report, error) {
 	var intercepted []probe.Way
 	for _, way := range f.intercepted {
 		intercepted = append(intercepted, probe.Way(way))
@@ -156,13 +204,13 @@ func (f *probeFlags) run(ctx context.Context, prober *attempt.Prober, tries []pr
 	about := &result.About{Version: buildinfo.Read(version).Version, Deployment: f.deployment}
 	for _, format := range f.formats {
 		if err := result.Write(stdout, report, result.Format(format), about); err != nil {
-			return failed(err)
+			return nil, failed(err)
 		}
 	}
 	if slices.Contains(failing(f.failOn), report.Verdict) {
-		return errFound
+		return report, errFound
 	}
-	return nil
+	return report, nil
 }
 
 // failing returns the verdicts that --fail-on fails on; nil: the word is not known.

@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/probe"
 )
@@ -181,5 +184,25 @@ func TestCaptiveSlowAndDeadTargetsAreToldApart(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// As a function of Lambda it finds what it finds from a shell, and its metric says so.
+func TestAsAFunctionBehindAFenceItSaysWhetherItHolds(t *testing.T) {
+	n := newFenced(t)
+	var ln net.Listener
+	n.in(n.inside, func() { ln = loopback(t) })
+	f := newFunction(t, newRuntimeAPI(t, ln, time.Minute), []string{"ip", "netns", "exec", n.inside},
+		proxyVariable+"=http://fn:secret@"+gateAddress+":3128", "SSL_CERT_FILE="+n.roots, "PROBE_CONTROL=allowed.test:443", "PROBE_TIMEOUT=2s",
+		"PROBE_FORMAT=emf", "PROBE_TARGET="+strings.Join(targets, " "))
+	for _, row := range []struct{ rule, verdict string }{{"", "holds"}, {"udp dport 53 accept", "hole"}, {"", "holds"}} {
+		n.fence(rejecting, row.rule)
+		if what, text := f.invoke(t, "{}"); what != "response" || !strings.Contains(text, `"verdict":"`+row.verdict+`"`) {
+			t.Errorf("%q: %s %s", row.rule, what, text)
+		}
+	}
+	f.end()
+	if holds := regexp.MustCompile(`"FenceHolds":(\d)`).FindAllStringSubmatch(f.stdout.String(), -1); len(holds) != 3 || holds[0][1]+holds[1][1]+holds[2][1] != "101" {
+		t.Errorf("%q", holds)
 	}
 }

@@ -106,13 +106,13 @@ func (n *fenced) wire() {
 	}
 }
 
-// in runs f on a thread of the outer namespace: sockets that it opens belong there for good.
-func (n *fenced) in(f func()) {
+// in runs f on a thread of a namespace: sockets that it opens belong there for good.
+func (n *fenced) in(namespace string, f func()) {
 	n.t.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked, so that the thread ends with it
-		fd, err := unix.Open("/var/run/netns/"+n.outside, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open("/var/run/netns/"+namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			err = unix.Setns(fd, unix.CLONE_NEWNET)
 			_ = unix.Close(fd)
@@ -123,7 +123,7 @@ func (n *fenced) in(f func()) {
 		done <- err
 	}()
 	if err := <-done; err != nil {
-		n.t.Fatalf("entering %s: %v", n.outside, err)
+		n.t.Fatalf("entering %s: %v", namespace, err)
 	}
 }
 
@@ -175,7 +175,7 @@ func (n *fenced) datagrams(address, port string, answer func([]byte) []byte) {
 func (n *fenced) serve() {
 	right := &tls.Config{Certificates: []tls.Certificate{n.authority.Issue("target.test", "allowed.test", "bucket.test")}}
 	wrong := &tls.Config{Certificates: []tls.Certificate{n.authority.Issue("portal.test")}}
-	n.in(func() {
+	n.in(n.outside, func() {
 		n.listen("3128", func(c net.Conn) { n.gate(c, right) })
 		n.listen("443", func(c net.Conn) { n.web(tls.Server(c, right)) })
 		n.listen("80", n.web)

@@ -15,6 +15,8 @@ func TestProbeSaysWhatIsWrongWithItsFlagsAndNotTheCredential(t *testing.T) {
 		{[]string{"probe", "--control", "allowed.test:443"}, "--proxy"},
 		{[]string{"probe", "--control", "allowed.test:443", "--proxy", "http://fn:secret@gate.test:port"}, "--proxy"},
 		{[]string{"probe", "--proxy", "http://127.0.0.1:1"}, "--control"},
+		{append(good, "--gate", "127.0.0.1:3128"), "--gate"},
+		{append(good, "--gate", "http://fn:secret@127.0.0.1:3128"), "--gate"},
 		{append(good, "--target", "dns=192.0.2.1:53"), "--target"},
 		{append(good, "--intercepted", "443"), "--intercepted"},
 		{append(good, "--fail-on", "high"), "--fail-on"},

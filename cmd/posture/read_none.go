@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/archive"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
 )
@@ -14,6 +15,11 @@ import (
 // read says that this build reads no accounts. The clients of AWS take a compiler two
 // minutes and 2.4 GB, which nobody who works on the gate should have to wait for.
 func (f *flags) read(context.Context, io.Writer) (*snapshot.Set, error) {
+	return nil, errNoClients
+}
+
+// readRemote says the same of a policy that is no file: that has a client of AWS too.
+func readRemote(context.Context, string) (*config.Config, error) {
 	return nil, errNoClients
 }
 

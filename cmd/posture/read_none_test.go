@@ -8,8 +8,10 @@ import (
 )
 
 func TestAProgramWithoutClientsOfAWSSaysHowToBuildOneThatHasThem(t *testing.T) {
-	code, stdout, stderr := posture(t, "--regions", "eu-west-1")
-	if code == 0 || stdout != "" || !strings.Contains(stderr, "-tags aws") {
-		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
+	for _, args := range [][]string{{"--regions", "eu-west-1"}, {"--from", snapshotFile(t), "--policy", "s3://egress/egress.yaml"}} {
+		code, stdout, stderr := posture(t, args...)
+		if code != exitFailed || stdout != "" || !strings.Contains(stderr, "-tags aws") {
+			t.Errorf("%q: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
 	}
 }

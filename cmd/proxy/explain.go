@@ -6,10 +6,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/explain"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lookup"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -42,7 +42,7 @@ Exit code 0: allowed (or let through by report mode); 3: refused.`,
 			if f.function == "" && f.principal == "" {
 				return errors.New("--function NAME is missing, or --principal ARN")
 			}
-			cfg, err := daemon.LoadConfig(cmd.Context(), f.config, cmd.InOrStdin())
+			cfg, err := policyfile.Load(cmd.Context(), f.config, cmd.InOrStdin())
 			if err != nil {
 				return failed(err)
 			}

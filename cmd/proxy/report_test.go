@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/csv"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -237,6 +238,34 @@ func TestReportTakesFilesInTheOrderOfTheirRecords(t *testing.T) {
 	}
 }
 
+// Each file of --probes is counted; what is doctored is told on standard error too, and no
+// report is written over the evidence.
+func TestReportCountsTheResultsOfProbes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	result := func(hour int, verdict, class string) string {
+		return fmt.Sprintf(`{"time":"2026-01-31T%02d:00:00Z","verdict":%q,"headline":"h","tries":[{"way":"control","class":"works"},{"way":"ntp","class":%q},{"way":"control","class":"works"}]}`+"\n", hour, verdict, class)
+	}
+	files := map[string]string{"records": "", "a": result(1, "holds", "held") + result(2, "holds", "held"), "b": result(3, "hole", "hole") + result(4, "holds", "hole") + "{\n"}
+	for name, text := range files {
+		files[name] = filepath.Join(dir, name)
+		if err := os.WriteFile(files[name], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report, stderr, code := proxyCommand(t, "", "report", "--probes", files["a"], "--probes", files["b"], files["records"])
+	const want = "probed 3 times, held 2; a way round the gate was open: 1; lines that count as no result: 2"
+	if code != 0 || !strings.Contains(report, want) || !strings.Contains(stderr, want) {
+		t.Errorf("exit code %d: %s %s", code, stderr, report)
+	}
+	if _, stderr, code := proxyCommand(t, "", "report", "--probes", files["a"], files["records"]); code != 0 || strings.Contains(stderr, "probe") {
+		t.Errorf("each held: exit code %d: %s", code, stderr)
+	}
+	if _, stderr, code := proxyCommand(t, "", "report", "--probes", files["a"], "--output", files["a"], files["records"]); code != exitFailed || !strings.Contains(stderr, "is read too") {
+		t.Errorf("over its own input: exit code %d: %s", code, stderr)
+	}
+}
+
 func TestReportIsToldHowItIsCalled(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -251,6 +280,7 @@ func TestReportIsToldHowItIsCalled(t *testing.T) {
 		{[]string{"--from", "2026-11-30", "--to", "2026-11-29", "x"}, exitUsage, "--from is not before --to"},
 		{[]string{"missing.jsonl"}, exitFailed, "missing.jsonl: "},
 		{[]string{"--config", "missing.yaml", "-"}, exitFailed, "missing.yaml: no such file"},
+		{[]string{"--probes", "missing.jsonl", "-"}, exitFailed, "missing.jsonl: "},
 		{[]string{"--output", "/nowhere/report.md", "-"}, exitFailed, "/nowhere/report.md"},
 	} {
 		stdout, stderr, code := proxyCommand(t, "", append([]string{"report"}, c.args...)...)

@@ -39,6 +39,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lookup"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/memory"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/printable"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/resolve"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/shutdown"
@@ -134,7 +135,7 @@ func newProgram(ctx context.Context, o Options, reg *prometheus.Registry, log *s
 	p := &program{log: log, reg: reg, reopening: make(chan struct{}, 1)}
 	p.file = newPolicyFile(o.Config, log, newMetrics(p.reg, o.Version, o.Commit))
 	var err error
-	if p.file.remote, err = openRemote(ctx, o.Config, o.Poll, p.file.watcher.Reading); err != nil {
+	if p.file.remote, err = policyfile.Open(ctx, o.Config, o.Poll, p.file.watcher.Reading); err != nil {
 		return nil, err
 	}
 	first, err := p.file.read(ctx)

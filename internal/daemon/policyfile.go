@@ -21,6 +21,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/lowpriority"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policydiff"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/source"
 )
 
@@ -108,7 +109,7 @@ func (f *policyFile) read(ctx context.Context) (*snapshot, error) {
 func (f *policyFile) parse(ctx context.Context) (*config.Config, error) {
 	f.watcher.Begin()
 	if f.remote != nil {
-		return fetch(ctx, f.remote)
+		return policyfile.Fetch(ctx, f.remote)
 	}
 	if f.path == "" {
 		return config.Parse("quickstart.yaml", config.Quickstart(), nil)

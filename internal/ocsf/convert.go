@@ -50,6 +50,9 @@ var rcodes = [...]string{noError: "NoError", servError: "ServError"}
 // proxyName is what the proxy calls itself, in Via too.
 const proxyName = "egress"
 
+// vendor is who makes the programs whose events these are.
+const vendor = "lambda-egress-proxy"
+
 // unknownName is the name of an endpoint that the record cannot name.
 const unknownName = "unknown"
 
@@ -95,7 +98,7 @@ func convert(raw []byte, r *evidence.Record) *event {
 func about(r *evidence.Record, profiles []string) metadata {
 	return metadata{
 		Version: Version, Profiles: profiles,
-		Product: product{Name: "Lambda egress proxy", VendorName: "lambda-egress-proxy", Version: r.Version},
+		Product: product{Name: "Lambda egress proxy", VendorName: vendor, Version: r.Version},
 		UID:     r.Process + ":" + strconv.FormatUint(r.Seq, 10), Sequence: r.Seq,
 		EventCode: r.Event, LogName: "records", LogProvider: proxyName,
 		OriginalTime: r.Time.UTC().Format(time.RFC3339Nano), CorrelationUID: r.ID,

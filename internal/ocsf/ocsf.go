@@ -4,7 +4,8 @@
 // What it does: a record of a request becomes one HTTP Activity (class 4002),
 // a record of a lookup one DNS Activity (4003), each a line of JSON. Both have
 // src_endpoint and dst_endpoint, the first http_request and http_response,
-// even where the record has nothing for them.
+// even where the record has nothing for them. What other programs find of
+// accounts and fences becomes a Compliance Finding (2003), by Compliance.
 //
 // What it does not do: it invents nothing. Where the schema requires a value that
 // no record has, the value says so: the status that an origin gave to a plain

@@ -88,7 +88,8 @@ func (s *schema) check(line []byte) (wrong []string) {
 // object checks one level.
 func (s *schema) object(path string, o *object, m map[string]any, profiles []string) (wrong []string) {
 	for name, a := range o.Attributes {
-		if _, there := m[name]; !there && a.Requirement == "required" {
+		demanded := a.Requirement == "required" && (a.Profile == "" || slices.Contains(profiles, a.Profile))
+		if _, there := m[name]; !there && demanded {
 			wrong = append(wrong, path+name+" is required")
 		}
 	}

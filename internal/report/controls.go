@@ -54,7 +54,7 @@ func (b *Builder) controls(groups []*tally.Group, v verification) []control {
 			"NIST SP 800-53 Rev. 5 SC-7(5), Boundary Protection: Deny by Default, Allow by Exception",
 			"Network traffic is denied by default and allowed by exception, at managed interfaces or for named systems.",
 			"Each destination that was let through, with the rule that is its exception (" + f.allowed + " requests), and each that was refused, with the reason (" + f.refused +
-				" requests). Where report mode let through what no rule allows, it is listed (" + f.reported + " requests).",
+				" requests). Where report mode let through what no rule allows, it is listed (" + f.reported + " requests)." + b.probesForControls(),
 			"Traffic that did not come to the proxy. That the network leaves functions no other way out: routes, security groups and the VPC's resolver show that. That the exceptions were approved.",
 		},
 		{

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"golang.org/x/net/html"
@@ -31,9 +32,21 @@ var attacks = []string{
 func hostile(texts []string) *Report {
 	o := Options{Sources: texts, Policy: &Policy{File: texts[0], Hash: texts[0]}}
 	for _, s := range texts {
-		o.Policy.Rules = append(o.Policy.Rules, Rule{Function: s, Owner: s, Path: s + "x", Pattern: s, Ticket: s})
+		o.Policy.Rules = append(o.Policy.Rules, Rule{Function: s, Owner: s, Path: s + "x", File: s, Pattern: s, Ticket: s})
 	}
+	o.Ready = func() (r Readiness) {
+		for _, s := range texts {
+			r.Functions = append(r.Functions, ReadyFunction{Name: s, Owner: s, Because: []string{s}, NewName: s})
+		}
+		return r
+	}
+	o.Probes = true
 	b := New(o)
+	for i, s := range texts {
+		valid := strings.ToValidUTF8(s, "x") // what JSON cannot hold is in no result
+		_ = b.AddProbe(probeLine(i, time.Duration(i), "hole", valid, valid))
+		_ = b.AddProbe(evidence.Line{File: s, Number: i + 1, Raw: []byte(s)})
+	}
 	events := []string{eventStarted, eventReloadFailed, eventOpened, eventClosed, eventRefused, eventChallenged, eventAnswered, "flood"}
 	for _, s := range texts {
 		for _, event := range append(slices.Clone(events), s) {

@@ -34,6 +34,7 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/doc"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/probes"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/tally"
 )
 
@@ -47,6 +48,11 @@ type Options struct {
 	// Policy is where the rules that were never used are looked for; nil: the
 	// report says that they were not.
 	Policy *Policy
+	// Ready says which functions may be enforced, behind the last line; nil: the report
+	// says that nobody has looked.
+	Ready func() Readiness
+	// Probes says that lines of posture probe were given too, none at all included.
+	Probes bool
 	// MaxRows bounds the rows of one function in one table; what goes beyond is
 	// summed up in one row. Zero or less: 10,000.
 	MaxRows int
@@ -63,6 +69,7 @@ type Policy struct {
 type Rule struct {
 	Function, Owner string
 	Path            string // as records carry it: functions.billing.allow[2]
+	File            string // the included file that it stands in; "": the policy file itself
 	Line            int
 	Pattern         string    // what it covers, for people
 	Ticket          string    // "": none
@@ -77,6 +84,7 @@ type Builder struct {
 	opt      Options
 	verifier *evidence.Verifier
 	counts   *tally.Counter
+	probes   *probes.Counter // nil: there was no line of one
 }
 
 // New returns a Builder that has counted nothing.
@@ -139,6 +147,9 @@ type Report struct {
 	doc doc.Document
 	// Whole reports whether internal/evidence found nothing amiss.
 	Whole bool
+	// Probes says what probes found, where one did not hold or could not be counted; "": each
+	// held, or nobody asked for them.
+	Probes string
 }
 
 // Write writes the report.

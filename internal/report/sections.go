@@ -20,9 +20,19 @@ func (b *Builder) Report() *Report {
 			d.Sections = append(d.Sections, functionSection(g, fmt.Sprintf("function-%d", i+1)))
 		}
 	}
-	d.Sections = append(d.Sections, b.callersSection(), b.rulesSection(), b.policySection(), b.processesSection(v.result.Processes), b.floodsSection())
+	d.Sections = append(d.Sections, b.callersSection(), b.rulesSection(), b.readySection(), b.policySection(), b.processesSection(v.result.Processes), b.floodsSection())
+	r := &Report{Whole: v.whole}
+	if s := b.probed(); s != nil {
+		d.Sections = append(d.Sections, probesSection(s))
+		line, held := probesLine(s)
+		d.Facts = append(d.Facts, doc.Fact{Name: "Probes of the fence", Value: doc.Word(line), Key: "probes"})
+		if !held {
+			r.Probes = line
+		}
+	}
 	d.Sections = append(d.Sections, b.controlsSection(groups, v))
-	return &Report{doc: d, Whole: v.whole}
+	r.doc = d
+	return r
 }
 
 // facts are the lines on top.

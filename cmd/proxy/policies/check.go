@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/checkreport"
 )
 
@@ -38,7 +38,7 @@ read; 3: with --lint=fail, all are good and something is found.`,
 			}
 			results, bad, found := []checkreport.Result{}, false, false
 			for _, file := range files {
-				cfg, err := daemon.LoadConfig(cmd.Context(), file, cmd.InOrStdin())
+				cfg, err := policyfile.Load(cmd.Context(), file, cmd.InOrStdin())
 				r := checkreport.Of(commandline.NameOf(file), cfg, err, time.Now(), lints != "")
 				results, bad, found = append(results, r), bad || !r.OK, found || len(r.Findings) > 0
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/diff"
 )
 
@@ -61,7 +61,7 @@ func compareFiles(cmd *cobra.Command, files []string) (*diff.Diff, error) {
 	sides := make([]diff.Side, len(files))
 	for i, file := range files {
 		show("reading " + commandline.NameOf(file))
-		cfg, err := daemon.LoadConfig(cmd.Context(), file, cmd.InOrStdin())
+		cfg, err := policyfile.Load(cmd.Context(), file, cmd.InOrStdin())
 		if err != nil {
 			return nil, err
 		}

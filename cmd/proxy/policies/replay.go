@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/replay"
 )
 
@@ -32,7 +32,7 @@ Exit code 0: nothing would be refused; 3: something would.`,
 			if err := commandline.OneOf("format", format, "json", "text"); err != nil {
 				return err
 			}
-			cfg, err := daemon.LoadConfig(cmd.Context(), file, cmd.InOrStdin())
+			cfg, err := policyfile.Load(cmd.Context(), file, cmd.InOrStdin())
 			if err != nil {
 				return commandline.Failed(err)
 			}

@@ -7,9 +7,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/daemon"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/ownaddrs"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policyfile"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/reach"
 )
 
@@ -39,7 +39,7 @@ Exit code 0 also where no function may.`,
 			if err != nil {
 				return fmt.Errorf("%q is %w; write HOST:PORT, such as api.stripe.com:443", args[0], err)
 			}
-			cfg, err := daemon.LoadConfig(cmd.Context(), f.config, cmd.InOrStdin())
+			cfg, err := policyfile.Load(cmd.Context(), f.config, cmd.InOrStdin())
 			if err != nil {
 				return commandline.Failed(err)
 			}

@@ -1,4 +1,5 @@
 import { CfnInclude } from 'aws-cdk-lib/cloudformation-include';
+import { Function } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
 /** The parameters of a template, by their names; see the descriptions there. */
@@ -24,6 +25,8 @@ export declare class EgressProxy extends Egress {
   constructor(scope: Construct, id: string, props: EgressProps);
   /** The variables that put a function behind the proxy. */
   environment(of: { policyName: string; tokenSecretArn: string; tokenVersion: string }): Record<string, string>;
+  /** Puts a function behind the proxy without any secret: AWS attests who it is. It needs Tls=yes. */
+  attest(fn: Function, by: { layerArn: string; audience: string; ca?: string }): void;
 }
 export declare class EgressWatch extends Egress {
   constructor(scope: Construct, id: string, props: EgressProps);

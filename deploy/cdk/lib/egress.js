@@ -4,6 +4,8 @@
 
 const path = require('node:path');
 const { CfnInclude } = require('aws-cdk-lib/cloudformation-include');
+const { PolicyStatement } = require('aws-cdk-lib/aws-iam');
+const { LayerVersion } = require('aws-cdk-lib/aws-lambda');
 const { Construct } = require('constructs');
 
 // Egress is a template with its parameters. The properties are the parameters of the template
@@ -37,6 +39,9 @@ class EgressNetwork extends Egress {
   }
 }
 
+// direct are the addresses at which Lambda's Runtime API is found.
+const direct = '127.0.0.1,localhost,169.254.100.1';
+
 class EgressProxy extends Egress {
   constructor(scope, id, props) {
     super(scope, id, 'proxy.yaml', props);
@@ -46,8 +51,31 @@ class EgressProxy extends Egress {
   // Secrets Manager until the function is deployed.
   environment({ policyName, tokenSecretArn, tokenVersion }) {
     const url = `http://${policyName}:{{resolve:secretsmanager:${tokenSecretArn}:SecretString:::${tokenVersion}}}@${this.output('ProxyHost')}:3128`;
-    const direct = '127.0.0.1,localhost,169.254.100.1';
     return { HTTPS_PROXY: url, https_proxy: url, HTTP_PROXY: url, http_proxy: url, NO_PROXY: direct, no_proxy: direct };
+  }
+
+  // attest puts a function behind the proxy without any secret: AWS attests who it is. The layer
+  // is that of ../../lambda/layer.yaml, the audience that of the policy, and ca the path of a PEM
+  // file in the function's package, where the proxy's certificate has an authority of yours. It
+  // needs Tls=yes of the proxy.
+  attest(fn, { layerArn, audience, ca }) {
+    if (!layerArn || !audience) {
+      throw new Error('attest: layerArn and audience have to be there');
+    }
+    fn.addLayers(LayerVersion.fromLayerVersionArn(fn, 'EgressLayer', layerArn));
+    const variables = {
+      NO_PROXY: direct, no_proxy: direct, AWS_LAMBDA_EXEC_WRAPPER: '/opt/egress/wrapper',
+      EGRESS_PROXY: `https://${this.output('ProxyHost')}:3129`, EGRESS_AUDIENCE: audience, ...(ca ? { EGRESS_CA: ca } : {}),
+    };
+    for (const [name, value] of Object.entries(variables)) {
+      fn.addEnvironment(name, value);
+    }
+    fn.addToRolePolicy(new PolicyStatement({
+      sid: 'Token', // of AWS, which says to the proxy who this function is
+      actions: ['sts:GetWebIdentityToken'],
+      resources: ['*'],
+      conditions: { 'ForAllValues:StringEquals': { 'sts:IdentityTokenAudience': audience } },
+    }));
   }
 }
 

@@ -13,7 +13,9 @@ package reader
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 )
 
 // calls are all that is called, as IAM writes them. sts:AssumeRole is called where another
@@ -32,8 +34,9 @@ var calls = []string{
 func Calls() []string { return slices.Clone(calls) }
 
 // IAMPolicy returns a policy, as indented JSON, that allows what is called and nothing
-// else. None of it writes. sts:GetCallerIdentity needs no permission and is left out.
-func IAMPolicy(roles, buckets []string) ([]byte, error) {
+// else: of the policies s3://bucket/key the objects in their folders, where what they name is
+// too. None of it writes. sts:GetCallerIdentity needs no permission and is left out.
+func IAMPolicy(roles, buckets, policies []string) ([]byte, error) {
 	type statement struct {
 		Sid, Effect string
 		Action      []string
@@ -50,6 +53,17 @@ func IAMPolicy(roles, buckets []string) ([]byte, error) {
 		s := statement{"PolicyBuckets", "Allow", []string{"s3:GetBucketPolicy"}, nil}
 		for _, name := range buckets {
 			s.Resource = append(s.Resource, "arn:aws:s3:::"+name)
+		}
+		statements = append(statements, s)
+	}
+	if len(policies) > 0 {
+		s := statement{"Policies", "Allow", []string{"s3:GetObject"}, nil}
+		for _, name := range policies {
+			key, ok := strings.CutPrefix(name, "s3://")
+			if !ok || !strings.Contains(key, "/") {
+				return nil, fmt.Errorf("%q is no s3://bucket/key, and reading it needs no permission of AWS", name)
+			}
+			s.Resource = append(s.Resource, "arn:aws:s3:::"+key[:strings.LastIndexByte(key, '/')+1]+"*")
 		}
 		statements = append(statements, s)
 	}

@@ -46,7 +46,7 @@ func TestWhatIsCalledIsWhatThePolicySays(t *testing.T) {
 	if got := s.calledBy(); !slices.Equal(got, Calls()) {
 		t.Errorf("called\n%q\nthe list has\n%q", got, Calls())
 	}
-	document, err := IAMPolicy([]string{"arn:aws:iam::111122223333:role/reader"}, []string{"policies"})
+	document, err := IAMPolicy([]string{"arn:aws:iam::111122223333:role/reader"}, []string{"policies"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,9 @@ const atOnce = 32
 type Prober struct {
 	// Proxy is the gate, http or https, with the credential of the function if it has one.
 	Proxy *url.URL
+	// Gate is the gate itself, where Proxy is a helper beside the function that adds a credential
+	// whatever it is given: NoCredential and OtherCredential are tried there. nil: Proxy is the gate.
+	Gate *url.URL
 	// Other is a credential that the proxy should not take for the allowed name.
 	Other *url.Userinfo
 	// Timeout is how long one try may take, more than zero.

@@ -70,6 +70,34 @@ func class(t *testing.T, r *probe.Report, way probe.Way) probe.Class {
 	return ""
 }
 
+// A helper beside the function, such as the Lambda extension, shows a credential of its own
+// whatever it is given. That it gets through with another's is no hole of the gate's.
+func TestAHelperThatAddsACredentialIsNotTakenForTheGate(t *testing.T) {
+	t.Parallel()
+	egresstest.NeedsLoopback(t)
+	helper := gate(t, nil, func(r *http.Request) int {
+		if r.Host == "allowed.test:443" {
+			return 200
+		}
+		return 403
+	})
+	if r := helper.Probe(t.Context(), only(t), nil); r.Verdict != probe.Hole || class(t, r, probe.OtherCredential) != probe.Open {
+		t.Errorf("without the gate's own address: %+v", r)
+	}
+	for code, want := range map[int]probe.Verdict{407: probe.Sound, 200: probe.Hole} {
+		helper.Gate = gate(t, nil, func(r *http.Request) int {
+			if r.Host == "allowed.test:443" {
+				return code
+			}
+			return 502 // what is refused by name is not tried here
+		}).Proxy
+		r := helper.Probe(t.Context(), only(t), nil)
+		if r.Verdict != want || len(r.Untried) != len(probe.Table)-3 {
+			t.Errorf("the gate answers %d: %+v", code, r)
+		}
+	}
+}
+
 // A proxy that would have allowed a name, but whose dial failed, has refused nothing.
 func TestFailureOfTheProxyIsNoRefusal(t *testing.T) {
 	t.Parallel()

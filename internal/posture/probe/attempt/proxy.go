@@ -20,16 +20,11 @@ const maxHead = 64 << 10
 // connect asks the proxy for a tunnel. For the control a handshake through the tunnel has to
 // show the target; elsewhere it is enough that the proxy opens one.
 func (p *Prober) connect(ctx context.Context, t *probe.Try) probe.Outcome {
-	credential := p.Proxy.User
-	switch {
-	case t.Way == probe.NoCredential && credential == nil:
+	proxy, credential := p.proxyFor(t.Way)
+	if t.Way == probe.NoCredential && p.Proxy.User == nil && p.Gate == nil {
 		return probe.Outcome{Untried: true, Detail: "the proxy is used without a credential anyway"}
-	case t.Way == probe.NoCredential:
-		credential = nil
-	case t.Way == probe.OtherCredential:
-		credential = p.Other
 	}
-	conn, o := p.openProxy(ctx)
+	conn, o := p.openProxy(ctx, proxy)
 	if conn == nil {
 		return o
 	}
@@ -64,14 +59,29 @@ func (p *Prober) connect(ctx context.Context, t *probe.Try) probe.Outcome {
 	return o
 }
 
-// openProxy connects to the proxy, over TLS where its URL says so.
-func (p *Prober) openProxy(ctx context.Context) (net.Conn, probe.Outcome) {
-	secure := p.Proxy.Scheme == "https"
-	conn, o := open(ctx, "tcp", withPort(p.Proxy))
+// proxyFor returns which proxy a way asks, and with which credential; nil: with none.
+func (p *Prober) proxyFor(way probe.Way) (proxy *url.URL, credential *url.Userinfo) {
+	switch way {
+	case probe.NoCredential:
+	case probe.OtherCredential:
+		credential = p.Other
+	default:
+		return p.Proxy, p.Proxy.User
+	}
+	if p.Gate != nil {
+		return p.Gate, credential
+	}
+	return p.Proxy, credential
+}
+
+// openProxy connects to a proxy, over TLS where its URL says so.
+func (p *Prober) openProxy(ctx context.Context, proxy *url.URL) (net.Conn, probe.Outcome) {
+	secure := proxy.Scheme == "https"
+	conn, o := open(ctx, "tcp", withPort(proxy))
 	if conn == nil || !secure {
 		return conn, o
 	}
-	over, ok := p.handshake(ctx, conn, p.Proxy.Hostname(), &o)
+	over, ok := p.handshake(ctx, conn, proxy.Hostname(), &o)
 	if !ok {
 		closed(conn)
 		return nil, probe.Outcome{Detail: "the proxy: " + o.Detail}

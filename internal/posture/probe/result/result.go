@@ -56,7 +56,7 @@ func Write(out io.Writer, r *probe.Report, f Format, about *About) error {
 	case JSON:
 		line, err = json.Marshal(r)
 	case OCSF:
-		line, err = json.Marshal(convert(r, about))
+		line, err = convert(r, about).Line()
 	case EMF:
 		line, err = emf.Line(r.Made, about.Deployment, metrics(r))
 	default:
@@ -65,7 +65,7 @@ func Write(out io.Writer, r *probe.Report, f Format, about *About) error {
 	if err != nil {
 		return err
 	}
-	if f != Text {
+	if f == JSON || f == EMF {
 		line = append(printable.AppendJSON(nil, line), '\n')
 	}
 	if _, err := out.Write(line); err != nil {
