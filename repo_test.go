@@ -109,6 +109,7 @@ var mayImport = map[string][]string{
 	"internal/extension":             {"internal/extension/dial", "internal/extension/doctor", "internal/extension/lambdaapi", "internal/extension/relay", "internal/extension/stsclient", "internal/extension/token"},
 	"cmd/posture":                    {"config", "internal/buildinfo", "internal/emf", "internal/identity", "internal/policyfile", "internal/posture/acceptance", "internal/posture/archive", "internal/posture/checks", "internal/posture/entries", "internal/posture/finding", "internal/posture/output", "internal/posture/probe", "internal/posture/probe/attempt", "internal/posture/probe/result", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
 	"benchmarks/compare":             {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
+	"benchmarks/freeze":              {"benchmarks/internal/process", "internal/standin"},
 	"deploy":                         {},
 	"docs/hello":                     {},
 	"docs/sts":                       {"internal/standin"},
