@@ -31,6 +31,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	github.com/rogpeppe/go-internal v1.16.0 // tests: transcripts of the command line
 	github.com/rs/zerolog v1.35.1 // tests: the logger that toxiproxy wants
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: config/schema holds policies against their JSON Schema
 	github.com/spf13/cobra v1.10.2 // commands and their help
 	github.com/spf13/pflag v1.1.0 // flags, which cobra brings
 	github.com/weppos/publicsuffix-go v0.50.3 // the Public Suffix List with its date; x/net's cannot list its rules

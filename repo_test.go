@@ -112,8 +112,9 @@ var mayImport = map[string][]string{
 	"docs/hello":                     {},
 	"docs/sts":                       {"internal/standin"},
 	"benchmarks/internal/against":    {"benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
-	"benchmarks/internal/load":       {"benchmarks/internal/process", "benchmarks/internal/stats"},
-	"benchmarks/internal/peers":      {"benchmarks/internal/load", "benchmarks/internal/process", "benchmarks/internal/stats", "internal/standin"},
+	"benchmarks/internal/handshake":  {},
+	"benchmarks/internal/load":       {"benchmarks/internal/handshake", "benchmarks/internal/process", "benchmarks/internal/stats"},
+	"benchmarks/internal/peers":      {"benchmarks/internal/handshake", "benchmarks/internal/load", "benchmarks/internal/process", "benchmarks/internal/stats", "internal/standin"},
 	"benchmarks/internal/process":    {},
 	"benchmarks/internal/stats":      {},
 	"config/include":                 {"internal/localfile", "internal/yamlread"},
@@ -169,7 +170,7 @@ var mayImport = map[string][]string{
 	"internal/commandline":                    {"internal/suggest"},
 	"internal/commandline/manpage":            {},
 	"internal/policytool/checkreport":         {"config", "internal/policytool/lint", "internal/printable"},
-	"internal/policytool/convert":             {"internal/policytool/format", "internal/yamlread"},
+	"internal/policytool/convert":             {"config", "internal/identity", "internal/policy", "internal/policytool/format", "internal/yamlread"},
 	"internal/policytool/convert/smokescreen": {"config/patterns", "internal/identity", "internal/policytool/convert", "internal/yamlread"},
 	"internal/policytool/convert/squid":       {"config/patterns", "internal/identity", "internal/policytool/convert", "internal/yamlread"},
 	"internal/policytool/diff":                {"internal/policy", "internal/printable"},
@@ -183,12 +184,17 @@ var mayImport = map[string][]string{
 	"internal/policytool/reach":               {"config", "internal/policy", "internal/printable"},
 	"internal/printable":                      {},
 	"internal/report/rulelist":                {"config", "internal/policy", "internal/report"},
+	"internal/report/readiness":               {"config", "internal/evidence", "internal/policytool/learn", "internal/policytool/ready", "internal/policytool/schedule", "internal/policytool/traffic", "internal/report"},
 	forTests:                                  {},
 	forTests + "/alarms":                      {"internal/bounds"},
 	forTests + "/awslocal":                    {},
 	"internal/source/manifest":                {},
 
 	"internal/policytool/release": {"config", "internal/source/manifest"},
+
+	"config/schema": {},
+	"internal/policytool/convert/dnsfirewall":     {"config/settings", "internal/policytool/convert", "internal/yamlread"},
+	"internal/policytool/convert/networkfirewall": {"config/patterns", "internal/identity", "internal/policy", "internal/policytool/convert", "internal/yamlread"},
 }
 
 var everything = []string{
@@ -203,8 +209,9 @@ var commands = []string{
 	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
 	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
+	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "config/schema", "internal/policytool/convert/dnsfirewall", "internal/policytool/convert/networkfirewall", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
 	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/release", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
+	"internal/printable", "internal/report", "internal/report/readiness", "internal/report/rulelist", "internal/suggest",
 	"internal/policyfile", "internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
 }
 

@@ -27,6 +27,8 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 	for text, want := range map[string]string{
 		"sets: {s: {file: fifo}}":                       "sets.s.file: \"fifo\" cannot be read (it is a FIFO, not a regular file)",
 		"sets: {s: {file: folder}}":                     "sets.s.file: \"folder\" cannot be read (it is a folder, not a regular file)",
+		"include: [{file: fifo, functions: [b]}]":       "include[0].file: \"fifo\" cannot be read (it is a FIFO, not a regular file)",
+		"include: [{file: folder, functions: [b]}]":     "include[0].file: \"folder\" cannot be read (it is a folder, not a regular file)",
 		"sets: {s: {file: /dev/null}}":                  "sets.s.file: \"/dev/null\" cannot be read (it is a device, not a regular file)",
 		tls + "certificate: fifo, key: fifo}}":          "listen.tls.certificate: \"fifo\" cannot be read (it is a FIFO, not a regular file)",
 		tls + "certificate: x, key: fifo}}":             "listen.tls.key: \"fifo\" cannot be read (it is a FIFO, not a regular file)",

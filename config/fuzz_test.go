@@ -29,6 +29,10 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	certificate, key := egresstest.PEM(f, egresstest.SelfSigned(f, "proxy"))
+	keys, err := os.ReadFile("testdata/good/jwks.json")
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, data, list []byte) {
 		cfg, err := Parse("egress.yaml", data, func(path string) ([]byte, error) {
 			switch path {
@@ -36,6 +40,8 @@ func FuzzParse(f *testing.F) {
 				return certificate, nil
 			case "tls.key":
 				return key, nil
+			case "jwks.json":
+				return keys, nil
 			case "partners.txt", "teams/payments.yaml":
 				return list, nil
 			}

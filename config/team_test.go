@@ -18,12 +18,17 @@ type files map[string]string
 // parse parses the policy.
 func (f files) parse() (*Config, error) {
 	return Parse("egress.yaml", []byte(f["egress.yaml"]), func(path string) ([]byte, error) {
-		if text, ok := f[path]; ok {
+		if text, ok := f[path]; ok && text != denied {
 			return []byte(text), nil
+		} else if ok {
+			return nil, fs.ErrPermission
 		}
 		return nil, fs.ErrNotExist
 	})
 }
+
+// denied is a file that may not be read.
+const denied = "denied"
 
 const (
 	ident    = "identify: {sources: [10.0.%d.0/24]}"
@@ -118,6 +123,8 @@ func TestAnIncludeThatIsWrongIsAnErrorWithItsPlace(t *testing.T) {
 		"an unknown key":              {files{"egress.yaml": including("may: {port: [443]}"), "t/a.yaml": good}, `egress.yaml:4: include[0].may.port: no such key; did you mean "ports"?`},
 		"a port that is none":         {files{"egress.yaml": including("may: {ports: [0]}"), "t/a.yaml": good}, `egress.yaml:4: include[0].may.ports[0]: 0 is not within 1-65535; `},
 		"a file that is not there":    {files{"egress.yaml": including("")}, `egress.yaml:4: include[0].file: "t/a.yaml" cannot be read (file does not exist); `},
+		"a file that may not be read": {files{"egress.yaml": including(""), "t/a.yaml": denied}, `egress.yaml:4: include[0].file: "t/a.yaml" cannot be read (permission denied); `},
+		"a list that may not be read": {files{"egress.yaml": including(""), "t/a.yaml": "sets: {s: {file: l.txt}}\n" + good, "t/l.txt": denied}, `t/a.yaml:1: sets.s.file: "l.txt" cannot be read (permission denied); `},
 		"an empty file":               {files{"egress.yaml": including(""), "t/a.yaml": "# nothing\n"}, "t/a.yaml:1: file: it is empty; write functions"},
 		"a file without functions":    {files{"egress.yaml": including(""), "t/a.yaml": "sets: {}\n"}, `t/a.yaml:1: file: the key "functions" is missing; `},
 		"a file that is not YAML":     {files{"egress.yaml": including(""), "t/a.yaml": "functions: {\n"}, "t/a.yaml:1: file: "},
@@ -234,5 +241,32 @@ func TestFilesAreIncludedOnlyWhereTheyBelongTogether(t *testing.T) {
 	}
 	if _, err := Parse("egress.yaml", text, open); err != nil {
 		t.Errorf("a file: %v", err)
+	}
+}
+
+// As many files as may be are one policy; ten times as many are refused, and none is read.
+func TestAThousandFilesAreIncludedAndNoneOfTenThousand(t *testing.T) {
+	t.Parallel()
+	load := func(n int) (functions, opened int, err error) {
+		text := "version: 1\ninclude:\n"
+		f := files{}
+		for i := range n {
+			text += fmt.Sprintf("  - {file: t/%d.yaml, functions: [f%d], may: {ports: [443]}}\n", i, i)
+			f[fmt.Sprintf("t/%d.yaml", i)] = fmt.Sprintf("functions: {f%d: {identify: {sources: [10.%d.%d.0/24]}, allow: [x.test]}}\n", i, i>>8&255, i&255)
+		}
+		cfg, err := Parse("egress.yaml", []byte(text), func(path string) ([]byte, error) {
+			opened++
+			return []byte(f[path]), nil
+		})
+		if cfg != nil {
+			functions = len(cfg.Functions)
+		}
+		return functions, opened, err
+	}
+	if functions, opened, err := load(1000); err != nil || functions != 1000 || opened != 1000 {
+		t.Errorf("1,000: %d functions, %d files read, %v", functions, opened, err)
+	}
+	if functions, opened, err := load(10_000); err == nil || functions != 0 || opened != 0 || !strings.Contains(err.Error(), "it has 10000 files; write 1000 at most") {
+		t.Errorf("10,000: %d functions, %d files read, %v", functions, opened, err)
 	}
 }

@@ -257,7 +257,7 @@ func TestEveryParameterAndOutputSaysWhatItIs(t *testing.T) {
 func TestEveryParameterWithoutADefaultComesFromSomewhere(t *testing.T) {
 	t.Parallel()
 	all := templates(t)
-	made := map[string]bool{"Image": true, "CodeBucket": true, "CodeKey": true, "Control": true}
+	made := map[string]bool{"Image": true, "GitHubRepository": true, "CodeBucket": true, "CodeKey": true, "Control": true}
 	outputs := map[string]bool{}
 	for _, tmpl := range all {
 		for name := range tmpl.Outputs {
@@ -289,7 +289,7 @@ func TestREADMENamesNothingThatIsNotDefined(t *testing.T) {
 	stacks := map[string]string{ // as the README calls them
 		"egress-layer": "layer.yaml",
 		"egress-store": "store.yaml", "egress-network": "network.yaml", "egress-proxy": "proxy.yaml", "egress-watch": "watch.yaml",
-		"egress-sample": "function.yaml", "egress-dns": "dns-firewall.yaml", "egress-probe": "probe.yaml",
+		"egress-sample": "function.yaml", "egress-dns": "dns-firewall.yaml", "egress-pipeline": "pipeline.yaml", "egress-probe": "probe.yaml",
 	}
 	for _, m := range regexp.MustCompile(`output (egress-\w+) (\w+)`).FindAllStringSubmatch(readme, -1) {
 		tmpl := all[stacks[m[1]]]

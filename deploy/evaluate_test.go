@@ -40,7 +40,7 @@ var required = settings{
 	"VpcId": "vpc-0aaa", "ProxySubnets": "subnet-0aaa,subnet-0bbb", "FunctionSecurityGroupId": "sg-0ccc", "PolicyBucket": "policies", "LogGroup": "records",
 	"Image": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/egress:v1.0.0", "FunctionSubnets": "subnet-0ccc,subnet-0ddd", "ProxyHost": "proxy.internal",
 	"Deployment": "gate-of-eu", "Cluster": "gate-of-eu", "Service": "gate-of-eu-Service", "TargetGroup": "targetgroup/gate/1", "LoadBalancer": "net/gate/1",
-	"CodeBucket": "programs", "CodeKey": "probe.zip", "Control": "allowed.example:443",
+	"GitHubRepository": "example/egress-policy", "CodeBucket": "programs", "CodeKey": "probe.zip", "Control": "allowed.example:443",
 	"LeastTasks": "2", "MaximumTasks": "8", "FunctionMetrics": "true",
 	"TokenSecretArn": "arn:aws:secretsmanager:eu-west-1:111122223333:secret:egress", "TokenVersion": "11111111-2222-3333-4444-555555555555",
 }

@@ -93,7 +93,7 @@ func compare(t *testing.T, operator string, want any, got []string) bool {
 		return fmt.Sprint(want) == fmt.Sprint(got == nil)
 	case "StringEquals", "Bool":
 		return len(got) == 1 && among(got[0])
-	case "ArnLike":
+	case "ArnLike", "ArnEquals": // which are one
 		return len(got) == 1 && like(got[0])
 	case "ArnNotLike": // holds where the key is absent
 		return !slices.ContainsFunc(got, like)
@@ -242,6 +242,56 @@ func TestServiceControlPolicyKeepsTheNetwork(t *testing.T) {
 		}
 		if got := simulate(t, document, request{action, "arn:aws:ec2:eu-west-1:111122223333:route-table/rtb-other", somebody}); got != silent {
 			t.Errorf("%s on what is not the functions': %s", action, got)
+		}
+	}
+}
+
+// Who rolls out the policy writes versions of it and tries them; the service, its image and all
+// else in the bucket are not its own. Nobody but one environment of one repository gets the role.
+func TestRoleOfThePipelineWritesThePolicyAndNothingElse(t *testing.T) {
+	t.Parallel()
+	const key = "arn:aws:kms:eu-west-1:111122223333:key/1"
+	role := deployed(t, "pipeline.yaml", settings{"KmsKeyArn": key}).Resources["Role"]
+	document := at(role.Properties, "Policies", 0, "PolicyDocument")
+	cluster := func(name string) map[string][]string {
+		return map[string][]string{"ecs:cluster": {"arn:aws:ecs:eu-west-1:111122223333:cluster/" + name}}
+	}
+	to := func(service string) map[string][]string { return map[string][]string{"iam:PassedToService": {service}} }
+	for _, row := range []struct {
+		r    request
+		want decision
+	}{
+		{request{"s3:PutObject", "arn:aws:s3:::policies/policy/manifest.json", nil}, allowed},
+		{request{"s3:PutObject", "arn:aws:s3:::policies/egress.yaml", nil}, silent},
+		{request{"s3:PutObject", "arn:aws:s3:::other/policy/manifest.json", nil}, silent},
+		{request{"s3:DeleteObject", "arn:aws:s3:::policies/policy/manifest.json", nil}, silent},
+		{request{"s3:DeleteObjectVersion", "arn:aws:s3:::policies/policy/manifest.json", nil}, silent},
+		{request{"s3:PutBucketVersioning", "arn:aws:s3:::policies", nil}, silent},
+		{request{"kms:GenerateDataKey", key, map[string][]string{"kms:ViaService": {"s3.eu-west-1.amazonaws.com"}}}, allowed},
+		{request{"kms:GenerateDataKey", key, nil}, silent},
+		{request{"ecs:RunTask", "arn:aws:ecs:eu-west-1:111122223333:task-definition/gate-of-eu:7", cluster("gate-of-eu")}, allowed},
+		{request{"ecs:RunTask", "arn:aws:ecs:eu-west-1:111122223333:task-definition/gate-of-eu:7", cluster("other")}, silent},
+		{request{"ecs:RunTask", "arn:aws:ecs:eu-west-1:111122223333:task-definition/other:1", cluster("gate-of-eu")}, silent},
+		{request{"ecs:UpdateService", "arn:aws:ecs:eu-west-1:111122223333:service/gate-of-eu/gate-of-eu-Service", nil}, silent},
+		{request{"ecs:RegisterTaskDefinition", "arn:aws:ecs:eu-west-1:111122223333:task-definition/gate-of-eu:8", nil}, silent},
+		{request{"iam:PassRole", "arn:aws:iam::111122223333:role/gate-of-eu-TaskRole-ABC", to("ecs-tasks.amazonaws.com")}, allowed},
+		{request{"iam:PassRole", "arn:aws:iam::111122223333:role/gate-of-eu-TaskRole-ABC", to("lambda.amazonaws.com")}, silent},
+		{request{"iam:PassRole", "arn:aws:iam::111122223333:role/admin", to("ecs-tasks.amazonaws.com")}, silent},
+		{request{"elasticloadbalancing:RegisterTargets", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/gate/1", nil}, allowed},
+		{request{"elasticloadbalancing:RegisterTargets", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/other/1", nil}, silent},
+		{request{"elasticloadbalancing:ModifyListener", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener/net/gate/1/2", nil}, silent},
+	} {
+		if got := simulate(t, document, row.r); got != row.want {
+			t.Errorf("%s on %s: %s, want %s", row.r.action, row.r.resource, got, row.want)
+		}
+	}
+	role.want(t, map[string]any{"StringEquals": map[string]any{
+		"token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+		"token.actions.githubusercontent.com:sub": "repo:example/egress-policy:environment:egress",
+	}}, "AssumeRolePolicyDocument", "Statement", 0, "Condition")
+	for _, repository := range []string{"*/*", "example/*", "example", "example/a/b", "example/a:ref"} {
+		if _, err := templates(t)["pipeline.yaml"].parameter("GitHubRepository", settings{"GitHubRepository": repository}); err == nil {
+			t.Errorf("%s is taken for a repository", repository)
 		}
 	}
 }

@@ -5,8 +5,8 @@
 //
 // What it measures: the CPU of the proxy process alone, by the kernel's clock of
 // the process, over loopback; latency as the client sees it; memory and
-// descriptors of idle tunnels. What it leaves out: the network, TLS to the proxy,
-// cold DNS, more than two cores.
+// descriptors of idle tunnels. What it leaves out: the network, cold DNS, more than
+// two cores.
 //
 //	go run ./benchmarks/compare
 //

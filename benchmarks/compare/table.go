@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
@@ -80,8 +81,11 @@ func (r *report) rows(b *strings.Builder, m load.Measure) {
 
 // verdict writes the last cell: the goal and whether it is met.
 func (r *report) verdict(m load.Measure, ours float64, i int) string {
-	other, ok := r.median(m.Name, "Squid", i)
+	other, ok := r.median(m.Name, cmp.Or(m.Peer, "Squid"), i)
 	of := ""
+	if m.Peer != "" {
+		of = " of " + m.Peer
+	}
 	if m.Against != "" {
 		other, ok = r.median(m.Against, r.targets[0].Name, i)
 		of = " of " + m.Against

@@ -193,6 +193,15 @@ func TestExtensionDoesNotExitWhateverIsMissing(t *testing.T) {
 		return true
 	})
 	silent.Answer(func(_ http.ResponseWriter, _ url.Values) bool { time.Sleep(4 * time.Second); return true })
+	// answering is an STS that answers all requests alike.
+	answering := func(answer func(http.ResponseWriter)) string {
+		s := awslocal.NewSTS(t)
+		s.Answer(func(w http.ResponseWriter, _ url.Values) bool { answer(w); return true })
+		return "AWS_ENDPOINT_URL_STS=" + s.URL
+	}
+	failing := func(status int, code string) string {
+		return answering(func(w http.ResponseWriter) { awslocal.Fail(w, status, code) })
+	}
 	for _, tt := range []struct{ name, env, want string }{
 		{"no proxy", "EGRESS_PROXY=", "503 Egress extension: not configured: EGRESS_PROXY"},
 		{"proxy without TLS", "EGRESS_PROXY=http://localhost:3128", "503 Egress extension: not configured: EGRESS_PROXY"},
@@ -202,6 +211,11 @@ func TestExtensionDoesNotExitWhateverIsMissing(t *testing.T) {
 		{"no certificate in it", "EGRESS_CA=" + garbage, "503 Egress extension: not configured: EGRESS_CA"},
 		{"a level that is none", "EGRESS_LOG=loud", "403 Shown Bearer "},
 		{"federation disabled", "AWS_ENDPOINT_URL_STS=" + denied.URL, "503 Egress extension: no token: OutboundWebIdentityFederationDisabledException"},
+		{"STS denies", failing(403, "AccessDenied"), "503 Egress extension: no token: AccessDenied"},
+		{"the session is too short", failing(400, "SessionDurationEscalationException"), "503 Egress extension: no token: SessionDurationEscalationException"},
+		{"STS throttles", failing(400, "Throttling"), "503 Egress extension: no token: Throttling"},
+		{"a page in the place of STS", answering(func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html>Sign in</html>") }), "503 Egress extension: no token: BadAnswer"},
+		{"a token that is over", answering(func(w http.ResponseWriter) { awslocal.Give(w, awslocal.Token(1), time.Now().Add(-5*time.Minute)) }), "503 Egress extension: no token: TokenExpired"},
 		{"STS silent", "AWS_ENDPOINT_URL_STS=" + silent.URL, "503 Egress extension: no token: Timeout"},
 		{"STS not there", "AWS_ENDPOINT_URL_STS=http://127.0.0.1:1", "503 Egress extension: no token: Unreachable"},
 		{"no credentials", "AWS_SECRET_ACCESS_KEY=", "503 Egress extension: no token: NoCredentials"},

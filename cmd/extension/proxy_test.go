@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -176,6 +177,7 @@ func TestExtensionBeforeTheProxyItself(t *testing.T) {
 	g := newGate(t)
 	t.Run("reaches what it allows", g.reachesWhatIsAllowed)
 	t.Run("its refusals are its own", g.refusalsAreItsOwn)
+	t.Run("and keep a plain connection", g.refusalsKeepTheConnection)
 	t.Run("the origin sees nothing", g.originSeesNothing)
 }
 
@@ -234,6 +236,50 @@ func say(t *testing.T, address, request string) string {
 		t.Fatal(err)
 	}
 	return string(number.ReplaceAll(answer, []byte("N")))
+}
+
+// sayKept sends plain requests over one connection, each when the answer to the one before
+// is read, and returns all that comes, without their numbers. The last of them closes.
+func sayKept(t *testing.T, address string, requests ...string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(egresstest.Timeout))
+	var all bytes.Buffer
+	in := bufio.NewReader(io.TeeReader(c, &all))
+	for i, request := range requests {
+		fmt.Fprint(c, request)
+		answer, err := http.ReadResponse(in, nil)
+		if err == nil {
+			_, err = io.Copy(io.Discard, answer.Body)
+		}
+		if err != nil {
+			t.Fatalf("request %d: %v behind %q", i, err, all.String())
+		}
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		t.Fatal(err)
+	}
+	return string(number.ReplaceAll(all.Bytes(), []byte("N")))
+}
+
+// Refusals of plain requests on one connection, which stays for the next one: as without the
+// extension too.
+func (g *gate) refusalsKeepTheConnection(t *testing.T) {
+	requests := func(credential string) (all []string) {
+		for _, field := range []string{"", "", "Connection: close\r\n"} {
+			all = append(all, "GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n"+field+credential+"\r\n")
+		}
+		return all
+	}
+	want := sayKept(t, g.address, requests("Proxy-Authorization: "+basic("demo", secret)+"\r\n")...)
+	got := sayKept(t, g.relayTo(t, basic("demo", secret)), requests("")...)
+	if got != want || strings.Count(got, "X-Egress-Reason: host_not_allowed") != 3 {
+		t.Errorf("got\n%s\nwithout the extension\n%s", got, want)
+	}
 }
 
 // A refusal reads as without the extension, byte for byte but for its number.

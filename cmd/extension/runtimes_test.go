@@ -224,26 +224,35 @@ func TestClientsOfEachRuntimeReachTheProxyWithoutAChangeOfCode(t *testing.T) {
 	}
 }
 
-// java returns the command of the Java client, with a trust store of the authority.
+// java returns the command of the Java client.
 func (s *site) java(t *testing.T) []string {
 	needs(t, "java", "-version")
-	store := filepath.Join(s.dir, "trust.p12")
+	return append(s.trusting(t), s.write("Client.java", javaClient))
+}
+
+// trusting returns the begin of a command of Java, with a trust store of the authority.
+func (s *site) trusting(t *testing.T) []string {
+	needs(t, "keytool", "-help")
+	store := filepath.Join(t.TempDir(), "trust.p12")
 	if out, err := exec.Command("keytool", "-importcert", "-noprompt", "-file", s.ca, "-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit").CombinedOutput(); err != nil {
 		t.Fatalf("keytool: %v: %s", err, out)
 	}
-	return []string{"java", "-Djavax.net.ssl.trustStore=" + store, "-Djavax.net.ssl.trustStorePassword=changeit", s.write("Client.java", javaClient)}
+	return []string{"java", "-Djavax.net.ssl.trustStore=" + store, "-Djavax.net.ssl.trustStorePassword=changeit"}
 }
 
-// golang builds the Go client, which reads SSL_CERT_FILE on Linux.
-func (s *site) golang(t *testing.T) []string {
+// golang returns the command of the Go client.
+func (s *site) golang(t *testing.T) []string { return []string{s.built(t, "client", goClient)} }
+
+// built builds a program in Go, which reads SSL_CERT_FILE on Linux.
+func (s *site) built(t *testing.T, name, text string) string {
 	if _, err := os.Stat("/proc/self"); err != nil {
 		t.Skip("Go reads SSL_CERT_FILE on Linux alone")
 	}
-	file := filepath.Join(s.dir, "client")
-	if out, err := exec.Command("go", "build", "-o", file, s.write("client.go", goClient)).CombinedOutput(); err != nil {
+	file := filepath.Join(s.dir, name)
+	if out, err := exec.Command("go", "build", "-o", file, s.write(name+".go", text)).CombinedOutput(); err != nil {
 		t.Fatalf("building: %v: %s", err, out)
 	}
-	return []string{file}
+	return file
 }
 
 // The wrapper keeps what the function has set, and adds.

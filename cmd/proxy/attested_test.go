@@ -25,6 +25,7 @@ import (
 const (
 	attestedAudience = "https://egress.internal"
 	attestedAccount  = "111122223333"
+	billingOfAWS     = "arn:aws:lambda:eu-west-1:" + attestedAccount + ":function:billing"
 )
 
 // attestedPolicy has one function that AWS attests, with a token of its own while it moves,
@@ -53,16 +54,19 @@ functions:
 // attestedWorld is a world with an issuer that publishes its keys on loopback.
 type attestedWorld struct {
 	*world
-	issuer *standin.Issuer
-	down   atomic.Bool // the issuer answers 503
+	issuer  *standin.Issuer
+	down    atomic.Bool   // the issuer answers 503
+	fetched atomic.Int64  // how often its keys were asked for
+	release chan struct{} // closed: the plain origin ends its answers to /held
 }
 
 // newAttestedWorld makes one.
 func newAttestedWorld(t *testing.T) *attestedWorld {
 	t.Helper()
-	w := &attestedWorld{world: newEchoWorld(t)}
+	w := &attestedWorld{world: newEchoWorld(t), release: make(chan struct{})}
 	var handler http.Handler
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.fetched.Add(1)
 		if w.down.Load() {
 			rw.WriteHeader(http.StatusServiceUnavailable)
 			return
@@ -74,6 +78,13 @@ func newAttestedWorld(t *testing.T) *attestedWorld {
 	w.must(err)
 	w.issuer, handler = issuer, issuer.Handler(standin.Caller{Region: "eu-west-1", Function: "billing"})
 	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			_ = http.NewResponseController(rw).Flush()
+			select {
+			case <-w.release:
+			case <-r.Context().Done():
+			}
+		}
 		_, _ = io.WriteString(rw, "plain, with "+strings.Join(r.Header.Values("Proxy-Authorization"), ","))
 	}))
 	t.Cleanup(plain.Close)
@@ -192,12 +203,31 @@ func (w *attestedWorld) forgeries() map[string]string {
 		}
 		return standin.Sign(good, merged, claimed)
 	}
+	// sts signs claims of STS, changed.
+	sts := func(name string, value any) string {
+		claimed := w.issuer.Function("eu-west-1", "billing", attestedAudience, now, 5*time.Minute)
+		claimed[standin.AWS].(standin.Members)[name] = value
+		return w.issuer.Token(claimed)
+	}
+	tagged := w.issuer.Role("service-role/billing-role", attestedAudience, now, 5*time.Minute)
+	tagged[standin.AWS].(standin.Members)["principal_tags"] = standin.Members{"lambda_source_function_arn": billingOfAWS}
+	w.must(other.Rotate())
 	token := w.token("billing")
 	function := w.issuer.Function("eu-west-1", "billing", attestedAudience, now, 5*time.Minute)
 	return map[string]string{
 		"none":                     with(standin.Members{"alg": "none"}, nil),
 		"hs256":                    standin.SignHMAC([]byte("public"), standin.Members{"alg": "HS256", "kid": "RSA_1"}, function),
 		"es384":                    standin.Sign(w.issuer.Key("ES384"), standin.Members{"alg": "ES384", "kid": "EC384_1"}, function),
+		"x5u":                      standin.Sign(bad, standin.Members{"alg": "RS256", "kid": "RSA_1", "x5u": "https://attacker.example"}, function),
+		"another account's key":    standin.Sign(other.Key("RS256"), standin.Members{"alg": "RS256", "kid": "RSA_2"}, function),
+		"hs256 that says rs256":    standin.SignHMAC([]byte("public"), head, function),
+		"another account":          sts("aws_account", "999988887777"),
+		"another organization":     sts("org_id", "o-other"),
+		"with a version":           sts("lambda_source_function_arn", billingOfAWS+":7"),
+		"another partition":        sts("lambda_source_function_arn", strings.Replace(billingOfAWS, "arn:aws:", "arn:aws-cn:", 1)),
+		"tags named like claims":   w.issuer.Token(tagged),
+		"a member twice":           standin.SignBytes(good, []byte(`{"alg":"RS256","kid":"RSA_1","kid":"RSA_1"}`), []byte("{}")),
+		"an end that is no number": with(nil, standin.Members{"exp": "soon"}),
 		"no key":                   with(standin.Members{"kid": ""}, nil),
 		"a key that is a path":     with(standin.Members{"kid": "../../etc/passwd"}, nil),
 		"crit":                     with(standin.Members{"crit": []string{"exp"}}, nil),
@@ -227,21 +257,29 @@ func TestEachForgedTokenIsRefusedWithTheSameBytes(t *testing.T) {
 	id := regexp.MustCompile(`X-Egress-Request-Id: \S+|request \S+`)
 	target := "before.test:" + w.vars["echo"]
 	seen := map[string]string{}
-	for why, token := range w.forgeries() {
-		for _, value := range []string{"Bearer " + token, basicOf("billing", token)} {
-			var raw bytes.Buffer
-			r := p.asks("127.0.0.1", "CONNECT", target, value)
-			if r.conn != nil || r.StatusCode != http.StatusProxyAuthRequired {
-				t.Fatalf("%s: %s", why, r.Status)
-			}
-			fmt.Fprintln(&raw, r.Status)
-			_ = r.Header.Write(&raw)
-			raw.WriteString(strings.ReplaceAll(r.body, r.Header.Get("X-Egress-Request-Id"), "ID"))
-			seen[id.ReplaceAllString(raw.String(), "ID")] = why
+	refuses := func(why, source string, values ...string) {
+		var raw bytes.Buffer
+		r := p.asks(source, "CONNECT", target, values...)
+		if r.conn != nil || r.StatusCode != http.StatusProxyAuthRequired {
+			t.Errorf("%s: %s", why, r.Status)
 		}
+		fmt.Fprintln(&raw, r.Status)
+		_ = r.Header.Write(&raw)
+		raw.WriteString(strings.ReplaceAll(r.body, r.Header.Get("X-Egress-Request-Id"), "ID"))
+		seen[id.ReplaceAllString(raw.String(), "ID")] = why
 	}
-	if r := p.asks("127.0.0.1", "CONNECT", target, "Bearer "+w.token("billing"), "Bearer "+w.token("billing")); r.reason() != "identity_rejected" {
-		t.Errorf("two fields with good tokens: %s", r.Status)
+	forged := w.forgeries()
+	for why, token := range forged {
+		refuses(why+", by Bearer", "127.0.0.2", "Bearer "+token)
+		refuses(why+", by Basic", "127.0.0.3", basicOf("billing", token))
+	}
+	refuses("two fields with good tokens", "127.0.0.1", "Bearer "+w.token("billing"), "Bearer "+w.token("billing"))
+	refuses("one behind a token of the file", "127.0.0.1", basicOf("billing", secretPrefix+"billing"), "Bearer "+w.token("billing"))
+	refuses("from outside of its sources", "127.0.0.1", "Bearer "+w.token("bound"))
+	refuses("with another function's name", "127.0.0.9", basicOf("billing", w.token("bound")))
+	refuses("with no function's name", "127.0.0.9", basicOf("nobody", w.token("bound")))
+	if r := p.asks("127.0.0.9", "CONNECT", target, basicOf("bound", w.token("bound"))); r.conn == nil {
+		t.Errorf("the same with its own name: %s", r.Status)
 	}
 	if len(seen) != 1 {
 		t.Errorf("%d different answers: %v", len(seen), seen)

@@ -10,23 +10,26 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/commandline"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/evidence"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/schedule"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/readiness"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report/rulelist"
 )
 
 // reportFlags are the flags of report.
 type reportFlags struct {
-	from, to, config, format, output string
-	probes                           []string
+	from, to, config, schedules, format, output string
+	probes                                      []string
 }
 
 // newReport returns the command that turns records into what an auditor asks for.
 func newReport() *cobra.Command {
 	var f reportFlags
 	cmd := &cobra.Command{
-		Use:   "report [--from TIME] [--to TIME] [--config FILE] [--probes FILE] [--format markdown|csv|html] [--output FILE] FILE...",
+		Use:   "report [--from TIME] [--to TIME] [--config FILE [--schedules FILE]] [--probes FILE] [--format markdown|csv|html] [--output FILE] FILE...",
 		Short: "Say what records show of a period, for auditors",
 		Long: `report reads records as the program writes them, also compressed and as
 CloudWatch and S3 hold them; "-" is standard input. It says who reached what by
@@ -35,10 +38,12 @@ records are whole, and what that shows of some well-known controls.
 
 TIME is a day, 2026-11-30, or an instant, 2026-11-30T12:00:00Z. --from begins
 there; --to ends behind that day, or before that instant. With --config the
-report lists the rules of that policy file that were never used. With --probes,
-which can be given several times, it counts what posture probe has found (--format
-json): how often the fence was tried, and how often it held. What was changed or
-cannot be read is named, and counts as no result.`,
+report lists the rules of that policy file that were never used, and says of its
+functions in report mode whether their lists may be enforced yet, as learn --ready
+does; --schedules is the file with their schedules. With --probes, which can be given
+several times, it counts what posture probe has found (--format json): how often the
+fence was tried, and how often it held. What was changed or cannot be read is named,
+and counts as no result.`,
 		Example: `  proxy report --from 2026-11-01 --to 2026-11-30 --format html --output november.html records.jsonl
   proxy report --config egress.yaml records-*.gz`,
 		Args: commandline.SomeArguments("FILE"),
@@ -53,6 +58,7 @@ cannot be read is named, and counts as no result.`,
 	cmd.Flags().StringVar(&f.from, "from", "", "count records from this `TIME`")
 	cmd.Flags().StringVar(&f.to, "to", "", "count records up to this `TIME`")
 	cmd.Flags().StringVar(&f.config, "config", "", "policy `FILE` in which to look for rules that were never used")
+	cmd.Flags().StringVar(&f.schedules, "schedules", "", "`FILE` with a function and its schedule in each line")
 	cmd.Flags().StringArrayVar(&f.probes, "probes", nil, "`FILE` of results of posture probe to count; can be given several times")
 	cmd.Flags().StringVar(&f.format, "format", "markdown", "`FORMAT` of the report: markdown, csv or html")
 	cmd.Flags().StringVar(&f.output, "output", "", "write to this `FILE` instead of standard output")
@@ -66,6 +72,9 @@ func (f *reportFlags) options() (o report.Options, format report.Format, err err
 	}
 	if o.To, err = report.ParseTime(f.to, 1); err != nil {
 		return o, format, fmt.Errorf("--to: %w", err)
+	}
+	if f.schedules != "" && f.config == "" {
+		return o, format, errors.New("--schedules is there, and --config is not, whose functions they are of")
 	}
 	if !o.From.IsZero() && !o.To.IsZero() && !o.From.Before(o.To) {
 		return o, format, errors.New("--from is not before --to")
@@ -81,16 +90,15 @@ func (f *reportFlags) report(cmd *cobra.Command, o report.Options, format report
 	if err := f.sparesInputs(files); err != nil {
 		return err
 	}
-	if f.config != "" {
-		p, err := rulelist.Load(f.config)
-		if err != nil {
-			return err
-		}
-		o.Policy = p
-	}
 	o.Sources, o.Generated, o.Probes = evidence.InTimeOrder(files), time.Now(), f.probes != nil
+	ready, err := f.watch(&o)
+	if err != nil {
+		return err
+	}
 	b := report.New(o)
-	if err := evidence.Read(o.Sources, cmd.InOrStdin(), b.Add); err != nil {
+	if err := evidence.Read(o.Sources, cmd.InOrStdin(), func(l evidence.Line) error {
+		return errors.Join(b.Add(l), ready.Add(l))
+	}); err != nil {
 		return err
 	}
 	if err := evidence.Read(f.probes, cmd.InOrStdin(), b.AddProbe); err != nil {
@@ -106,6 +114,27 @@ func (f *reportFlags) report(cmd *cobra.Command, o report.Options, format report
 	return f.write(cmd.OutOrStdout(), r, format)
 }
 
+// watch has the report know the policy file, where there is one, and returns what says of
+// its functions whether they may be enforced.
+func (f *reportFlags) watch(o *report.Options) (*readiness.Watch, error) {
+	if f.config == "" {
+		return nil, nil
+	}
+	cfg, err := config.Load(f.config)
+	if err != nil {
+		return nil, err
+	}
+	var list schedule.List
+	if f.schedules != "" {
+		if list, err = schedule.ReadFile(f.schedules); err != nil {
+			return nil, err
+		}
+	}
+	w := readiness.New(readiness.Options{Config: cfg, File: f.config, Schedules: list, Sources: o.Sources, From: o.From, To: o.To, Now: o.Generated})
+	o.Policy, o.Ready = rulelist.Of(f.config, cfg), w.Ready
+	return w, nil
+}
+
 // sparesInputs refuses to write over what is read: it is the evidence.
 func (f *reportFlags) sparesInputs(files []string) error {
 	if f.output == "" {
@@ -115,7 +144,7 @@ func (f *reportFlags) sparesInputs(files []string) error {
 	if err != nil {
 		return nil // a new file, or one that will be said to be out of reach
 	}
-	for _, file := range append(slices.Concat(files, f.probes), f.config) {
+	for _, file := range append(slices.Concat(files, f.probes), f.config, f.schedules) {
 		if in, err := os.Stat(file); err == nil && os.SameFile(in, target) {
 			return fmt.Errorf("--output %s is read too, and would be written over", f.output)
 		}

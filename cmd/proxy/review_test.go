@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,7 +71,13 @@ func TestWorkflowComparesThePolicyOfAPullRequest(t *testing.T) {
 		scripts[s.Name] = s.Run
 	}
 	const policy = "version: 1\nfunctions:\n  a:\n    identify: {sources: [10.0.1.0/24]}\n    allow: [x.example]\n"
+	// A team's file stands behind the marker.
+	const marker = "-- teams/a.yaml --\n"
+	teams := "version: 1\ninclude: [{file: teams/a.yaml, functions: [a], may: {ports: [443]}}]\n" + marker + strings.TrimPrefix(policy, "version: 1\n")
 	for _, c := range []struct{ name, was, is, diff, check string }{
+		{"a team's host is new", teams, strings.Replace(teams, "x.example", "x.example, y.example", 1), "| `a` | **gains** | `y.example on port 443` |", ""},
+		{"a team oversteps", teams, strings.Replace(teams, "x.example", "'*.x.example'", 1), "", "file=teams/a.yaml,line=4"},
+		{"a team gets a file", policy, teams, "no function gains or loses anything", ""},
 		{"a host is new", policy, strings.Replace(policy, "x.example", "x.example, y.example", 1), "| `a` | **gains** | `y.example on port 443` |", ""},
 		{"nothing changes", policy, policy + "# why\n", "no function gains or loses anything", ""},
 		{"the file is new", "", policy, "The policy is new.", ""},
@@ -82,13 +89,15 @@ func TestWorkflowComparesThePolicyOfAPullRequest(t *testing.T) {
 				// As GitHub runs them: bash -e.
 				cmd := exec.Command("bash", "-e", "-c", script)
 				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), append(environment, "FILE=egress.yaml", "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary"),
+				cmd.Env = append(os.Environ(), append(environment, "FILE=egress.yaml", "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary"), "TMPDIR="+filepath.Join(dir, "tmp"),
 					"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull)...)
 				out, err := cmd.CombinedOutput()
 				return string(out), exitCode(err)
 			}
 			write := func(text string) {
-				if err := os.WriteFile(filepath.Join(dir, "egress.yaml"), []byte(text), 0o600); err != nil {
+				main, team, _ := strings.Cut(text, marker)
+				if err := errors.Join(os.WriteFile(filepath.Join(dir, "egress.yaml"), []byte(main), 0o600), os.MkdirAll(filepath.Join(dir, "teams"), 0o700),
+					os.WriteFile(filepath.Join(dir, "teams/a.yaml"), []byte(team), 0o600), os.MkdirAll(filepath.Join(dir, "tmp"), 0o700)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -113,7 +122,7 @@ func TestWorkflowComparesThePolicyOfAPullRequest(t *testing.T) {
 					t.Errorf("%s: %v, %s", name, err, b)
 				}
 			}
-			if left, err := filepath.Glob(filepath.Join(dir, ".was*")); err != nil || len(left) > 0 {
+			if left, err := filepath.Glob(filepath.Join(dir, "tmp/*")); err != nil || len(left) > 0 {
 				t.Errorf("%v is left, %v", left, err)
 			}
 		})

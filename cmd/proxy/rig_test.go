@@ -204,7 +204,7 @@ type record struct {
 	Event, Boot, Prev, Policy                  string
 	Seq                                        uint64
 	Protocol, ID, Client, Function, Owner, Via string
-	Method, Host, Verdict, Reason, Rule        string
+	Method, Host, Verdict, Reason, Rule, File  string
 	Port, Line                                 int
 	Addresses                                  []string
 	Dialed, SNI, Ended, Detail                 string

@@ -11,7 +11,9 @@ import (
 	"encoding/json"
 	"maps"
 	"math/big"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,17 +37,22 @@ type issuers struct {
 	trust                  *attest.Trust
 }
 
-// world makes the issuers. Both trusted ones have a key called RSA_1.
-func world(tb testing.TB) issuers {
-	tb.Helper()
-	issuer := func(number, url string) *standin.Issuer {
-		i, err := standin.New(number, url)
+// made are the issuers with their first keys, which are made once.
+var made = sync.OnceValue(func() (all [3]*standin.Issuer) {
+	for n, of := range [3][2]string{{ours, "https://ours.example"}, {theirs, "https://theirs.example"}, {ours, "https://stranger.example"}} {
+		i, err := standin.New(of[0], of[1])
 		if err != nil {
-			tb.Fatal(err)
+			panic(err)
 		}
-		return i
+		all[n] = i
 	}
-	w := issuers{ours: issuer(ours, "https://ours.example"), theirs: issuer(theirs, "https://theirs.example"), stranger: issuer(ours, "https://stranger.example")}
+	return all
+})
+
+// world makes the issuers. Both trusted ones have a key called RSA_1.
+func world() issuers {
+	all := made()
+	w := issuers{ours: all[0].Clone(), theirs: all[1].Clone(), stranger: all[2].Clone()}
 	w.trust = &attest.Trust{
 		Audience: audience, Algorithms: []string{attest.RS256}, MaxLifetime: 15 * time.Minute,
 		Accounts: []attest.Account{
@@ -96,7 +103,7 @@ func assign(m standin.Members, name string, value any) {
 func raw(s string) json.RawMessage { return json.RawMessage(s) }
 
 func TestTokensOfAWSHold(t *testing.T) {
-	w := world(t)
+	w := world()
 	for _, row := range []struct {
 		why     string
 		claimed standin.Members
@@ -109,6 +116,8 @@ func TestTokensOfAWSHold(t *testing.T) {
 		{"a clock of the issuer that is a minute ahead", w.function(set("iat", noon.Add(time.Minute).Unix())), arn},
 		{"tags that are named like claims", w.function(setAWS("request_tags", standin.Members{
 			"aws_account": theirs, "lambda_source_function_arn": "arn:aws:lambda:eu-west-1:111122223333:function:admin", "org_id": "o-other"})), arn},
+		{"a task whose session has tags that are named like claims", tagged(w.ours.Role("team/task", audience, noon, 5*time.Minute)), "arn:aws:iam::111122223333:role/team/task"},
+		{"the longest id", w.function(set("jti", strings.Repeat("j", 128))), arn},
 		{"claims that are not known", w.function(set("nonce", "x"), setAWS("ou_path", []string{"o-abc/r-x/ou-y"})), arn},
 	} {
 		o := attest.Verify(w.ours.Token(row.claimed), w.trust, w.keys, noon)
@@ -122,8 +131,58 @@ func TestTokensOfAWSHold(t *testing.T) {
 	}
 }
 
+// tagged returns claims whose session and request have tags that are named like claims of
+// STS, and a claim beside them that is named like one.
+func tagged(c standin.Members) standin.Members {
+	tags := standin.Members{"aws_account": theirs, "lambda_source_function_arn": arn, "org_id": "o-other", "sub": arn}
+	c["lambda_source_function_arn"] = arn
+	assign(c[standin.AWS].(standin.Members), "principal_tags", tags)
+	assign(c[standin.AWS].(standin.Members), "request_tags", tags)
+	return c
+}
+
+// A clock of ours that is five minutes off takes less, and nothing that is over by the
+// issuer's clock for longer than it is off.
+func TestClockThatIsFiveMinutesOff(t *testing.T) {
+	w := world()
+	long, short := w.ours.Token(w.ours.Function("eu-west-1", "billing", audience, noon, 15*time.Minute)), w.ours.Token(w.function())
+	for _, row := range []struct {
+		why   string
+		token string
+		now   time.Time
+		want  attest.Result
+	}{
+		{"ahead, of a token that has just come", long, noon.Add(5 * time.Minute), attest.Verified},
+		{"ahead, of one that lives as long", short, noon.Add(5 * time.Minute), attest.Expired},
+		{"behind, of a token that has just come", long, noon.Add(-5 * time.Minute), attest.NotYetIssued},
+		{"behind, of one that is over since then", short, noon.Add(5*time.Minute - 5*time.Minute), attest.Verified},
+		{"behind, of one that is over for longer", short, noon.Add(10*time.Minute - 5*time.Minute), attest.Expired},
+	} {
+		if o := attest.Verify(row.token, w.trust, w.keys, row.now); o.Result != row.want {
+			t.Errorf("%s: %v, want %v", row.why, o.Result, row.want)
+		}
+	}
+}
+
+// A key that is replaced under the same name is another key: what the old one has signed
+// holds no more, and what the new one signs does.
+func TestKeyThatIsReplacedUnderTheSameName(t *testing.T) {
+	w := world()
+	before := w.ours.Token(w.function())
+	w.ours.Set(standin.Key{ID: "RSA_1", Algorithm: "RS256", Private: w.theirs.Key("RS256").Private})
+	for token, want := range map[string]attest.Result{before: attest.BadSignature, w.ours.Token(w.function()): attest.Verified} {
+		if o := attest.Verify(token, w.trust, w.keys, noon); o.Result != want {
+			t.Errorf("%v, want %v", o.Result, want)
+		}
+	}
+	w.ours.Withdraw("RSA_1")
+	if o := attest.Verify(before, w.trust, w.keys, noon); o.Result != attest.NoKeys {
+		t.Errorf("the key is gone: %v", o.Result)
+	}
+}
+
 func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
-	w := world(t)
+	w := world()
 	end := noon.Add(5 * time.Minute).Unix()
 	other := "arn:aws:lambda:eu-west-1:999988887777:function:billing"
 	for _, row := range []struct {
@@ -154,6 +213,10 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"an end at 2^64 and more, which wraps", set("exp", raw("18446744075505591916")), attest.Malformed},
 		{"an end as a text", set("exp", "1796040300"), attest.Malformed},
 		{"a begin that is negative", set("iat", -5), attest.Malformed},
+		{"a begin with a fraction", set("iat", raw("1796040000.5")), attest.Malformed},
+		{"a begin at 2^63", set("iat", raw("9223372036854775808")), attest.Malformed},
+		{"a begin at zero, and an end that is a day away", func(c, _ standin.Members) { c["iat"], c["exp"] = 0, noon.Add(24*time.Hour).Unix() }, attest.Malformed},
+		{"a begin of long ago", set("iat", 1), attest.TooLong},
 		{"no id", set("jti", nil), attest.Malformed},
 		{"an id that is no text", set("jti", 5), attest.Malformed},
 		{"an id that does not print", set("jti", "a\nb"), attest.Malformed},
@@ -171,6 +234,11 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 		{"no organization", setAWS("org_id", nil), attest.WrongOrganization},
 		{"a function with a version", setAWS("lambda_source_function_arn", arn+":7"), attest.NoPrincipal},
 		{"a function with an alias", setAWS("lambda_source_function_arn", arn+":live"), attest.NoPrincipal},
+		{"a function of another partition and account", setAWS("lambda_source_function_arn", "arn:aws-cn:lambda:cn-north-1:999988887777:function:billing"), attest.WrongAccount},
+		{"a function that stands in the tags alone of what is no role", func(c, a standin.Members) {
+			delete(a, "lambda_source_function_arn")
+			a["principal_tags"], c["sub"] = standin.Members{"lambda_source_function_arn": arn}, arn
+		}, attest.NoPrincipal},
 		{"a function with a star", setAWS("lambda_source_function_arn", "arn:aws:lambda:eu-west-1:111122223333:function:b*"), attest.NoPrincipal},
 		{"a role in the place of the function", setAWS("lambda_source_function_arn", "arn:aws:iam::111122223333:role/x"), attest.NoPrincipal},
 		{"a function that is empty does not fall back to the role", setAWS("lambda_source_function_arn", ""), attest.NoPrincipal},
@@ -197,7 +265,7 @@ func TestClaimsThatDoNotHoldAreRefused(t *testing.T) {
 
 // What stands in a header is the attacker's to choose.
 func TestForgedHeadersAreRefused(t *testing.T) {
-	w := world(t)
+	w := world()
 	attacker, _ := standin.New(ours, w.ours.URL)
 	good, bad := w.ours.Key("RS256"), attacker.Key("RS256")
 	der, _ := x509.MarshalPKIXPublicKey(good.Private.Public())
@@ -208,6 +276,10 @@ func TestForgedHeadersAreRefused(t *testing.T) {
 	}
 	es := w.ours.Key("ES384")
 	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err := w.theirs.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	another := w.theirs.Key("RS256") // RSA_2, which our account does not have
 	for _, row := range []struct {
 		why   string
 		token string
@@ -225,6 +297,8 @@ func TestForgedHeadersAreRefused(t *testing.T) {
 		{"ES384 with the name of the RSA key", standin.Sign(es, head(standin.Members{"alg": "ES384"}), w.function()), attest.BadAlgorithm},
 		{"a curve that is not listed", standin.Sign(standin.Key{Private: p256}, head(standin.Members{"alg": "ES256"}), w.function()), attest.BadAlgorithm},
 		{"a key that is not known", standin.Sign(good, head(standin.Members{"kid": "RSA_9"}), w.function()), attest.UnknownKey},
+		{"a key that another account has alone", standin.Sign(another, head(standin.Members{"kid": another.ID}), w.function()), attest.UnknownKey},
+		{"another account's key by the name that both have", standin.Sign(another, head(nil), w.function()), attest.BadSignature},
 		{"no key", standin.Sign(good, standin.Members{"alg": "RS256"}, w.function()), attest.UnknownKey},
 		{"a key that is a path", standin.Sign(good, head(standin.Members{"kid": "../../RSA_1"}), w.function()), attest.UnknownKey},
 		{"a key that is a number", standin.Sign(good, head(standin.Members{"kid": 1}), w.function()), attest.Malformed},
@@ -232,6 +306,7 @@ func TestForgedHeadersAreRefused(t *testing.T) {
 		{"an attacker's key in the header", standin.Sign(bad, head(standin.Members{"jwk": bad.Public()}), w.function()), attest.BadSignature},
 		{"an attacker's set", standin.Sign(bad, head(standin.Members{"jku": "https://attacker.example/jwks.json"}), w.function()), attest.BadSignature},
 		{"an attacker's certificate", standin.Sign(bad, head(standin.Members{"x5u": "https://attacker.example/x.pem"}), w.function()), attest.BadSignature},
+		{"an attacker's certificate in the header", standin.Sign(bad, head(standin.Members{"x5c": []string{"MIIB"}}), w.function()), attest.BadSignature},
 		{"what has to be understood", standin.Sign(good, head(standin.Members{"crit": []string{"exp"}}), w.function()), attest.Critical},
 		{"what go-jose would understand", standin.Sign(good, head(standin.Members{"crit": []string{"b64"}, "b64": true}), w.function()), attest.Critical},
 		{"an empty list of it", standin.Sign(good, head(standin.Members{"crit": []string{}}), w.function()), attest.Critical},
@@ -262,7 +337,7 @@ func unsigned(header, claimed standin.Members) string {
 }
 
 func TestFormOfATokenIsStrict(t *testing.T) {
-	w := world(t)
+	w := world()
 	k := w.ours.Key("RS256")
 	good := w.ours.Token(w.function())
 	parts := strings.Split(good, ".")
@@ -332,7 +407,8 @@ func respell(last byte) string {
 
 // sized returns a token that holds and has so many bytes.
 func sized(w issuers, n int) string {
-	for filler := n * 3 / 4; ; filler-- {
+	bare := len(w.ours.Token(w.function(set("filler", ""))))
+	for filler := (n-bare)*3/4 + 8; ; filler-- {
 		token := w.ours.Token(w.function(set("filler", strings.Repeat("f", filler))))
 		if len(token) == n {
 			return token
@@ -351,7 +427,7 @@ func sized(w issuers, n int) string {
 }
 
 func TestZeroValuesTrustNobody(t *testing.T) {
-	w := world(t)
+	w := world()
 	token := w.ours.Token(w.function())
 	none := func(string) *attest.Keys { return nil }
 	for why, row := range map[string]struct {
@@ -380,7 +456,7 @@ func TestZeroValuesTrustNobody(t *testing.T) {
 }
 
 func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
-	w := world(t)
+	w := world()
 	good := w.ours.Key("RS256").Public()
 	small := standin.Key{ID: "small", Private: mustRSA(1024)}.Public()
 	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -416,14 +492,26 @@ func TestKeysThatAreNotForTokensAreLeftOut(t *testing.T) {
 			t.Errorf("%s: %d keys, %v; want %d", row.why, k.Len(), err, row.want)
 		}
 	}
+	if good["alg"] != nil {
+		t.Error("the key that stands for AWS's has alg, which AWS's has not")
+	}
 	for why, text := range map[string]string{
 		"nothing": "", "HTML": "<!doctype html>", "a list": "[]", "no keys": "{}", "null": `{"keys":null}`, "keys that are no list": `{"keys":{}}`,
-		"1 MiB and a byte": `{"keys":[]` + strings.Repeat(" ", attest.MaxKeys) + "}",
+		"1 MiB and a byte": filled(w, attest.MaxKeys+1),
 	} {
 		if k, err := attest.ParseKeys([]byte(text)); k != nil || err == nil {
 			t.Errorf("%s: %v, %v", why, k, err)
 		}
 	}
+	if k, err := attest.ParseKeys([]byte(filled(w, attest.MaxKeys))); k.Len() != 2 || err != nil {
+		t.Errorf("1 MiB: %d keys, %v", k.Len(), err)
+	}
+}
+
+// filled returns a set of good keys that has so many bytes.
+func filled(w issuers, n int) string {
+	set := string(w.ours.JWKS())
+	return set[:1] + strings.Repeat(" ", n-len(set)) + set[1:]
 }
 
 // mustRSA makes a key that crypto/rsa would not make any more.
@@ -472,10 +560,58 @@ func TestARNs(t *testing.T) {
 	}
 }
 
+// Each part of an ARN has some bytes and no others, which are written out here.
+func TestBytesThatThePartsOfAnARNMayHave(t *testing.T) {
+	const (
+		digits = "0123456789"
+		words  = "abcdefghijklmnopqrstuvwxyz" + digits + "-"
+		names  = words + "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+	)
+	printing := ""
+	for b := byte('!'); b <= '~'; b++ {
+		if b != '*' && b != '"' && b != '\\' {
+			printing += string(rune(b))
+		}
+	}
+	for part, row := range map[string]struct{ before, after, may string }{
+		"partition": {"arn:a", "s:iam::111122223333:role/x", words},
+		"region":    {"arn:aws:lambda:eu", "west:111122223333:function:x", words},
+		"account":   {"arn:aws:iam::11112222333", ":role/x", digits},
+		"function":  {"arn:aws:lambda:eu-west-1:111122223333:function:x", "y", names},
+		"role":      {"arn:aws:iam::111122223333:role/x", "y", names + "+=,.@/"}, // behind a slash is the name
+		"path":      {"arn:aws:iam::111122223333:role/x", "y/z", printing},
+	} {
+		for b := range 256 {
+			one := string([]byte{byte(b)})
+			if _, ok := attest.ParseARN(row.before + one + row.after); ok != strings.Contains(row.may, one) {
+				t.Errorf("%s: the byte %q: %v", part, one, ok)
+			}
+		}
+	}
+	function, role := "arn:aws:lambda:eu-west-1:111122223333:function:", "arn:aws:iam::111122223333:role/"
+	for s, want := range map[string]bool{
+		function + strings.Repeat("f", 64):                       true,
+		function + strings.Repeat("f", 65):                       false,
+		role + strings.Repeat("r", 640-len(role)):                true,
+		role + strings.Repeat("r", 641-len(role)):                false,
+		"arn:aws:iam::11112222333:role/x":                        false,
+		"arn:aws:iam::1111222233334:role/x":                      false,
+		"arn:aws:lambda:eu-west-1:111122223333:function:x/y":     false,
+		"arn:aws:lambda:eu-west-1:111122223333:event-source:x":   false,
+		"arn:aws:s3:eu-west-1:111122223333:function:x":           false,
+		"arn:aws:iam::111122223333:instance-profile/x":           false,
+		"arn:aws:lambda:eu-west-1:111122223333:function:x:y:z:w": false,
+	} {
+		if _, ok := attest.ParseARN(s); ok != want {
+			t.Errorf("%q, of %d bytes: %v", s, len(s), ok)
+		}
+	}
+}
+
 func digest(token string) attest.Digest { return sha256.Sum256([]byte(token)) }
 
 func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
-	w := world(t)
+	w := world()
 	token := w.ours.Token(w.function())
 	d := digest(token)
 	c := attest.NewCache(10)
@@ -525,8 +661,61 @@ func TestRememberedTokenHoldsUntilItsEndAndByItsKeyAlone(t *testing.T) {
 	}
 }
 
+// What is trusted now has to be all that was trusted when the token was verified.
+func TestRememberedTokenHoldsByTheSameTrustAlone(t *testing.T) {
+	w := world()
+	token := w.ours.Token(w.function())
+	c := attest.NewCache(10)
+	c.Add(digest(token), w.trust, attest.Verify(token, w.trust, w.keys, noon))
+	account := func(change func(*attest.Account)) func(*attest.Trust) {
+		return func(t *attest.Trust) {
+			t.Accounts = slices.Clone(t.Accounts)
+			change(&t.Accounts[0])
+		}
+	}
+	for why, change := range map[string]func(*attest.Trust){
+		"another audience":               func(t *attest.Trust) { t.Audience = "https://other" },
+		"a shorter life":                 func(t *attest.Trust) { t.MaxLifetime-- },
+		"another algorithm":              func(t *attest.Trust) { t.Algorithms = []string{attest.ES384} },
+		"the account has another id":     account(func(a *attest.Account) { a.ID = theirs }),
+		"the account has another issuer": account(func(a *attest.Account) { a.Issuer = "https://other" }),
+		"another organization":           account(func(a *attest.Account) { a.Organization = "o-other" }),
+		"an account is gone":             func(t *attest.Trust) { t.Accounts = t.Accounts[:1] },
+	} {
+		now := *w.trust
+		if c.Get(digest(token), &now, w.keys, noon) == nil {
+			t.Fatal("the same trust, written anew, does not do")
+		}
+		if change(&now); c.Get(digest(token), &now, w.keys, noon) != nil {
+			t.Errorf("%s, and the token is remembered", why)
+		}
+	}
+}
+
+func TestIssuerIsTrustedForItsOwnAccount(t *testing.T) {
+	w := world()
+	nameless := attest.Trust{Accounts: []attest.Account{{ID: ours}}}
+	for _, row := range []struct {
+		trust           *attest.Trust
+		issuer, account string
+		want            bool
+	}{
+		{w.trust, w.ours.URL, ours, true}, {w.trust, w.theirs.URL, theirs, true},
+		{w.trust, w.ours.URL, theirs, false}, {w.trust, w.stranger.URL, ours, false}, {w.trust, "", ours, false},
+		{nil, w.ours.URL, ours, false}, {nil, "", "", false}, {&attest.Trust{}, w.ours.URL, ours, false}, {&nameless, "", ours, false},
+	} {
+		if got := row.trust.Issues(row.issuer, row.account); got != row.want {
+			t.Errorf("%q for %s: %v", row.issuer, row.account, got)
+		}
+	}
+	nameless.Audience, nameless.Algorithms, nameless.MaxLifetime = audience, []string{attest.RS256}, time.Hour
+	if o := attest.Verify(w.ours.Token(w.function(set("iss", nil))), &nameless, w.keys, noon); o.Result != attest.UnknownIssuer {
+		t.Errorf("no issuer, and an account without one: %v", o.Result)
+	}
+}
+
 func TestCacheIsBoundedAndRemembersWhatHoldsAlone(t *testing.T) {
-	w := world(t)
+	w := world()
 	c := attest.NewCache(3)
 	keys, _ := attest.ParseKeys(w.ours.JWKS())
 	find := func(string) *attest.Keys { return keys }
@@ -560,15 +749,22 @@ func TestCacheIsBoundedAndRemembersWhatHoldsAlone(t *testing.T) {
 	if c.Len() != 3 {
 		t.Errorf("%d tokens behind a sweep, want 3", c.Len())
 	}
-	if (&attest.Cache{}).Get(all[9], w.trust, find, noon) != nil {
-		t.Error("the zero Cache remembers")
+	token := w.ours.Token(w.function())
+	held := attest.Verify(token, w.trust, find, noon)
+	for why, none := range map[string]*attest.Cache{"the zero Cache": {}, "a cache of none": attest.NewCache(0)} {
+		if p := none.Add(digest(token), w.trust, held); p == nil || none.Len() != 0 || none.Get(digest(token), w.trust, find, noon) != nil {
+			t.Errorf("%s remembers %d tokens, or does not say whom one names", why, none.Len())
+		}
+	}
+	if c.Add(all[0], w.trust, attest.Outcome{Result: attest.Verified}) != nil {
+		t.Error("what no key has signed is remembered")
 	}
 }
 
 // FuzzVerify has no token hold that the issuer has not signed, and no principal without
 // one that holds.
 func FuzzVerify(f *testing.F) {
-	w := world(f)
+	w := world()
 	keys, _ := attest.ParseKeys(w.ours.JWKS())
 	find := func(string) *attest.Keys { return keys }
 	token := w.ours.Token(w.function())
@@ -587,9 +783,52 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
+// FuzzParseKeys takes no set that has no key, and no key that it does not find by a name.
+func FuzzParseKeys(f *testing.F) {
+	w := world()
+	good := string(w.ours.JWKS())
+	for _, seed := range []string{good, "", "{}", "[]", `{"keys":[]}`, `{"keys":[{}]}`, `{"keys":[null]}`, `{"keys":[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"}]}`,
+		strings.Replace(good, "RSA_1", "EC384_1", 1), strings.Replace(good, `"use":"sig"`, `"use":"enc"`, 1), `{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := attest.ParseKeys(b)
+		if (err == nil) != (k.Len() > 0) || (err == nil) != (k != nil) || k.Find("") != nil {
+			t.Fatalf("%d keys, %v", k.Len(), err)
+		}
+	})
+}
+
+// FuzzARN takes no ARN but what its parts are written as again.
+func FuzzARN(f *testing.F) {
+	for _, seed := range []string{arn, arn + ":7", arn + "*", "arn:aws:iam::111122223333:role/a/b", "arn:aws:iam::111122223333:role/*", "arn:::::", "arn:aws:iam::111122223333:role/"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if a, ok := attest.ParseARN(s); ok && written(a) != s {
+			t.Fatalf("%q is %+v, which is %q", s, a, written(a))
+		}
+		a, exact, ok := attest.ParsePattern(s)
+		if _, whole := attest.ParseARN(s); ok && exact != whole {
+			t.Fatalf("%q is exact %v", s, exact)
+		}
+		if star := map[bool]string{false: "*"}[exact]; ok && written(a)+star != s {
+			t.Fatalf("pattern %q is %+v", s, a)
+		}
+	})
+}
+
+// written is an ARN as it is written.
+func written(a attest.ARN) string {
+	if a.Function {
+		return "arn:" + a.Partition + ":lambda:" + a.Region + ":" + a.Account + ":function:" + a.Name
+	}
+	return "arn:" + a.Partition + ":iam::" + a.Account + ":role" + a.Path + a.Name
+}
+
 // BenchmarkVerify measures one token that holds, and one whose signature does not.
 func BenchmarkVerify(b *testing.B) {
-	w := world(b)
+	w := world()
 	keys, _ := attest.ParseKeys(w.ours.JWKS())
 	find := func(string) *attest.Keys { return keys }
 	good := w.ours.Token(w.function())

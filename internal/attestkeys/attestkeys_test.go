@@ -1,14 +1,17 @@
 package attestkeys
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -206,9 +209,9 @@ func TestAnswersThatAreNoKeysAreNotTaken(t *testing.T) {
 		"no keys":     func(*http.Request) (*http.Response, error) { return respond(200, `{"keys":[]}`), nil },
 		"an error":    func(*http.Request) (*http.Response, error) { return respond(500, `{"keys":[]}`), nil },
 		"a redirect":  func(*http.Request) (*http.Response, error) { return respond(302, ""), nil },
-		"1 MiB and 1": func(*http.Request) (*http.Response, error) { return respond(200, strings.Repeat(" ", 1<<20+1)), nil },
+		"1 MiB and 1": func(*http.Request) (*http.Response, error) { return respond(200, filled(t, 1<<20+1)), nil },
 		"without end": func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: endless{}}, nil
+			return &http.Response{StatusCode: 200, Body: endless{t, new(int)}}, nil
 		},
 		"it is silent": func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() },
 	} {
@@ -228,11 +231,46 @@ func TestAnswersThatAreNoKeysAreNotTaken(t *testing.T) {
 	}
 }
 
-// endless is a body that does not end.
-type endless struct{}
+// endless is a body that does not end. Who reads much more of it than a set may have fails
+// the test.
+type endless struct {
+	t    *testing.T
+	read *int // bytes
+}
 
-func (endless) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte(" "), len(p))), nil }
-func (endless) Close() error               { return nil }
+func (e endless) Read(p []byte) (int, error) {
+	if *e.read += len(p); *e.read > 4<<20 {
+		e.t.Error("more is read than a set of keys may have")
+		return 0, io.EOF
+	}
+	return copy(p, bytes.Repeat([]byte(" "), len(p))), nil
+}
+
+func (endless) Close() error { return nil }
+
+// filled returns a set of other good keys that has so many bytes.
+func filled(t *testing.T, n int) string {
+	i, err := standin.New(account, "https://issuer.example")
+	if err != nil {
+		t.Error(err)
+	}
+	set := string(i.JWKS())
+	return set[:1] + strings.Repeat(" ", n-len(set)) + set[1:]
+}
+
+// The longest set is taken to its last byte.
+func TestSetOfKeysOfAMebibyteIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		store := s.running(t, Options{})
+		before := store.Keys(s.issuer.URL)
+		s.answers(func(*http.Request) (*http.Response, error) { return respond(200, filled(t, 1<<20)), nil })
+		time.Sleep(apart)
+		if !store.Refresh(t.Context(), s.issuer.URL) || store.Keys(s.issuer.URL) == before || store.Keys(s.issuer.URL).Len() != 2 {
+			t.Errorf("%d keys, want the new ones", store.Keys(s.issuer.URL).Len())
+		}
+	})
+}
 
 func TestStartWaitsForKeysForHalfAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -312,6 +350,34 @@ func TestReloadKeepsTheKeysOfAccountsThatStay(t *testing.T) {
 		if store.Keys(s.issuer.URL) != nil {
 			t.Error("what came late is taken")
 		}
+	})
+}
+
+// An issuer that answers a byte a second, for ever, is given up after ten: by then another
+// one could have been asked.
+func TestIssuerThatDripsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newClient()
+		var serving sync.WaitGroup
+		client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			serving.Go(func() {
+				defer theirs.Close()
+				_, _ = http.ReadRequest(bufio.NewReader(theirs))
+				_, err := io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+				for err == nil {
+					time.Sleep(time.Second)
+					_, err = io.WriteString(theirs, " ")
+				}
+			})
+			return ours, nil
+		}
+		began := time.Now()
+		keys, err := New(Options{Do: client.Do}).get(t.Context(), "http://issuer.example")
+		if took := time.Since(began); keys != nil || !errors.Is(err, context.DeadlineExceeded) || took != within {
+			t.Errorf("%v and %v after %v, want an end after %v", keys, err, took, within)
+		}
+		serving.Wait()
 	})
 }
 

@@ -144,6 +144,7 @@ type Log struct {
 	stalled  bool              // busy lasts longer than a write may block
 	failing  bool              // the last write failed
 	failedAt time.Time         // when a write failed last; zero: none has
+	written  time.Time         // when a write ended last
 	ended    bool              // the last record is in open, or went out
 	closed   bool
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ const (
 	pendingLimit = 4 << 20
 	// keepLimit is the largest buffer that is kept after a burst.
 	keepLimit = 1 << 20
+	// company is how soon behind another write a caller takes it that there are more to come:
+	// giving way costs a lone caller as much as a write.
+	company = 200 * time.Microsecond
 	// postDelay is how long a posted line waits for others to share its write.
 	postDelay = 50 * time.Millisecond
 	// stallSlack is how much longer than Options.Timeout a write may last
@@ -121,10 +125,19 @@ func (l *Log) append(b *batch, e *Event, now time.Time) {
 
 // await waits for the outcome of n lines of b, from line first on, and writes the
 // batch where no other caller does. It returns how many of them are on the output.
+// Soon behind another write those who are about to run have their turn before it writes: what
+// they record shares the write, which costs more than the encoding of many records.
 func (l *Log) await(b *batch, first, n int) (written int, err error) {
-	for !b.done && !b.abandoned {
+	for yielded := false; !b.done && !b.abandoned; {
 		if l.busy || l.wanted > 0 {
 			b.cond.Wait()
+			continue
+		}
+		if !yielded && time.Since(l.written) < company {
+			yielded = true
+			l.mu.Unlock()
+			runtime.Gosched()
+			l.mu.Lock()
 			continue
 		}
 		l.lead() // what is not done and not under way is in open
@@ -156,9 +169,11 @@ func (l *Log) lead() {
 
 	start := time.Now()
 	n, err := l.out.Write(b.buf, until)
-	l.metrics.write.Observe(time.Since(start).Seconds())
+	end := time.Now()
+	l.metrics.write.Observe(end.Sub(start).Seconds())
 
 	l.mu.Lock()
+	l.written = end
 	changed := l.commitBatch(b, n, err)
 	l.end()
 	l.recycle(b)

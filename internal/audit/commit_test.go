@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,30 @@ func TestRecordsThatComeDuringAWriteShareTheNextOne(t *testing.T) {
 			t.Errorf("%d writes for 100 records, want 2", got)
 		}
 		if got := len(verify(t, w.Bytes(), l.Process())); got != 100 {
+			t.Errorf("%d records", got)
+		}
+	})
+}
+
+// Each would be a write of its own, since none is under way when it comes.
+func TestRecordsOfThoseWhoAreAboutToRunShareAWrite(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	synctest.Test(t, func(t *testing.T) {
+		w := &gateWriter{open: make(chan int, 100)}
+		for range cap(w.open) {
+			w.open <- everything
+		}
+		l := New(w, Options{})
+		var wg sync.WaitGroup
+		errs := recordAll(l, &wg, "host", cap(w.open))
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			t.Error(err)
+		}
+		if got := w.writes.Load(); got > 10 {
+			t.Errorf("%d writes for %d records that were made at once", got, len(errs))
+		}
+		if got := len(verify(t, w.Bytes(), l.Process())); got != len(errs) {
 			t.Errorf("%d records", got)
 		}
 	})

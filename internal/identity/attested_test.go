@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"net/netip"
@@ -148,6 +149,33 @@ func TestPrincipalOfTwoFunctionsIsAConflict(t *testing.T) {
 	if !slices.Equal(conflict.Conflicts, want) {
 		t.Errorf("%+v, want %+v", conflict.Conflicts, want)
 	}
+}
+
+// FuzzParseAttested finds no token but the one that stands in the header, behind the name
+// that is claimed with it, and leaves nothing to others that is Bearer.
+func FuzzParseAttested(f *testing.F) {
+	for _, seed := range []string{"", "Bearer", "Bearer ", "bearer  a.b.c", header("billing:" + strings.Repeat("j", 600)), header(":" + strings.Repeat("j", 600)), "Basic " + strings.Repeat("=", 900), "Digest x", "Bearer " + strings.Repeat("j", 8193), header("a b:" + strings.Repeat("j", 600))} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, h string) {
+		a, ok := ParseAttested(h)
+		bearer := len(h) >= 7 && strings.EqualFold(h[:7], "bearer ")
+		switch {
+		case ok != a.Claimed.IsSet(), bearer && !ok, !ok && (a.Token != "" || a.Claimed.String() != ""):
+			t.Fatalf("%q: %v, %q, %q", h, ok, a.Claimed.String(), a.Token)
+		case len(a.Token) > attest.MaxToken, ok && a.Digest != sha256.Sum256([]byte(a.Token)):
+			t.Fatalf("%q: a token of %d bytes, or another digest", h, len(a.Token))
+		case a.Token == "":
+			return
+		}
+		name := a.Claimed.String()
+		if bearer && (name != "" || !strings.HasSuffix(h, a.Token)) {
+			t.Fatalf("%q: Bearer of %q, %q", h, name, a.Token)
+		}
+		if !bearer && (!ValidFunction(name) || !strings.HasSuffix(h, base64.StdEncoding.EncodeToString([]byte(name+":"+a.Token)))) {
+			t.Fatalf("%q: Basic of %q, %q", h, name, a.Token)
+		}
+	})
 }
 
 func TestTokenOfAWSIsFoundInItsHeader(t *testing.T) {

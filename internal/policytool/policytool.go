@@ -62,14 +62,9 @@ func RetireToken(path, function string) (retired identity.Token, f config.Functi
 // edit changes the file by change, which gets the document and the function, and
 // changes that to what is to be expected of the new file.
 func edit(path, function string, change func(*document, *config.Function) ([]byte, error)) (config.Function, error) {
-	// The file that a link leads to is the one to be replaced, not the link.
-	target, err := filepath.EvalSymlinks(path)
+	target, data, err := ReadFile(path)
 	if err != nil {
-		return config.Function{}, fmt.Errorf("opening the policy: %w", err)
-	}
-	data, err := config.ReadFile(target)
-	if err != nil {
-		return config.Function{}, fmt.Errorf("reading the policy: %w", err)
+		return config.Function{}, err
 	}
 	before, err := parse(path, data, config.ReadFile)
 	if err != nil {
@@ -83,10 +78,12 @@ func edit(path, function string, change func(*document, *config.Function) ([]byt
 	if file := before.Functions[i].File; file != "" {
 		main := data
 		file = filepath.Join(filepath.Dir(path), file)
-		if target, data, err = readIncluded(file); err != nil {
+		if target, data, err = ReadFile(file); err != nil {
 			return config.Function{}, err
 		}
-		reparse = func(edited []byte) (*config.Config, error) { return parse(path, main, instead(file, edited)) }
+		reparse = func(edited []byte) (*config.Config, error) {
+			return parse(path, main, Instead(map[string][]byte{file: edited}))
+		}
 	}
 	d, err := open(data, function)
 	if err != nil {
@@ -128,24 +125,27 @@ func parse(path string, data []byte, open func(string) ([]byte, error)) (*config
 	return c, err
 }
 
-// readIncluded reads an included file, and returns the path of the file itself, behind links.
-func readIncluded(path string) (target string, data []byte, err error) {
-	if target, err = filepath.EvalSymlinks(path); err == nil {
-		data, err = config.ReadFile(target)
+// ReadFile reads a file of a policy for Replace. The target is the file that a link leads
+// to: that one is replaced, not the link.
+func ReadFile(path string) (target string, data []byte, err error) {
+	if target, err = filepath.EvalSymlinks(path); err != nil {
+		return "", nil, fmt.Errorf("opening the policy: %w", err)
 	}
-	if err != nil {
-		return "", nil, fmt.Errorf("reading the file of the function: %w", err)
+	if data, err = config.ReadFile(target); err != nil {
+		return "", nil, fmt.Errorf("reading the policy: %w", err)
 	}
 	return target, data, nil
 }
 
-// instead returns what reads files, with that one as it would be.
-func instead(path string, data []byte) func(string) ([]byte, error) {
-	return func(other string) ([]byte, error) {
-		if other == path {
-			return data, nil
+// Instead returns what reads the files that a policy names, for config.Parse, those of the
+// map with their text there. They are by their paths as the policy leads to them: its folder
+// and what it says.
+func Instead(texts map[string][]byte) func(path string) ([]byte, error) {
+	return func(path string) ([]byte, error) {
+		if text, ok := texts[path]; ok {
+			return text, nil
 		}
-		return config.ReadFile(other)
+		return config.ReadFile(path)
 	}
 }
 

@@ -32,7 +32,13 @@ var attacks = []string{
 func hostile(texts []string) *Report {
 	o := Options{Sources: texts, Policy: &Policy{File: texts[0], Hash: texts[0]}}
 	for _, s := range texts {
-		o.Policy.Rules = append(o.Policy.Rules, Rule{Function: s, Owner: s, Path: s + "x", Pattern: s, Ticket: s})
+		o.Policy.Rules = append(o.Policy.Rules, Rule{Function: s, Owner: s, Path: s + "x", File: s, Pattern: s, Ticket: s})
+	}
+	o.Ready = func() (r Readiness) {
+		for _, s := range texts {
+			r.Functions = append(r.Functions, ReadyFunction{Name: s, Owner: s, Because: []string{s}, NewName: s})
+		}
+		return r
 	}
 	o.Probes = true
 	b := New(o)

@@ -177,7 +177,7 @@ func (b *Builder) rulesSection() doc.Section {
 	}
 	about := doc.Grid{ID: "policy_file", Columns: doc.Columns("source", "Policy file", "policy", "Policy", "rules", "Rules"),
 		Rows: [][]doc.Cell{{doc.Text(p.File), doc.Text(p.Hash), doc.Num(len(p.Rules))}}}
-	g := doc.Grid{ID: "unused", Empty: "Every rule was used.", Columns: doc.Columns("function", "Function", "owner", "Owner", "rule", "Rule", "line", "Line", "pattern", "What it covers",
+	g := doc.Grid{ID: "unused", Empty: "Every rule was used.", Columns: doc.Columns("function", "Function", "owner", "Owner", "rule", "Rule", "file", "File", "line", "Line", "pattern", "What it covers",
 		"ticket", "Ticket", "last_day", "Last day", "refused_requests", "Requests refused all the same", "elsewhere", "Same place, other policies")}
 	for _, r := range p.Rules {
 		u := b.counts.Rule(r.Path)
@@ -185,7 +185,7 @@ func (b *Builder) rulesSection() doc.Section {
 			continue
 		}
 		g.Rows = append(g.Rows, []doc.Cell{
-			doc.Text(r.Function), doc.Text(r.Owner), doc.Text(r.Path), doc.Some(r.Line), doc.Text(r.Pattern), doc.Text(r.Ticket), doc.Word(lastDay(r.Expires)), doc.Num(u.Refusals), doc.Num(u.Elsewhere),
+			doc.Text(r.Function), doc.Text(r.Owner), doc.Text(r.Path), doc.Text(r.File), doc.Some(r.Line), doc.Text(r.Pattern), doc.Text(r.Ticket), doc.Word(lastDay(r.Expires)), doc.Num(u.Refusals), doc.Num(u.Elsewhere),
 		})
 	}
 	s.Tables = []doc.Grid{about, g}

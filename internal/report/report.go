@@ -48,6 +48,9 @@ type Options struct {
 	// Policy is where the rules that were never used are looked for; nil: the
 	// report says that they were not.
 	Policy *Policy
+	// Ready says which functions may be enforced, behind the last line; nil: the report
+	// says that nobody has looked.
+	Ready func() Readiness
 	// Probes says that lines of posture probe were given too, none at all included.
 	Probes bool
 	// MaxRows bounds the rows of one function in one table; what goes beyond is
@@ -66,6 +69,7 @@ type Policy struct {
 type Rule struct {
 	Function, Owner string
 	Path            string // as records carry it: functions.billing.allow[2]
+	File            string // the included file that it stands in; "": the policy file itself
 	Line            int
 	Pattern         string    // what it covers, for people
 	Ticket          string    // "": none

@@ -78,12 +78,18 @@ func policyOfStory() *Policy {
 		rule("billing", 0, 8, "api.stripe.com 443"), rule("billing", 1, 9, "*.example.org 443"), rule("nightly", 0, 12, "data.example.net 443"),
 	}}
 	p.Rules[1].Expires, p.Rules[1].Ticket, p.Rules[1].Owner = began.AddDate(0, 2, 0).Truncate(24*time.Hour), "SEC-7", "payments"
+	p.Rules[1].File = "teams/payments.yaml"
 	return p
 }
 
 func TestTheSameRecordsGiveTheSameBytesInEveryFormat(t *testing.T) {
 	t.Parallel()
-	o := Options{Generated: began.Add(48 * time.Hour), Sources: []string{"records.jsonl"}, Policy: policyOfStory()}
+	o := Options{Generated: began.Add(48 * time.Hour), Sources: []string{"records.jsonl"}, Policy: policyOfStory(), Ready: func() Readiness {
+		return Readiness{Functions: []ReadyFunction{
+			{Name: "billing", Owner: "payments", Days: 9, Runs: 12, NewName: "api.stripe.com", Since: began},
+			{Name: "nightly", Because: []string{"it was never seen", "2 hosts that it used have no rule yet"}},
+		}}
+	}}
 	for name, f := range map[string]Format{"story.md": Markdown, "story.csv": CSV, "story.html": HTML} {
 		got := reportOf(t, o, story(t)).written(t, f)
 		if again := reportOf(t, o, story(t)).written(t, f); again != got {
@@ -277,6 +283,24 @@ func TestRulesThatLetNothingThroughAreListed(t *testing.T) {
 	has(t, row, "elsewhere", "5")
 	if text := reportOf(t, Options{}, stream).written(t, Markdown); !strings.Contains(text, "Not looked for: no policy file was given") {
 		t.Error("without a policy file the report does not say that it did not look")
+	}
+}
+
+func TestWhoMayBeEnforcedIsSaidOrWhyItIsNotKnown(t *testing.T) {
+	t.Parallel()
+	for want, ready := range map[string]func() Readiness{
+		"Not looked for: no policy file was given (--config).": nil,
+		"No function of the policy is in report mode.":         func() Readiness { return Readiness{} },
+		"It cannot be known, for what stands below.":           func() Readiness { return Readiness{Unknown: "the records are not as they were written"} },
+		"not yet": func() Readiness {
+			return Readiness{Functions: []ReadyFunction{{Name: "f", Because: []string{"it was never seen"}}}}
+		},
+	} {
+		got := reportOf(t, Options{Ready: ready}, story(t)).written(t, Markdown)
+		_, got, _ = strings.Cut(got, "## Ready to enforce?\n")
+		if got, _, _ = strings.Cut(got, "\n## "); !strings.Contains(got, want) {
+			t.Errorf("want %q:\n%s", want, got)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func (b *Builder) Report() *Report {
 			d.Sections = append(d.Sections, functionSection(g, fmt.Sprintf("function-%d", i+1)))
 		}
 	}
-	d.Sections = append(d.Sections, b.callersSection(), b.rulesSection(), b.policySection(), b.processesSection(v.result.Processes), b.floodsSection())
+	d.Sections = append(d.Sections, b.callersSection(), b.rulesSection(), b.readySection(), b.policySection(), b.processesSection(v.result.Processes), b.floodsSection())
 	r := &Report{Whole: v.whole}
 	if s := b.probed(); s != nil {
 		d.Sections = append(d.Sections, probesSection(s))

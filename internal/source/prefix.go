@@ -34,23 +34,25 @@ func (r *Remote) loadPrefix(ctx context.Context) (data []byte, read reads, err e
 	if err != nil {
 		return nil, nil, err
 	}
-	read = func(ctx context.Context, path string) ([]byte, error) { return r.readNamed(ctx, m, path) }
-	if data, err = read(ctx, m.Main); err != nil {
+	files := ahead{remote: r, manifest: m, begun: map[string]bool{}, held: map[string]outcome{}}
+	if data, err = r.checked(m, m.Main, files.single(ctx, m.Main)); err != nil {
 		return nil, nil, err
 	}
 	r.mu.Lock()
 	r.main = strings.TrimSuffix(r.name, manifest.Name) + m.Main
 	r.mu.Unlock()
-	return data, read, nil
+	return data, func(ctx context.Context, path string) ([]byte, error) {
+		return r.checked(m, path, files.read(ctx, path))
+	}, nil
 }
 
-// readNamed reads a file that the manifest names, as the manifest names it.
-func (r *Remote) readNamed(ctx context.Context, m *manifest.Manifest, path string) ([]byte, error) {
+// checked returns what was read of a file, where it is as the manifest names it.
+func (r *Remote) checked(m *manifest.Manifest, path string, is outcome) ([]byte, error) {
 	f, err := m.File(path)
 	if err != nil {
 		return nil, err
 	}
-	a, err := r.request(ctx, path, f.Size)
+	a, err := is.answer, is.err
 	wrong := err
 	switch {
 	case err == nil:

@@ -61,7 +61,7 @@ func (rd *round) check(t *tally) {
 func (c *checker) index() {
 	for _, o := range c.operations {
 		c.byOp[o.id] = o
-		if o.credential == badToken {
+		if o.credential == badToken || o.token != "" {
 			c.failures[o.source] = append(c.failures[o.source], o)
 		}
 	}
@@ -111,8 +111,8 @@ func (c *checker) dateWrites() {
 // about says which operation a violation is about.
 func (c *checker) about(o *operation) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "operation %d (%s), seed %d: %s %s as %q/%s from %s%s, %s to %s: %s", o.id, o.kind, c.world.options.seed, o.method, o.target(),
-		o.function, o.credential, o.source, o.network, o.start.UTC().Format("15:04:05.000000"), o.end.UTC().Format("15:04:05.000000"), o.outcome)
+	fmt.Fprintf(&b, "operation %d (%s), seed %d: %s %s as %q/%s, key %d, from %s%s, %s to %s: %s", o.id, o.kind, c.world.options.seed, o.method, o.target(),
+		o.function, o.credential, o.key, o.source, o.network, o.start.UTC().Format("15:04:05.000000"), o.end.UTC().Format("15:04:05.000000"), o.outcome)
 	fmt.Fprintf(&b, " %d %s %s %s, tail %q, sent %d, got %d, %q, plan %q hello %q early %v abort %d type %d %s", o.status, o.reason, o.recordID, o.addrs, o.tail, o.sent, o.got, o.detail,
 		o.transfer.line(), o.hello, o.early, o.abort, o.qtype, o.proto)
 	for _, e := range c.j.byHost[o.host] {
@@ -176,8 +176,9 @@ func (c *checker) excusedSilence(o *operation) bool {
 // have been in force during it, by hash.
 func (c *checker) verdicts(o *operation) map[string]expectation {
 	all := map[string]expectation{}
-	for _, w := range c.world.timeline.possible(o.start, o.end) {
-		all[w.hash] = c.world.expect(o, w.variant)
+	possible := c.world.timeline.possible(o.start, o.end)
+	for _, w := range possible {
+		all[w.hash] = keyed(o, possible, c.world.expect(o, w.variant))
 	}
 	return all
 }
@@ -259,6 +260,8 @@ func (c *checker) recordOf(o *operation, all []*entry, event string, why reason,
 	}
 	e, inForce := may[found.Policy]
 	switch {
+	case found.Event == "opened" && (found.Via == "aws") != (o.credential == awsToken):
+		c.t.violation("the record says that the caller was known by %s: %s", found.Via, c.about(o))
 	case !inForce:
 		c.t.violation("judged by policy %s, which was not in force: %s", found.Policy, c.about(o))
 	case found.Event == "refused" && o.tail == tailNone && !e.may(why) && !c.world.excuses(o, why):
@@ -280,7 +283,8 @@ func (c *checker) uncertain(o *operation) bool { return c.plan.count && c.sinkFa
 // and has the name and the ID of one of them.
 func (c *checker) sharing(o *operation, event string, why reason) bool {
 	return slices.ContainsFunc(c.shared, func(e *entry) bool {
-		return e.Event == event && e.Reason == why && e.Function == o.function && (interval{o.start, o.end}).meets(e.Time, e.Time)
+		unknown := why == "identity_rejected" && e.Function == ""
+		return e.Event == event && e.Reason == why && (e.Function == o.function || unknown) && (interval{o.start, o.end}).meets(e.Time, e.Time)
 	})
 }
 

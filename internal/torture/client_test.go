@@ -153,6 +153,8 @@ func (c *clients) dial(o *operation) (*net.TCPConn, error) {
 func (o *operation) authorization() string {
 	token := tokenOf(o.function)
 	switch o.credential {
+	case awsToken, forgedToken:
+		return o.attestedField()
 	case noToken:
 		return ""
 	case badToken:

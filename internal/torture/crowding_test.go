@@ -65,6 +65,11 @@ var crowdings = []crowding{
 		from := a.source(i).As4()
 		a.ask(addrOf(seekerNet.Addr().As4()[1], from[2], from[3]), i, a.name(i, "silent", zoneBoth))
 	}, `egress_lookups_refused_total{cause="function"}`},
+	{"crowding: forged tokens of AWS", 800, 2000, 8, func(a *attackers, i int) {
+		o := operation{function: delta, credential: forgedToken, token: a.world.issuer.stolen(), basic: i%2 == 0}
+		target := a.target(i, "one", zoneCrowder, a.world.ports.tls)
+		a.open(a.source(i), a.world.ports.proxy, "CONNECT "+target+" HTTP/1.1\r\nHost: "+target+"\r\n"+o.authorization()+"\r\n")
+	}, `egress_identity_verifications_total{result="signature"}`},
 	{"crowding: refused questions", 800, 2000, 4, func(a *attackers, i int) {
 		a.ask(a.source(i), i, a.name(i, "one", zoneNever))
 	}, ""},

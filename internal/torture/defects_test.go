@@ -51,6 +51,14 @@ var defects = []defect{
 		recipes: map[string]int{"tunnel": 10, "tunnel without TLS": 5, "idle tunnel": 1},
 		faults:  []string{"reload"},
 	}},
+	{"tokens_outlive_their_key", "let through, but .*key [0-9]", settings{
+		recipes: map[string]int{"token of AWS, its key may be gone": 10, "tunnel by a token of AWS": 5, "tunnel": 5},
+		faults:  []string{"keys of AWS rotate", "reload"},
+	}},
+	{"keys_of_the_first_load", "refused: .*\\(tunnel by a token of AWS\\)", settings{
+		recipes: map[string]int{"tunnel by a token of AWS": 10, "forged token of AWS": 5, "tunnel": 5},
+		faults:  []string{"keys of AWS rotate"},
+	}},
 	{"sources_share_nothing", "refused for another's doing", settings{
 		recipes: map[string]int{"slow head": 10, "tunnel": 10, "no token": 5},
 		faults:  []string{"crowding: silent connections"},

@@ -34,7 +34,7 @@ func (w *world) expect(o *operation, v *variant) expectation {
 		return refuseBy(o.want...)
 	case o.balancer == balancerNone || o.balancer == balancerBad:
 		return expectation{} // it ends without an answer
-	case o.credential == badToken:
+	case o.credential == badToken, o.credential == forgedToken, o.credential == awsToken && v.strangers:
 		return refuseBy("identity_rejected", "limit_failures")
 	case o.credential == noToken && o.function != seeker:
 		return refuseBy("identity_required")

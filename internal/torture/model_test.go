@@ -10,7 +10,8 @@ import (
 )
 
 // The functions of the policies. alpha and beta show a token, gamma too and is
-// in report mode, seeker is known by its source. crowder is the attackers'.
+// in report mode, seeker is known by its source, delta by tokens of AWS. crowder is the
+// attackers'.
 const (
 	alpha   = "alpha"
 	beta    = "beta"
@@ -59,6 +60,8 @@ type variant struct {
 	name  string
 	rules map[string]map[string]modelRule // function, then zone
 	cidr  map[string][]uint16             // function, then the ports that literalNet is open at
+	// strangers: delta's ARN is another function's name, so that none of its tokens is its.
+	strangers bool
 }
 
 // reason is the word of a refusal, "" where there is none.
@@ -119,9 +122,14 @@ func (w *world) variants() []*variant {
 				zoneSelf: {ports: []uint16{w.ports.proxy, w.ports.admin, w.ports.dns, raw}, opens: []netip.Prefix{ownNet}},
 				zoneGone: {ports: []uint16{tls}, verify: true, opens: first, expired: true},
 			},
-			beta:    {zoneBeta: {ports: []uint16{tls}, verify: true, opens: second}},
-			gamma:   {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}},
-			seeker:  {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}, zoneWeb: {ports: []uint16{web}, opens: first}},
+			beta:   {zoneBeta: {ports: []uint16{tls}, verify: true, opens: second}},
+			gamma:  {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}},
+			seeker: {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}, zoneWeb: {ports: []uint16{web}, opens: first}},
+			delta: {
+				zoneBoth: {ports: []uint16{tls}, verify: true, opens: first},
+				zoneRaw:  {ports: []uint16{raw, tls}, opens: first},
+				zoneWeb:  {ports: []uint16{web}, opens: first},
+			},
 			crowder: {zoneCrowder: {ports: []uint16{tls, web}, opens: first}},
 		}
 	}
@@ -129,7 +137,7 @@ func (w *world) variants() []*variant {
 	a.rules[alpha][zoneOnlyA] = modelRule{ports: []uint16{tls}, verify: true, opens: first}
 	a.rules[alpha][zoneNarrow] = modelRule{ports: []uint16{tls}, verify: true, opens: first}
 	a.rules[alpha][zonePorts] = modelRule{ports: []uint16{tls}, opens: first}
-	b := &variant{name: "B", rules: common()}
+	b := &variant{name: "B", rules: common(), strangers: true}
 	b.rules[alpha][zoneOnlyB] = modelRule{ports: []uint16{tls}, verify: true, opens: first}
 	b.rules[alpha][zoneNarrow] = modelRule{ports: []uint16{tls}, verify: true, opens: second}
 	b.rules[alpha][zonePorts] = modelRule{ports: []uint16{tls, raw}, opens: first}

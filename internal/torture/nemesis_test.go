@@ -67,6 +67,7 @@ var strikes = append(crowdingStrikes(), []strike{
 	{"disk full, drain", 1, "file", func(n *nemesis, ctx context.Context) error {
 		return n.fillDisk(ctx, func() error { return n.drainUnrecorded(ctx) })
 	}},
+	{"keys of AWS rotate", 4, "", (*nemesis).rotateKeys},
 	{"signals without end", 1, "", (*nemesis).manySignals},
 	{"file that is gone", 1, "", (*nemesis).removeFile},
 }...)
@@ -124,16 +125,21 @@ func (n *nemesis) write(bad bool) error {
 	w := n.world
 	v := w.policies[n.r.IntN(len(w.policies))]
 	n.serial++
-	text := w.policyFile(v, n.serial, n.plan)
+	text, keys, badKeys := w.policyFile(v, n.serial, n.plan), w.issuer.published(), bad && n.r.IntN(2) == 0
 	if bad {
-		text += "functions: twice\n"
 		v = nil
+		if !badKeys {
+			text += "functions: twice\n"
+		}
+	}
+	if err := w.issuer.publish(w.keysPath(n.serial), keys, badKeys); err != nil {
+		return err
 	}
 	if err := os.WriteFile(w.configPath()+".new", []byte(text), 0o600); err != nil {
 		return err
 	}
 	w.timeline.mu.Lock()
-	w.timeline.writes = append(w.timeline.writes, policyWrite{serial: n.serial, hash: policyHash(text), variant: v, at: time.Now()})
+	w.timeline.writes = append(w.timeline.writes, policyWrite{serial: n.serial, hash: policyHash(text), variant: v, keys: keys, at: time.Now()})
 	w.timeline.mu.Unlock()
 	return os.Rename(w.configPath()+".new", w.configPath())
 }

@@ -18,7 +18,10 @@ type operation struct {
 
 	method     string // CONNECT, GET, HEAD, POST or LOOKUP
 	function   string // who the client says it is, or is by its source; "": nobody
-	credential string // goodToken, badToken or noToken
+	credential string // goodToken, badToken, noToken, awsToken or forgedToken
+	token      string // of AWS, or forged; "": none is shown
+	key        int    // of the issuer, which has signed it
+	basic      bool   // it is shown by Basic
 	source     netip.Addr
 	network    string // of a bad network that the client is behind; "": none
 	host       string
@@ -138,7 +141,7 @@ type recipe struct {
 }
 
 // recipes are all kinds of a single request. Kinds of several are in series.
-var recipes = []recipe{
+var recipes = append(attestedRecipes, []recipe{
 	{"tunnel", 16, func(w *world, r *rand.Rand, o *operation) { o.name(pick(r, "one", "third", "slow", "alias"), zoneBoth) }},
 	{"tunnel of another function", 4, func(w *world, r *rand.Rand, o *operation) {
 		o.function = beta
@@ -274,7 +277,7 @@ var recipes = []recipe{
 		o.transfer.up, o.transfer.down = r.Int64N(4<<10), r.Int64N(16<<10)
 	}},
 	{"lookup", 14, planLookup},
-}
+}...)
 
 // pick returns one of the values.
 func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }

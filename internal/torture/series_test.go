@@ -33,6 +33,8 @@ func (c *clients) series(r *rand.Rand, id uint64) []*operation {
 		who.bySource(r)
 	case n < 3:
 		who.credential, who.function = noToken, ""
+	case n < 5:
+		who.attest(c.world, r, r.IntN(4) == 0)
 	}
 	all := make([]*operation, 1+r.IntN(seriesLength))
 	for i := range all {
@@ -79,6 +81,7 @@ func (c *clients) series(r *rand.Rand, id uint64) []*operation {
 func (c *clients) planPlain(r *rand.Rand, id uint64, who *operation) *operation {
 	o := newOperation(c.world, r, id)
 	o.source, o.function, o.credential = who.source, who.function, who.credential
+	o.token, o.key, o.basic = who.token, who.key, who.basic
 	o.kind, o.port, o.method = "plain request", c.world.ports.web, pick(r, "GET", "GET", "POST", "HEAD")
 	o.transfer.up, o.transfer.down = r.Int64N(20<<10), r.Int64N(40<<10)
 	switch r.IntN(8) {

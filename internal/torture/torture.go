@@ -11,8 +11,8 @@
 // What it does: it builds cmd/proxy and runs it in rounds. In a round, clients
 // open tunnels, send requests and ask for names, each by a plan that the seed
 // gives, well-behaved or not; origins and a DNS upstream write down who comes;
-// and faults strike: signals, kills, reloads of good and bad files, a full
-// disk, a reader that stalls, rotation, failing DNS, resets, and attackers who take
+// and faults strike: signals, kills, reloads of good and bad files, keys of an issuer of
+// AWS that rotate, a full disk, a reader that stalls, rotation, failing DNS, resets, and attackers who take
 // what all share, each way by itself and all at once. The program has few descriptors,
 // so that they can. At the end of the round the load stops, what the process still holds is measured, it is
 // stopped, and the checker reads everything.
@@ -28,6 +28,8 @@
 //   - What a client saw refused, the records hold, from before it saw it.
 //     "Before" is exact where records go to a file: a client that has read an
 //     answer notes how long the file is.
+//   - A token of AWS holds while the key that has signed it is published and the policy
+//     has its function, whoever shows forged ones beside it; a forged one never does.
 //   - Origins are contacted for permitted targets alone, canaries never; a
 //     byte reaches an origin behind its record alone; names that are refused
 //     never reach the DNS upstream.

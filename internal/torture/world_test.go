@@ -35,6 +35,7 @@ type world struct {
 
 	origins  *origins
 	upstream *upstream
+	issuer   *issuer
 	toxic    *toxics
 	timeline *timeline
 	sink     *sink
@@ -55,6 +56,9 @@ func newWorld(o settings) (*world, error) {
 		return nil, err
 	}
 	if w.upstream, err = newUpstream(w); err != nil {
+		return nil, err
+	}
+	if w.issuer, err = newIssuer(); err != nil {
 		return nil, err
 	}
 	w.toxic, err = newToxics(w)
@@ -123,15 +127,21 @@ func (w *world) policyFile(v *variant, serial int, boot bootPlan) string {
 		onFailure = "count"
 	}
 	fmt.Fprintf(&b, "audit: {output: %q, on_failure: %s}\n", boot.output, onFailure)
+	b.WriteString(w.awsSection(serial))
 	fmt.Fprintf(&b, "deny: [\"*.%s\"]\nfunctions:\n", zoneDenied)
-	for _, f := range []string{alpha, beta, gamma, seeker, crowder} {
+	for _, f := range []string{alpha, beta, gamma, seeker, delta, crowder} {
 		fmt.Fprintf(&b, "  %s:\n    owner: team-%s\n", f, f)
 		if f == gamma {
 			fmt.Fprintf(&b, "    mode: report\n    report_until: %s\n", time.Now().AddDate(0, 1, 0).UTC().Format(time.DateOnly))
 		}
-		if f == seeker {
+		switch {
+		case f == seeker:
 			fmt.Fprintf(&b, "    identify: {sources: [%s]}\n", seekerNet)
-		} else {
+		case f == delta && v.strangers:
+			fmt.Fprintf(&b, "    identify: {aws: [%q]}\n", arnOf("stranger"))
+		case f == delta:
+			fmt.Fprintf(&b, "    identify: {aws: [%q]}\n", arnOf(delta))
+		default:
 			fmt.Fprintf(&b, "    identify: {tokens: [\"sha256:%x\"]}\n", sha256.Sum256([]byte(tokenOf(f))))
 		}
 		fmt.Fprintf(&b, "    allow:%s", v.allowList(f))
@@ -197,6 +207,7 @@ type policyWrite struct {
 	serial  int
 	hash    string
 	variant *variant // nil: the file is bad
+	keys    []int    // of the issuer that it publishes
 	at      time.Time
 	upper   time.Time // when a later one was in force; zero: never
 }

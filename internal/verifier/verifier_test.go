@@ -213,6 +213,49 @@ func TestSourcesHaveTheirTurnsAndThoseThatComeLateAreLast(t *testing.T) {
 	}
 }
 
+// The same by whole verifications: whose token is looked at next goes by where it was shown,
+// a network of IPv6 being one source, and by whether that has shown too many.
+func TestTokensAreVerifiedByTheTurnsOfTheirSources(t *testing.T) {
+	f := newFixture(t, 1)
+	var got []byte // the first letter of the issuer of each token that is looked at
+	f.v.opt.Keys = func(issuer string) *attest.Keys {
+		got = append(got, issuer[len("https://")])
+		return f.known.Load()
+	}
+	sources := map[byte]string{'a': "10.0.0.1", 'b': "10.0.0.2", 'A': "10.0.0.1", 'x': "2001:db8::1", 'y': "2001:db8::2"}
+	for name := range sources {
+		f.trust.Accounts = append(f.trust.Accounts, attest.Account{ID: string(name), Issuer: "https://" + string(name)})
+	}
+	for _, row := range [][2]string{
+		{"aaab", "abaa"},
+		{"AAb", "bAA"}, // a source that comes late
+		{"xyb", "xby"}, // two addresses of one network
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			got = nil
+			if err := f.v.places.acquire(t.Context(), home, false); err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			for i := range len(row[0]) {
+				name := row[0][i]
+				claims := f.issuer.Function("eu-west-1", "billing", audience, time.Now(), time.Minute)
+				claims["iss"] = "https://" + string(name)
+				token := tokenOf(f.issuer.Token(claims))
+				all.Go(func() {
+					_, _, _ = f.v.Verify(t.Context(), token, f.trust, netip.MustParseAddr(sources[name]), name < 'a')
+				})
+				synctest.Wait()
+			}
+			f.v.places.release()
+			all.Wait()
+			if string(got) != row[1] {
+				t.Errorf("%s: %s, want %s", row[0], got, row[1])
+			}
+		})
+	}
+}
+
 func TestWhoGivesUpLosesNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, 1)

@@ -52,7 +52,7 @@ func (l *lab) kinds(o Options) (all []kind) {
 		scale *= quickScale
 	}
 	for _, m := range load.Measures {
-		if m.EveryRound && !m.Attested {
+		if m.EveryRound && !m.PeersAlone {
 			add(kind{name: m.Name, figures: m.Figures(), sample: func(s *side) ([]float64, error) {
 				return m.Sample(s.target, l.servers.Origins, scale)
 			}})

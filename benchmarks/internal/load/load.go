@@ -32,9 +32,12 @@ type Target struct {
 	Refused string        // a name that it refuses; "": it has no list
 	Auth    string        // field line with CRLF; "": none
 	Attest  func() string // makes a token of AWS that holds; nil: it knows nobody by one
+	TLS     string        // where it takes the same by TLS; "": nowhere
 	Raw     bool          // no CONNECT: whatever is sent reaches the reply origin
 	Closes  bool          // it closes the client's connection behind a plain response, or forwards none
 	Threads bool          // it needs a thread for each tunnel, so that it cannot hold many
+
+	secure *tls.Config // connections to it begin with this handshake; nil: with none
 }
 
 // outcome is what one run of one load cost. The CPU is of the whole load; whoever
@@ -47,7 +50,7 @@ type outcome struct {
 
 // open dials the proxy and, unless it relays blindly, has it connect to port.
 func (t *Target) open(port uint16) (net.Conn, *bufio.Reader, error) {
-	c, err := net.Dial("tcp", t.Addr)
+	c, err := t.dial()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,20 +2,13 @@ package load
 
 import (
 	"bufio"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"strconv"
-	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/handshake"
 )
 
 // The names that the loads ask for.
@@ -43,7 +36,7 @@ type Origins struct {
 func StartOrigins() (*Origins, error) {
 	o := &Origins{}
 	var err error
-	if o.hello, err = clientHello(AllowedName); err != nil {
+	if o.hello, err = handshake.ClientHello(AllowedName); err != nil {
 		return nil, err
 	}
 	for port, serve := range map[*uint16]func(net.Conn){
@@ -65,7 +58,7 @@ func StartOrigins() (*Origins, error) {
 		return nil, err
 	}
 	o.tls = portOf(secure)
-	cert, err := certificate(AllowedName)
+	cert, err := handshake.Certificate(AllowedName)
 	if err != nil {
 		return nil, err
 	}
@@ -162,40 +155,4 @@ func (o *Origins) serveUp(c net.Conn) {
 	if _, err := io.CopyN(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{br}, n); err == nil {
 		_, _ = c.Write(make([]byte, replyBytes))
 	}
-}
-
-// clientHello returns the first flight of a real TLS client for name.
-func clientHello(name string) ([]byte, error) {
-	client, server := net.Pipe()
-	defer server.Close()
-	go func() {
-		_ = tls.Client(client, &tls.Config{ServerName: name}).HandshakeContext(context.Background())
-		client.Close()
-	}()
-	header := make([]byte, 5)
-	if _, err := io.ReadFull(server, header); err != nil {
-		return nil, fmt.Errorf("making a ClientHello: %w", err)
-	}
-	body := make([]byte, int(header[3])<<8|int(header[4]))
-	if _, err := io.ReadFull(server, body); err != nil {
-		return nil, fmt.Errorf("making a ClientHello: %w", err)
-	}
-	return append(header, body...), nil
-}
-
-// certificate makes a self-signed certificate.
-func certificate(name string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, errors.Join(errors.New("making a certificate"), err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }

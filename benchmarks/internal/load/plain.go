@@ -44,21 +44,28 @@ func (t *Target) request(method, host string, port uint16, down, up int64) []byt
 
 // gets sends n plain GETs over 16 kept connections.
 func (t *Target) gets(o *Origins, n int) (outcome, error) {
-	return t.overConnections(n, t.request(http.MethodGet, t.Host, o.HTTP, replyBytes, 0), " 200 ")
+	return t.overConnections(n, 0, t.request(http.MethodGet, t.Host, o.HTTP, replyBytes, 0), " 200 ")
+}
+
+// pacedGets is gets, with a request each millisecond, be those before it answered or not.
+func (t *Target) pacedGets(o *Origins, n int) (outcome, error) {
+	return t.overConnections(n, time.Millisecond, t.request(http.MethodGet, t.Host, o.HTTP, replyBytes, 0), " 200 ")
 }
 
 // refusedGets asks n times, by GETs over 16 kept connections, for a name that is not on the list.
 func (t *Target) refusedGets(o *Origins, n int) (outcome, error) {
-	return t.overConnections(n, t.request(http.MethodGet, t.Refused, o.HTTP, replyBytes, 0), " 403 ")
+	return t.overConnections(n, 0, t.request(http.MethodGet, t.Refused, o.HTTP, replyBytes, 0), " 403 ")
 }
 
 // overConnections sends a request n times over 16 kept connections, each when the one before it
-// has its response, with a status line that has the text.
-func (t *Target) overConnections(n int, request []byte, status string) (outcome, error) {
+// has its response, with a status line that has the text. With a pace there is one request in
+// that time in all, and each latency counts from when its request was due.
+func (t *Target) overConnections(n int, pace time.Duration, request []byte, status string) (outcome, error) {
 	const workers = 16
 	each := n / workers
 	out := outcome{count: each * workers, latencies: make([]time.Duration, each*workers)}
 	return t.measured(out, func() error {
+		start := time.Now()
 		return parallel(workers, workers, func(worker int) error {
 			c, br, err := t.dialPlain()
 			if err != nil {
@@ -67,6 +74,10 @@ func (t *Target) overConnections(n int, request []byte, status string) (outcome,
 			defer c.Close()
 			for i := range each {
 				began := time.Now()
+				if pace > 0 {
+					began = start.Add(time.Duration(i*workers+worker) * pace)
+					time.Sleep(time.Until(began))
+				}
 				if err := t.exchange(c, br, request, status); err != nil {
 					return err
 				}

@@ -8,8 +8,8 @@ import (
 
 // Timed is one request of the load.
 type Timed struct {
-	began time.Time
-	took  time.Duration
+	Began time.Time
+	Took  time.Duration
 }
 
 // SteadyLoad asks with four workers until stop is closed. finish waits for them and
@@ -53,18 +53,4 @@ func (t *Target) one(o *Origins) error {
 	}
 	_, err = io.CopyN(io.Discard, br, replyBytes)
 	return err
-}
-
-// Split sorts the samples into those before an instant and those between it
-// and a later one.
-func Split(all []Timed, began, ended time.Time) (early, during []time.Duration) {
-	for _, s := range all {
-		switch {
-		case s.began.Before(began):
-			early = append(early, s.took)
-		case s.began.Before(ended):
-			during = append(during, s.took)
-		}
-	}
-	return early, during
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/handshake"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/process"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/standin"
@@ -16,12 +17,15 @@ import (
 
 // policyFile writes the file of our own proxy: 1,000 functions with a token
 // each, a shared list of 1,001 names, every check on, records to a file. A plain
-// request needs a rule that wants no TLS. With an issuer one function more is known by its
-// tokens.
-func (b *Bench) policyFile(name, addr, admin, set string, issuer *standin.Issuer) (string, error) {
+// request needs a rule that wants no TLS. What only newer builds have is beside it.
+func (b *Bench) policyFile(name, addr, admin, set string, with newer) (string, error) {
 	var y strings.Builder
-	fmt.Fprintf(&y, "version: 1\nlisten: {proxy: %q, admin: %q}\ndns: {upstreams: [%q], families: ip4}\naudit: {output: %q}\n",
-		addr, admin, b.Servers.dns, filepath.Join(b.Dir, name+".records"))
+	secure, err := b.secureListener(with.tls)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(&y, "version: 1\nlisten: {proxy: %q, admin: %q%s}\ndns: {upstreams: [%q], families: ip4}\naudit: {output: %q}\n",
+		addr, admin, secure, b.Servers.dns, filepath.Join(b.Dir, name+".records"))
 	fmt.Fprintf(&y, "limits: {tunnels: 20000, tunnels_per_function: 20000, refusal_records: 1000000000}\n")
 	fmt.Fprintf(&y, "sets:\n  list: {file: %q}\nfunctions:\n", set)
 	plain := b.Servers.Origins.HTTP
@@ -31,7 +35,7 @@ func (b *Bench) policyFile(name, addr, admin, set string, issuer *standin.Issuer
 		fmt.Fprintf(&y, "      - {set: list, ports: %s}\n      - {host: %s, ports: %s, addresses: [127.0.0.0/8]}\n", tunneled, load.AllowedName, tunneled)
 		fmt.Fprintf(&y, "      - {host: %s, ports: [%d], addresses: [127.0.0.0/8], tls: any}\n", load.AllowedName, plain)
 	}
-	if issuer != nil {
+	if issuer := with.issuer; issuer != nil {
 		keys, err := b.write(name+".jwks.json", string(issuer.JWKS()))
 		if err != nil {
 			return "", err
@@ -43,11 +47,35 @@ func (b *Bench) policyFile(name, addr, admin, set string, issuer *standin.Issuer
 	return b.write(name+".yaml", y.String())
 }
 
+// newer is what older builds of ours are not started with.
+type newer struct {
+	issuer *standin.Issuer // one function more is known by its tokens; nil: none is
+	tls    string          // the TLS listener's address; "": there is none
+}
+
+// secureListener writes a certificate, and returns what the policy file says of the
+// listener.
+func (b *Bench) secureListener(addr string) (string, error) {
+	if addr == "" {
+		return "", nil
+	}
+	certificate, key, err := handshake.PEM("proxy.bench.test")
+	if err != nil {
+		return "", err
+	}
+	chain, err := b.write("tls.crt", string(certificate))
+	if err != nil {
+		return "", err
+	}
+	private, err := b.write("tls.key", string(key))
+	return fmt.Sprintf(", tls: {address: %q, certificate: %q, key: %q}", addr, chain, private), err
+}
+
 // audience is whom tokens of AWS are for.
 const audience = "https://egress.example"
 
-// startAttested starts our proxy with one function more, which AWS attests.
-func (b *Bench) startAttested() (*load.Target, error) {
+// startWhole starts our proxy with one function more, which AWS attests, and a TLS listener.
+func (b *Bench) startWhole() (*load.Target, error) {
 	issuer, err := standin.New("111122223333", "https://issuer.example")
 	if err != nil {
 		return nil, err
@@ -56,8 +84,14 @@ func (b *Bench) startAttested() (*load.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := b.startOursWith("ours", set, issuer)
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	secure := fmt.Sprintf("127.0.0.1:%d", port)
+	t, err := b.startOursWith("ours", set, newer{issuer, secure})
 	if t != nil {
+		t.TLS = secure
 		t.Attest = func() string {
 			return issuer.Token(issuer.Function("eu-west-1", "attested", audience, time.Now(), time.Hour))
 		}
@@ -71,7 +105,7 @@ func (b *Bench) StartOurs() (*load.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.startOursWith("ours", set, nil)
+	return b.startOursWith("ours", set, newer{})
 }
 
 // listed writes the file of the list's names, but for the allowed one.
@@ -80,8 +114,8 @@ func (b *Bench) listed() (string, error) {
 	return b.write("names.txt", listed+"\n")
 }
 
-// startOursWith starts our proxy with a list of its own, and with an issuer, if it is one.
-func (b *Bench) startOursWith(name, set string, issuer *standin.Issuer) (*load.Target, error) {
+// startOursWith starts our proxy with a list of its own, and with what newer builds have.
+func (b *Bench) startOursWith(name, set string, with newer) (*load.Target, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -91,7 +125,7 @@ func (b *Bench) startOursWith(name, set string, issuer *standin.Issuer) (*load.T
 		return nil, err
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	config, err := b.policyFile(name, addr, fmt.Sprintf("127.0.0.1:%d", admin), set, issuer)
+	config, err := b.policyFile(name, addr, fmt.Sprintf("127.0.0.1:%d", admin), set, with)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/handshake"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/load"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/benchmarks/internal/process"
 )
@@ -65,7 +66,7 @@ func (b *Bench) StartProxies(filter string) (all []*load.Target, missing []strin
 		name  string
 		start func() (*load.Target, error)
 	}{
-		{"this proxy", b.startAttested},
+		{"this proxy", b.startWhole},
 		{"Squid", b.startSquid},
 		{"HAProxy (TCP)", b.startHAProxy},
 		{"io.Copy floor", b.startFloor},
@@ -222,7 +223,8 @@ ProxyBlock %[5]s
 	return &load.Target{Name: "Apache", Threads: true, Version: versionOf(path, "-v"), Proc: p, Addr: addr, Host: "localhost", Refused: load.RefusedName}, p.Await(addr)
 }
 
-// startHAProxy starts HAProxy as a relay of bytes: no parsing, no policy.
+// startHAProxy starts HAProxy as a relay of bytes: no parsing, no policy. A second frontend
+// ends TLS before it relays.
 func (b *Bench) startHAProxy() (*load.Target, error) {
 	path, err := exec.LookPath("haproxy")
 	if err != nil {
@@ -232,7 +234,19 @@ func (b *Bench) startHAProxy() (*load.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &load.Target{Name: "HAProxy (TCP)", Version: versionOf(path, "-v"), Addr: fmt.Sprintf("127.0.0.1:%d", port), Raw: true}
+	secure, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	certificate, key, err := handshake.PEM("proxy.bench.test")
+	if err != nil {
+		return nil, err
+	}
+	both, err := b.write("haproxy.pem", string(certificate)+string(key))
+	if err != nil {
+		return nil, err
+	}
+	t := &load.Target{Name: "HAProxy (TCP)", TLS: fmt.Sprintf("127.0.0.1:%d", secure), Version: versionOf(path, "-v"), Addr: fmt.Sprintf("127.0.0.1:%d", port), Raw: true}
 	config, err := b.write("haproxy.cfg", fmt.Sprintf(`global
   maxconn 9500
   nbthread 2
@@ -244,9 +258,12 @@ defaults
 frontend in
   bind 127.0.0.1:%d
   default_backend reply
+frontend secure
+  bind 127.0.0.1:%d ssl crt %s
+  default_backend reply
 backend reply
   server reply 127.0.0.1:%d
-`, port, b.Servers.Origins.Reply))
+`, port, secure, both, b.Servers.Origins.Reply))
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func started(t *testing.T) *Bench {
 func TestEveryLoadIsAnsweredByOurProgramAsItShouldBe(t *testing.T) {
 	t.Parallel()
 	b := started(t)
-	proxy, err := b.startAttested()
+	proxy, err := b.startWhole()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +49,22 @@ func TestEveryLoadIsAnsweredByOurProgramAsItShouldBe(t *testing.T) {
 		for i, f := range figures {
 			if !(f > 0) {
 				t.Errorf("%s is %g", m.Figures()[i], f)
+			}
+		}
+	}
+	relay, err := b.startHAProxy()
+	switch {
+	case errors.Is(err, ErrMissing):
+		t.Log("HAProxy is not installed, so that its TLS frontend is not asked")
+	case err != nil:
+		t.Fatal(err)
+	default:
+		defer relay.Proc.Stop()
+		for _, m := range measures {
+			if m.Peer == relay.Name {
+				if figures, err := m.Sample(relay, b.Servers.Origins, 0.02); err != nil || !(figures[0] > 0) {
+					t.Errorf("%s of %s: %v, %v", m.Name, relay.Name, figures, err)
+				}
 			}
 		}
 	}
@@ -77,7 +93,7 @@ func TestEveryLoadIsAnsweredByOurProgramAsItShouldBe(t *testing.T) {
 func TestConfigurationThatIsRefusedIsToldWithWhatOurProgramSays(t *testing.T) {
 	t.Parallel()
 	b := started(t)
-	if _, err := b.startOursWith("none", filepath.Join(b.Dir, "no-such-list"), nil); err == nil || !strings.Contains(err.Error(), "sets.list.file: ") {
+	if _, err := b.startOursWith("none", filepath.Join(b.Dir, "no-such-list"), newer{}); err == nil || !strings.Contains(err.Error(), "sets.list.file: ") {
 		t.Errorf("with a list that is not there: %v", err)
 	}
 }

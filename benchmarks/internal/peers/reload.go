@@ -45,7 +45,7 @@ func (b *Bench) Reload() (Reload, error) {
 	if err != nil {
 		return Reload{}, err
 	}
-	t, err := b.startOursWith("million", set, nil)
+	t, err := b.startOursWith("million", set, newer{})
 	if err != nil {
 		return Reload{}, err
 	}
@@ -61,7 +61,7 @@ func (b *Bench) Reload() (Reload, error) {
 	if err != nil {
 		return Reload{}, err
 	}
-	before, during := load.Split(*samples, began, ended)
+	before, during := split(*samples, began, ended)
 	return Reload{
 		Before: load.Milliseconds(stats.Percentile(before, .99)), During: load.Milliseconds(stats.Percentile(during, .99)),
 		Seconds: ended.Sub(began).Seconds(), Requests: len(during),
@@ -92,4 +92,18 @@ func awaitRecord(path, text string) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return fmt.Errorf("no record with %s within 30 s", text)
+}
+
+// split sorts the samples into those before an instant and those between it
+// and a later one.
+func split(all []load.Timed, began, ended time.Time) (early, during []time.Duration) {
+	for _, s := range all {
+		switch {
+		case s.Began.Before(began):
+			early = append(early, s.Took)
+		case s.Began.Before(ended):
+			during = append(during, s.Took)
+		}
+	}
+	return early, during
 }

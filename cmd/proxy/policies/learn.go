@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,8 +36,9 @@ parent, hosts that are denied, rules that have expired, addresses that are not p
 RECORDS are files as verify reads them; "-" is standard input. Records that were
 changed or stand twice are an error. What is missing of them is said.
 
-With --write the rules are added to the file, behind those of their function. The
-file gets the layout of fmt, and is replaced in one step.
+With --write the rules are added to the file that has the function, which may be one
+that FILE includes, behind those that are there. Each such file gets the layout of fmt,
+and is replaced in one step; what it may not do it does not get, and then none changes.
 
 With --ready it says instead of each function in report mode whether its list may be
 enforced yet, or why not: the records have gaps or are of less than a week, a name was
@@ -103,8 +103,8 @@ func (f *learnFlags) learn(cmd *cobra.Command, files []string) error {
 		return commandline.Failed(err)
 	}
 	added, err := p.AddTo(f.config)
-	if err == nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d rules are added\n", f.config, added)
+	for _, one := range added {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d rules are added\n", one.File, one.Rules)
 	}
 	return commandline.Failed(err)
 }
@@ -112,12 +112,8 @@ func (f *learnFlags) learn(cmd *cobra.Command, files []string) error {
 // judge says of each function in report mode whether it is ready.
 func (f *learnFlags) judge(cmd *cobra.Command, q ready.Query) error {
 	if f.schedules != "" {
-		file, err := os.Open(f.schedules)
-		if err != nil {
-			return commandline.Failed(fmt.Errorf("--schedules: %w", err))
-		}
-		defer file.Close()
-		if q.Schedules, err = schedule.ReadList(file, f.schedules); err != nil {
+		var err error
+		if q.Schedules, err = schedule.ReadFile(f.schedules); err != nil {
 			return commandline.Failed(err)
 		}
 	}

@@ -369,6 +369,40 @@ func TestRequestThatGotNoAnswerIsSentAgainWhereItCanBe(t *testing.T) {
 	}
 }
 
+// A tunnel that the proxy has reset while everything stood still ends for its client at
+// the thaw, and the next CONNECT, which has a connection of its own, goes through. A proxy
+// that resets that one too before it answers is asked again.
+func TestProxyThatResetsBehindAThaw(t *testing.T) {
+	t.Parallel()
+	authority, certificate := identity(t)
+	reset := func(c *tls.Conn) { _ = c.NetConn().(*net.TCPConn).SetLinger(0) }
+	thawed := make(chan struct{})
+	u := newUpstream(t, certificate, func(n int64, head string, c *tls.Conn, in *bufio.Reader) {
+		switch n {
+		case 1: // the tunnel of before
+			io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+			<-thawed
+			reset(c)
+		case 2: // behind the thaw: reset without an answer
+			reset(c)
+		default:
+			echo(n, head, c, in)
+		}
+	})
+	s := start(t, authority, u.address, nil)
+	_, old := s.tunnel()
+	s.jump.Add(int64(3 * time.Second)) // too short for the relay to end it
+	close(thawed)
+	if b, err := old.ReadByte(); err == nil {
+		t.Errorf("the tunnel that was reset gives %q", b)
+	}
+	c, in := s.tunnel()
+	io.WriteString(c, "again\n")
+	if line, err := in.ReadString('\n'); line != "again\n" || u.dials.Load() != 3 {
+		t.Errorf("behind the thaw: %q, %v, %d connections, want 3", line, err, u.dials.Load())
+	}
+}
+
 // origin answers plain requests with what they contain.
 func origin(t *testing.T) func(int64, string, *tls.Conn, *bufio.Reader) {
 	return func(_ int64, head string, c *tls.Conn, in *bufio.Reader) {

@@ -117,6 +117,26 @@ func TestWhatIsWrongWithSTSHasItsCode(t *testing.T) {
 	}
 }
 
+// A machine's clock that is five minutes off: one that is behind has a token for the life
+// that was asked for and no longer, and one that is ahead has it renewed the sooner.
+func TestClockThatIsFiveMinutesOff(t *testing.T) {
+	for name, tt := range map[string]struct{ off, life time.Duration }{
+		"behind": {5 * time.Minute, 15 * time.Minute}, "ahead": {-5 * time.Minute, 10 * time.Minute}, "right": {0, 15 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t)
+			s.Answer(func(w http.ResponseWriter, _ url.Values) bool {
+				awslocal.Give(w, awslocal.Token(1), time.Now().Add(15*time.Minute+tt.off))
+				return true
+			})
+			got, err := stsclient.New("a").Fetch(t.Context())
+			if left := time.Until(got.Expires); err != nil || got.Life > tt.life || got.Life < tt.life-time.Minute || left > got.Life {
+				t.Errorf("a life of %v, of which %v is left, and %v, want %v", got.Life, left, err, tt.life)
+			}
+		})
+	}
+}
+
 // A token that was over when it came is none; package token has the rest.
 func TestTokenThatIsOverSaysSo(t *testing.T) {
 	s := start(t)

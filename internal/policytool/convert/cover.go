@@ -2,6 +2,7 @@ package convert
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
@@ -84,6 +85,16 @@ func HasPorts(all, some []hostname.PortRange) bool {
 	return !slices.ContainsFunc(some, func(s hostname.PortRange) bool {
 		return !slices.ContainsFunc(all, func(a hostname.PortRange) bool { return a.Contains(s.First) && a.Contains(s.Last) })
 	})
+}
+
+// FreeLabel returns a label that is in none of the names, so that what lies below one of them
+// by it is a member of what no list tells apart.
+func FreeLabel(names []hostname.Name) string {
+	label := "x0"
+	for i := 1; slices.ContainsFunc(names, func(n hostname.Name) bool { return strings.Contains(n.String(), label) }); i++ {
+		label = "x" + strconv.Itoa(i)
+	}
+	return label
 }
 
 // isBelow reports whether a name has the other one behind one of its dots.

@@ -72,3 +72,17 @@ func TestShortenedRulesAllowTheSame(t *testing.T) {
 		}
 	}
 }
+
+func TestAFreeLabelIsInNoName(t *testing.T) {
+	var names []hostname.Name
+	for _, s := range []string{"x0.example", "ax1.example", strings.Repeat("x", 63) + ".x2"} {
+		n, err := hostname.ParseName(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, n)
+	}
+	if got := convert.FreeLabel(names); got != "x3" {
+		t.Errorf("%q", got)
+	}
+}

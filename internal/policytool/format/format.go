@@ -11,13 +11,13 @@
 // load. Comments stay as they are written.
 //
 //	canonical, err := format.Source("egress.yaml", data, config.ReadFile)
+//	texts, err := format.Included("egress.yaml", "teams/payments.yaml")
 package format
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,7 +25,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool"
 )
 
 // rounds are how often a text is laid out before it has to stay as it is. A comment may be
@@ -39,6 +38,16 @@ func Source(name string, data []byte, open func(path string) ([]byte, error)) ([
 	if _, err := config.Parse(name, data, open); err != nil {
 		return nil, err
 	}
+	text, err := Layout(name, data)
+	if err == nil {
+		_, err = config.Parse(name, text, open)
+	}
+	return text, err
+}
+
+// Layout is Source without its checks: for a text of which the caller knows that the policy
+// loads that it is a part of, and finds out whether it still does.
+func Layout(name string, data []byte) ([]byte, error) {
 	text := plainLines(data)
 	for range rounds {
 		next, err := layOut(text)
@@ -46,30 +55,11 @@ func Source(name string, data []byte, open func(path string) ([]byte, error)) ([
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if next == text {
-			_, err := config.Parse(name, []byte(text), open)
-			return []byte(text), err
+			return []byte(text), nil
 		}
 		text = next
 	}
 	return nil, fmt.Errorf("%s: no layout is found in which its comments stay where they are; move those that stand among brackets", name)
-}
-
-// File gives a file its canonical layout, and reports whether that is another than it had.
-// It is replaced in one step, and only where it loads.
-func File(path string) (changed bool, err error) {
-	target, err := filepath.EvalSymlinks(path) // the file is replaced, not the link to it
-	if err != nil {
-		return false, fmt.Errorf("opening the policy: %w", err)
-	}
-	data, err := config.ReadFile(target)
-	if err != nil {
-		return false, fmt.Errorf("reading the policy: %w", err)
-	}
-	canonical, err := Source(path, data, config.ReadFile)
-	if err != nil || bytes.Equal(data, canonical) {
-		return false, err
-	}
-	return true, policytool.Replace(target, data, canonical)
 }
 
 // plainLines returns the text, each line of it ended by LF.

@@ -206,10 +206,10 @@ func TestRulesAreAddedBehindThoseThatAreThere(t *testing.T) {
 		{"a line each", "\n      # first\n      - a.example # one\n\n      - {host: b.example, ports: [80]}\n      # end\n", "\n      # first\n      - a.example # one\n\n      - {host: b.example, ports: [80]}\n      - x.example # 1 requests on 1 days, 2026-11-02 to 2026-11-02\n      # end\n"},
 	} {
 		path, p := propose(t, reporting+c.allow, egresstest.Request{Host: "x.example", Port: 443})
-		n, err := p.AddTo(path)
+		added, err := p.AddTo(path)
 		got, _ := os.ReadFile(path)
-		if _, tail, _ := strings.Cut(string(got), "allow:"); err != nil || n != 1 || tail != c.want || strings.Contains(c.allow, "these") && !strings.Contains(string(got), "    # these\n    allow:") {
-			t.Errorf("%s: %d, %v:\n%s", c.name, n, err, got)
+		if _, tail, _ := strings.Cut(string(got), "allow:"); err != nil || len(added) != 1 || added[0] != (Added{path, 1}) || tail != c.want || strings.Contains(c.allow, "these") && !strings.Contains(string(got), "    # these\n    allow:") {
+			t.Errorf("%s: %v, %v:\n%s", c.name, added, err, got)
 		}
 	}
 }
@@ -221,9 +221,9 @@ func TestFileThatCannotBeEditedStays(t *testing.T) {
 		"an alias":  strings.Replace(reporting, "functions:\n", "functions:\n  e:\n    identify: {sources: [10.0.2.0/24]}\n    allow: &all [a.example]\n", 1) + "*all\n",
 	} {
 		path, p := propose(t, text, egresstest.Request{Host: "x.example", Port: 443})
-		n, err := p.AddTo(path)
-		if got, _ := os.ReadFile(path); err == nil || n != 0 || string(got) != text {
-			t.Errorf("%s: %d, %v:\n%s", name, n, err, got)
+		added, err := p.AddTo(path)
+		if got, _ := os.ReadFile(path); err == nil || added != nil || string(got) != text {
+			t.Errorf("%s: %v, %v:\n%s", name, added, err, got)
 		}
 	}
 	path, p := propose(t, reporting+"[]\n", egresstest.Request{Host: "x.example", Port: 443})

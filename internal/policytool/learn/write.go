@@ -16,55 +16,107 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policytool/format"
 )
 
-// AddTo adds the proposed rules to the policy file at path, behind those that each function
-// has, and returns how many they are. The file gets the layout of package format. It is
-// replaced in one step, and only where it then loads and nothing else has changed.
-func (p *Proposal) AddTo(path string) (rules int, err error) {
-	target, err := filepath.EvalSymlinks(path) // the file is replaced, not the link to it
-	if err != nil {
-		return 0, fmt.Errorf("opening the policy: %w", err)
-	}
-	data, err := config.ReadFile(target)
-	if err != nil {
-		return 0, fmt.Errorf("reading the policy: %w", err)
-	}
-	edited, rules, err := p.edit(path, data)
-	if err != nil || rules == 0 {
-		return 0, err
-	}
-	return rules, policytool.Replace(target, data, edited)
+// Added says how many rules a file has got.
+type Added struct {
+	File  string
+	Rules int
 }
 
-// edit returns the file with the rules.
-func (p *Proposal) edit(path string, data []byte) (edited []byte, rules int, err error) {
-	before, err := config.Parse(path, data, config.ReadFile)
+// part is one file of a policy that gets rules.
+type part struct {
+	Added
+	target    string // the file itself, behind links
+	was, text []byte
+}
+
+// AddTo adds the proposed rules to the policy file at path and to the files that it
+// includes, each behind those of its function, and returns which files have got some. Each
+// such file gets the layout of package format. It is replaced in one step, and only where
+// the policy then loads and nothing else has changed. Where one of several cannot be
+// replaced, those before it have got theirs.
+func (p *Proposal) AddTo(path string) (all []Added, err error) {
+	parts, err := p.edit(path)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
+	}
+	for _, one := range parts {
+		if err := policytool.Replace(one.target, one.was, one.text); err != nil {
+			return all, fmt.Errorf("%s: %w", one.File, err)
+		}
+		all = append(all, one.Added)
+	}
+	return all, nil
+}
+
+// edit returns the files that get rules, with the rules.
+func (p *Proposal) edit(path string) (parts []*part, err error) {
+	_, main, err := policytool.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	before, err := config.Parse(path, main, config.ReadFile)
+	if err != nil {
+		return nil, err
 	}
 	if before.Hash() != p.Policy {
-		return nil, 0, errors.New("the file was changed meanwhile; try again")
+		return nil, errors.New("the policy was changed meanwhile; try again")
 	}
-	text, err := format.Source(path, data, config.ReadFile)
+	if parts, err = p.insertAll(path, before); err != nil {
+		return nil, err
+	}
+	texts := map[string][]byte{}
+	for _, one := range parts {
+		if texts[one.File] = one.text; one.File == path {
+			main = one.text
+		}
+	}
+	after, err := config.Parse(path, main, policytool.Instead(texts))
 	if err != nil {
-		return nil, 0, err
+		return nil, fmt.Errorf("with the rules the policy would not load, and stays: %w", err)
 	}
+	if !p.adds(before, after) {
+		return nil, errors.New("the edit would change more than the rules that are proposed, and the policy stays; add them by hand")
+	}
+	return parts, nil
+}
+
+// insertAll adds the rules to the texts of the files that have their functions.
+func (p *Proposal) insertAll(path string, before *config.Config) (parts []*part, err error) {
+	at := map[string]string{}
+	for _, f := range before.Functions {
+		if at[f.Name] = path; f.File != "" {
+			at[f.Name] = filepath.Join(filepath.Dir(path), f.File)
+		}
+	}
+	open := map[string]*part{}
 	for _, f := range p.Functions {
 		if len(f.Rules) == 0 {
 			continue
 		}
-		if text, err = insert(path, text, &f); err != nil {
-			return nil, 0, fmt.Errorf("%s: functions.%s.allow: %w", path, f.Name, err)
+		one := open[at[f.Name]]
+		if one == nil {
+			if one, err = newPart(at[f.Name]); err != nil {
+				return nil, err
+			}
+			open[one.File] = one
+			parts = append(parts, one)
 		}
-		rules += len(f.Rules)
+		if one.text, err = insert(one.File, one.text, &f); err != nil {
+			return nil, fmt.Errorf("%s: functions.%s.allow: %w", one.File, f.Name, err)
+		}
+		one.Rules += len(f.Rules)
 	}
-	after, err := config.Parse(path, text, config.ReadFile)
-	if err != nil {
-		return nil, 0, fmt.Errorf("the edited file would not load, and the old one stays: %w", err)
+	return parts, nil
+}
+
+// newPart reads a file and lays it out.
+func newPart(path string) (*part, error) {
+	one := &part{Added: Added{File: path}}
+	var err error
+	if one.target, one.was, err = policytool.ReadFile(path); err == nil {
+		one.text, err = format.Layout(path, one.was)
 	}
-	if !p.adds(before, after) {
-		return nil, 0, errors.New("the edit would change more than the rules that are proposed, and the old file stays; add them by hand")
-	}
-	return text, rules, nil
+	return one, err
 }
 
 // insert adds the rules of one function to a text in its canonical layout.
@@ -103,7 +155,7 @@ func unfold(path string, lines []string, allow *yaml.Node, f *Function) ([]byte,
 		rest = f.Rules[0].item() + rest
 	}
 	lines[allow.Line-1] = above + line[:column] + "\n" + strings.Repeat(" ", allow.Column) + rest
-	text, err := format.Source(path, []byte(strings.Join(lines, "")), config.ReadFile)
+	text, err := format.Layout(path, []byte(strings.Join(lines, "")))
 	if err != nil {
 		return nil, err
 	}

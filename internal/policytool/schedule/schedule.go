@@ -14,6 +14,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -92,6 +93,16 @@ func (s Schedule) Next(after time.Time) (time.Time, bool) {
 
 // List is the schedules of functions by name.
 type List map[string][]Schedule
+
+// ReadFile reads a list from a file.
+func ReadFile(path string) (List, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the schedules: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	return ReadList(f, path)
+}
 
 // ReadList reads a name and an expression from each line. "#" begins a comment. An error
 // names the line.

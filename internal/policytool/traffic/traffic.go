@@ -36,6 +36,9 @@ type Options struct {
 	Files    []string        // as evidence.Read takes them; "-" is Stdin
 	Stdin    io.Reader       // nil where no file is "-"
 	Progress func(lines int) // called now and then; nil: nobody asks
+	// From and To bound what is counted: records before From, and at To or behind, are
+	// verified alone. The zero time is no bound.
+	From, To time.Time
 }
 
 // Traffic is what the records say.
@@ -77,34 +80,56 @@ func (s *Sum) Passed() uint64 { return s.Allowed + s.Reported }
 
 // Read reads the records. The error is one of reading, or says what is not as it was written.
 func Read(o Options) (*Traffic, error) {
-	c := &counter{t: &Traffic{Targets: map[Key]*Sum{}, Functions: map[string]*Activity{}, Policies: map[string]uint64{}}}
-	v := evidence.NewVerifier()
-	v.Expect(o.Files)
-	lines := 0
-	err := evidence.Read(o.Files, o.Stdin, func(l evidence.Line) error {
-		if lines++; o.Progress != nil && lines%100_000 == 0 {
-			o.Progress(lines)
-		}
-		v.Add(l)
-		r, err := evidence.Parse(l.Raw)
-		if err != nil {
-			return nil // the verifier counts it
-		}
-		return c.add(&r)
-	})
-	if err != nil {
+	c := NewCounter(o)
+	if err := evidence.Read(o.Files, o.Stdin, c.Add); err != nil {
 		return nil, fmt.Errorf("reading the records: %w", err)
 	}
-	res := v.Result()
+	return c.Traffic()
+}
+
+// Counter sums up lines that somebody else reads. Make one with NewCounter. It is not safe
+// for concurrent use.
+type Counter struct {
+	t        *Traffic
+	o        Options
+	verifier *evidence.Verifier
+	lines    int
+}
+
+// NewCounter returns a Counter that has counted nothing. Each of the files must have a record.
+func NewCounter(o Options) *Counter {
+	c := &Counter{
+		t: &Traffic{Targets: map[Key]*Sum{}, Functions: map[string]*Activity{}, Policies: map[string]uint64{}},
+		o: o, verifier: evidence.NewVerifier(),
+	}
+	c.verifier.Expect(o.Files)
+	return c
+}
+
+// Add takes one line. The error says that there is more to sum up than is kept.
+func (c *Counter) Add(l evidence.Line) error {
+	if c.lines++; c.o.Progress != nil && c.lines%100_000 == 0 {
+		c.o.Progress(c.lines)
+	}
+	c.verifier.Add(l)
+	r, err := evidence.Parse(l.Raw)
+	if err != nil || r.Time.Before(c.o.From) || !c.o.To.IsZero() && !r.Time.Before(c.o.To) {
+		return nil // the verifier counts it
+	}
+	return c.add(&r)
+}
+
+// Traffic ends the counting. The error says what is not as it was written, or that there is
+// nothing.
+func (c *Counter) Traffic() (*Traffic, error) {
+	res := c.verifier.Result()
 	if res.Records == 0 {
 		return nil, errors.New("there are no records in it")
 	}
+	var err error
 	c.t.Gaps, err = judge(&res)
 	return c.t, err
 }
-
-// counter sums records up.
-type counter struct{ t *Traffic }
 
 // byPolicy are the reasons of refusals by the deny list and the rules.
 var byPolicy = []string{
@@ -112,7 +137,7 @@ var byPolicy = []string{
 }
 
 // add takes one record.
-func (c *counter) add(r *evidence.Record) error {
+func (c *Counter) add(r *evidence.Record) error {
 	widen(&c.t.From, &c.t.To, r.Time)
 	passed, refused := became(r)
 	if r.Function == "" || r.Host == "" || !passed && !refused && r.Event != "closed" {
@@ -160,7 +185,7 @@ func became(r *evidence.Record) (passed, refused bool) {
 }
 
 // sum returns the sum of the target of a record; nil: it is no target that a rule could have.
-func (c *counter) sum(r *evidence.Record) (*Sum, error) {
+func (c *Counter) sum(r *evidence.Record) (*Sum, error) {
 	key := Key{Function: r.Function, Host: r.Host, Port: r.Port, Clear: r.Protocol == "http"}
 	if r.Protocol == "dns" {
 		key.Port = 0
@@ -198,7 +223,7 @@ func (k Key) Target() (hostname.Target, error) {
 
 // allowed counts what was let through. A ClientHello that report mode lets through has a
 // second record of the same request, which says so and is no other request.
-func (c *counter) allowed(s *Sum, r *evidence.Record) {
+func (c *Counter) allowed(s *Sum, r *evidence.Record) {
 	n := r.Count()
 	again := false
 	switch r.Reason {

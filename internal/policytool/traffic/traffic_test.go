@@ -91,6 +91,12 @@ func TestGzipIsRead(t *testing.T) {
 	if got, err := read(b.Bytes()); err != nil || len(got.Targets) != 3 {
 		t.Errorf("%+v, %v", got, err)
 	}
+	// One that breaks off is an error, or told: it is not taken for all.
+	for n := range b.Len() {
+		if got, err := read(b.Bytes()[:n]); err == nil && len(got.Gaps) == 0 {
+			t.Errorf("%d bytes of %d: %+v", n, b.Len(), got)
+		}
+	}
 }
 
 func TestRunEndsByAQuarterOfAnHour(t *testing.T) {

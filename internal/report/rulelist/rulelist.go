@@ -1,11 +1,12 @@
 // Package rulelist lists the rules of a policy file as a report shows them.
 //
-// What it does: it loads the file as the program does and says of each rule where it
+// What it does: it says of each rule in which file and line it
 // stands, whose it is and what it covers.
 //
 // What it does not do: it does not know which rules were used; package report does.
 //
-//	options.Policy, err = rulelist.Load("egress.yaml")
+//	cfg, err := config.Load("egress.yaml")
+//	options.Policy = rulelist.Of("egress.yaml", cfg)
 package rulelist
 
 import (
@@ -17,18 +18,14 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/report"
 )
 
-// Load loads a policy file and lists its rules.
-func Load(file string) (*report.Policy, error) {
-	cfg, err := config.Load(file)
-	if err != nil {
-		return nil, err
-	}
+// Of lists the rules of a policy, which was loaded from that file.
+func Of(file string, cfg *config.Config) *report.Policy {
 	p := &report.Policy{File: file, Hash: cfg.Hash()}
 	for _, f := range cfg.Functions {
 		for i, r := range f.Allow {
 			rule := report.Rule{
 				Function: f.Name, Owner: f.Owner, Path: fmt.Sprintf("functions.%s.allow[%d]", f.Name, i),
-				Line: r.Line, Pattern: covers(cfg, r),
+				File: f.File, Line: r.Line, Pattern: covers(cfg, r),
 			}
 			if r.Conditions != nil {
 				rule.Ticket, rule.Expires = r.Conditions.Ticket, r.Conditions.Expires
@@ -36,7 +33,7 @@ func Load(file string) (*report.Policy, error) {
 			p.Rules = append(p.Rules, rule)
 		}
 	}
-	return p, nil
+	return p
 }
 
 // covers says what a rule covers.

@@ -20,8 +20,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -89,6 +91,16 @@ func (m *Manifest) File(path string) (File, error) {
 		return File{}, fmt.Errorf("%s: %w", path, ErrNotNamed)
 	}
 	return f, nil
+}
+
+// Behind returns the files that stand behind one, in the order of the manifest; none where
+// it is not named.
+func (m *Manifest) Behind(path string) iter.Seq[File] {
+	at := slices.IndexFunc(m.order, func(f File) bool { return f.Path == path })
+	if at < 0 {
+		at = len(m.order) - 1
+	}
+	return slices.Values(m.order[at+1:])
 }
 
 // Len returns how many files the manifest names.

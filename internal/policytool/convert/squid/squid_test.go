@@ -137,6 +137,8 @@ func TestWhatNoPolicySaysIsNamedWithItsLine(t *testing.T) {
 		{"acl a@b src 10.0.0.0/8\nhttp_access deny a@b" + tail, `conf:1: acl a@b: "a@b" cannot be the name of a function`},
 		{head + "http_access permit a", "conf:5: http_access: it is no rule"},
 		{head + "include /missing\nhttp_access allow in a" + tail, "conf:5: include: "},
+		{"acl d dstdomain -n \"/missing\"\nhttp_access allow d" + tail, "conf:1: acl d: it is not there"},
+		{"acl d dstdom_regex \"self\"\nhttp_access allow d" + tail, `conf:1: acl d: no policy says what a list of the type "dstdom_regex" does`},
 		{head + "include *.conf\nhttp_access allow in a" + tail, `conf:5: include: "*.conf" is a pattern of files`},
 		{head + "include self\nhttp_access allow in a" + tail, "files include each other 16 deep"},
 		{head, "conf:1: file: it has no http_access"},
@@ -180,6 +182,14 @@ func TestEverybodyIsAFunctionWhereNoSourceIsAsked(t *testing.T) {
 	}
 	if p.decide(t, netip.MustParseAddr("203.0.113.9"), "b.example:443") {
 		t.Error("b.example is allowed")
+	}
+}
+
+func TestAnyNameMayBeInAList(t *testing.T) {
+	long := strings.Repeat("x", 63) + ".example"
+	p := load(t, "acl a dstdomain -n ."+long+"\nhttp_access allow a\nhttp_access deny all\n", squid.Options{})
+	if from := netip.MustParseAddr("203.0.113.9"); !p.decide(t, from, long+":22") || !p.decide(t, from, "y."+long+":22") {
+		t.Error("what lies below it is refused")
 	}
 }
 

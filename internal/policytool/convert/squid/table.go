@@ -61,9 +61,7 @@ func newTable(r *reader) *table {
 		}
 	}
 	slices.SortFunc(t.names, func(a, b hostname.Name) int { return strings.Compare(a.String(), b.String()) })
-	for t.probe = "x"; slices.ContainsFunc(t.names, func(n hostname.Name) bool { return strings.Contains(n.String(), t.probe) }); {
-		t.probe += "x"
-	}
+	t.probe = convert.FreeLabel(t.names)
 	t.findCallers(used)
 	for i := range t.callers {
 		t.evaluate(&t.callers[i])
