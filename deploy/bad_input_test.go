@@ -13,17 +13,19 @@ func TestNothingRefersToWhatIsNotMade(t *testing.T) {
 			{}, {"Zones": "1"}, {"Zones": "3"}, {"AvailabilityZones": "eu-west-1b,eu-west-1c"}, {"FurtherEndpoint2": "cn.com.amazonaws.cn-north-1.kms"},
 			{"NatGateways": "none"}, {"NatGateways": "one", "Zones": "3"}, {"NatGateways": "none", "Zones": "1"}, {"VpcSize": "24", "Zones": "3"},
 			{"Sts": "yes", "Ssm": "yes", "Logs": "yes", "SecretsManager": "yes", "Zones": "1"}, {"Sts": "yes", "TokenAudience": "https://egress.test"},
+			{"DataPort": "5432", "PartnerBuckets": "arn:aws:s3:::partner/*", "PeerCidr": "10.200.0.0/16", "Zones": "3"},
 		},
 		"proxy.yaml": {
 			{}, {"Zones": "1", "ProxySubnets": "subnet-0aaa"}, {"Zones": "3"}, {"OtherPorts": "8443,9000-9010"}, {"ImageRepositoryArn": "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/a"},
-			{"MinimumTasks": "4"}, {"Tls": "yes"},
+			{"MinimumTasks": "4"}, {"Tls": "yes"}, {"EndpointSecurityGroupId": "sg-0eee"},
 			{"DnsFilter": "on", "Tls": "yes", "ProxyDomain": "proxy.example.com"},
 		},
 		"watch.yaml": {
 			{}, {"AlarmEmail": "a@example.com"}, {"AlarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:a", "AlarmEmail": "a@example.com"}, {"FunctionMetrics": "false"},
 		},
-		"store.yaml":        {{}, {"KmsKeyArn": "arn:aws-cn:kms:cn-north-1:111122223333:key/1"}},
+		"store.yaml":        {{}, {"PolicyEndpointId": "vpce-0aaa", "PolicyWriterArn": "arn:aws:iam::111122223333:role/pipeline"}, {"KmsKeyArn": "arn:aws-cn:kms:cn-north-1:111122223333:key/1"}},
 		"function.yaml":     {{}, {"PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/teams/bound"}, attested},
+		"posture.yaml":      {{}, {"EndpointSecurityGroupId": "sg-0eee", "AcceptKey": "accepted.yaml", "Regions": "eu-west-1,us-gov-west-1"}},
 		"dns-firewall.yaml": {{}, {"EndpointNames": "sts.eu-west-1.amazonaws.com"}},
 	} {
 		for _, given := range choices {
@@ -41,7 +43,9 @@ func TestNothingRefersToWhatIsNotMade(t *testing.T) {
 func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]map[string][]string{
+		"store.yaml": {"PolicyEndpointId": {"vpc-0aaa", "*"}, "PolicyWriterArn": {"*", "arn:aws:iam::111122223333:role/*", "arn:aws:iam::*:role/a", "111122223333"}},
 		"network.yaml": {
+			"PartnerBuckets": {"*", "partner", "arn:aws:s3:::*", "arn:aws:s3:::*/a"}, "DataPort": {"0", "5432-5433", "all"}, "PeerCidr": {"10.200.0.0", "0"},
 			"VpcSize": {"28", "8", "15", ""}, "VpcAddress": {"8.8.8.8", "10", "172.32.0.0", "10.64.0.0/16"}, "Zones": {"0", "4"}, "NatGateways": {"two"},
 			"FurtherEndpoint1": {"kms", "com.evil.kms"}, "OrganizationId": {"111122223333", "*"}, "S3PrefixListId": {"com.amazonaws.eu-west-1.s3"}, "TokenAudience": {"*", "https://a b", "https://egress.example/*"},
 		},
@@ -49,6 +53,7 @@ func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 			"Image": {"", "v1.0.0", "egress:v1.0.0 --privileged"}, "OtherPorts": {"all", "0", "443;80"}, "Zones": {"0", "4"}, "MaximumTasks": {"1", "x"},
 			"KmsKeyArn": {"alias/a"}, "Tls": {"", "arn:aws:acm:eu-west-1:111122223333:certificate/1"}, "LogGroup": {"", "a group"}, "ResolverCidr": {"9.9.9.9"}, "DeregistrationDelay": {"3601"},
 		},
+		"posture.yaml":  {"Schedule": {"", "rate(1 day)", "rate(13 hours)", "at(2026-01-01T00:00:00)"}, "Regions": {"all", "eu-west-1, us-east-1"}, "PolicyKey": {"", "folder/"}},
 		"watch.yaml":    {"AlarmTopicArn": {"topic"}, "Deployment": {"", "a' OR 'b"}, "FunctionMetrics": {"yes"}},
 		"function.yaml": {"PolicyName": {"", "a function", strings.Repeat("x", 65)}, "LayerArn": {"egress", "arn:aws:lambda:eu-west-1:111122223333:layer:egress"}, "TokenAudience": {"*", "https://egress.example/*"}},
 	} {
@@ -63,6 +68,37 @@ func TestParametersThatCannotWorkAreRefused(t *testing.T) {
 	}
 	if _, err := templates(t)["function.yaml"].parameter("PolicyName", settings{"PolicyName": strings.Repeat("x", 64)}); err != nil {
 		t.Errorf("a name of 64 letters: %v", err)
+	}
+}
+
+// Parameters of which each is good, and which together would make something that does not work.
+func TestParametersThatCannotWorkTogetherAreRefused(t *testing.T) {
+	t.Parallel()
+	layer, audience, secret := attested["LayerArn"], attested["TokenAudience"], required["TokenSecretArn"]
+	for _, row := range []struct {
+		name  string
+		given settings
+		want  string // the parameter that is named; "": taken
+	}{
+		{"function.yaml", settings{"TokenSecretArn": secret}, ""},
+		{"function.yaml", settings{"LayerArn": layer, "TokenAudience": audience, "TokenSecretArn": ""}, ""},
+		{"function.yaml", settings{"LayerArn": layer, "TokenAudience": audience, "ProxyCa": "/opt/egress/ca.pem", "TokenSecretArn": ""}, ""},
+		{"function.yaml", settings{"LayerArn": layer, "TokenSecretArn": ""}, "TokenAudience"},
+		{"function.yaml", settings{"LayerArn": layer, "TokenSecretArn": secret}, "TokenAudience"},
+		{"function.yaml", settings{"TokenAudience": audience, "TokenSecretArn": secret}, "LayerArn"},
+		{"function.yaml", settings{"TokenAudience": audience, "TokenSecretArn": ""}, "TokenSecretArn"},
+		{"function.yaml", settings{"ProxyCa": "/opt/egress/ca.pem", "TokenSecretArn": secret}, "ProxyCa"},
+		{"function.yaml", settings{"TokenSecretArn": ""}, "TokenSecretArn"},
+		{"store.yaml", settings{"PolicyEndpointId": "vpce-0aaa", "PolicyWriterArn": "arn:aws:iam::111122223333:role/pipeline"}, ""},
+		{"store.yaml", settings{"PolicyEndpointId": "vpce-0aaa"}, "PolicyWriterArn"},
+		{"store.yaml", settings{"PolicyWriterArn": "arn:aws:iam::111122223333:role/pipeline"}, "PolicyEndpointId"},
+		{"network.yaml", settings{"TokenAudience": audience}, "Sts=yes"},
+		{"network.yaml", settings{"TokenAudience": audience, "Sts": "yes"}, ""},
+	} {
+		got := with(t, templates(t)[row.name], row.given).refused()
+		if (got == "") != (row.want == "") || !strings.Contains(got, row.want) {
+			t.Errorf("%s with %v: %q, want something about %q", row.name, row.given, got, row.want)
+		}
 	}
 }
 

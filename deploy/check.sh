@@ -44,7 +44,7 @@ reproducible() {
   cmp "$tmp/here" "$tmp/there"
 }
 
-templates=(deploy/ecs/store.yaml deploy/ecs/network.yaml deploy/ecs/proxy.yaml deploy/ecs/watch.yaml deploy/ecs/function.yaml deploy/ecs/dns-firewall.yaml deploy/ecs/pipeline.yaml deploy/ecs/probe.yaml deploy/lambda/layer.yaml)
+templates=(deploy/ecs/store.yaml deploy/ecs/network.yaml deploy/ecs/proxy.yaml deploy/ecs/watch.yaml deploy/ecs/function.yaml deploy/ecs/dns-firewall.yaml deploy/ecs/pipeline.yaml deploy/ecs/probe.yaml deploy/ecs/posture.yaml deploy/lambda/layer.yaml)
 
 step 'tests' go test -count=1 ./deploy/
 step 'the layout of the image, in a chroot' env DEPLOY_IMAGE=1 go test -count=1 -v -run '^Test(Binary|Image)' ./deploy/

@@ -28,7 +28,8 @@ type template struct {
 		MinValue       *int   `yaml:"MinValue"`
 		MaxValue       *int   `yaml:"MaxValue"`
 	} `yaml:"Parameters"`
-	Conditions map[string]any `yaml:"Conditions"`
+	Rules      map[string]rule `yaml:"Rules"`
+	Conditions map[string]any  `yaml:"Conditions"`
 	Globals    struct {
 		Function map[string]any `yaml:"Function"`
 	} `yaml:"Globals"` // of SAM
@@ -38,6 +39,16 @@ type template struct {
 		Description string `yaml:"Description"`
 		Value       any    `yaml:"Value"`
 	} `yaml:"Outputs"`
+}
+
+// rule is a rule about parameters: where its condition holds, or it has none, every
+// assertion must hold.
+type rule struct {
+	RuleCondition any `yaml:"RuleCondition"`
+	Assertions    []struct {
+		Assert            any    `yaml:"Assert"`
+		AssertDescription string `yaml:"AssertDescription"`
+	} `yaml:"Assertions"`
 }
 
 // resource is one resource of a template.
@@ -63,8 +74,8 @@ func templates(t *testing.T) map[string]*template {
 			all[tmpl.name] = tmpl
 		}
 	}
-	if len(all) != 7 {
-		t.Fatalf("%d templates, want 7", len(all))
+	if len(all) != 9 {
+		t.Fatalf("%d templates, want 9", len(all))
 	}
 	return all
 }
@@ -257,7 +268,7 @@ func TestEveryParameterAndOutputSaysWhatItIs(t *testing.T) {
 func TestEveryParameterWithoutADefaultComesFromSomewhere(t *testing.T) {
 	t.Parallel()
 	all := templates(t)
-	made := map[string]bool{"Image": true, "GitHubRepository": true, "CodeBucket": true, "CodeKey": true, "Control": true}
+	made := map[string]bool{"Image": true, "GitHubRepository": true, "CodeBucket": true, "CodeKey": true, "Control": true, "PostureImage": true}
 	outputs := map[string]bool{}
 	for _, tmpl := range all {
 		for name := range tmpl.Outputs {
@@ -289,7 +300,7 @@ func TestREADMENamesNothingThatIsNotDefined(t *testing.T) {
 	stacks := map[string]string{ // as the README calls them
 		"egress-layer": "layer.yaml",
 		"egress-store": "store.yaml", "egress-network": "network.yaml", "egress-proxy": "proxy.yaml", "egress-watch": "watch.yaml",
-		"egress-sample": "function.yaml", "egress-dns": "dns-firewall.yaml", "egress-pipeline": "pipeline.yaml", "egress-probe": "probe.yaml",
+		"egress-sample": "function.yaml", "egress-dns": "dns-firewall.yaml", "egress-pipeline": "pipeline.yaml", "egress-probe": "probe.yaml", "egress-posture": "posture.yaml",
 	}
 	for _, m := range regexp.MustCompile(`output (egress-\w+) (\w+)`).FindAllStringSubmatch(readme, -1) {
 		tmpl := all[stacks[m[1]]]

@@ -38,7 +38,8 @@ type noValue struct{}
 // required are values of the parameters that have no default.
 var required = settings{
 	"VpcId": "vpc-0aaa", "ProxySubnets": "subnet-0aaa,subnet-0bbb", "FunctionSecurityGroupId": "sg-0ccc", "PolicyBucket": "policies", "LogGroup": "records",
-	"Image": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/egress:v1.0.0", "FunctionSubnets": "subnet-0ccc,subnet-0ddd", "ProxyHost": "proxy.internal",
+	"PostureImage": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/egress:posture-v1.0.0",
+	"Image":        "111122223333.dkr.ecr.eu-west-1.amazonaws.com/egress:v1.0.0", "FunctionSubnets": "subnet-0ccc,subnet-0ddd", "ProxyHost": "proxy.internal",
 	"Deployment": "gate-of-eu", "Cluster": "gate-of-eu", "Service": "gate-of-eu-Service", "TargetGroup": "targetgroup/gate/1", "LoadBalancer": "net/gate/1",
 	"GitHubRepository": "example/egress-policy", "CodeBucket": "programs", "CodeKey": "probe.zip", "Control": "allowed.example:443",
 	"LeastTasks": "2", "MaximumTasks": "8", "FunctionMetrics": "true",
@@ -51,8 +52,19 @@ func deployed(t *testing.T, name string, given settings) *stack {
 	return fill(t, templates(t)[name], given)
 }
 
-// fill fills parameters into a template.
+// fill fills parameters into a template, and fails where a rule of it refuses them.
 func fill(t *testing.T, tmpl *template, given settings) *stack {
+	t.Helper()
+	s := with(t, tmpl, given)
+	if why := s.refused(); why != "" {
+		t.Fatalf("%s with %v is refused: %s", tmpl.name, given, why)
+	}
+	s.make()
+	return s
+}
+
+// with fills parameters into a template, and makes nothing of it.
+func with(t *testing.T, tmpl *template, given settings) *stack {
 	t.Helper()
 	values := maps.Clone(given)
 	if values == nil {
@@ -76,8 +88,24 @@ func fill(t *testing.T, tmpl *template, given settings) *stack {
 		}
 		s.parameters[name] = value
 	}
-	s.make()
 	return s
+}
+
+// refused returns what a rule of the template says against the parameters, "" for nothing.
+func (s *stack) refused() string {
+	s.t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(s.template.Rules)) {
+		r := s.template.Rules[name]
+		if r.RuleCondition != nil && !s.holds(r.RuleCondition) {
+			continue
+		}
+		for _, a := range r.Assertions {
+			if !s.holds(a.Assert) {
+				return a.AssertDescription
+			}
+		}
+	}
+	return ""
 }
 
 // make evaluates what is made.

@@ -1,8 +1,10 @@
 package deploy
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -50,7 +52,7 @@ func TestFunctionsReachTheProxyAndTheEndpointsAlone(t *testing.T) {
 	all := templates(t)
 	group := all["network.yaml"].Resources["FunctionSecurityGroup"]
 	for _, rule := range choices(group.Properties["SecurityGroupEgress"]) {
-		toGroup := at(rule, "DestinationSecurityGroupId", "Ref") == "EndpointSecurityGroup"
+		toGroup := at(rule, "DestinationSecurityGroupId", "Ref") == "EndpointSecurityGroup" // and FunctionToData below
 		toList := strings.HasSuffix(text(t, at(rule, "DestinationPrefixListId")), `PrefixListId"}`)
 		if !toGroup && !toList {
 			t.Errorf("functions may reach %s", text(t, rule))
@@ -90,7 +92,7 @@ func TestIsolatedSubnetsHaveNoDefaultRoute(t *testing.T) {
 		}
 	}
 	isolated := map[any]bool{}
-	for _, name := range []string{"FunctionSubnet1", "FunctionSubnet2", "FunctionSubnet3"} {
+	for _, name := range []string{"FunctionSubnet1", "FunctionSubnet2", "FunctionSubnet3", "DataSubnet1", "DataSubnet2", "DataSubnet3"} {
 		if tables[name] == nil {
 			t.Errorf("%s has no route table of its own, so it has the VPC's", name)
 		}
@@ -127,8 +129,7 @@ func TestEveryEndpointHasAPolicy(t *testing.T) {
 		if len(statements) == 0 {
 			t.Errorf("%s has no policy, which admits everybody", name)
 		}
-		if r.Properties["VpcEndpointType"] == "Gateway" {
-			// The proxy's tasks fetch their image from a bucket of another account.
+		if r.Properties["VpcEndpointType"] == "Gateway" && name != "ProxyS3Endpoint" {
 			r.want(t, []any{map[string]any{"Ref": "FunctionRoutes"}}, "RouteTableIds")
 		}
 	})
@@ -168,7 +169,7 @@ func TestSamplePolicyHasTheAddressesOfTheNetwork(t *testing.T) {
 func TestSubnetsOfEveryNetworkLieApart(t *testing.T) {
 	t.Parallel()
 	for _, size := range []string{"16", "20", "23", "24"} {
-		for zones, want := range map[string]int{"1": 3, "2": 6, "3": 9} {
+		for zones, want := range map[string]int{"1": 4, "2": 8, "3": 12} {
 			network := deployed(t, "network.yaml", settings{"VpcAddress": "192.168.0.0", "VpcSize": size, "Zones": zones})
 			subnets := subnetsOf(t, network)
 			if len(subnets) != want {
@@ -181,6 +182,25 @@ func TestSubnetsOfEveryNetworkLieApart(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// The table by which somebody chooses a size is what AWS leaves of each: five addresses are
+// its own, the load balancer has one, a deployment doubles the tasks.
+func TestSizesOfSubnetsAreThoseOfTheTable(t *testing.T) {
+	t.Parallel()
+	for _, row := range rows(t, read(t, "ecs/README.md"), "VpcSize") {
+		size, err := strconv.Atoi(row[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		network := deployed(t, "network.yaml", settings{"VpcSize": row[0]})
+		bits := netip.MustParsePrefix(network.Resources["FunctionSubnet1"].Properties["CidrBlock"].(string)).Bits()
+		free := 1<<(32-bits) - 5
+		want := []string{fmt.Sprint(size), fmt.Sprint("/", bits), fmt.Sprint(free), fmt.Sprint((free - 1) / 2), fmt.Sprint(free - 7)}
+		if !slices.Equal(row, want) {
+			t.Errorf("a VPC of /%d: %v, want %v", size, row, want)
 		}
 	}
 }

@@ -93,6 +93,8 @@ func compare(t *testing.T, operator string, want any, got []string) bool {
 		return fmt.Sprint(want) == fmt.Sprint(got == nil)
 	case "StringEquals", "Bool":
 		return len(got) == 1 && among(got[0])
+	case "StringNotEquals": // holds where the key is absent
+		return !slices.ContainsFunc(got, among)
 	case "ArnLike", "ArnEquals": // which are one
 		return len(got) == 1 && like(got[0])
 	case "ArnNotLike": // holds where the key is absent
@@ -148,9 +150,81 @@ func TestEndpointsServeOursAlone(t *testing.T) {
 				}
 			}
 		}
-		if endpoints != 9 {
-			t.Errorf("%d endpoints, want 9", endpoints)
+		if endpoints != 10 {
+			t.Errorf("%d endpoints, want 10", endpoints)
 		}
+	}
+}
+
+// Through the endpoint of the private subnets tasks fetch their image, and functions what the
+// policy allows of S3; a stolen credential writes nothing to a bucket of its own.
+func TestTheProxysS3EndpointServesImagesAndPartnersThatAreNamed(t *testing.T) {
+	t.Parallel()
+	const layer, partner = "arn:aws:s3:::prod-eu-west-1-starport-layer-bucket/a", "arn:aws:s3:::partner/a"
+	ours := map[string][]string{"aws:PrincipalAccount": {"111122223333"}, "aws:ResourceAccount": {"999999999999"}}
+	document := func(given settings) any {
+		return deployed(t, "network.yaml", given).Resources["ProxyS3Endpoint"].Properties["PolicyDocument"]
+	}
+	alone, partners := document(nil), document(settings{"PartnerBuckets": "arn:aws:s3:::other,arn:aws:s3:::partner/*"})
+	for _, row := range []struct {
+		document any
+		r        request
+		want     decision
+	}{
+		{alone, request{"s3:GetObject", layer, nil}, allowed},
+		{alone, request{"s3:PutObject", layer, ours}, silent},
+		{alone, request{"s3:GetObject", "arn:aws:s3:::prod-us-east-1-starport-layer-bucket/a", nil}, silent},
+		{alone, request{"s3:GetObject", partner, ours}, silent},
+		{partners, request{"s3:PutObject", partner, ours}, allowed},
+		{partners, request{"s3:PutObject", "arn:aws:s3:::partner-of-somebody/a", ours}, silent},
+	} {
+		if got := simulate(t, row.document, row.r); got != row.want {
+			t.Errorf("%+v: %s, want %s", row.r, got, row.want)
+		}
+	}
+	routes := deployed(t, "network.yaml", settings{"Zones": "3"}).Resources["ProxyS3Endpoint"]
+	routes.want(t, []any{"${ProxyRoutes1}", "${ProxyRoutes2}", "${ProxyRoutes3}"}, "RouteTableIds")
+}
+
+// Whatever rights somebody has: the policy is read and written through the endpoint, or by
+// its one writer.
+func TestABoundBucketIsReachedThroughItsEndpointOrByItsWriter(t *testing.T) {
+	t.Parallel()
+	const writer = "arn:aws:iam::111122223333:role/pipeline"
+	from := func(endpoint, principal string) map[string][]string {
+		context := map[string][]string{"aws:SecureTransport": {"true"}, "aws:PrincipalArn": {principal}}
+		if endpoint != "" {
+			context["aws:SourceVpce"] = []string{endpoint}
+		}
+		return context
+	}
+	document := func(given settings) any {
+		return deployed(t, "store.yaml", given).Resources["PolicyBucketPolicy"].Properties["PolicyDocument"]
+	}
+	bound := document(settings{"PolicyEndpointId": "vpce-0aaa", "PolicyWriterArn": writer})
+	for what, row := range map[string]struct {
+		context map[string][]string
+		want    decision
+	}{
+		"a task through the endpoint":                {from("vpce-0aaa", "arn:aws:iam::111122223333:role/task"), silent}, // it takes a right from nobody, and gives none
+		"an administrator from elsewhere":            {from("", "arn:aws:iam::111122223333:role/admin"), denied},
+		"a task through another endpoint":            {from("vpce-0bbb", "arn:aws:iam::111122223333:role/task"), denied},
+		"the writer from elsewhere":                  {from("", writer), silent},
+		"a role whose name begins so":                {from("", writer+"-of-others"), denied},
+		"nobody that is known":                       {map[string][]string{"aws:SecureTransport": {"true"}}, denied},
+		"a task through the endpoint in clear text ": {map[string][]string{"aws:SecureTransport": {"false"}, "aws:SourceVpce": {"vpce-0aaa"}}, denied},
+	} {
+		for _, action := range []string{"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"} {
+			if got := simulate(t, bound, request{action, "${PolicyBucket.Arn}/egress.yaml", row.context}); got != row.want {
+				t.Errorf("%s by %s: %s, want %s", action, what, got, row.want)
+			}
+		}
+	}
+	if got := simulate(t, bound, request{"s3:PutBucketPolicy", "${PolicyBucket.Arn}", from("", "arn:aws:iam::111122223333:role/admin")}); got != silent {
+		t.Errorf("the bucket's own policy cannot be mended any more: %s", got)
+	}
+	if got := simulate(t, document(nil), request{"s3:GetObject", "${PolicyBucket.Arn}/egress.yaml", from("", writer)}); got != silent {
+		t.Errorf("a bucket that is not bound: %s", got)
 	}
 }
 
@@ -221,6 +295,22 @@ func TestServiceControlPolicyKeepsFunctionsBehindTheProxy(t *testing.T) {
 	}
 }
 
+func TestServiceControlPolicyLetsNoURLBeOpen(t *testing.T) {
+	t.Parallel()
+	document := serviceControl(t)
+	for _, action := range []string{"lambda:CreateFunctionUrlConfig", "lambda:UpdateFunctionUrlConfig", "lambda:AddPermission"} {
+		for auth, want := range map[string]decision{"NONE": denied, "AWS_IAM": silent, "": silent} { // "": of no URL
+			context := map[string][]string{}
+			if auth != "" {
+				context["lambda:FunctionUrlAuthType"] = []string{auth}
+			}
+			if got := simulate(t, document, request{action, "arn:aws:lambda:eu-west-1:111122223333:function:a", context}); got != want {
+				t.Errorf("%s with %q: %s, want %s", action, auth, got, want)
+			}
+		}
+	}
+}
+
 func TestServiceControlPolicyKeepsTheNetwork(t *testing.T) {
 	t.Parallel()
 	document := serviceControl(t)
@@ -229,7 +319,8 @@ func TestServiceControlPolicyKeepsTheNetwork(t *testing.T) {
 	for action, resource := range map[string]string{
 		"ec2:CreateRoute": "route-table/rtb-0ddd", "ec2:ReplaceRoute": "route-table/rtb-0ddd", "ec2:AuthorizeSecurityGroupEgress": "security-group/sg-0ccc",
 		"ec2:ModifySecurityGroupRules": "security-group/sg-0ccc", "ec2:AssociateRouteTable": "subnet/subnet-0aaa", "ec2:DisassociateRouteTable": "route-table/rtb-0ddd",
-		"ec2:ReplaceRouteTableAssociation": "route-table/rtb-0ddd",
+		"ec2:ReplaceRouteTableAssociation": "route-table/rtb-0ddd", "ec2:CreateNetworkAclEntry": "network-acl/acl-0eee", "ec2:ReplaceNetworkAclEntry": "network-acl/acl-0eee",
+		"ec2:DeleteNetworkAclEntry": "network-acl/acl-0eee", "ec2:ReplaceNetworkAclAssociation": "subnet/subnet-0bbb", "ec2:ModifyVpcEndpoint": "vpc-endpoint/vpce-0fff",
 	} {
 		arn := "arn:aws:ec2:eu-west-1:111122223333:" + resource
 		for what, row := range map[string]struct {

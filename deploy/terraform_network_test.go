@@ -37,7 +37,10 @@ func networkRows(zones int) map[string]counterpart {
 		"aws_route_table.public":         {"PublicRoutes", same(vpc...)},
 		"aws_route.public":               {"PublicDefaultRoute", route},
 		"aws_route_table.functions":      {"FunctionRoutes", same(vpc...)},
+		"aws_route_table.data":           {"DataRoutes", same(vpc...)},
 		"aws_security_group.functions":   {"FunctionSecurityGroup", group},
+		"aws_security_group.data":        {"DataSecurityGroup", group},
+		"aws_vpc_endpoint.proxy_s3":      {"ProxyS3Endpoint", endpoint},
 		"aws_security_group.endpoints":   {"EndpointSecurityGroup", group},
 		"aws_cloudwatch_log_group.flows": {"FlowLogGroup", same("retention_in_days", "RetentionInDays", "kms_key_id", "KmsKeyId")},
 		"aws_iam_role.flows":             {"FlowLogRole", role},
@@ -56,6 +59,7 @@ func networkRows(zones int) map[string]counterpart {
 		for address, row := range map[string]counterpart{
 			"aws_subnet.public": {"PublicSubnet" + n, subnet}, "aws_subnet.proxy": {"ProxySubnet" + n, subnet}, "aws_subnet.functions": {"FunctionSubnet" + n, subnet},
 			"aws_route_table_association.public": {"PublicSubnet" + n + "Routes", association}, "aws_route_table_association.proxy": {"ProxySubnet" + n + "Routes", association},
+			"aws_subnet.data": {"DataSubnet" + n, subnet}, "aws_route_table_association.data": {"DataSubnet" + n + "Routes", association},
 			"aws_route_table_association.functions": {"FunctionSubnet" + n + "Routes", association}, "aws_eip.nat": {"NatAddress" + n, same("domain", "Domain")},
 			"aws_nat_gateway.this": {"Nat" + n, same("subnet_id", "SubnetId", "allocation_id", "AllocationId")}, "aws_route_table.proxy": {"ProxyRoutes" + n, same(vpc...)},
 			"aws_route.proxy": {"ProxyDefaultRoute" + n, route},
@@ -63,6 +67,7 @@ func networkRows(zones int) map[string]counterpart {
 			rows[address+"["+n+"]"] = row
 		}
 	}
+	maps.Copy(rows, aclRows(zones))
 	for service, logical := range map[string]string{"s3": "S3Endpoint", "dynamodb": "DynamoDbEndpoint"} {
 		rows["aws_vpc_endpoint.gateway["+service+"]"] = counterpart{logical, endpoint}
 	}
@@ -70,6 +75,41 @@ func networkRows(zones int) map[string]counterpart {
 		"sts": "StsEndpoint", "secretsmanager": "SecretsManagerEndpoint", "ssm": "SsmEndpoint", "logs": "LogsEndpoint",
 	} {
 		rows["aws_vpc_endpoint.interface["+service+"]"] = counterpart{logical, endpoint}
+	}
+	return rows
+}
+
+// aclRows are the network ACLs of terraform/network in so many zones.
+func aclRows(zones int) map[string]counterpart {
+	rows := map[string]counterpart{}
+	rule := func(p *properties) map[string]any {
+		return present(map[string]any{
+			"network_acl_id": p.get("NetworkAclId"), "rule_number": p.get("RuleNumber"), "egress": p.get("Egress"), "protocol": p.get("Protocol"), "rule_action": p.get("RuleAction"),
+			"cidr_block": p.get("CidrBlock"), "from_port": p.get("PortRange", "From"), "to_port": p.get("PortRange", "To"), "icmp_type": p.get("Icmp", "Type"), "icmp_code": p.get("Icmp", "Code"),
+		})
+	}
+	for key, logical := range map[string]string{
+		"functions_from_vpc": "FunctionAclFromVpc", "functions_to_vpc": "FunctionAclToVpc", "proxy_from_vpc": "ProxyAclFromVpc", "public_nobody_else": "PublicAclNobodyElse",
+		"proxy_answers_tcp": "ProxyAclAnswersTcp", "proxy_answers_udp": "ProxyAclAnswersUdp", "proxy_unreachable": "ProxyAclUnreachable", "proxy_out": "ProxyAclOut",
+		"public_answers_tcp": "PublicAclAnswersTcp", "public_answers_udp": "PublicAclAnswersUdp", "public_unreachable": "PublicAclUnreachable", "public_out": "PublicAclOut",
+	} {
+		rows["aws_network_acl_rule.this["+key+"]"] = counterpart{logical, rule}
+	}
+	for kind, logical := range map[string]string{"public": "Public", "proxy": "Proxy", "functions": "Function", "data": "Data"} {
+		rows["aws_network_acl.this["+kind+"]"] = counterpart{logical + "Acl", same("vpc_id", "VpcId")}
+		for i := range zones {
+			n := fmt.Sprint(i + 1)
+			rows["aws_network_acl_association."+kind+"["+n+"]"] = counterpart{logical + "Subnet" + n + "Acl", same("subnet_id", "SubnetId", "network_acl_id", "NetworkAclId")}
+		}
+	}
+	for i := range zones {
+		n := fmt.Sprint(i + 1)
+		for key, logical := range map[string]string{
+			"data_from_functions_": "DataAclFromFunctions", "data_to_functions_": "DataAclToFunctions", "data_from_data_": "DataAclFromData", "data_to_data_": "DataAclToData",
+			"public_from_proxy_": "PublicAclFromProxy",
+		} {
+			rows["aws_network_acl_rule.this["+key+n+"]"] = counterpart{logical + n, rule}
+		}
 	}
 	return rows
 }
@@ -93,10 +133,12 @@ func TestTerraformNetworkIsTheTemplate(t *testing.T) {
 		"options": {
 			map[string]cty.Value{
 				"vpc_cidr": cty.StringVal("192.168.0.0/20"), "nat_gateways": cty.StringVal("one"), "interface_endpoints": cty.SetVal([]cty.Value{cty.StringVal("sts"), cty.StringVal("ssm"), cty.StringVal("logs"), cty.StringVal("secretsmanager")}),
+				"partner_buckets": texts("arn:aws:s3:::partner/*"), "data_port": cty.NumberIntVal(5432),
 				"organization_id": cty.StringVal("o-aaaaaaaaaa"), "flow_log_traffic": cty.StringVal("REJECT"), "flow_log_retention_days": cty.NumberIntVal(731), "kms_key_arn": cty.StringVal(key),
 			},
 			settings{
 				"VpcAddress": "192.168.0.0", "VpcSize": "20", "NatGateways": "one", "Sts": "yes", "Ssm": "yes", "Logs": "yes", "SecretsManager": "yes",
+				"PartnerBuckets": "arn:aws:s3:::partner/*", "DataPort": "5432",
 				"OrganizationId": "o-aaaaaaaaaa", "FlowLogTraffic": "REJECT", "FlowLogRetentionDays": "731", "KmsKeyArn": key,
 			}, 3,
 		},
@@ -141,9 +183,11 @@ func TestTerraformStoreIsTheTemplate(t *testing.T) {
 		}},
 		"aws_cloudwatch_log_group.records": {"LogGroup", same("retention_in_days", "RetentionInDays", "kms_key_id", "KmsKeyId")},
 	}
-	for _, k := range []string{"", key} {
-		m := applied(t, "terraform/store", map[string]cty.Value{"kms_key_arn": cty.StringVal(k), "old_versions_days": cty.NumberIntVal(500)})
-		s := deployed(t, "store.yaml", settings{"KmsKeyArn": k, "OldVersionsDays": "500"})
+	for k, by := range map[string][2]string{"": {}, key: {"vpce-0aaa", "arn:aws:iam::111122223333:role/pipeline"}} {
+		m := applied(t, "terraform/store", map[string]cty.Value{
+			"kms_key_arn": cty.StringVal(k), "old_versions_days": cty.NumberIntVal(500), "policy_endpoint_id": cty.StringVal(by[0]), "policy_writer_arn": cty.StringVal(by[1]),
+		})
+		s := deployed(t, "store.yaml", settings{"KmsKeyArn": k, "OldVersionsDays": "500", "PolicyEndpointId": by[0], "PolicyWriterArn": by[1]})
 		sameAsTemplate(t, m, s, rows, ruleOrOf("aws_s3_bucket_"))
 		bucket := s.Resources["PolicyBucket"].Properties
 		rule := func(path ...any) any {

@@ -142,7 +142,10 @@ func sharedOfNetwork(t *testing.T) map[string]any {
 	statement := func(s *stack, i int) any {
 		return at(s.Resources["SsmEndpoint"].Properties, "PolicyDocument", "Statement", i)
 	}
+	images := asVariables(t, "network.yaml", map[string]any{"PartnerBuckets": []any{"arn"}}).Resources["ProxyS3Endpoint"].Properties
 	return map[string]any{
+		"layers":                  at(images, "PolicyDocument", "Statement", 1),
+		"partners":                without(at(images, "PolicyDocument", "Statement", 2), "Resource"),
 		"account":                 without(statement(account, 0), "Action"),
 		"organization":            without(statement(organization, 0), "Action"),
 		"parameters_account":      statement(account, 1),

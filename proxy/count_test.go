@@ -124,7 +124,7 @@ func TestFunctionsOfThePolicyInForceHaveSeriesAndNoOthers(t *testing.T) {
 	r.resolves("good.test", "127.0.0.1")
 	series := func(function string) map[string]float64 {
 		all := map[string]float64{}
-		for _, name := range []string{"egress_decisions_total", "egress_tunnels", "egress_tunnels_ended_total", "egress_bytes_total", "egress_identity_rejected_total"} {
+		for _, name := range []string{"egress_decisions_total", "egress_tunnels", "egress_tunnels_ended_total", "egress_tunnels_dead_reuse_total", "egress_bytes_total", "egress_identity_rejected_total"} {
 			r.eachSeries(name, func(labels map[string]string, n float64) {
 				if labels["function"] == function || labels["claimed"] == function {
 					all[strings.Join(strings.Fields(fmt.Sprint(name, " ", labels["verdict"], " ", labels["reason"], " ", labels["direction"], " ", labels["ended"])), " ")] = n
@@ -136,7 +136,7 @@ func TestFunctionsOfThePolicyInForceHaveSeriesAndNoOthers(t *testing.T) {
 	const allowed, refused = "egress_decisions_total allow", "egress_decisions_total deny host_not_allowed"
 	for _, name := range []string{"billing", "gone"} {
 		all := series(name)
-		if _, there := all[refused]; !there || len(all) != 2+1+7+2+1 {
+		if _, there := all[refused]; !there || len(all) != 2+1+7+1+2+1 {
 			t.Errorf("%s begins with %v", name, all)
 		}
 		for which, n := range all {
@@ -155,11 +155,11 @@ func TestFunctionsOfThePolicyInForceHaveSeriesAndNoOthers(t *testing.T) {
 	r.server.Rejudge()
 	_, _ = io.Copy(io.Discard, c)
 	eventually(t, "it has none", func() bool { return len(series("gone")) == 0 })
-	if all := series("new"); len(all) != 13 {
+	if all := series("new"); len(all) != 14 {
 		t.Errorf("the new one begins with %v", all)
 	}
 	r.setPolicy([]function{{name: "gone", rules: allow}})
-	if all := series("gone"); len(all) != 13 || all[allowed] != 1 || all["egress_tunnels_ended_total revoked"] != 1 {
+	if all := series("gone"); len(all) != 14 || all[allowed] != 1 || all["egress_tunnels_ended_total revoked"] != 1 {
 		t.Errorf("when it comes back it has %v", all)
 	}
 }

@@ -82,33 +82,6 @@ func TestFailOnIsThreeUnlessItIsAccepted(t *testing.T) {
 	}
 }
 
-// An entry that asks for a credential is not known by its addresses alone, whatever kind of
-// credential that is.
-func TestEntriesThatAskForACredentialAreNotKnownBySourceAlone(t *testing.T) {
-	t.Parallel()
-	f := flags{policy: file(t, `version: 1
-aws:
-  audience: https://egress.example.internal
-  accounts: {"111122223333": {issuer: "https://00000000-0000-0000-0000-000000000000.tokens.sts.global.api.aws"}}
-functions:
-  attested: {identify: {aws: ["arn:aws:lambda:eu-west-1:111122223333:function:f"], sources: [10.0.0.0/8]}, allow: [a.example]}
-  token: {identify: {tokens: ["sha256:`+strings.Repeat("0123456789abcdef", 4)+`"], sources: [10.0.0.0/8]}, allow: [a.example]}
-  address: {identify: {sources: [10.0.0.0/8]}, allow: [a.example]}
-`)}
-	opts, _, err := f.settings(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range opts.Entries {
-		if e.BySource != (e.Name == "address") {
-			t.Errorf("%+v", e)
-		}
-	}
-	if len(opts.Entries) != 3 {
-		t.Errorf("%+v", opts.Entries)
-	}
-}
-
 func TestTheReportGoesToAFileForItsOwnerAlone(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "posture.html")

@@ -22,9 +22,9 @@ import (
 // functionsInMoto is how many functions the account has.
 const functionsInMoto = 600
 
-// serveMoto starts testdata/account.py and returns its endpoint. Without Python, moto and
-// boto3 the test is skipped.
-func serveMoto(t *testing.T) string {
+// serveMoto starts a script of testdata that serves an account, and returns the line that it
+// prints. Without Python, moto and boto3 the test is skipped.
+func serveMoto(t *testing.T, script string, args ...string) string {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -33,8 +33,8 @@ func serveMoto(t *testing.T) string {
 	if out, err := exec.Command(python, "-c", "import boto3, moto.server, requests").CombinedOutput(); err != nil {
 		t.Skipf("moto's server is not installed (pip install 'moto[server]' boto3): %s", out[max(0, len(out)-200):])
 	}
-	cmd := exec.CommandContext(t.Context(), python, "testdata/account.py", fmt.Sprint(functionsInMoto))
-	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL=", "MOTO_ALLOW_NONEXISTENT_REGION=")
+	cmd := exec.CommandContext(t.Context(), python, append([]string{"testdata/" + script}, args...)...)
+	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL=", "MOTO_ALLOW_NONEXISTENT_REGION=", "PYTHONDONTWRITEBYTECODE=1")
 	var failure strings.Builder
 	cmd.Stderr = &failure
 	stdin, err := cmd.StdinPipe() // its end ends the server
@@ -52,12 +52,20 @@ func serveMoto(t *testing.T) string {
 		_ = stdin.Close()
 		_ = cmd.Wait()
 	})
-	port, err := bufio.NewReader(stdout).ReadString('\n')
+	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		_ = cmd.Wait()
 		t.Fatalf("the account was not made: %v\n%s", err, failure.String())
 	}
-	return "http://127.0.0.1:" + strings.TrimSpace(port)
+	return strings.TrimSpace(line)
+}
+
+// atMoto returns the command that reads the account at a port of moto, and no other.
+func atMoto(t *testing.T, port string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"--regions", "eu-west-1", "--format", "json"}, args...)...)
+	cmd.Env = append(os.Environ(), asPosture+"=1", "AWS_ENDPOINT_URL=http://127.0.0.1:"+port, "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_REGION=eu-west-1", "AWS_CONFIG_FILE=/nowhere", "AWS_SHARED_CREDENTIALS_FILE=/nowhere")
+	return cmd
 }
 
 // policyOfMoto writes a policy with an entry for each function of the account but p19, and
@@ -93,11 +101,9 @@ func TestAnAccountOf600FunctionsGivesThePlantedFindingsAndNoOther(t *testing.T) 
 	if testing.Short() {
 		t.Skip("-short: making the account takes a while")
 	}
-	endpoint := serveMoto(t)
+	port := serveMoto(t, "account.py", fmt.Sprint(functionsInMoto))
 	saved := filepath.Join(t.TempDir(), "snapshot.json")
-	env := append(os.Environ(), asPosture+"=1", "AWS_ENDPOINT_URL="+endpoint, "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_REGION=eu-west-1", "AWS_CONFIG_FILE=/nowhere", "AWS_SHARED_CREDENTIALS_FILE=/nowhere")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "--regions", "eu-west-1", "--bucket", "p18", "--bucket", "near-bucket", "--save", saved, "--format", "json", "--fail-on", "high")
-	cmd.Env = env
+	cmd := atMoto(t, port, "--bucket", "p18", "--bucket", "near-bucket", "--save", saved, "--fail-on", "high")
 	begin := time.Now()
 	out, err := cmd.Output()
 	took := time.Since(begin)

@@ -14,8 +14,11 @@ import (
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/config"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/buildinfo"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/emf"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/acceptance"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/checks"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/entries"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/output"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
@@ -31,7 +34,11 @@ type flags struct {
 	minFree                int
 	accept, failOn         string
 	format, output         string
+	archive, deployment    string
 }
+
+// formats are the words of --format.
+func formats() []string { return append(output.Formats(), formatEMF) }
 
 // newPosture returns the command itself.
 func newPosture() *cobra.Command {
@@ -62,10 +69,12 @@ func newPosture() *cobra.Command {
 	to.StringArrayVar(&f.gates, "gate", nil, "`HOST` of the gate in proxy variables; can be given several times (default: any)")
 	to.StringArrayVar(&f.layers, "layer", nil, "`PART` of the ARN of a layer that brings the gate's extension; can be given several times")
 	to.IntVar(&f.minFree, "min-free", checks.DefaultMinFree, "how many addresses (`N`) a subnet should have free")
-	to.StringVar(&f.accept, "accept", "", "`FILE` of what is accepted, by whom, why and until when")
+	to.StringVar(&f.accept, "accept", "", "`FILE`, or s3://BUCKET/KEY, of what is accepted, by whom, why and until when")
 	to.StringVar(&f.failOn, "fail-on", "", "exit with 3 on findings of this `SEVERITY` or worse: high, medium, low or info")
-	to.StringVar(&f.format, "format", string(output.Text), "`FORMAT` of the report: "+strings.Join(output.Formats(), ", "))
+	to.StringVar(&f.format, "format", string(output.Text), "`FORMAT` of the report: "+strings.Join(formats(), ", "))
 	to.StringVar(&f.output, "output", "", "write the report to `FILE` (default: standard output)")
+	to.StringVar(&f.archive, "archive", "", "keep the findings of each run in `FOLDER`, or s3://BUCKET/PREFIX, and say which are new")
+	to.StringVar(&f.deployment, "deployment", "", "`NAME` of the dimension Deployment of the metrics (default: none)")
 	return cmd
 }
 
@@ -73,8 +82,10 @@ func newPosture() *cobra.Command {
 func (f *flags) check() error {
 	severity := finding.High
 	switch {
-	case !slices.Contains(output.Formats(), f.format):
-		return fmt.Errorf("--format: %q is not known; write one of %s", f.format, strings.Join(output.Formats(), ", "))
+	case !slices.Contains(formats(), f.format):
+		return fmt.Errorf("--format: %q is not known; write one of %s", f.format, strings.Join(formats(), ", "))
+	case f.deployment != "" && emf.CheckDeployment(f.deployment) != nil:
+		return fmt.Errorf("--deployment: %w", emf.CheckDeployment(f.deployment))
 	case f.failOn != "" && severity.UnmarshalText([]byte(f.failOn)) != nil:
 		return fmt.Errorf("--fail-on: %q is not known; write high, medium, low or info", f.failOn)
 	case f.from != "" && (f.roles != nil || f.regions != nil || f.buckets != nil || f.save != ""):
@@ -98,7 +109,7 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	found := acceptance.Apply(lines, checks.All(set, opts), time.Now())
 	counted := summary.Of(set, found)
 	report := &output.Report{Made: set.Made, Version: buildinfo.Read(version).Version, Headline: counted.Headline(), Summary: counted, Findings: found}
-	if err := f.write(stdout, report); err != nil {
+	if err := f.deliver(ctx, stdout, report); err != nil {
 		return failed(err)
 	}
 	return f.verdict(found)
@@ -112,16 +123,16 @@ func (f *flags) settings(ctx context.Context) (*checks.Options, []acceptance.Lin
 		if err != nil {
 			return nil, nil, err
 		}
-		opts.Entries = []checks.Entry{}
+		var list []identity.Entry
 		for _, fn := range cfg.Functions {
-			by := fn.Identify
-			opts.Entries = append(opts.Entries, checks.Entry{Name: fn.Name, BySource: len(by.Sources) > 0 && len(by.Tokens)+len(by.Certificates)+len(by.AWS) == 0})
+			list = append(list, fn.Identify)
 		}
+		opts.Entries = entries.New(list)
 	}
 	if f.accept == "" {
 		return opts, nil, nil
 	}
-	data, err := config.ReadFile(f.accept)
+	data, err := readFile(ctx, f.accept)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading what is accepted: %w", err)
 	}
@@ -154,9 +165,13 @@ func (f *flags) snapshot(ctx context.Context, stderr io.Writer) (*snapshot.Set, 
 	return set, save(f.save, set.Write)
 }
 
-// write writes the report to where it is wanted.
-func (f *flags) write(stdout io.Writer, report *output.Report) error {
+// write writes the report to where it is wanted. Fresh is what is new, nil where nobody has
+// compared.
+func (f *flags) write(stdout io.Writer, report *output.Report, fresh *[]string) error {
 	do := func(w io.Writer) error { return output.Write(w, report, output.Format(f.format)) }
+	if f.format == formatEMF {
+		do = func(w io.Writer) error { return f.writeMetrics(w, report, fresh) }
+	}
 	if f.output == "" {
 		return do(stdout)
 	}

@@ -20,8 +20,10 @@ from moto.core.common_models import CloudFormationModel
 from moto.ec2.models import ec2_backends
 from moto.ecs.models import TaskDefinition, ecs_backends
 from moto.elbv2.models import elbv2_backends
+from moto.iam.access_control import PermissionResult
 from moto.iam.models import iam_backends
 from moto.logs.models import logs_backends
+from moto.s3.models import FakeBucket, s3_backends
 from moto.server import ThreadedMotoServer
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -116,6 +118,12 @@ def egress_rule(do):
     return apply
 
 
+def bucket_policy(made):
+    """Kept to be read. Moto would hold requests against it, and knows no conditions."""
+    p = made.properties
+    s3_backends[ACCOUNT]["aws"].put_bucket_policy(p["Bucket"], json.dumps(p["PolicyDocument"]).encode())
+
+
 def alarm(made):
     p = made.properties
     made.physical_resource_id = made.properties.get("AlarmName") or made.physical_resource_id
@@ -146,9 +154,11 @@ def unscale(made):
 
 
 def complete_types():
+    FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
     return [
         model("AWS::EC2::SecurityGroupEgress", egress_rule(lambda: ec2().authorize_security_group_egress),
               egress_rule(lambda: ec2().revoke_security_group_egress)),
+        model("AWS::S3::BucketPolicy", bucket_policy, lambda m: s3_backends[ACCOUNT]["aws"].delete_bucket_policy(m.properties["Bucket"])),
         model("AWS::CloudWatch::Alarm", alarm, lambda m: cloudwatch_backends[ACCOUNT][REGION].alarms.pop(m.physical_resource_id)),
         model("AWS::CloudWatch::Dashboard", dashboard),
         model("AWS::ApplicationAutoScaling::ScalableTarget", scale, unscale, lambda name, p: p["ResourceId"]),

@@ -21,9 +21,17 @@ variable "alarm_topic_arn" {
   default = ""
 }
 
+variable "policy_writer_arn" {
+  type        = string
+  default     = ""
+  description = "The role, or user, that puts the policy into its bucket. Nobody else does then, and tasks read it through the S3 endpoint of the network alone. Empty, from wherever somebody has the right to."
+}
+
 module "store" {
-  source = "./store"
-  name   = var.name
+  source             = "./store"
+  name               = var.name
+  policy_endpoint_id = var.policy_writer_arn == "" ? "" : module.network.proxy_s3_endpoint_id
+  policy_writer_arn  = var.policy_writer_arn
 }
 
 module "network" {
@@ -43,6 +51,15 @@ module "proxy" {
   policy_bucket              = module.store.policy_bucket
   log_group                  = module.store.log_group
   alarm_topic_arn            = var.alarm_topic_arn
+}
+
+# The endpoints have the names of their services for the whole VPC, the proxy's tasks included.
+resource "aws_vpc_security_group_ingress_rule" "endpoints_from_tasks" {
+  security_group_id            = module.network.endpoint_security_group_id
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+  referenced_security_group_id = module.proxy.task_security_group_id
 }
 
 output "proxy_host" {

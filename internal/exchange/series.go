@@ -17,6 +17,7 @@ type series struct {
 	tunnels  *perfunction.Value
 	up, down *perfunction.Value // bytes
 	ended    [tunnel.Causes]*perfunction.Value
+	dead     *perfunction.Value  // tunnels that were used when their origin had ended
 	lasted   prometheus.Observer // of all functions
 }
 
@@ -27,6 +28,7 @@ func (m *Metrics) newSeries(function string) *series {
 		tunnels: m.of.Tunnels.With(function),
 		up:      m.of.Bytes.With(function, "up"),
 		down:    m.of.Bytes.With(function, "down"),
+		dead:    m.of.DeadReuse.With(function),
 		lasted:  m.lasted,
 	}
 	for c := range tunnel.Causes {
@@ -39,6 +41,9 @@ func (m *Metrics) newSeries(function string) *series {
 func (a *series) closed(r tunnel.Result, lasted time.Duration) {
 	a.tunnels.Add(-1)
 	a.ended[r.Ended].Inc()
+	if r.DeadReuse {
+		a.dead.Inc()
+	}
 	a.lasted.Observe(lasted.Seconds())
 }
 

@@ -12,6 +12,7 @@ type Metrics struct {
 	Decisions *Vec // by verdict, reason and protocol
 	Tunnels   *Vec // that are open
 	Ended     *Vec // tunnels, by what ended them
+	DeadReuse *Vec // tunnels that were written into when their origin had ended
 	Bytes     *Vec // by direction, up or down
 	Rejected  *Vec // credentials, by whom they were shown for
 }
@@ -33,6 +34,9 @@ func NewMetrics(reg prometheus.Registerer, names Names) *Metrics {
 		Ended: New(prometheus.NewDesc("egress_tunnels_ended_total",
 			"Tunnels that have ended, by function and by what ended them, as records say it.",
 			[]string{"function", "ended"}, nil), prometheus.CounterValue, names, causes...),
+		DeadReuse: New(prometheus.NewDesc("egress_tunnels_dead_reuse_total",
+			"Tunnels that the client took for open and wrote into a second or more after their origin had ended, by function.",
+			[]string{"function"}, nil), prometheus.CounterValue, names, nil),
 		Bytes: New(prometheus.NewDesc("egress_bytes_total",
 			"Bytes delivered, by function and direction; counted each minute, and when a tunnel or request ends.",
 			[]string{"function", "direction"}, nil), prometheus.CounterValue, names, []string{"up"}, []string{"down"}),
@@ -40,6 +44,6 @@ func NewMetrics(reg prometheus.Registerer, names Names) *Metrics {
 			"Credentials that do not hold, by the function of the policy that was claimed; empty: none of the policy.",
 			[]string{"claimed"}, nil), prometheus.CounterValue, names, nil),
 	}
-	Register(reg, m.Decisions, m.Tunnels, m.Ended, m.Bytes, m.Rejected)
+	Register(reg, m.Decisions, m.Tunnels, m.Ended, m.DeadReuse, m.Bytes, m.Rejected)
 	return m
 }

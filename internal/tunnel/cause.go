@@ -60,6 +60,9 @@ type Result struct {
 	Up, Down int64
 	// Ended is what came first.
 	Ended Cause
+	// DeadReuse says that the client took the tunnel for open when its origin had ended: it wrote into it, and nobody will
+	// answer. A pool does so that could not see the end, such as that of a function which was frozen.
+	DeadReuse bool
 	// Duration is the time from Start until both directions had ended.
 	Duration time.Duration
 	// Err is the failure of a socket: always set for Error, set for Client and Origin if the other direction failed

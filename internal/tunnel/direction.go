@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel/pipes"
 )
 
 const (
@@ -38,13 +40,13 @@ type direction struct {
 	stepFunc func(fd uintptr) bool // step, bound once: a method value allocates each time it is taken
 	buf      *[bufferSize]byte     // nil while parked
 	pending  []byte                // read and not yet written: of buf, of prefix
-	pipe     *pipe                 // nil while parked
+	pipe     *pipes.Pipe           // nil while parked
 	piped    int                   // bytes in pipe
 	credit   int                   // see streamAfter
 	copies   bool                  // splice(2) does not take these sockets
 	ioErr    error                 // of the last step
 
-	undelivered bool  // ended with bytes in hand that dst had not accepted
+	undelivered int   // bytes in hand at the end, which dst had not accepted
 	err         error // why it ended; nil: src closed in order
 }
 
@@ -66,7 +68,7 @@ func (d *direction) run() {
 	default:
 		err = d.relay()
 	}
-	d.undelivered = d.piped+len(d.pending) > 0
+	d.undelivered = d.piped + len(d.pending)
 	d.pending = nil
 	d.release()
 	d.t.directionEnded(d, err)
@@ -243,7 +245,7 @@ func (d *direction) earn(n int) {
 func (d *direction) release() {
 	d.dropBuffer()
 	if d.pipe != nil {
-		d.t.group.pipes.release(d.pipe, d.piped == 0)
+		d.t.group.pipes.Release(d.pipe, d.piped == 0)
 		d.pipe, d.piped = nil, 0
 	}
 }

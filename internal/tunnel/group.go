@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel/pipes"
 )
 
 // keepAliveAfter is the age at which a tunnel gets Options.KeepAlive.
@@ -33,7 +35,7 @@ type Group struct {
 	idle, lifetime, every time.Duration
 	buffers               sync.Pool // *[bufferSize]byte
 	waiters               sync.Pool // *[waiterSize]byte
-	pipes                 pipePool
+	pipes                 pipes.Pool
 	keepAlive             net.KeepAliveConfig
 
 	mu     sync.Mutex
@@ -54,9 +56,9 @@ func New(o Options) *Group {
 	g.buffers.New = func() any { return new([bufferSize]byte) }
 	g.waiters.New = func() any { return new([waiterSize]byte) }
 	g.keepAlive = o.KeepAlive
-	g.pipes.max = o.Pipes
+	g.pipes.Max = o.Pipes
 	if o.Pipes == 0 {
-		g.pipes.max = 128
+		g.pipes.Max = 128
 	}
 	return g
 }
@@ -86,7 +88,7 @@ func (g *Group) Run(ctx context.Context) {
 	g.mu.Unlock()
 	g.Each(func(t *Tunnel) { t.End(Shutdown) })
 	_ = g.Wait(context.WithoutCancel(ctx))
-	g.pipes.close()
+	g.pipes.Close()
 }
 
 // Len returns the number of tunnels whose Done has not returned yet.
@@ -163,8 +165,11 @@ func (g *Group) sweep(now time.Time) {
 	slack := now.Add(g.every / 2)
 	for _, t := range g.scratch {
 		up, down := t.Bytes()
-		if moved := up + down; moved != t.seen {
-			t.seen, t.active = moved, now
+		if up == t.seenUp {
+			t.findDead(up)
+		}
+		if up != t.seenUp || down != t.seenDown {
+			t.seenUp, t.seenDown, t.active = up, down, now
 		}
 		if g.keepAlive.Enable && !t.keepAliveSet && slack.Sub(t.started) >= keepAliveAfter {
 			t.keepAliveSet = true
@@ -178,5 +183,5 @@ func (g *Group) sweep(now time.Time) {
 		}
 	}
 	clear(g.scratch)
-	g.pipes.trim()
+	g.pipes.Trim()
 }

@@ -94,7 +94,7 @@ func (l *loopTunnel) move(d *direction, src, dst int, e reactor.Events) {
 			l.leaveLoop(d, bytes.Clone(b[sent:n]))
 			return
 		case err != nil:
-			d.undelivered = true
+			d.undelivered = n - sent
 			l.fail(d, err)
 			return
 		case d.credit >= streamAfter:

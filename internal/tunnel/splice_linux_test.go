@@ -46,14 +46,8 @@ func pair(t *testing.T) (dialed, accepted net.Conn) {
 }
 
 func lent(g *Group) int {
-	open, free := pipes(g)
+	open, free := g.pipes.Len()
 	return open - free
-}
-
-func pipes(g *Group) (open, free int) {
-	g.pipes.mu.Lock()
-	defer g.pipes.mu.Unlock()
-	return g.pipes.open, len(g.pipes.free)
 }
 
 func TestStreamIsSplicedAndGivesItsPipeBackWhenTheSourceRunsDry(t *testing.T) {
@@ -71,7 +65,7 @@ func TestStreamIsSplicedAndGivesItsPipeBackWhenTheSourceRunsDry(t *testing.T) {
 	egresstest.Eventually(t, "the pipe is given back by the open tunnel", func() bool { return lent(g) == 0 })
 	g.sweep(time.Now())
 	g.sweep(time.Now())
-	if open, _ := pipes(g); open != 0 {
+	if open, _ := g.pipes.Len(); open != 0 {
 		t.Errorf("%d pipes open after two sweeps without need", open)
 	}
 	client.Close()
@@ -93,16 +87,18 @@ func TestPipeThatHoldsBytesIsNotLentAgain(t *testing.T) {
 		}
 		tn.End(Revoked)
 		<-done
-		for _, p := range g.pipes.free {
-			if n, err := unix.IoctlGetInt(p.r, unix.TIOCINQ); err != nil || n > 0 {
+		open, free := g.pipes.Len()
+		for range free {
+			p := g.pipes.Acquire()
+			defer g.pipes.Release(p, true)
+			if n, err := unix.IoctlGetInt(p.R, unix.TIOCINQ); err != nil || n > 0 {
 				t.Fatalf("%d bytes are in a pipe that is free (%v): they are another tunnel's", n, err)
 			}
 		}
-		open, free := pipes(g)
 		if open != free {
 			t.Fatalf("%d pipes are open and %d of them free without a tunnel", open, free)
 		}
-		g.pipes.close()
+		g.pipes.Close()
 		return free == 0
 	})
 }
@@ -121,35 +117,11 @@ func TestNoMorePipesAreLentThanTheGroupMayHold(t *testing.T) {
 	if n, err := io.Copy(io.Discard, client); err != nil || n != 8<<20 {
 		t.Fatalf("the stream without a pipe moved %d bytes, %v", n, err)
 	}
-	if open, _ := pipes(g); open != 1 {
+	if open, _ := g.pipes.Len(); open != 1 {
 		t.Errorf("%d pipes open, want 1", open)
 	}
 	client.Close()
 	<-done
 	first.End(Shutdown)
 	<-firstDone
-}
-
-func TestPoolTrimsOnlyWhatWasNotNeeded(t *testing.T) {
-	pool := pipePool{max: 3}
-	a, b, c := pool.acquire(), pool.acquire(), pool.acquire()
-	if pool.acquire() != nil {
-		t.Fatal("a fourth pipe was lent of three")
-	}
-	for _, p := range []*pipe{a, b, c} {
-		pool.release(p, true)
-	}
-	pool.trim()
-	if pool.open != 3 {
-		t.Fatalf("%d pipes open, want all three, which were in use since the last trim", pool.open)
-	}
-	pool.release(pool.acquire(), true)
-	pool.trim()
-	if pool.open != 1 {
-		t.Fatalf("%d pipes open, want the one that was used", pool.open)
-	}
-	pool.close()
-	if pool.open != 0 {
-		t.Fatalf("%d pipes open after close", pool.open)
-	}
 }

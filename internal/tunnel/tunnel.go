@@ -58,9 +58,11 @@ type Tunnel struct {
 	state   atomic.Uint32              // a state; see the constants
 	onLoop  atomic.Pointer[loopTunnel] // nil: each direction has a goroutine
 	running atomic.Int32               // directions that have not ended
+	dead    atomic.Int64               // 1 + the bytes moved up when a sweep found it dead; zero: none has
 
 	slot         int       // index in group.live; guarded by group.mu
-	seen         int64     // bytes moved at the last sweep; the sweeper's alone
+	seenUp       int64     // bytes moved up at the last sweep; the sweeper's alone
+	seenDown     int64     // the same, down
 	active       time.Time // the sweep that last saw a byte move; the sweeper's alone
 	keepAliveSet bool      // keepalive has been set; the sweeper's alone
 }
@@ -223,8 +225,9 @@ func (t *Tunnel) finish() {
 	r := Result{Ended: cause, Duration: time.Since(t.started)}
 	r.Up, r.Down = t.Bytes()
 	r.Err = failure(cause, t.up.err, t.down.err)
+	r.DeadReuse = t.reused(r.Up)
 	// A stream that was cut off in the middle must not look to its reader like one that came to its end.
-	abort := r.Err != nil || t.up.undelivered || t.down.undelivered
+	abort := r.Err != nil || t.up.undelivered+t.down.undelivered > 0
 	if l := t.onLoop.Load(); l != nil {
 		l.close(abort)
 	} else {

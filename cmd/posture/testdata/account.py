@@ -185,9 +185,11 @@ class Rest:
             auth = urls.get(arn.rsplit(":", 1)[-1])
             out = {"FunctionUrlConfigs": [{"FunctionArn": arn, "AuthType": auth, "FunctionUrl": "https://x", "CreationTime": "", "LastModifiedTime": ""}] if auth else []}
         elif target.endswith(".ListFirewallRuleGroupAssociations"):
-            out = {"FirewallRuleGroupAssociations": [{"VpcId": v, "FirewallRuleGroupId": "rslvr-frg-1", "Status": "COMPLETE"} for v in firewalls]}
+            out = {"FirewallRuleGroupAssociations": [{"VpcId": v, "FirewallRuleGroupId": "rslvr-frg-" + v, "Status": "COMPLETE"} for v in firewalls]}
         elif target.endswith(".ListFirewallRules"):
-            out = {"FirewallRules": [{"Action": "ALLOW"}, {"Action": "BLOCK"}]}
+            body = env["wsgi.input"].read(int(env["CONTENT_LENGTH"]))
+            blocks = firewalls[json.loads(body)["FirewallRuleGroupId"].removeprefix("rslvr-frg-")][0]
+            out = {"FirewallRules": [{"Action": "ALLOW"}] + [{"Action": "BLOCK"}] * blocks}
         elif target.endswith(".ListFirewallConfigs"):
             out = {"FirewallConfigs": [{"ResourceId": v, "FirewallFailOpen": "ENABLED" if f[1] else "DISABLED"} for v, f in firewalls.items()]}
         else:

@@ -43,6 +43,18 @@ variable "organization_id" {
   description = "Whose principals and resources the endpoints serve. Empty, this account's."
 }
 
+variable "partner_buckets" {
+  type        = list(string)
+  default     = []
+  description = "ARNs of objects of others, such as arn:aws:s3:::partner/*, that the policy lets functions reach through the proxy."
+}
+
+variable "data_port" {
+  type        = number
+  default     = null
+  description = "The port at which functions may reach what wears data_security_group_id, past the proxy. Null, none."
+}
+
 variable "flow_log_traffic" {
   type    = string
   default = "ALL"
@@ -79,6 +91,31 @@ locals {
     flow_log_group  = aws_cloudwatch_log_group.flows.arn
   }))
   ours = var.organization_id == "" ? local.shared.account : local.shared.organization
+
+  # Network ACLs, as network.yaml explains them: who is let through, by kind of subnet.
+  acls = merge(
+    {
+      functions_from_vpc = { acl = "functions", number = 100, egress = false, cidr = var.vpc_cidr }
+      functions_to_vpc   = { acl = "functions", number = 100, egress = true, cidr = var.vpc_cidr }
+      proxy_from_vpc     = { acl = "proxy", number = 100, egress = false, cidr = var.vpc_cidr }
+      public_nobody_else = { acl = "public", number = 200, egress = false, cidr = var.vpc_cidr, action = "deny" }
+    },
+    concat(
+      [for z, zone in local.zones : {
+        "data_from_functions_${z}" = { acl = "data", number = 101 + zone.index, egress = false, cidr = cidrsubnet(var.vpc_cidr, 4, zone.index + 6) }
+        "data_to_functions_${z}"   = { acl = "data", number = 101 + zone.index, egress = true, cidr = cidrsubnet(var.vpc_cidr, 4, zone.index + 6) }
+        "data_from_data_${z}"      = { acl = "data", number = 111 + zone.index, egress = false, cidr = cidrsubnet(var.vpc_cidr, 4, zone.index + 9) }
+        "data_to_data_${z}"        = { acl = "data", number = 111 + zone.index, egress = true, cidr = cidrsubnet(var.vpc_cidr, 4, zone.index + 9) }
+        "public_from_proxy_${z}"   = { acl = "public", number = 101 + zone.index, egress = false, cidr = cidrsubnet(var.vpc_cidr, 4, zone.index + 3) }
+      }],
+      [for acl in ["proxy", "public"] : {
+        "${acl}_answers_tcp" = { acl = acl, number = 300, egress = false, cidr = "0.0.0.0/0", protocol = "6", from = 1024, to = 65535 }
+        "${acl}_answers_udp" = { acl = acl, number = 310, egress = false, cidr = "0.0.0.0/0", protocol = "17", from = 1024, to = 65535 }
+        "${acl}_unreachable" = { acl = acl, number = 320, egress = false, cidr = "0.0.0.0/0", protocol = "1", type = 3, code = -1 }
+        "${acl}_out"         = { acl = acl, number = 100, egress = true, cidr = "0.0.0.0/0" }
+      }],
+    )...
+  )
 }
 
 resource "aws_vpc" "this" {
@@ -124,6 +161,15 @@ resource "aws_subnet" "functions" {
   tags                    = { Name = "${var.name}-functions-${each.key}" }
 }
 
+resource "aws_subnet" "data" {
+  for_each                = local.zones
+  vpc_id                  = aws_vpc.this.id
+  availability_zone       = each.value.name
+  cidr_block              = cidrsubnet(var.vpc_cidr, 4, each.value.index + 9)
+  map_public_ip_on_launch = false
+  tags                    = { Name = "${var.name}-data-${each.key}" }
+}
+
 resource "aws_route_table" "public" {
   vpc_id = aws_vpc.this.id
   tags   = { Name = "${var.name}-public" }
@@ -152,6 +198,62 @@ resource "aws_route_table_association" "functions" {
   for_each       = local.zones
   subnet_id      = aws_subnet.functions[each.key].id
   route_table_id = aws_route_table.functions.id
+}
+
+# What stands in these has no way out at all, gateway endpoints included.
+resource "aws_route_table" "data" {
+  vpc_id = aws_vpc.this.id
+  tags   = { Name = "${var.name}-data" }
+}
+
+resource "aws_route_table_association" "data" {
+  for_each       = local.zones
+  subnet_id      = aws_subnet.data[each.key].id
+  route_table_id = aws_route_table.data.id
+}
+
+resource "aws_network_acl" "this" {
+  for_each = toset(["public", "proxy", "functions", "data"])
+  vpc_id   = aws_vpc.this.id
+  tags     = { Name = "${var.name}-${each.key}" }
+}
+
+resource "aws_network_acl_rule" "this" {
+  for_each       = local.acls
+  network_acl_id = aws_network_acl.this[each.value.acl].id
+  rule_number    = each.value.number
+  egress         = each.value.egress
+  protocol       = try(each.value.protocol, "-1")
+  rule_action    = try(each.value.action, "allow")
+  cidr_block     = each.value.cidr
+  from_port      = try(each.value.from, null)
+  to_port        = try(each.value.to, null)
+  icmp_type      = try(each.value.type, null)
+  icmp_code      = try(each.value.code, null)
+}
+
+resource "aws_network_acl_association" "public" {
+  for_each       = local.zones
+  subnet_id      = aws_subnet.public[each.key].id
+  network_acl_id = aws_network_acl.this["public"].id
+}
+
+resource "aws_network_acl_association" "proxy" {
+  for_each       = local.zones
+  subnet_id      = aws_subnet.proxy[each.key].id
+  network_acl_id = aws_network_acl.this["proxy"].id
+}
+
+resource "aws_network_acl_association" "functions" {
+  for_each       = local.zones
+  subnet_id      = aws_subnet.functions[each.key].id
+  network_acl_id = aws_network_acl.this["functions"].id
+}
+
+resource "aws_network_acl_association" "data" {
+  for_each       = local.zones
+  subnet_id      = aws_subnet.data[each.key].id
+  network_acl_id = aws_network_acl.this["data"].id
 }
 
 resource "aws_eip" "nat" {
@@ -198,6 +300,30 @@ resource "aws_security_group" "endpoints" {
   vpc_id      = aws_vpc.this.id
 }
 
+resource "aws_security_group" "data" {
+  name_prefix = "${var.name}-data-"
+  description = "Data of the functions"
+  vpc_id      = aws_vpc.this.id
+}
+
+resource "aws_vpc_security_group_egress_rule" "functions_to_data" {
+  for_each                     = var.data_port == null ? {} : { data = var.data_port }
+  security_group_id            = aws_security_group.functions.id
+  ip_protocol                  = "tcp"
+  from_port                    = each.value
+  to_port                      = each.value
+  referenced_security_group_id = aws_security_group.data.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "data_from_functions" {
+  for_each                     = var.data_port == null ? {} : { data = var.data_port }
+  security_group_id            = aws_security_group.data.id
+  ip_protocol                  = "tcp"
+  from_port                    = each.value
+  to_port                      = each.value
+  referenced_security_group_id = aws_security_group.functions.id
+}
+
 resource "aws_vpc_security_group_egress_rule" "functions_to_endpoints" {
   security_group_id            = aws_security_group.functions.id
   ip_protocol                  = "tcp"
@@ -206,16 +332,30 @@ resource "aws_vpc_security_group_egress_rule" "functions_to_endpoints" {
   referenced_security_group_id = aws_security_group.endpoints.id
 }
 
-resource "aws_vpc_security_group_ingress_rule" "endpoints_from_vpc" {
-  security_group_id = aws_security_group.endpoints.id
-  ip_protocol       = "tcp"
-  from_port         = 443
-  to_port           = 443
-  cidr_ipv4         = var.vpc_cidr
+# The proxy's tasks find the names of these services here too: ../main.tf adds them.
+resource "aws_vpc_security_group_ingress_rule" "endpoints_from_functions" {
+  security_group_id            = aws_security_group.endpoints.id
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+  referenced_security_group_id = aws_security_group.functions.id
 }
 
-# The gateway endpoints are in the functions' routes alone: the proxy's tasks fetch their image
-# from a bucket of AWS.
+# The proxy reads its policy here, and what functions send to S3 through it takes this way.
+resource "aws_vpc_endpoint" "proxy_s3" {
+  vpc_id            = aws_vpc.this.id
+  vpc_endpoint_type = "Gateway"
+  service_name      = "com.amazonaws.${data.aws_region.this.region}.s3"
+  route_table_ids   = [for z in keys(local.zones) : aws_route_table.proxy[z].id]
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [merge(local.ours, { Action = "s3:*" }), local.shared.layers],
+      length(var.partner_buckets) == 0 ? [] : [merge(local.shared.partners, { Resource = var.partner_buckets })],
+    )
+  })
+}
+
 resource "aws_vpc_endpoint" "gateway" {
   for_each          = toset(["s3", "dynamodb"])
   vpc_id            = aws_vpc.this.id
@@ -296,6 +436,23 @@ output "function_subnet_cidrs" {
 
 output "function_security_group_id" {
   value = aws_security_group.functions.id
+}
+
+output "data_subnets" {
+  value = [for z in keys(local.zones) : aws_subnet.data[z].id]
+}
+
+output "data_security_group_id" {
+  value = aws_security_group.data.id
+}
+
+output "endpoint_security_group_id" {
+  value = aws_security_group.endpoints.id
+}
+
+output "proxy_s3_endpoint_id" {
+  description = "policy_endpoint_id of the store."
+  value       = aws_vpc_endpoint.proxy_s3.id
 }
 
 output "flow_log_group" {

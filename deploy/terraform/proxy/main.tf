@@ -373,6 +373,10 @@ output "proxy_host" {
   value       = aws_lb.proxy.dns_name
 }
 
+output "task_security_group_id" {
+  value = aws_security_group.task.id
+}
+
 output "cluster" {
   value = aws_ecs_cluster.proxy.name
 }

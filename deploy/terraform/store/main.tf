@@ -18,6 +18,18 @@ variable "kms_key_arn" {
   description = "A key of your own for the repository, the bucket and the log group. Empty, the keys of AWS."
 }
 
+variable "policy_endpoint_id" {
+  type        = string
+  default     = ""
+  description = "proxy_s3_endpoint_id of the network. The objects of the bucket are then read and written through it, or by policy_writer_arn. Empty, from wherever somebody has the right to."
+}
+
+variable "policy_writer_arn" {
+  type        = string
+  default     = ""
+  description = "The role, or user, that puts the policy into the bucket from elsewhere. Needed with policy_endpoint_id."
+}
+
 variable "name" {
   type        = string
   default     = "egress"
@@ -89,14 +101,27 @@ resource "aws_s3_bucket_policy" "policy" {
   bucket = aws_s3_bucket.policy.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Sid       = "OnlyOverTLS"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "s3:*"
-      Resource  = [aws_s3_bucket.policy.arn, "${aws_s3_bucket.policy.arn}/*"]
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
+    Statement = concat(
+      [{
+        Sid       = "OnlyOverTLS"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [aws_s3_bucket.policy.arn, "${aws_s3_bucket.policy.arn}/*"]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      }],
+      var.policy_endpoint_id == "" ? [] : [{
+        Sid       = "ThroughTheEndpoint"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = "${aws_s3_bucket.policy.arn}/*"
+        Condition = {
+          StringNotEquals = { "aws:SourceVpce" = var.policy_endpoint_id }
+          ArnNotLike      = { "aws:PrincipalArn" = var.policy_writer_arn }
+        }
+      }],
+    )
   })
 }
 

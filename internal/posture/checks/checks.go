@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/entries"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
 )
@@ -23,7 +24,7 @@ import (
 type Options struct {
 	// Entries are the functions of the gate's policy. Nil: no policy was given, and P08
 	// and P19 have nothing to compare with.
-	Entries []Entry
+	Entries *entries.Table
 	// Proxies are the hosts of the gate. Nil: a proxy variable may name any.
 	Proxies []string
 	// Layers are parts of the ARNs of layers that bring the gate's extension.
@@ -35,13 +36,6 @@ type Options struct {
 // DefaultMinFree is how many free addresses a subnet should have: Lambda takes one for
 // each set of groups, and a few more while it replaces interfaces.
 const DefaultMinFree = 16
-
-// Entry is a function of the gate's policy.
-type Entry struct {
-	Name string
-	// BySource says that its source address is all that it is known by.
-	BySource bool
-}
 
 // Check is a line of the list.
 type Check struct {
@@ -118,6 +112,7 @@ func unmade(u *snapshot.Unread) string {
 // nil.
 type scope struct {
 	check  *Check
+	set    *snapshot.Set
 	snap   *snapshot.Snapshot
 	region *snapshot.Region
 	opts   *Options
@@ -134,7 +129,7 @@ func All(set *snapshot.Set, opts *Options) (out []finding.Finding) {
 				if !c.made(snap, region) {
 					continue
 				}
-				s := &scope{check: &c, snap: snap, region: region, opts: opts}
+				s := &scope{check: &c, set: set, snap: snap, region: region, opts: opts}
 				c.make(s)
 				out = append(out, s.out...)
 			}

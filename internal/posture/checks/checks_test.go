@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/entries"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
 )
@@ -76,6 +78,19 @@ func invoke(principal, condition string) snapshot.Policy {
 		condition = `,"Condition":` + condition
 	}
 	return snapshot.Policy{Document: allow(`"lambda:InvokeFunction"`, `"Principal":`+principal+`,"Resource":"`+arn+`"`+condition)}
+}
+
+// listed are the entries of a policy.
+func listed(list ...identity.Entry) *entries.Table { return entries.New(list) }
+
+// bySource is an entry that is known by its address alone.
+func bySource(name string) identity.Entry {
+	return identity.Entry{Function: name, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}
+}
+
+// byToken is an entry with a token.
+func byToken(name string) identity.Entry {
+	return identity.Entry{Function: name, Tokens: []identity.Token{{}}}
 }
 
 // account is what rows of the table change.
@@ -184,6 +199,10 @@ func rowsOfFunctions() []row {
 	return []row{
 		{"P06 no variable", func(a *account) { a.f.Vars = nil }, []string{"P06 medium"}},
 		{"P06 lower case", func(a *account) { a.f.Vars[0].Name = "https_proxy" }, nil},
+		{"P06 the extension", func(a *account) { a.f.Vars[0].Name = "EGRESS_PROXY" }, nil},
+		{"P06 the extension of another gate", func(a *account) {
+			a.f.Vars[0].Name, a.opts.Proxies = "EGRESS_PROXY", []string{"other.internal"}
+		}, []string{"P06 medium"}},
 		{"P06 a layer", func(a *account) {
 			a.f.Vars, a.f.Layers, a.opts.Layers = nil, []string{"arn:aws:lambda:eu-west-1:1:layer:egress:3"}, []string{":layer:egress:"}
 		}, nil},
@@ -198,24 +217,51 @@ func rowsOfFunctions() []row {
 		{"P08 same interface, other entry", func(a *account) {
 			a.Functions = append(a.Functions, a.Functions[0])
 			a.Functions[1].Name, a.Functions[1].Network.Subnets = "g", []string{"subnet-b", "subnet-a"}
-			a.opts.Entries = []Entry{{"f", true}, {"g", false}}
+			a.opts.Entries = listed(bySource("f"), byToken("g"))
 		}, []string{"P08 high"}},
 		{"P08 same interface, tokens", func(a *account) {
 			a.Functions = append(a.Functions, a.Functions[0])
 			a.Functions[1].Name = "g"
-			a.opts.Entries = []Entry{{"f", false}, {"g", false}}
+			a.opts.Entries = listed(byToken("f"), byToken("g"))
 		}, nil},
 		{"P08 other groups", func(a *account) {
 			a.Functions = append(a.Functions, a.Functions[0])
 			a.Functions[1].Name, a.Functions[1].Network.Groups = "g", []string{"sg-gate"}
-			a.opts.Entries = []Entry{{"f", true}, {"g", true}}
+			a.opts.Entries = listed(bySource("f"), bySource("g"))
 		}, nil},
 		{"P09 open URL", func(a *account) { a.f.URLs = []snapshot.URL{{Auth: "NONE"}} }, []string{"P09 high", "P11 info"}},
 		{"P09 URL with IAM", func(a *account) { a.f.URLs = []snapshot.URL{{Auth: "AWS_IAM"}} }, []string{"P11 info"}},
 		{"P11 queue", func(a *account) { a.f.Mappings = []string{"arn:aws:sqs:eu-west-1:111122223333:q"} }, []string{"P11 info"}},
-		{"P19 not listed", func(a *account) { a.opts.Entries = []Entry{} }, []string{"P19 medium"}},
-		{"P19 not there", func(a *account) { a.opts.Entries = []Entry{{"f", false}, {"g", false}} }, []string{"P19 low"}},
-		{"P19 the same", func(a *account) { a.opts.Entries = []Entry{{"f", true}} }, nil},
+		{"P19 not listed", func(a *account) { a.opts.Entries = listed() }, []string{"P19 medium"}},
+		{"P19 not there", func(a *account) { a.opts.Entries = listed(byToken("f"), byToken("g")) }, []string{"P19 low"}},
+		{"P08 same interface, attested, and sources", func(a *account) {
+			a.Functions = append(a.Functions, *a.f)
+			a.Functions[1].Name, a.Functions[1].ARN = "g", arn[:len(arn)-1]+"g"
+			f, g := bySource("f"), bySource("g")
+			f.AWS, g.AWS = []string{arn}, []string{a.Functions[1].ARN}
+			a.opts.Entries = listed(f, g)
+		}, nil},
+		{"P08 an entry of another name, by its address", func(a *account) {
+			a.Functions = append(a.Functions, *a.f)
+			a.Functions[1].Name, a.Functions[1].ARN = "g", arn[:len(arn)-1]+"g"
+			a.opts.Entries = listed(identity.Entry{Function: "shop", AWS: []string{arn}}, bySource("g"))
+		}, []string{"P08 high"}},
+		{"P19 by its ARN, whatever its name", func(a *account) {
+			a.opts.Entries = listed(identity.Entry{Function: "shop", AWS: []string{arn}})
+		}, nil},
+		{"P19 by the beginning of its ARN", func(a *account) {
+			a.opts.Entries = listed(identity.Entry{Function: "shop", AWS: []string{arn[:len(arn)-1] + "*"}})
+		}, nil},
+		{"P19 of its name, by another ARN", func(a *account) {
+			a.opts.Entries = listed(identity.Entry{Function: "f", AWS: []string{arn + "2"}})
+		}, []string{"P19 low", "P19 medium"}},
+		{"P19 of an account that was not read", func(a *account) {
+			a.opts.Entries = listed(bySource("f"), identity.Entry{Function: "g", AWS: []string{"arn:aws:lambda:eu-west-1:" + them + ":function:g"}})
+		}, []string{"P19 low"}},
+		{"P19 a role is a task's", func(a *account) {
+			a.opts.Entries = listed(bySource("f"), identity.Entry{Function: "task", AWS: []string{"arn:aws:iam::" + us + ":role/task"}})
+		}, nil},
+		{"P19 the same", func(a *account) { a.opts.Entries = listed(bySource("f")) }, nil},
 		{"P20 version without a VPC", func(a *account) {
 			a.f.Versions = []snapshot.Version{{Number: "3"}}
 			a.f.Aliases = []snapshot.Alias{{Name: "live", Versions: []string{"3"}}}
@@ -284,9 +330,16 @@ func rowsOfPolicies() []row {
 		{"P14 own callers, any bucket", endpoint(0, allow(`"s3:*"`, `"Principal":"*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalAccount":"111122223333"}}`)), []string{"P14 medium"}},
 		{"P14 one bucket", endpoint(0, allow(`"s3:*"`, `"Principal":"*","Resource":"arn:aws:s3:::mine/*"`)), nil},
 		{"P14 own resources", endpoint(0, allow(`"s3:*"`, `"Principal":"*","Resource":"*","Condition":{"StringEquals":{"s3:ResourceAccount":"111122223333"}}`)), nil},
+		{"P14 tokens of STS, own callers", endpoint(2, allow(`"sts:GetWebIdentityToken"`, `"Principal":"*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalAccount":"111122223333"}}`)), nil},
+		{"P14 tokens of STS and roles, own callers", endpoint(2, allow(`"sts:GetWebIdentityToken","sts:AssumeRole"`, `"Principal":"*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalAccount":"111122223333"}}`)), []string{"P14 medium"}},
+		{"P14 tokens of STS for anybody", endpoint(2, allow(`"sts:GetWebIdentityToken"`, `"Principal":"*","Resource":"*"`)), []string{"P14 high"}},
 		{"P14 not JSON", endpoint(0, "<"), []string{"unread high"}},
 		{"P18 none", bucket(""), []string{"P18 medium"}},
 		{"P18 bound", bucket(`{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-1"}}}}`), nil},
+		{"P18 bound but for a writer", bucket(`{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-1"},"ArnNotLike":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/pipeline"}}}}`), nil},
+		{"P18 bound but for everybody", bucket(`{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-1"},"ArnNotLike":{"aws:PrincipalArn":"*"}}}}`), []string{"P18 medium"}},
+		{"P18 bound but for every role", bucket(`{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-1"},"ArnNotLike":{"aws:PrincipalArn":["arn:aws:iam::111122223333:role/pipeline","arn:aws:iam::111122223333:role/*"]}}}}`), []string{"P18 medium"}},
+		{"P18 bound but for what nobody knows", bucket(`{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-1"},"Bool":{"aws:SecureTransport":"false"}}}}`), []string{"P18 medium"}},
 		{"P18 bound for reading alone", bucket(`{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-1"}}}}`), []string{"P18 medium"}},
 		{"P18 allowed by the endpoint", bucket(`{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}}}`), []string{"P18 medium"}},
 		{"P21 changes functions", role(allow(`"lambda:UpdateFunctionConfiguration"`, `"Resource":"*"`)), []string{"P21 high"}},

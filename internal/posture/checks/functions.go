@@ -12,16 +12,17 @@ import (
 )
 
 // proxySettings is P06. Both variables are wanted in one case or the other; most clients
-// that read only one of them read it for HTTPS.
+// that read only one of them read it for HTTPS. EGRESS_PROXY is the setting of the Lambda
+// extension, whose wrapper sets the others where the function starts.
 func proxySettings(s *scope) {
 	for _, f := range s.inside() {
 		if f.VarsCode != "" || slices.ContainsFunc(f.Layers, s.isLayer) {
 			continue // hidden variables are among what could not be read
 		}
-		i := slices.IndexFunc(f.Vars, func(v snapshot.Var) bool { return strings.EqualFold(v.Name, "HTTPS_PROXY") })
+		i := slices.IndexFunc(f.Vars, func(v snapshot.Var) bool { return strings.EqualFold(v.Name, "HTTPS_PROXY") || v.Name == "EGRESS_PROXY" })
 		cure := "Environment.Variables.HTTPS_PROXY: https://NAME:SECRET@GATE:3129, and the others of docs/clients.md"
 		if i < 0 {
-			s.add(finding.Medium, f.ARN, "neither HTTPS_PROXY nor a layer of the gate", cure, f.Name)
+			s.add(finding.Medium, f.ARN, "neither HTTPS_PROXY, nor EGRESS_PROXY of the extension, nor a layer of the gate", cure, f.Name)
 			continue
 		}
 		u, err := url.Parse(f.Vars[i].Proxy)

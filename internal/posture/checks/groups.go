@@ -177,7 +177,7 @@ func sharedInterfaces(s *scope) {
 	for _, key := range sorted(keys(shared)) {
 		var by []string
 		for _, f := range shared[key] {
-			if e := s.entry(f.Name); e != nil && e.BySource {
+			if e := s.opts.Entries.Of(f.ARN, f.Name); e != nil && e.BySource {
 				by = append(by, f.Name)
 			}
 		}
@@ -201,14 +201,4 @@ func (s *scope) interfaces(f *snapshot.Function) string {
 		return "subnets and groups"
 	}
 	return shorten(seen)
-}
-
-// entry returns the entry of the gate's policy for a function, nil for none.
-func (s *scope) entry(name string) *Entry {
-	for i := range s.opts.Entries {
-		if s.opts.Entries[i].Name == name {
-			return &s.opts.Entries[i]
-		}
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/entries"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/finding"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/policydoc"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/posture/snapshot"
@@ -88,25 +89,53 @@ func statements(r *snapshot.Role) (all, boundary []policydoc.Statement, err erro
 	return all, boundary, nil
 }
 
-// differences is P19.
+// differences is P19: functions without an entry, and entries without a function. The
+// latter are of all accounts together, so the first one has them.
 func differences(s *scope) {
 	if s.opts.Entries == nil {
 		return
 	}
-	there := map[string]bool{}
 	for i := range s.snap.Regions {
-		r := &s.snap.Regions[i]
-		for _, f := range r.Functions {
-			there[f.Name] = true
-			if f.Network.Inside() && s.entry(f.Name) == nil {
-				s.add(finding.Medium, f.ARN, "the policy has no entry "+f.Name, "add functions."+f.Name+" to the policy", f.Name)
+		for _, f := range s.snap.Regions[i].Functions {
+			if f.Network.Inside() && s.opts.Entries.Of(f.ARN, f.Name) == nil {
+				s.add(finding.Medium, f.ARN, "the policy has no entry for it, neither by its ARN (identify.aws) nor by its name", "add an entry to functions of the policy", f.Name)
 			}
 		}
 	}
-	for _, e := range s.opts.Entries {
-		if !there[e.Name] {
-			s.add(finding.Low, "functions."+e.Name, "no function of that name was seen", "take functions."+e.Name+" out of the policy, or read the account and region that has it")
+	if s.snap != &s.set.Snapshots[0] {
+		return
+	}
+	for _, w := range s.opts.Entries.Wants() {
+		if evidence := s.missing(&w); evidence != "" {
+			resource := "functions." + w.Name
+			if w.ARN != "" {
+				resource += " " + w.ARN
+			}
+			s.add(finding.Low, resource, evidence, "take "+resource+" out of the policy, or read the account and region that has it")
 		}
+	}
+}
+
+// missing says that no function is there which an entry waits for, "" where one is. What
+// lies in an account or a region that was not read is not there as far as anybody knows.
+func (s *scope) missing(w *entries.Want) string {
+	read := false
+	for i := range s.set.Snapshots {
+		for j := range s.set.Snapshots[i].Regions {
+			r := &s.set.Snapshots[i].Regions[j]
+			read = read || s.set.Snapshots[i].ID == w.Owner && r.Name == w.Region && !r.Off
+			if slices.ContainsFunc(r.Functions, func(f snapshot.Function) bool { return w.Fits(f.ARN, f.Name) }) {
+				return ""
+			}
+		}
+	}
+	switch {
+	case w.ARN == "":
+		return "no function of that name was seen"
+	case !read:
+		return "no function with that ARN was seen: account " + w.Owner + " was not read in " + w.Region
+	default:
+		return "no function with that ARN was seen"
 	}
 }
 

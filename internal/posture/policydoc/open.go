@@ -29,7 +29,7 @@ func Services(document string) (out []string) {
 func OpenStatement(doc []Statement) string {
 	for i := range doc {
 		st := &doc[i]
-		if b := st.Bounds(); st.Allow && !b.Target && openResource(st) {
+		if b := st.Bounds(); st.Allow && !b.Target && openResource(st) && !(b.Caller && tokensAlone(st)) {
 			evidence := fmt.Sprintf("statement %q lets %s be done with every resource", st.SID, strings.Join(slices.Concat(st.Actions, st.NotActions), ", "))
 			if b.Caller {
 				evidence += ", by bound callers"
@@ -38,6 +38,12 @@ func OpenStatement(doc []Statement) string {
 		}
 	}
 	return ""
+}
+
+// tokensAlone reports whether a statement is about tokens of STS alone: they have no
+// resource, so that nothing could say whose it is, and go to whoever has asked.
+func tokensAlone(st *Statement) bool {
+	return len(st.Actions) > 0 && !slices.ContainsFunc(st.Actions, func(a string) bool { return !strings.EqualFold(a, "sts:GetWebIdentityToken") })
 }
 
 // CallersBound reports whether each open statement of a policy bounds its callers, so that
@@ -77,14 +83,32 @@ func Unevaluated(unknown []string) string {
 }
 
 // BindsToEndpoint reports whether a statement denies everybody what does not come through
-// an endpoint or VPC.
+// an endpoint or VPC. Those that it excepts are named by their ARNs; any other condition
+// may except everybody, and then the statement binds nothing.
 func BindsToEndpoint(st Statement) bool {
-	for _, c := range st.Conditions {
-		operator := strings.ToLower(c.Operator)
-		not := operator == "stringnotequals" || operator == "stringnotequalsifexists" || operator == "stringnotlike"
-		if !st.Allow && st.Open() && !st.Other && not && (c.Key == "aws:sourcevpce" || c.Key == "aws:sourcevpc") && !slices.Contains(c.Values, "*") {
-			return st.Covers("s3:PutObject") && st.Covers("s3:GetObject")
-		}
+	if st.Allow || st.Other || !st.Open() || !st.Covers("s3:PutObject") || !st.Covers("s3:GetObject") {
+		return false
 	}
-	return false
+	excepted := func(c Condition) bool {
+		return c.Key == "aws:principalarn" && !slices.ContainsFunc(c.Values, everyRole)
+	}
+	way := func(c Condition) bool {
+		return (c.Key == "aws:sourcevpce" || c.Key == "aws:sourcevpc") && !slices.Contains(c.Values, "*")
+	}
+	return slices.ContainsFunc(st.Conditions, way) && !slices.ContainsFunc(st.Conditions, func(c Condition) bool {
+		return !slices.Contains(unequal, strings.ToLower(c.Operator)) || !way(c) && !excepted(c)
+	})
+}
+
+// unequal are the operators of a denial that lets by what is written beside a key.
+var unequal = []string{"stringnotequals", "stringnotequalsifexists", "stringnotlike", "arnnotequals", "arnnotlike"}
+
+// everyRole reports whether the pattern of an ARN covers every role of its account, by
+// one that nobody would name.
+func everyRole(pattern string) bool {
+	owner := "000000000000"
+	if part := strings.SplitN(pattern, ":", 6); len(part) == 6 && !strings.ContainsAny(part[4], "*?") {
+		owner = part[4]
+	}
+	return Match(pattern, "arn:aws:iam::"+owner+":role/one-that-nobody-has-made")
 }
