@@ -107,8 +107,7 @@ var mayImport = map[string][]string{
 	"cmd/proxy/policies":             commands,
 	"cmd/extension":                  {"internal/extension"},
 	"internal/extension":             {"internal/extension/dial", "internal/extension/doctor", "internal/extension/lambdaapi", "internal/extension/relay", "internal/extension/stsclient", "internal/extension/token"},
-	"cmd/posture":                    {"config", "internal/buildinfo", "internal/emf", "internal/policyfile", "internal/posture/acceptance", "internal/posture/checks", "internal/posture/finding", "internal/posture/output", "internal/posture/probe", "internal/posture/probe/attempt", "internal/posture/probe/result", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
-	"cmd/posture":                    {"config", "internal/buildinfo", "internal/emf", "internal/identity", "internal/posture/acceptance", "internal/posture/archive", "internal/posture/checks", "internal/posture/entries", "internal/posture/finding", "internal/posture/output", "internal/posture/probe", "internal/posture/probe/attempt", "internal/posture/probe/result", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
+	"cmd/posture":                    {"config", "internal/buildinfo", "internal/emf", "internal/identity", "internal/policyfile", "internal/posture/acceptance", "internal/posture/archive", "internal/posture/checks", "internal/posture/entries", "internal/posture/finding", "internal/posture/output", "internal/posture/probe", "internal/posture/probe/attempt", "internal/posture/probe/result", "internal/posture/reader", "internal/posture/snapshot", "internal/posture/summary"},
 	"benchmarks/compare":             {"benchmarks/internal/against", "benchmarks/internal/load", "benchmarks/internal/peers", "benchmarks/internal/stats"},
 	"deploy":                         {},
 	"docs/hello":                     {},
@@ -210,13 +209,12 @@ var everything = []string{
 // commands are the packages that a command of the program is a call of, and what the
 // command line itself needs.
 var commands = []string{
-	"config", "internal/buildinfo", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/manpage", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/reach",
-	"cmd/proxy/policies", "config", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence", "internal/evidence/conclusion", "internal/expiry", "internal/explain",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "config/schema", "internal/policytool/convert/dnsfirewall", "internal/policytool/convert/networkfirewall", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
-	"internal/healthcheck", "internal/identity", "internal/logqueue", "internal/ocsf", "internal/ownaddrs", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/diff", "internal/policytool/format", "internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/release", "internal/policytool/replay", "internal/policytool/schedule", "internal/policytool/traffic",
-	"internal/printable", "internal/report", "internal/report/readiness", "internal/report/rulelist", "internal/suggest",
-	"internal/policyfile", "internal/printable", "internal/report", "internal/report/rulelist", "internal/suggest",
+	"cmd/proxy/policies", "config", "config/schema", "internal/buildinfo", "internal/commandline", "internal/commandline/manpage", "internal/daemon", "internal/emf", "internal/evidence",
+	"internal/evidence/conclusion", "internal/expiry", "internal/explain", "internal/healthcheck", "internal/identity", "internal/logqueue", "internal/lookup", "internal/ocsf",
+	"internal/ownaddrs", "internal/policyfile", "internal/policytool", "internal/policytool/checkreport", "internal/policytool/convert", "internal/policytool/convert/dnsfirewall",
+	"internal/policytool/convert/networkfirewall", "internal/policytool/convert/smokescreen", "internal/policytool/convert/squid", "internal/policytool/diff", "internal/policytool/format",
+	"internal/policytool/learn", "internal/policytool/reach", "internal/policytool/ready", "internal/policytool/release", "internal/policytool/replay", "internal/policytool/schedule",
+	"internal/policytool/traffic", "internal/printable", "internal/report", "internal/report/readiness", "internal/report/rulelist", "internal/suggest",
 }
 
 // importedByMany are the third-party modules that more than two packages may
