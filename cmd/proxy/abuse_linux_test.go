@@ -96,11 +96,6 @@ func (p *running) openConns(n int, text string) []net.Conn {
 	return conns
 }
 
-// connectLine is a CONNECT of a function as it goes over the wire.
-func connectLine(function, target string) string {
-	return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n" + authorization(function) + "\r\n"
-}
-
 // answersOf reads the answers to what openConns has sent and counts them; "closed" is
 // a connection that ended without one, "waits" one that has none yet.
 func answersOf(conns []net.Conn, wait time.Duration) map[string]int {

@@ -102,6 +102,11 @@ func (w *world) startFile(dir string, args []string, env ...string) *running {
 // second when it ends.
 const exitAtOnce = "GORACE=atexit_sleep_ms=0"
 
+// connectLine is a CONNECT of a function as it goes over the wire.
+func connectLine(function, target string) string {
+	return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n" + authorization(function) + "\r\n"
+}
+
 // signal sends a signal.
 func (p *running) signal(s syscall.Signal) {
 	p.t.Helper()
