@@ -359,11 +359,12 @@ func (c *checker) tail(o *operation, may map[string]expectation, later *entry) {
 	}
 }
 
-// endsShared reports whether ends of tunnels of the function share records, for their
-// first bytes or because the host has failed: then they are in none of their own.
+// endsShared reports whether ends of what the function has opened share records, for the
+// first bytes of a tunnel or because the host has failed: then they are in none of their own.
+// A plain request is opened before it has a connection, so it may end in a dial.
 func (c *checker) endsShared(function string) bool {
 	return slices.ContainsFunc(c.shared, func(e *entry) bool {
-		return e.Event == "refused" && e.Function == function && e.Dialed.IsValid()
+		return e.Event == "refused" && e.Function == function && (e.Dialed.IsValid() || e.Protocol == "http" && strings.HasPrefix(e.Reason, "dial_"))
 	})
 }
 

@@ -246,6 +246,8 @@ func (c *checker) failedCredentials() {
 	for p, n := range seen {
 		b := c.j.boots[p.boot]
 		switch {
+		case recorded[p] == 0 && c.plan.count && b != nil && !b.stopped:
+			// It was killed with its disk full, and said so to nobody.
 		case b == nil || recorded[p] == 0:
 			c.t.violation("%d refusals with 429 to %s of boot %s, no record shows one", n, p.source, p.boot)
 		case recorded[p] < n && b.stopped && b.lost == 0:
