@@ -211,7 +211,7 @@ func newLog(out *sink.Output, o Options) *Log {
 	l.post = time.AfterFunc(postDelay, l.flushPosted)
 	l.post.Stop()
 	l.limiter = flood.NewLimiter(o.RefusalRecords, l.Post, func(e *Event) error {
-		_, err := l.record(e)
+		_, err := l.record(givesWay, e)
 		return err
 	})
 	return l
@@ -278,7 +278,7 @@ func (l *Log) Record(e *Event) error {
 	}
 	shared, err := l.limiter.Aggregate(e)
 	if !shared {
-		_, err = l.record(e)
+		_, err = l.record(givesWay, e)
 	}
 	return l.maskIfCounting(err)
 }
@@ -297,11 +297,19 @@ func (l *Log) Flush() { l.limiter.Flush() }
 // It waits for nobody and each event has a record of its own: which refusals may have
 // one is for Postpone to say.
 func (l *Log) RecordAll(events []*Event) (written int, err error) {
-	written, err = l.record(events...)
+	written, err = l.record(goesOn, events...)
 	if err = l.maskIfCounting(err); err == nil {
 		written = len(events)
 	}
 	return written, err
+}
+
+// RecordOne is RecordAll of one event, for a caller with a goroutine of its own: soon behind
+// another write it lets those record first who are about to run, and shares a write with them.
+// A loop that serves many has a batch of its own, and must go on.
+func (l *Log) RecordOne(e *Event) error {
+	_, err := l.record(givesWay, e)
+	return l.maskIfCounting(err)
 }
 
 // maskIfCounting returns nil for the errors that Options.OnFailure turns into a
@@ -372,6 +380,6 @@ func (l *Log) Probe() error {
 	if !failing {
 		return nil
 	}
-	_, err := l.record(&Event{Kind: Heartbeat, Policy: policyHash})
+	_, err := l.record(goesOn, &Event{Kind: Heartbeat, Policy: policyHash})
 	return err
 }

@@ -57,8 +57,14 @@ type lineMeta struct {
 	entry record.Entry
 }
 
+// What a caller does where its records could share a write with those of others.
+const (
+	goesOn   = false
+	givesWay = true
+)
+
 // record is RecordAll, whatever OnFailure says.
-func (l *Log) record(events ...*Event) (written int, err error) {
+func (l *Log) record(gives bool, events ...*Event) (written int, err error) {
 	for _, e := range events {
 		if e == nil || !e.Kind.Valid() {
 			return 0, ErrKind
@@ -81,7 +87,7 @@ func (l *Log) record(events ...*Event) (written int, err error) {
 		l.append(b, e, now)
 	}
 	b.refs -= len(events) - 1 // one caller reads the result
-	return l.await(b, first, len(events))
+	return l.await(b, first, len(events), gives)
 }
 
 // unavailable makes the error of a record that was not written.
@@ -125,16 +131,17 @@ func (l *Log) append(b *batch, e *Event, now time.Time) {
 
 // await waits for the outcome of n lines of b, from line first on, and writes the
 // batch where no other caller does. It returns how many of them are on the output.
-// Soon behind another write those who are about to run have their turn before it writes: what
-// they record shares the write, which costs more than the encoding of many records.
-func (l *Log) await(b *batch, first, n int) (written int, err error) {
-	for yielded := false; !b.done && !b.abandoned; {
+// Who gives way lets those who are about to run have their turn, soon behind another write,
+// before it writes: what they record shares the write, which costs more than the encoding of
+// many records.
+func (l *Log) await(b *batch, first, n int, gives bool) (written int, err error) {
+	for !b.done && !b.abandoned {
 		if l.busy || l.wanted > 0 {
 			b.cond.Wait()
 			continue
 		}
-		if !yielded && time.Since(l.written) < company {
-			yielded = true
+		if gives && time.Since(l.written) < company {
+			gives = false
 			l.mu.Unlock()
 			runtime.Gosched()
 			l.mu.Lock()

@@ -58,7 +58,7 @@ func (x *Exchange) recordRefusal(kind audit.Kind, r verdict.Reason) (recorded bo
 	switch course {
 	case audit.Own:
 		began := time.Now()
-		_, err = x.shared.Audit.RecordAll([]*audit.Event{&x.Event})
+		err = x.shared.Audit.RecordOne(&x.Event)
 		x.shared.Metrics.recorded(1, err, time.Since(began))
 	case audit.Shared:
 		course, err = p.Wait(&x.Event, w)
