@@ -62,28 +62,21 @@ type Compliance struct {
 
 // complianceEvent is a Compliance as the schema has it.
 type complianceEvent struct {
-	ActivityID   int                `json:"activity_id"`
-	ActivityName string             `json:"activity_name"`
-	CategoryUID  int                `json:"category_uid"`
-	CategoryName string             `json:"category_name"`
-	ClassUID     int                `json:"class_uid"`
-	ClassName    string             `json:"class_name"`
-	TypeUID      int                `json:"type_uid"`
-	TypeName     string             `json:"type_name"`
-	Time         int64              `json:"time"` // milliseconds since 1970
-	SeverityID   Severity           `json:"severity_id"`
-	Severity     string             `json:"severity"`
-	StatusID     int                `json:"status_id"`
-	Status       string             `json:"status"`
-	Comment      string             `json:"comment,omitempty"`
-	Message      string             `json:"message"`
-	Metadata     complianceMetadata `json:"metadata"`
-	Cloud        *cloud             `json:"cloud,omitempty"`
-	Info         findingInfo        `json:"finding_info"`
-	Compliance   complianceStatus   `json:"compliance"`
-	Remediation  *remediation       `json:"remediation,omitempty"`
-	Resources    []resource         `json:"resources,omitempty"`
-	Unmapped     any                `json:"unmapped,omitempty"`
+	classification
+	Time        int64              `json:"time"` // milliseconds since 1970
+	SeverityID  Severity           `json:"severity_id"`
+	Severity    string             `json:"severity"`
+	StatusID    int                `json:"status_id"`
+	Status      string             `json:"status"`
+	Comment     string             `json:"comment,omitempty"`
+	Message     string             `json:"message"`
+	Metadata    complianceMetadata `json:"metadata"`
+	Cloud       *cloud             `json:"cloud,omitempty"`
+	Info        findingInfo        `json:"finding_info"`
+	Compliance  complianceStatus   `json:"compliance"`
+	Remediation *remediation       `json:"remediation,omitempty"`
+	Resources   []resource         `json:"resources,omitempty"`
+	Unmapped    any                `json:"unmapped,omitempty"`
 }
 
 type complianceMetadata struct {
@@ -140,14 +133,17 @@ func (c *Compliance) Line() ([]byte, error) {
 // event makes the event.
 func (c *Compliance) event() *complianceEvent {
 	e := &complianceEvent{
-		ActivityID: findingCreated, ActivityName: "Create", CategoryUID: 2, CategoryName: "Findings", ClassUID: classCompliance, ClassName: "Compliance Finding",
-		TypeUID: 100*classCompliance + findingCreated, TypeName: "Compliance Finding: Create", Time: c.Time.UnixMilli(), Message: c.Message,
+		classification: classification{
+			ActivityID: findingCreated, ActivityName: "Create", CategoryUID: 2, CategoryName: "Findings", ClassUID: classCompliance, ClassName: "Compliance Finding",
+		},
+		Time: c.Time.UnixMilli(), Message: c.Message,
 		SeverityID: c.Severity, Severity: "Unknown", StatusID: findingNew, Status: "New", Comment: c.Suppressed,
 		Metadata:   complianceMetadata{Version: Version, Product: product{Name: c.Product, VendorName: vendor, Version: c.Version}},
 		Info:       findingInfo{c.UID, c.Title, c.Desc, c.Types},
 		Compliance: complianceStatus{c.Standards, c.Control, c.Result, results[c.Result]},
 		Unmapped:   c.Unmapped,
 	}
+	e.setType()
 	if c.Severity != 0 {
 		e.Severity = severities[c.Severity]
 	}

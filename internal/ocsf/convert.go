@@ -65,8 +65,8 @@ func convert(raw []byte, r *evidence.Record) *event {
 	}
 	o := outcomeOf(r)
 	e := &event{
-		CategoryUID: categoryNetwork, CategoryName: "Network Activity",
-		Time: timestamp(r.Time), Count: r.Count(),
+		classification: classification{CategoryUID: categoryNetwork, CategoryName: "Network Activity"},
+		Time:           timestamp(r.Time), Count: r.Count(),
 		AppName: r.Function, SrcEndpoint: source(r),
 		RawDataHash: hashOf(raw), Message: message(r), Unmapped: rest(r),
 	}
@@ -82,8 +82,7 @@ func convert(raw []byte, r *evidence.Record) *event {
 		profiles = []string{"network_proxy", "security_control"}
 		e.http(r, o)
 	}
-	e.TypeUID = e.ClassUID*100 + e.ActivityID
-	e.TypeName = e.ClassName + ": " + e.ActivityName
+	e.setType()
 	e.Metadata = about(r, profiles)
 	if r.Policy != "" {
 		e.Policy = &policy{Name: "egress policy", UID: r.Policy}

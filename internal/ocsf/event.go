@@ -1,8 +1,7 @@
 package ocsf
 
-// event is an event of either class. Attributes that a record says nothing
-// about are left out, except where the schema demands them.
-type event struct {
+// classification says what an event is of; every class has these attributes.
+type classification struct {
 	ActivityID   int    `json:"activity_id"`
 	ActivityName string `json:"activity_name"`
 	CategoryUID  int    `json:"category_uid"`
@@ -11,6 +10,18 @@ type event struct {
 	ClassName    string `json:"class_name"`
 	TypeUID      int    `json:"type_uid"`
 	TypeName     string `json:"type_name"`
+}
+
+// setType sets the type, which follows from the class and the activity.
+func (c *classification) setType() {
+	c.TypeUID = c.ClassUID*100 + c.ActivityID
+	c.TypeName = c.ClassName + ": " + c.ActivityName
+}
+
+// event is an event of either class. Attributes that a record says nothing
+// about are left out, except where the schema demands them.
+type event struct {
+	classification
 
 	Time      int64  `json:"time"`                 // milliseconds since 1970
 	StartTime int64  `json:"start_time,omitempty"` // of what has ended
