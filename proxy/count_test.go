@@ -145,8 +145,7 @@ func TestFunctionsOfThePolicyInForceHaveSeriesAndNoOthers(t *testing.T) {
 			}
 		}
 	}
-	c, br := r.send(connectAs("gone", o.at("good.test")))
-	wantEstablished(t, br)
+	c := r.standing(connectAs("gone", o.at("good.test")))
 	r.setPolicy([]function{{name: "billing", rules: allow}, {name: "new", rules: allow}})
 	eventually(t, "the function that is gone shows its open tunnel alone", func() bool {
 		all := series("gone")

@@ -48,6 +48,7 @@ type rig struct {
 	records     recordBuffer
 	cancel      context.CancelFunc
 	ran         chan struct{}
+	policyAsked atomic.Int64 // how often the policy in force was asked for
 }
 
 // snapshot is what Options.Policy returns.
@@ -110,6 +111,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	r.log = audit.New(sink, o.audit)
 	opt := proxy.Options{
 		Policy: func() (*policy.Policy, *identity.Table) {
+			defer r.policyAsked.Add(1)
 			s := r.current.Load()
 			return s.policy, s.identities
 		},
@@ -173,6 +175,17 @@ func (r *rig) setPolicy(functions []function, deny ...string) {
 		r.t.Fatal(err)
 	}
 	r.current.Store(&snapshot{p, ids})
+}
+
+// standing opens a tunnel and waits until nothing that started it looks at the policy any more:
+// a tunnel that finds another one when it starts, behind its answer, is judged by that.
+func (r *rig) standing(raw string) net.Conn {
+	r.t.Helper()
+	before := r.policyAsked.Load()
+	c, br := r.send(raw)
+	wantEstablished(r.t, br)
+	eventually(r.t, "the policy is asked for as the tunnel starts", func() bool { return r.policyAsked.Load() >= before+2 })
+	return c
 }
 
 // spec turns the test's rule into a policy's.
