@@ -375,6 +375,7 @@ func TestFormOfATokenIsStrict(t *testing.T) {
 		{"a header that is a list", standin.SignBytes(k, []byte(`["RS256"]`), []byte(claimed)), attest.Malformed},
 		{"claims that are no object", standin.SignBytes(k, header, []byte(`"x"`)), attest.Malformed},
 		{"claims that are null", standin.SignBytes(k, header, []byte(`null`)), attest.Malformed},
+		{"claims that are a list with one name twice", standin.SignBytes(k, header, []byte(`["a",1,"a",2]`)), attest.Malformed},
 		{"something behind the claims", standin.SignBytes(k, header, []byte(claimed+"{}")), attest.Malformed},
 		{"claims that end early", standin.SignBytes(k, header, []byte(claimed[:len(claimed)-1])), attest.Malformed},
 		{"bytes that are no text", with(`"iss"`, `"i\xff":1,"iss"`), attest.Malformed},
