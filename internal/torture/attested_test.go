@@ -4,9 +4,9 @@ package torture
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,15 +21,19 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/standin"
 )
 
-// delta is the function that AWS attests: it shows tokens that an issuer has signed.
-const delta = "delta"
+// delta and epsilon are the functions that AWS attests: they show tokens that an issuer has
+// signed. The keys of delta's are in a file, those of epsilon's are fetched (fetched_test.go).
+const (
+	delta   = "delta"
+	epsilon = "epsilon"
+)
 
 const (
 	awsAudience = "https://egress.torture"
 	awsAccount  = "111122223333"
 	awsIssuer   = "https://issuer.torture"
-	// awsToken is a credential that the issuer has signed; it holds while the key is
-	// published. forgedToken never holds.
+	// awsToken is a credential that the function's issuer has signed; it holds while the
+	// program has the key. forgedToken never holds.
 	awsToken    = "aws"
 	forgedToken = "forged"
 	// awsLife is how long a token lives, and awsFresh how long it is shown to new requests:
@@ -41,11 +45,13 @@ const (
 	allKeys       = 5
 )
 
-// issuer is the account's issuer: the keys that it has by turns, and tokens of each.
+// issuer is an account's issuer: the keys that it has by turns, and tokens of each.
 type issuer struct {
 	*standin.Issuer
-	keys   []standin.Key
-	forger standin.Key // an attacker's
+	function string // whom it attests
+	keys     []standin.Key
+	forger   standin.Key // an attacker's
+	other    *issuer     // of another account; its keys have the same names
 
 	mu    sync.Mutex
 	first int                // of the keys that are published
@@ -60,8 +66,8 @@ type awsShow struct {
 }
 
 // newIssuer makes all keys that there will be.
-func newIssuer() (*issuer, error) {
-	i := &issuer{Issuer: &standin.Issuer{Account: awsAccount, URL: awsIssuer}}
+func newIssuer(account, url, function string) (*issuer, error) {
+	i := &issuer{Issuer: &standin.Issuer{Account: account, URL: url}, function: function}
 	for range allKeys + 1 {
 		if err := i.Rotate(); err != nil {
 			return nil, err
@@ -73,8 +79,8 @@ func newIssuer() (*issuer, error) {
 }
 
 // arnOf is the ARN of a Lambda function.
-func arnOf(name string) string {
-	return "arn:aws:lambda:eu-west-1:" + awsAccount + ":function:" + name
+func arnOf(account, name string) string {
+	return "arn:aws:lambda:eu-west-1:" + account + ":function:" + name
 }
 
 // published returns which keys are published; the last of them signs.
@@ -94,25 +100,42 @@ func (i *issuer) advance() {
 	i.first = (i.first + 1) % allKeys
 }
 
+// set writes those keys as they are published.
+func (i *issuer) set(some ...int) []byte {
+	var keys []standin.Key
+	for _, n := range some {
+		keys = append(keys, i.keys[n])
+	}
+	return setOf(keys...)
+}
+
+// setOf writes a set of keys.
+func setOf(keys ...standin.Key) []byte {
+	var published standin.Issuer
+	published.Set(keys...)
+	return published.JWKS()
+}
+
 // publish writes those keys into a file; bad: what is no set of keys.
 func (i *issuer) publish(path string, some []int, bad bool) error {
-	set := []standin.Members{}
-	for _, n := range some {
-		set = append(set, i.keys[n].Public())
-	}
-	b, err := json.Marshal(standin.Members{"keys": set})
+	b := i.set(some...)
 	if bad {
 		b = []byte("<!doctype html><title>503</title>")
-	}
-	if err != nil {
-		return err
 	}
 	return os.WriteFile(path, b, 0o600)
 }
 
-// claims are those of a token that delta gets now.
+// claims are those of a token that the function gets now.
 func (i *issuer) claims() standin.Members {
-	return i.Function("eu-west-1", delta, awsAudience, time.Now(), awsLife)
+	return i.Function("eu-west-1", i.function, awsAudience, time.Now(), awsLife)
+}
+
+// borrowed returns a token that says it is of this issuer, and that the other one has
+// signed by a key which it publishes.
+func (i *issuer) borrowed(r *rand.Rand) string {
+	some := i.other.published()
+	k := i.other.keys[some[r.IntN(len(some))]]
+	return standin.Sign(k, standin.Members{"alg": "RS256", "kid": k.ID}, i.claims())
 }
 
 // token returns a token that a key has signed: one that was shown before, or a new one.
@@ -174,32 +197,41 @@ func (i *issuer) forgery(r *rand.Rand) string {
 }
 
 // stolen is one forged token, whose signature alone is wrong: each costs its verification.
-func (i *issuer) stolen() string {
+// known: its key is one of the issuer's, else the issuer has to be asked for it.
+func (i *issuer) stolen(known bool) string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if time.Since(i.flood.made) > awsFresh {
-		k := i.keys[(i.first+publishedKeys-1)%allKeys]
-		i.flood = awsShow{standin.Sign(standin.Key{Private: i.forger.Private}, standin.Members{"alg": "RS256", "kid": k.ID}, i.claims()), time.Now()}
+		kid := "RSA_made_up"
+		if known {
+			kid = i.keys[(i.first+publishedKeys-1)%allKeys].ID
+		}
+		i.flood = awsShow{standin.Sign(standin.Key{Private: i.forger.Private}, standin.Members{"alg": "RS256", "kid": kid}, i.claims()), time.Now()}
 	}
 	return i.flood.token
 }
 
-// attest makes the client one that shows a token of AWS, by a key that is published now, or
-// by any.
-func (o *operation) attest(w *world, r *rand.Rand, any bool) {
-	some := w.issuer.published()
+// attest makes the client one that shows a token of an issuer, by a key that is published
+// now, or by any.
+func (o *operation) attest(i *issuer, r *rand.Rand, any bool) {
+	some := i.published()
 	o.key = some[r.IntN(len(some))]
 	if any {
 		o.key = r.IntN(allKeys)
 	}
-	o.function, o.credential, o.basic = delta, awsToken, r.IntN(4) == 0
-	o.token = w.issuer.token(r, o.key)
+	o.function, o.credential, o.basic = i.function, awsToken, r.IntN(4) == 0
+	o.token = i.token(r, o.key)
 }
 
-// forge makes the client one that shows what is no token of AWS.
-func (o *operation) forge(w *world, r *rand.Rand) {
-	o.function, o.credential, o.basic = delta, forgedToken, r.IntN(4) == 0
-	o.token = w.issuer.forgery(r)
+// forge makes the client one that shows what is no token of the issuer: one of many
+// forgeries, or one that another issuer has signed.
+func (o *operation) forge(i *issuer, r *rand.Rand) {
+	o.function, o.credential, o.basic = i.function, forgedToken, r.IntN(4) == 0
+	if r.IntN(4) == 0 {
+		o.token = i.borrowed(r)
+		return
+	}
+	o.token = i.forgery(r)
 }
 
 // attestedField returns the field of a token of AWS.
@@ -214,25 +246,25 @@ func (o *operation) attestedField() string {
 // attestedRecipes are the kinds of operations that show tokens of AWS.
 var attestedRecipes = []recipe{
 	{"tunnel by a token of AWS", 10, func(w *world, r *rand.Rand, o *operation) {
-		o.attest(w, r, false)
+		o.attest(w.issuer, r, false)
 		o.name(pick(r, "one", "third"), pick(r, zoneBoth, zoneBoth, zoneRaw))
 	}},
 	{"long tunnel by a token of AWS", 2, func(w *world, r *rand.Rand, o *operation) {
-		o.attest(w, r, false)
+		o.attest(w.issuer, r, false)
 		o.long, o.transfer.up, o.transfer.down = true, 3000, r.Int64N(2<<10)
 		o.name("one", zoneRaw)
 	}},
 	{"token of AWS, its key may be gone", 6, func(w *world, r *rand.Rand, o *operation) {
-		o.attest(w, r, true)
+		o.attest(w.issuer, r, true)
 		o.name("one", zoneRaw)
 	}},
 	{"token of AWS, from among forgers", 3, func(w *world, r *rand.Rand, o *operation) {
-		o.attest(w, r, false)
+		o.attest(w.issuer, r, false)
 		o.source = forgersAt(r)
 		o.name("one", pick(r, zoneRaw, zoneNever))
 	}},
 	{"forged token of AWS", 6, func(w *world, r *rand.Rand, o *operation) {
-		o.forge(w, r)
+		o.forge(w.issuer, r)
 		o.source = forgersAt(r)
 		o.name("one", zoneBoth)
 	}},
@@ -250,7 +282,7 @@ func keyed(o *operation, possible []policyWrite, e expectation) expectation {
 		published, all = published || has, all && has
 	}
 	switch {
-	case o.credential != awsToken, all:
+	case o.credential != awsToken || o.function != delta, all:
 		return e
 	case !published:
 		return refuseBy("identity_rejected", "limit_failures")
@@ -271,6 +303,25 @@ func (w *world) keysPath(serial int) string {
 }
 
 // awsSection is what the policy file says of tokens of AWS.
-func (w *world) awsSection(serial int) string {
-	return fmt.Sprintf("aws: {audience: %q, accounts: {%q: {issuer: %q, organization: o-abc, keys: %q}}}\n", awsAudience, awsAccount, awsIssuer, w.keysPath(serial))
+func (w *world) awsSection(v *variant, serial int) string {
+	accounts := fmt.Sprintf("%q: {issuer: %q, organization: o-abc, keys: %q}", awsAccount, awsIssuer, w.keysPath(serial))
+	if !v.unfetched {
+		accounts += fmt.Sprintf(", %q: {issuer: %q, organization: o-abc}", fetchedAccount, w.fetched.URL)
+	}
+	return fmt.Sprintf("aws: {audience: %q, accounts: {%s}}\n", awsAudience, accounts)
+}
+
+// attestedEntry is how the policy file knows a function that AWS attests. Without the
+// account of the fetched keys epsilon is somebody with a secret that nobody has.
+func (v *variant) attestedEntry(function string) string {
+	switch {
+	case function == epsilon && v.unfetched:
+		return fmt.Sprintf("tokens: [\"sha256:%x\"]", sha256.Sum256([]byte(tokenOf("nobody"))))
+	case function == epsilon:
+		return fmt.Sprintf("aws: [%q]", arnOf(fetchedAccount, epsilon))
+	case v.strangers:
+		return fmt.Sprintf("aws: [%q]", arnOf(awsAccount, "stranger"))
+	default:
+		return fmt.Sprintf("aws: [%q]", arnOf(awsAccount, delta))
+	}
 }

@@ -20,6 +20,7 @@ type checker struct {
 	shared   []*entry                    // records that stand for several refusals
 	failures map[netip.Addr][]*operation // those that showed a bad credential, by source
 	variants map[string]*variant         // by the hash of a good file
+	fetches  *keyHistory                 // what keys the program may have fetched, and when
 }
 
 // check reads everything that was written down.
@@ -41,6 +42,7 @@ func (rd *round) check(t *tally) {
 	c := &checker{round: rd, t: t, j: j, byOp: map[uint64]*operation{}, visits: map[uint64][]*contact{}, variants: map[string]*variant{}, failures: map[netip.Addr][]*operation{}}
 	c.index()
 	c.dateWrites()
+	c.dateFetches()
 	rd.checkChains(t, j)
 	beside := 0
 	for _, o := range rd.operations {
@@ -54,6 +56,7 @@ func (rd *round) check(t *tally) {
 	c.contactsAndQueries()
 	c.revocations()
 	c.failedCredentials()
+	c.fetchesInTime()
 	c.resources()
 }
 
@@ -178,7 +181,7 @@ func (c *checker) verdicts(o *operation) map[string]expectation {
 	all := map[string]expectation{}
 	possible := c.world.timeline.possible(o.start, o.end)
 	for _, w := range possible {
-		all[w.hash] = keyed(o, possible, c.world.expect(o, w.variant))
+		all[w.hash] = c.fetchedBy(o, w.variant, keyed(o, possible, c.world.expect(o, w.variant)))
 	}
 	return all
 }
@@ -283,7 +286,7 @@ func (c *checker) uncertain(o *operation) bool { return c.plan.count && c.sinkFa
 // and has the name and the ID of one of them.
 func (c *checker) sharing(o *operation, event string, why reason) bool {
 	return slices.ContainsFunc(c.shared, func(e *entry) bool {
-		unknown := why == "identity_rejected" && e.Function == ""
+		unknown := (why == "identity_rejected" || why == "keys_unavailable") && e.Function == ""
 		return e.Event == event && e.Reason == why && (e.Function == o.function || unknown) && (interval{o.start, o.end}).meets(e.Time, e.Time)
 	})
 }

@@ -66,10 +66,11 @@ var crowdings = []crowding{
 		a.ask(addrOf(seekerNet.Addr().As4()[1], from[2], from[3]), i, a.name(i, "silent", zoneBoth))
 	}, `egress_lookups_refused_total{cause="function"}`},
 	{"crowding: forged tokens of AWS", 800, 2000, 8, func(a *attackers, i int) {
-		o := operation{function: delta, credential: forgedToken, token: a.world.issuer.stolen(), basic: i%2 == 0}
-		target := a.target(i, "one", zoneCrowder, a.world.ports.tls)
-		a.open(a.source(i), a.world.ports.proxy, "CONNECT "+target+" HTTP/1.1\r\nHost: "+target+"\r\n"+o.authorization()+"\r\n")
+		a.show(i, a.world.issuer.function, a.world.issuer.stolen(true))
 	}, `egress_identity_verifications_total{result="signature"}`},
+	{"crowding: tokens of AWS by keys that are made up", 800, 2000, 8, func(a *attackers, i int) {
+		a.show(i, a.world.fetched.function, a.world.fetched.stolen(false))
+	}, `egress_identity_verifications_total{result="key"}`},
 	{"crowding: refused questions", 800, 2000, 4, func(a *attackers, i int) {
 		a.ask(a.source(i), i, a.name(i, "one", zoneNever))
 	}, ""},
@@ -200,6 +201,13 @@ func (a *attackers) open(from netip.Addr, port uint16, text string) {
 	a.held = append(a.held, conn)
 }
 
+// show asks for a tunnel with a token of AWS.
+func (a *attackers) show(i int, function, token string) {
+	o := operation{function: function, credential: forgedToken, token: token, basic: i%2 == 0}
+	target := a.target(i, "one", zoneCrowder, a.world.ports.tls)
+	a.open(a.source(i), a.world.ports.proxy, "CONNECT "+target+" HTTP/1.1\r\nHost: "+target+"\r\n"+o.authorization()+"\r\n")
+}
+
 // ask asks the DNS filter and does not wait for the answer.
 func (a *attackers) ask(from netip.Addr, id int, name string) {
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
@@ -271,12 +279,16 @@ func (c *checker) failedBefore(o *operation) (n int) {
 // refused for that.
 func TestCrowdings(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "proxy")
-	if err := build(t.Context(), binary, *patched, *race); err != nil {
+	changed, err := overlay(t.TempDir(), *patched)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := build(t.Context(), binary, changed, *race); err != nil {
 		t.Fatal(err)
 	}
 	for _, one := range append(slices.Clone(crowdings), crowding{name: crowdingAll}) {
 		t.Run(one.name, func(t *testing.T) {
-			w, err := newWorld(settings{binary: binary, seed: max(1, *seed), rate: *rate, round: defectTime, faults: []string{one.name}})
+			w, err := newWorld(t, settings{binary: binary, seed: max(1, *seed), rate: *rate, round: defectTime, faults: []string{one.name}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,9 +3,7 @@
 package torture
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -59,6 +57,30 @@ var defects = []defect{
 		recipes: map[string]int{"tunnel by a token of AWS": 10, "forged token of AWS": 5, "tunnel": 5},
 		faults:  []string{"keys of AWS rotate"},
 	}},
+	{"fetched_keys_never_end", "let through, but .*keys_unavailable.*key [0-9]", settings{
+		recipes: map[string]int{"tunnel by fetched keys": 10, "token by fetched keys, its key may be gone": 5, "tunnel": 5},
+		faults:  []string{"issuer is down for long"},
+	}},
+	{"keys_of_the_first_fetch", "let through, but .*identity_rejected.*key [0-9]", settings{
+		recipes: map[string]int{"tunnel by fetched keys": 5, "token by fetched keys, its key may be gone": 10, "tunnel": 5},
+		faults:  []string{rotation},
+	}},
+	{"keys_of_any_issuer", "let through, but .*\\(token of AWS that another issuer has signed\\)", settings{
+		recipes: map[string]int{"tunnel by fetched keys": 5, "token of AWS that another issuer has signed": 10, "tunnel": 5},
+		faults:  []string{"issuer is down for long", "reload"},
+	}},
+	{"keys_asked_for_without_pause", "the issuer was asked for its keys [0-9]+ times", settings{
+		recipes: map[string]int{"tunnel by fetched keys": 5, "token by fetched keys, its key may be gone": 10, "tunnel": 5},
+		faults:  []string{"reload"},
+	}},
+	{"redirects_of_an_issuer_are_followed", "let through, but .*\\(forged token, by fetched keys\\)|refused: .*\\(tunnel by fetched keys\\)", settings{
+		recipes: map[string]int{"tunnel by fetched keys": 10, "token by fetched keys, its key may be gone": 5, "forged token, by fetched keys": 10},
+		faults:  []string{"issuer answers garbage"},
+	}},
+	{"certificates_of_issuers_are_not_verified", "let through, but .*\\(forged token, by fetched keys\\)", settings{
+		recipes: map[string]int{"tunnel by fetched keys": 10, "token by fetched keys, its key may be gone": 5, "forged token, by fetched keys": 10},
+		faults:  []string{wrongCertificate},
+	}},
 	{"sources_share_nothing", "refused for another's doing", settings{
 		recipes: map[string]int{"slow head": 10, "tunnel": 10, "no token": 5},
 		faults:  []string{"crowding: silent connections"},
@@ -73,58 +95,24 @@ var defects = []defect{
 	}},
 }
 
-// substitutions are the files that a defect changes, with what they become.
-func (d defect) substitutions() (map[string]string, error) {
+// substitutions are the files that a defect changes, with what they become, and those with
+// the short times of the run.
+func (d defect) substitutions() (substitutions, error) {
 	archive, err := txtar.ParseFile(filepath.Join("defects", d.file+".txtar"))
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]string{}
+	all := substitutions{}
 	for i := 0; i+2 < len(archive.Files); i += 3 {
 		name := strings.TrimSpace(string(archive.Files[i].Data))
-		old, changed := string(archive.Files[i+1].Data), string(archive.Files[i+2].Data)
-		path, err := filepath.Abs(filepath.Join("..", "..", name))
-		if err != nil {
-			return nil, err
+		if err := all.change(name, string(archive.Files[i+1].Data), string(archive.Files[i+2].Data)); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.file, err)
 		}
-		text, ok := all[path]
-		if !ok {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return nil, err
-			}
-			text = string(b)
-		}
-		if n := strings.Count(text, old); n != 1 {
-			return nil, fmt.Errorf("%s: the old text stands in %s %d times, want once", d.file, name, n)
-		}
-		all[path] = strings.Replace(text, old, changed, 1)
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%s changes nothing", d.file)
 	}
-	return all, nil
-}
-
-// overlay writes the changed files and the map that `go build -overlay` reads.
-func (d defect) overlay(dir string) (string, error) {
-	all, err := d.substitutions()
-	if err != nil {
-		return "", err
-	}
-	replace := map[string]string{}
-	for path, text := range all {
-		replace[path] = filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
-		if err := os.WriteFile(replace[path], []byte(text), 0o600); err != nil {
-			return "", err
-		}
-	}
-	b, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(dir, "overlay.json")
-	return name, os.WriteFile(name, b, 0o600)
+	return all, all.shorten()
 }
 
 func TestEveryDefectStillFitsTheSource(t *testing.T) {
@@ -146,7 +134,11 @@ func TestDefects(t *testing.T) {
 	for _, d := range defects {
 		t.Run(d.file, func(t *testing.T) {
 			dir := t.TempDir()
-			overlay, err := d.overlay(dir)
+			all, err := d.substitutions()
+			if err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := all.write(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +148,7 @@ func TestDefects(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			w, err := newWorld(o)
+			w, err := newWorld(t, o)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -34,7 +34,7 @@ func (w *world) expect(o *operation, v *variant) expectation {
 		return refuseBy(o.want...)
 	case o.balancer == balancerNone || o.balancer == balancerBad:
 		return expectation{} // it ends without an answer
-	case o.credential == badToken, o.credential == forgedToken, o.credential == awsToken && v.strangers:
+	case o.credential == badToken, o.credential == forgedToken, o.credential == awsToken && v.knowsNot(o.function):
 		return refuseBy("identity_rejected", "limit_failures")
 	case o.credential == noToken && o.function != seeker:
 		return refuseBy("identity_required")
@@ -68,6 +68,11 @@ func (w *world) expect(o *operation, v *variant) expectation {
 		e.expectHello(o)
 	}
 	return e
+}
+
+// knowsNot reports whether no token of AWS is the function's.
+func (v *variant) knowsNot(function string) bool {
+	return function == delta && v.strangers || function == epsilon && v.unfetched
 }
 
 // expectAddresses says what comes of the name's answer.

@@ -10,7 +10,7 @@ import (
 )
 
 // The functions of the policies. alpha and beta show a token, gamma too and is
-// in report mode, seeker is known by its source, delta by tokens of AWS. crowder is the
+// in report mode, seeker is known by its source, delta and epsilon by tokens of AWS. crowder is the
 // attackers'.
 const (
 	alpha   = "alpha"
@@ -62,6 +62,15 @@ type variant struct {
 	cidr  map[string][]uint16             // function, then the ports that literalNet is open at
 	// strangers: delta's ARN is another function's name, so that none of its tokens is its.
 	strangers bool
+	// unfetched: the account whose keys are fetched is not in it, and the program forgets them.
+	unfetched bool
+}
+
+// without returns the variant without the account whose keys are fetched.
+func (v *variant) without() *variant {
+	less := *v
+	less.unfetched = true
+	return &less
 }
 
 // reason is the word of a refusal, "" where there is none.
@@ -113,6 +122,13 @@ func (r modelRule) opensAll(addrs []netip.Addr) bool {
 func (w *world) variants() []*variant {
 	tls, raw, web := w.ports.tls, w.ports.raw, w.ports.web
 	first, second := []netip.Prefix{firstNet}, []netip.Prefix{secondNet}
+	attested := func() map[string]modelRule {
+		return map[string]modelRule{
+			zoneBoth: {ports: []uint16{tls}, verify: true, opens: first},
+			zoneRaw:  {ports: []uint16{raw, tls}, opens: first},
+			zoneWeb:  {ports: []uint16{web}, opens: first},
+		}
+	}
 	common := func() map[string]map[string]modelRule {
 		return map[string]map[string]modelRule{
 			alpha: {
@@ -122,14 +138,11 @@ func (w *world) variants() []*variant {
 				zoneSelf: {ports: []uint16{w.ports.proxy, w.ports.admin, w.ports.dns, raw}, opens: []netip.Prefix{ownNet}},
 				zoneGone: {ports: []uint16{tls}, verify: true, opens: first, expired: true},
 			},
-			beta:   {zoneBeta: {ports: []uint16{tls}, verify: true, opens: second}},
-			gamma:  {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}},
-			seeker: {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}, zoneWeb: {ports: []uint16{web}, opens: first}},
-			delta: {
-				zoneBoth: {ports: []uint16{tls}, verify: true, opens: first},
-				zoneRaw:  {ports: []uint16{raw, tls}, opens: first},
-				zoneWeb:  {ports: []uint16{web}, opens: first},
-			},
+			beta:    {zoneBeta: {ports: []uint16{tls}, verify: true, opens: second}},
+			gamma:   {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}},
+			seeker:  {zoneBoth: {ports: []uint16{tls}, verify: true, opens: first}, zoneWeb: {ports: []uint16{web}, opens: first}},
+			delta:   attested(),
+			epsilon: attested(),
 			crowder: {zoneCrowder: {ports: []uint16{tls, web}, opens: first}},
 		}
 	}

@@ -124,7 +124,9 @@ func (w *world) configPath() string { return filepath.Join(w.dir, "egress.yaml")
 func (n *nemesis) write(bad bool) error {
 	w := n.world
 	v := w.policies[n.r.IntN(len(w.policies))]
-	n.serial++
+	if n.serial++; n.serial > 1 && n.r.IntN(unfetchedWrites) == 0 {
+		v = v.without()
+	}
 	text, keys, badKeys := w.policyFile(v, n.serial, n.plan), w.issuer.published(), bad && n.r.IntN(2) == 0
 	if bad {
 		v = nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -141,7 +142,7 @@ type recipe struct {
 }
 
 // recipes are all kinds of a single request. Kinds of several are in series.
-var recipes = append(attestedRecipes, []recipe{
+var recipes = append(slices.Concat(attestedRecipes, fetchedRecipes), []recipe{
 	{"tunnel", 16, func(w *world, r *rand.Rand, o *operation) { o.name(pick(r, "one", "third", "slow", "alias"), zoneBoth) }},
 	{"tunnel of another function", 4, func(w *world, r *rand.Rand, o *operation) {
 		o.function = beta

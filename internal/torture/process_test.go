@@ -53,6 +53,7 @@ type process struct {
 	out     *reader // nil: records go to a file
 	exited  chan struct{}
 	started time.Time
+	ready   time.Time // when it said first that it has all keys; zero: not while it was awaited
 	killed  bool
 	// unrecorded: it ended in order while the output failed, so that its last
 	// record may be there or not.
@@ -76,7 +77,7 @@ func (w *world) start(ctx context.Context, number int) (*process, error) {
 	}
 	defer log.Close()
 	p.cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -n %d && exec \"$0\" \"$@\"", mostDescriptors), w.options.binary, "run", "--pprof", "--config", w.configPath())
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0 halt_on_error=0", "GOTRACEBACK=all"}
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0 halt_on_error=0", "GOTRACEBACK=all", "SSL_CERT_FILE=" + w.fetched.authority}
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var theirs *os.File
@@ -100,7 +101,8 @@ func (w *world) start(ctx context.Context, number int) (*process, error) {
 	return p, p.awaitReady(ctx)
 }
 
-// awaitReady waits until /readyz says so.
+// awaitReady waits until /readyz says so, or that keys alone are lacking: their issuer may
+// not have them, and all others are served meanwhile.
 func (p *process) awaitReady(ctx context.Context) error {
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 		select {
@@ -108,7 +110,12 @@ func (p *process) awaitReady(ctx context.Context) error {
 			return fmt.Errorf("%w: it ended: %s", errNotReady, p.log())
 		default:
 		}
-		if status, _, err := p.get("/readyz"); err == nil && status == http.StatusOK {
+		switch status, text, err := p.get("/readyz"); {
+		case err != nil:
+		case status == http.StatusOK:
+			p.ready = time.Now()
+			return nil
+		case status == http.StatusServiceUnavailable && strings.Contains(string(text), "the keys of account "+fetchedAccount+" are not there yet"):
 			return nil
 		}
 	}

@@ -22,6 +22,7 @@ type round struct {
 	contacts   []*contact
 	requests   []request
 	queries    []query
+	fetches    []fetch  // of the keys that are fetched
 	files      []string // of records, in the order of their writing
 	boots      []*process
 	base, last usage
@@ -101,6 +102,7 @@ func (w *world) load(ctx context.Context, n *nemesis, rd *round) error {
 	loading, unload := context.WithCancel(ctx)
 	unloaded := make(chan struct{})
 	go func() { defer close(unloaded); w.clients.run(loading) }()
+	changed := w.fetched.change(loading, n.r.Uint64(), w.options.faults)
 	striking, rest := context.WithTimeout(ctx, w.options.round)
 	err = n.torment(striking)
 	<-striking.Done()
@@ -109,6 +111,7 @@ func (w *world) load(ctx context.Context, n *nemesis, rd *round) error {
 	unload()
 	stopped := time.Now()
 	<-unloaded
+	<-changed
 	rd.ebb = time.Since(stopped)
 	unwatch()
 	<-watched
@@ -179,6 +182,7 @@ func (rd *round) leftovers() (all []string) {
 func (w *world) collect(rd *round, n *nemesis) {
 	rd.contacts, rd.requests = w.origins.reset()
 	rd.queries = w.upstream.reset()
+	rd.fetches = w.fetched.reset()
 	if w.clients != nil {
 		rd.operations = w.clients.reset()
 	}

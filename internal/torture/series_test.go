@@ -34,7 +34,7 @@ func (c *clients) series(r *rand.Rand, id uint64) []*operation {
 	case n < 3:
 		who.credential, who.function = noToken, ""
 	case n < 5:
-		who.attest(c.world, r, r.IntN(4) == 0)
+		who.attest(pick(r, c.world.issuer, c.world.fetched.issuer), r, r.IntN(4) == 0)
 	}
 	all := make([]*operation, 1+r.IntN(seriesLength))
 	for i := range all {

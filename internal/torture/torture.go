@@ -14,8 +14,14 @@
 // and faults strike: signals, kills, reloads of good and bad files, keys of an issuer of
 // AWS that rotate, a full disk, a reader that stalls, rotation, failing DNS, resets, and attackers who take
 // what all share, each way by itself and all at once. The program has few descriptors,
-// so that they can. At the end of the round the load stops, what the process still holds is measured, it is
+// so that they can. Beside all of that a second issuer, whose keys the program fetches by
+// HTTPS, rotates them, is slow or down, and answers what is no set of its keys. At the end of
+// the round the load stops, what the process still holds is measured, it is
 // stopped, and the checker reads everything.
+//
+// The program is the one of the tree, but for four times of the key fetcher: an hour, half
+// a minute, a day and ten seconds are some seconds each (times_test.go), so that a round
+// has all of them.
 //
 // What the checker proves:
 //
@@ -29,7 +35,13 @@
 //     "Before" is exact where records go to a file: a client that has read an
 //     answer notes how long the file is.
 //   - A token of AWS holds while the key that has signed it is published and the policy
-//     has its function, whoever shows forged ones beside it; a forged one never does.
+//     has its function, whoever shows forged ones beside it; a forged one never does, nor
+//     one that another issuer has signed.
+//   - Where keys are fetched, a token holds if its key is in each set that the program may
+//     have by what the issuer has answered, and does not if it is in none. The reason is
+//     keys_unavailable where there may be no set, or one that is too old, and only there.
+//     While keys come, a token may do either. The issuer is not asked more often than it may
+//     be, and no process is ready before it was given keys.
 //   - Origins are contacted for permitted targets alone, canaries never; a
 //     byte reaches an origin behind its record alone; names that are refused
 //     never reach the DNS upstream.

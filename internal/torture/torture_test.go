@@ -66,11 +66,15 @@ func torture(t *testing.T) {
 		o.seed = uint64(time.Now().UnixNano())
 	}
 	o.binary = filepath.Join(t.TempDir(), "proxy")
-	if err := build(t.Context(), o.binary, *patched, *race); err != nil {
+	changed, err := overlay(t.TempDir(), *patched)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := build(t.Context(), o.binary, changed, *race); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Printf("torture: seed %d, %s, %d operations a second\n", o.seed, *duration, o.rate)
-	w, err := newWorld(o)
+	w, err := newWorld(t, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -36,6 +37,7 @@ type world struct {
 	origins  *origins
 	upstream *upstream
 	issuer   *issuer
+	fetched  *fetchedIssuer
 	toxic    *toxics
 	timeline *timeline
 	sink     *sink
@@ -43,7 +45,7 @@ type world struct {
 }
 
 // newWorld opens all listeners but the program's.
-func newWorld(o settings) (*world, error) {
+func newWorld(t testing.TB, o settings) (*world, error) {
 	w := &world{options: o}
 	if err := w.choosePorts(rand.New(rand.NewPCG(o.seed, 1))); err != nil {
 		return nil, err
@@ -58,7 +60,10 @@ func newWorld(o settings) (*world, error) {
 	if w.upstream, err = newUpstream(w); err != nil {
 		return nil, err
 	}
-	if w.issuer, err = newIssuer(); err != nil {
+	if w.issuer, err = newIssuer(awsAccount, awsIssuer, delta); err != nil {
+		return nil, err
+	}
+	if w.fetched, err = newFetchedIssuer(t, w.timeline, w.issuer); err != nil {
 		return nil, err
 	}
 	w.toxic, err = newToxics(w)
@@ -68,6 +73,7 @@ func newWorld(o settings) (*world, error) {
 // close ends what newWorld began.
 func (w *world) close() {
 	w.toxic.close()
+	w.fetched.close()
 	w.upstream.close()
 	w.origins.close()
 }
@@ -127,9 +133,9 @@ func (w *world) policyFile(v *variant, serial int, boot bootPlan) string {
 		onFailure = "count"
 	}
 	fmt.Fprintf(&b, "audit: {output: %q, on_failure: %s}\n", boot.output, onFailure)
-	b.WriteString(w.awsSection(serial))
+	b.WriteString(w.awsSection(v, serial))
 	fmt.Fprintf(&b, "deny: [\"*.%s\"]\nfunctions:\n", zoneDenied)
-	for _, f := range []string{alpha, beta, gamma, seeker, delta, crowder} {
+	for _, f := range []string{alpha, beta, gamma, seeker, delta, epsilon, crowder} {
 		fmt.Fprintf(&b, "  %s:\n    owner: team-%s\n", f, f)
 		if f == gamma {
 			fmt.Fprintf(&b, "    mode: report\n    report_until: %s\n", time.Now().AddDate(0, 1, 0).UTC().Format(time.DateOnly))
@@ -137,10 +143,8 @@ func (w *world) policyFile(v *variant, serial int, boot bootPlan) string {
 		switch {
 		case f == seeker:
 			fmt.Fprintf(&b, "    identify: {sources: [%s]}\n", seekerNet)
-		case f == delta && v.strangers:
-			fmt.Fprintf(&b, "    identify: {aws: [%q]}\n", arnOf("stranger"))
-		case f == delta:
-			fmt.Fprintf(&b, "    identify: {aws: [%q]}\n", arnOf(delta))
+		case f == delta, f == epsilon:
+			fmt.Fprintf(&b, "    identify: {%s}\n", v.attestedEntry(f))
 		default:
 			fmt.Fprintf(&b, "    identify: {tokens: [\"sha256:%x\"]}\n", sha256.Sum256([]byte(tokenOf(f))))
 		}
