@@ -89,13 +89,16 @@ func statementsOf(r resource) any {
 
 // sharedOfProxy is what the module of the proxy shares with proxy.yaml.
 func sharedOfProxy(t *testing.T) map[string]any {
-	s := asVariables(t, "proxy.yaml", nil)
+	s := asVariables(t, "proxy.yaml", map[string]any{"Tls": "yes"}) // the module leaves out what is there with it alone
 	of := func(name string) resource { return s.Resources[name] }
 	const configuration = "TargetTrackingScalingPolicyConfiguration"
 	return map[string]any{
 		"targets":          without(of("Targets").Properties, "VpcId", "TargetGroupAttributes"),
 		"attributes":       attributes(of("Targets")),
 		"listener":         without(of("Listener").Properties, "LoadBalancerArn", "DefaultActions"),
+		"tls_targets":      without(of("TlsTargets").Properties, "VpcId", "TargetGroupAttributes"),
+		"tls_attributes":   attributes(of("TlsTargets")),
+		"tls_listener":     without(of("TlsListener").Properties, "LoadBalancerArn", "DefaultActions"),
 		"assume":           of("ExecutionRole").Properties["AssumeRolePolicyDocument"],
 		"execution":        statementsOf(of("ExecutionRole")),
 		"task":             statementsOf(of("TaskRole")),
