@@ -135,7 +135,7 @@ func (m *module) functions() map[string]function.Function {
 	})
 	return map[string]function.Function{
 		"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "merge": stdlib.MergeFunc, "split": stdlib.SplitFunc, "max": stdlib.MaxFunc,
-		"length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc, "replace": stdlib.ReplaceFunc, "concat": stdlib.ConcatFunc, "keys": stdlib.KeysFunc, "try": tryfunc.TryFunc,
+		"length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc, "replace": stdlib.ReplaceFunc, "concat": stdlib.ConcatFunc, "keys": stdlib.KeysFunc, "contains": stdlib.ContainsFunc, "try": tryfunc.TryFunc,
 		"filebase64sha256": text(func([]cty.Value) cty.Value { return cty.StringVal("a hash") }, cty.String),
 		"templatefile":     templatefile, "cidrsubnet": cidrsubnet, "tonumber": to(cty.Number), "tostring": to(cty.String), "toset": toset,
 	}

@@ -140,10 +140,14 @@ func dashboardBody(t *testing.T, body any) (v any) {
 
 // sharedOfNetwork is what the module of the network shares with network.yaml.
 func sharedOfNetwork(t *testing.T) map[string]any {
-	organization := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes"})
-	account := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes", "OrganizationId": ""})
+	organization := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes", "Sts": "yes", "TokenAudience": "${token_audience}"})
+	account := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes", "Sts": "yes", "TokenAudience": "${token_audience}", "OrganizationId": ""})
 	statement := func(s *stack, i int) any {
 		return at(s.Resources["SsmEndpoint"].Properties, "PolicyDocument", "Statement", i)
+	}
+	tokens := func(s *stack) any {
+		statements, _ := at(s.Resources["StsEndpoint"].Properties, "PolicyDocument", "Statement").([]any)
+		return statements[1:]
 	}
 	images := asVariables(t, "network.yaml", map[string]any{"PartnerBuckets": []any{"arn"}}).Resources["ProxyS3Endpoint"].Properties
 	return map[string]any{
@@ -153,6 +157,8 @@ func sharedOfNetwork(t *testing.T) map[string]any {
 		"organization":            without(statement(organization, 0), "Action"),
 		"parameters_account":      statement(account, 1),
 		"parameters_organization": statement(organization, 1),
+		"tokens_account":          tokens(account),
+		"tokens_organization":     tokens(organization),
 		"flow_assume":             account.Resources["FlowLogRole"].Properties["AssumeRolePolicyDocument"],
 		"flow_statements":         statementsOf(account.Resources["FlowLogRole"]),
 	}

@@ -22,6 +22,12 @@ variable "tls" {
   description = "Port 3129 reaches the proxy's own TLS listener; the policy must say listen.tls 0.0.0.0:3129 before. Functions that AWS attests need it."
 }
 
+variable "token_audience" {
+  type        = string
+  default     = ""
+  description = "aws.audience of the policy. Functions then reach STS through an endpoint that gives such tokens for it alone. Empty, there is no endpoint of STS."
+}
+
 variable "proxy_domain" {
   type        = string
   default     = ""
@@ -47,9 +53,11 @@ module "store" {
 }
 
 module "network" {
-  source             = "./network"
-  name               = "${var.name}-network"
-  availability_zones = var.availability_zones
+  source              = "./network"
+  name                = "${var.name}-network"
+  availability_zones  = var.availability_zones
+  interface_endpoints = var.token_audience == "" ? [] : ["sts"]
+  token_audience      = var.token_audience
 }
 
 module "proxy" {
