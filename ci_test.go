@@ -10,6 +10,8 @@ import (
 	"testing"
 )
 
+const releaseUsage = "usage: .ci/release --names | [--quick] FOLDER | FOLDER VERSION\n"
+
 // The scripts of .ci tell what they cannot use in one line, by its name.
 func TestScriptsTellBadArgumentsInOneLine(t *testing.T) {
 	t.Parallel()
@@ -19,7 +21,11 @@ func TestScriptsTellBadArgumentsInOneLine(t *testing.T) {
 	for _, tt := range []struct{ command, want string }{
 		{".ci/platforms plan9/arm", "plan9/arm: the program is not built for that platform, but for linux/amd64, linux/arm64, darwin/amd64, darwin/arm64\n"},
 		{".ci/platforms linux/386 linux/amd64", "linux/386: the program is not built for that platform, but for linux/amd64, linux/arm64, darwin/amd64, darwin/arm64\n"},
-		{".ci/release", "usage: .ci/release FOLDER [VERSION]\n"},
+		{".ci/release", releaseUsage},
+		{".ci/release --quick", releaseUsage},
+		{".ci/release --quick " + t.TempDir() + " v1.2.3", releaseUsage},
+		{".ci/images", "usage: .ci/images VERSION [IMAGE FOLDER]\n"},
+		{".ci/images v1.2.3 ghcr.io/owner/repository", "usage: .ci/images VERSION [IMAGE FOLDER]\n"},
 		{".ci/release .", ".: the folder is not empty\n"},
 		{".ci/release " + t.TempDir() + " 1.0", "1.0: not a version, which is like v1.2.3\n"},
 		{".ci/release " + t.TempDir() + " v99.0.0", "v99.0.0: CHANGELOG.md has no section \"## [99.0.0]\"\n"},
@@ -57,6 +63,9 @@ func TestWhatAScriptDoesStandsOnce(t *testing.T) {
 		{"-fuzz=", ".ci/fuzz"},
 		{`^func \(Fuzz`, ".ci/fuzz"},
 		{"GOOS=", ".ci/platforms .ci/release"},
+		{"docker buildx build", ".ci/images"},
+		{"cyclonedx-gomod@", ".ci/release"},
+		{"-c checksums.txt", ".ci/snapshot"},
 		{"staticcheck@", ".ci/run"},
 		{"-benchtime=1x", ".ci/run"},
 		{"-tags torture ./internal/torture -run", ".ci/run"},
@@ -73,7 +82,7 @@ func TestWhatAScriptDoesStandsOnce(t *testing.T) {
 			t.Errorf("%s stands in %q, want %q", row.mark, got, row.in)
 		}
 	}
-	for _, script := range []string{".ci/run", ".ci/fuzz", ".ci/long", ".ci/platforms", ".ci/race", ".ci/release"} {
+	for _, script := range []string{".ci/run", ".ci/fuzz", ".ci/long", ".ci/platforms", ".ci/race", ".ci/release", ".ci/snapshot", ".ci/images"} {
 		used := script == ".ci/run"
 		for _, name := range places {
 			used = used || name != script && strings.Contains(read(t, name), script)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/zclconf/go-cty/cty"
 )
 
 // attested are the settings of function.yaml with which AWS attests who the function is.
@@ -84,6 +86,13 @@ func TestTokensAreGivenForTheAudienceOfTheProxyAlone(t *testing.T) {
 	endpoint := func(org string) any {
 		return deployed(t, "network.yaml", settings{"Sts": "yes", "TokenAudience": ours, "OrganizationId": org}).Resources["StsEndpoint"].Properties["PolicyDocument"]
 	}
+	endpointOfTerraform := func(org string) any {
+		return applied(t, "terraform/network", map[string]cty.Value{
+			"name": cty.StringVal("network"), "availability_zones": texts("eu-west-1a"), "interface_endpoints": cty.SetVal([]cty.Value{cty.StringVal("sts")}),
+			"token_audience": cty.StringVal(ours), "organization_id": cty.StringVal(org),
+		}).Resources["aws_vpc_endpoint.interface[sts]"]["policy"]
+	}
+	alone, ofTheOrg := endpointOfTerraform(""), endpointOfTerraform(organization)
 	for what, row := range map[string]struct {
 		request                          request
 		role, endpoint, endpointOfTheOrg decision
@@ -104,6 +113,8 @@ func TestTokensAreGivenForTheAudienceOfTheProxyAlone(t *testing.T) {
 			"the role of Terraform":                  {ofTerraform, row.role},
 			"the endpoint":                           {endpoint(""), row.endpoint},
 			"the endpoint of the whole organization": {endpoint(organization), row.endpointOfTheOrg},
+			"the endpoint of Terraform":              {alone, row.endpoint},
+			"that of the whole organization":         {ofTheOrg, row.endpointOfTheOrg},
 		} {
 			if got := simulate(t, of.document, row.request); got != of.want {
 				t.Errorf("a token %s: %s: %s, want %s", what, where, got, of.want)

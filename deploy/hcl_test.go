@@ -32,7 +32,19 @@ type module struct {
 
 // attributes are those of resources that others refer to.
 var attributesOfResources = []string{
-	"id", "arn", "name", "dns_name", "arn_suffix", "service_namespace", "scalable_dimension", "resource_id", "repository_url", "cidr_block",
+	"id", "arn", "name", "dns_name", "arn_suffix", "service_namespace", "scalable_dimension", "resource_id", "repository_url", "cidr_block", "zone_id",
+}
+
+// output returns what a module says of itself.
+func (m *module) output(name string) cty.Value {
+	m.t.Helper()
+	for _, b := range m.blocks {
+		if b.Type == "output" && b.Labels[0] == name {
+			return m.eval(b.Body.Attributes["value"].Expr)
+		}
+	}
+	m.t.Fatalf("%s has no output %s", m.dir, name)
+	return cty.NilVal
 }
 
 // applied fills variables into a module.
@@ -123,7 +135,7 @@ func (m *module) functions() map[string]function.Function {
 	})
 	return map[string]function.Function{
 		"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "merge": stdlib.MergeFunc, "split": stdlib.SplitFunc, "max": stdlib.MaxFunc,
-		"length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc, "replace": stdlib.ReplaceFunc, "concat": stdlib.ConcatFunc, "keys": stdlib.KeysFunc, "try": tryfunc.TryFunc,
+		"length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc, "replace": stdlib.ReplaceFunc, "concat": stdlib.ConcatFunc, "keys": stdlib.KeysFunc, "contains": stdlib.ContainsFunc, "try": tryfunc.TryFunc,
 		"filebase64sha256": text(func([]cty.Value) cty.Value { return cty.StringVal("a hash") }, cty.String),
 		"templatefile":     templatefile, "cidrsubnet": cidrsubnet, "tonumber": to(cty.Number), "tostring": to(cty.String), "toset": toset,
 	}
@@ -202,6 +214,13 @@ func (m *module) references() {
 			types[b.Labels[0]] = map[string]cty.Value{}
 		}
 		address := b.Labels[0] + "." + b.Labels[1]
+		if count := b.Body.Attributes["count"]; count != nil {
+			types[b.Labels[0]][b.Labels[1]] = cty.EmptyTupleVal
+			if !m.eval(count.Expr).RawEquals(cty.NumberIntVal(0)) {
+				types[b.Labels[0]][b.Labels[1]] = cty.TupleVal([]cty.Value{symbols(address)})
+			}
+			continue
+		}
 		if b.Body.Attributes["for_each"] == nil {
 			types[b.Labels[0]][b.Labels[1]] = symbols(address)
 			continue

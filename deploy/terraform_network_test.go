@@ -133,14 +133,19 @@ func TestTerraformNetworkIsTheTemplate(t *testing.T) {
 		"options": {
 			map[string]cty.Value{
 				"vpc_cidr": cty.StringVal("192.168.0.0/20"), "nat_gateways": cty.StringVal("one"), "interface_endpoints": cty.SetVal([]cty.Value{cty.StringVal("sts"), cty.StringVal("ssm"), cty.StringVal("logs"), cty.StringVal("secretsmanager")}),
-				"partner_buckets": texts("arn:aws:s3:::partner/*"), "data_port": cty.NumberIntVal(5432),
+				"token_audience": cty.StringVal("https://egress.example.internal"), "partner_buckets": texts("arn:aws:s3:::partner/*"), "data_port": cty.NumberIntVal(5432),
 				"organization_id": cty.StringVal("o-aaaaaaaaaa"), "flow_log_traffic": cty.StringVal("REJECT"), "flow_log_retention_days": cty.NumberIntVal(731), "kms_key_arn": cty.StringVal(key),
 			},
 			settings{
 				"VpcAddress": "192.168.0.0", "VpcSize": "20", "NatGateways": "one", "Sts": "yes", "Ssm": "yes", "Logs": "yes", "SecretsManager": "yes",
-				"PartnerBuckets": "arn:aws:s3:::partner/*", "DataPort": "5432",
+				"TokenAudience": "https://egress.example.internal", "PartnerBuckets": "arn:aws:s3:::partner/*", "DataPort": "5432",
 				"OrganizationId": "o-aaaaaaaaaa", "FlowLogTraffic": "REJECT", "FlowLogRetentionDays": "731", "KmsKeyArn": key,
 			}, 3,
+		},
+		"tokens for any audience": {map[string]cty.Value{"interface_endpoints": cty.SetVal([]cty.Value{cty.StringVal("sts")})}, settings{"Sts": "yes"}, 2},
+		"tokens of one account": {
+			map[string]cty.Value{"interface_endpoints": cty.SetVal([]cty.Value{cty.StringVal("sts"), cty.StringVal("logs")}), "token_audience": cty.StringVal("https://egress.example.internal")},
+			settings{"Sts": "yes", "Logs": "yes", "TokenAudience": "https://egress.example.internal"}, 2,
 		},
 		"one zone, no NAT": {map[string]cty.Value{"nat_gateways": cty.StringVal("none"), "vpc_cidr": cty.StringVal("10.64.0.0/24")}, settings{"NatGateways": "none", "VpcSize": "24"}, 1},
 	} {
@@ -156,6 +161,36 @@ func TestTerraformNetworkIsTheTemplate(t *testing.T) {
 			}
 			sameAsTemplate(t, m, deployed(t, "network.yaml", row.given), networkRows(row.zones), ruleOrOf("aws_default_security_group."))
 		})
+	}
+}
+
+// An audience that no endpoint is bound to is refused before anything is made, as the rule of
+// the template refuses it.
+func TestTerraformNetworkRefusesAnAudienceWithoutTheEndpoint(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		audience, endpoint string
+		taken              bool
+	}{{"", "logs", true}, {"https://egress.example.internal", "sts", true}, {"https://egress.example.internal", "logs", false}} {
+		m := applied(t, "terraform/network", map[string]cty.Value{
+			"name": cty.StringVal("network"), "availability_zones": texts("eu-west-1a"), "interface_endpoints": cty.SetVal([]cty.Value{cty.StringVal(row.endpoint)}),
+			"token_audience": cty.StringVal(row.audience),
+		})
+		taken, conditions := true, 0
+		for _, b := range m.blocks {
+			for _, inner := range b.Body.Blocks {
+				if inner.Type != "lifecycle" {
+					continue
+				}
+				for _, precondition := range inner.Body.Blocks {
+					conditions++
+					taken = taken && m.eval(precondition.Body.Attributes["condition"].Expr).True()
+				}
+			}
+		}
+		if taken != row.taken || conditions == 0 {
+			t.Errorf("%q with the endpoint of %s: taken is %t, by %d conditions", row.audience, row.endpoint, taken, conditions)
+		}
 	}
 }
 

@@ -24,10 +24,16 @@ func proxyRows() map[string]counterpart {
 			}
 		}},
 		"aws_lb_target_group.proxy": {"Targets", targetGroup},
-		"aws_lb_listener.proxy": {"Listener", func(p *properties) map[string]any {
+		"aws_lb_target_group.tls":   {"TlsTargets", targetGroup},
+		"aws_lb_listener.proxy":     {"Listener", listener},
+		"aws_lb_listener.tls":       {"TlsListener", listener},
+		"aws_route53_zone.proxy": {"HostedZone", func(p *properties) map[string]any {
+			return map[string]any{"vpc": []any{map[string]any{"vpc_id": p.get("VPCs", 0, "VPCId"), "vpc_region": p.get("VPCs", 0, "VPCRegion")}}, "name": p.get("Name")}
+		}},
+		"aws_route53_record.proxy": {"Name", func(p *properties) map[string]any {
 			return map[string]any{
-				"load_balancer_arn": p.get("LoadBalancerArn"), "protocol": p.get("Protocol"), "port": p.get("Port"), "tcp_idle_timeout_seconds": p.get("ListenerAttributes", 0, "Value"),
-				"default_action": []any{map[string]any{"type": p.get("DefaultActions", 0, "Type"), "target_group_arn": p.get("DefaultActions", 0, "TargetGroupArn")}},
+				"name": p.get("Name"), "type": p.get("Type"), "zone_id": p.get("HostedZoneId"),
+				"alias": []any{map[string]any{"name": p.get("AliasTarget", "DNSName"), "zone_id": p.get("AliasTarget", "HostedZoneId"), "evaluate_target_health": false}}, // CloudFormation's default
 			}
 		}},
 		"aws_ecs_cluster.proxy": {"Cluster", func(*properties) map[string]any { return map[string]any{} }},
@@ -70,6 +76,14 @@ func watchRows(t *testing.T) map[string]counterpart {
 	return rows
 }
 
+// listener is a listener of the load balancer.
+func listener(p *properties) map[string]any {
+	return map[string]any{
+		"load_balancer_arn": p.get("LoadBalancerArn"), "protocol": p.get("Protocol"), "port": p.get("Port"), "tcp_idle_timeout_seconds": p.get("ListenerAttributes", 0, "Value"),
+		"default_action": []any{map[string]any{"type": p.get("DefaultActions", 0, "Type"), "target_group_arn": p.get("DefaultActions", 0, "TargetGroupArn")}},
+	}
+}
+
 // targetGroup is the target group, with its attributes.
 func targetGroup(p *properties) map[string]any {
 	p.get("TargetGroupAttributes")
@@ -90,6 +104,11 @@ func targetGroup(p *properties) map[string]any {
 // ecsService is the service.
 func ecsService(p *properties) map[string]any {
 	vpc := func(key string) any { return p.get("NetworkConfiguration", "AwsvpcConfiguration", key) }
+	var balancers []any
+	targets, _ := p.get("LoadBalancers").([]any)
+	for _, of := range targets {
+		balancers = append(balancers, map[string]any{"container_name": at(of, "ContainerName"), "container_port": at(of, "ContainerPort"), "target_group_arn": at(of, "TargetGroupArn")})
+	}
 	return map[string]any{
 		"cluster": p.get("Cluster"), "task_definition": p.get("TaskDefinition"), "launch_type": p.get("LaunchType"), "platform_version": p.get("PlatformVersion"),
 		"availability_zone_rebalancing": p.get("AvailabilityZoneRebalancing"), "enable_execute_command": p.get("EnableExecuteCommand"), "propagate_tags": p.get("PropagateTags"),
@@ -99,9 +118,7 @@ func ecsService(p *properties) map[string]any {
 			"enable": p.get("DeploymentConfiguration", "DeploymentCircuitBreaker", "Enable"), "rollback": p.get("DeploymentConfiguration", "DeploymentCircuitBreaker", "Rollback"),
 		}},
 		"network_configuration": []any{map[string]any{"assign_public_ip": vpc("AssignPublicIp") != "DISABLED", "subnets": vpc("Subnets"), "security_groups": vpc("SecurityGroups")}},
-		"load_balancer": []any{map[string]any{
-			"container_name": p.get("LoadBalancers", 0, "ContainerName"), "container_port": p.get("LoadBalancers", 0, "ContainerPort"), "target_group_arn": p.get("LoadBalancers", 0, "TargetGroupArn"),
-		}},
+		"load_balancer":         balancers,
 	}
 }
 
@@ -197,14 +214,16 @@ func TestTerraformProxyIsTheTemplate(t *testing.T) {
 				"deletion_protection": cty.False, "cpu": cty.NumberIntVal(1024), "memory": cty.NumberIntVal(2048), "maximum_tasks": cty.NumberIntVal(9), "plain_http": cty.True,
 				"other_ports": texts("8443", "9000-9010"), "resolver_cidr": cty.StringVal("9.9.9.9/32"), "scraper_security_group_id": cty.StringVal("sg-0eee"), "architecture": cty.StringVal("X86_64"),
 				"deregistration_delay": cty.NumberIntVal(900), "refusals_per_five_minutes": cty.NumberIntVal(7), "refusals_of_function": cty.NumberIntVal(2), "report_mode_days": cty.NumberIntVal(3), "function_metrics": cty.False,
-				"tunnels_per_task": cty.NumberIntVal(500),
+				"tunnels_per_task": cty.NumberIntVal(500), "tls": cty.True, "proxy_domain": cty.StringVal("proxy.example.com"),
 			},
 			settings{
 				"ProxySubnets": "a,b,c", "Zones": "3", "KmsKeyArn": key, "PermissionsBoundaryArn": boundary, "ImageRepositoryArn": repository, "DeletionProtection": "no", "Size": "large", "MaximumTasks": "9",
 				"PlainHttp": "yes", "OtherPorts": "8443,9000-9010", "ResolverCidr": "9.9.9.9/32", "ScraperSecurityGroupId": "sg-0eee", "Architecture": "X86_64", "DeregistrationDelay": "900",
-				"FunctionMetrics": "false", "TunnelsPerTask": "500",
+				"FunctionMetrics": "false", "TunnelsPerTask": "500", "Tls": "yes", "ProxyDomain": "proxy.example.com",
 			},
 		},
+		"TLS alone":    {map[string]cty.Value{"tls": cty.True}, settings{"Tls": "yes"}},
+		"a name alone": {map[string]cty.Value{"proxy_domain": cty.StringVal("proxy.example.com")}, settings{"ProxyDomain": "proxy.example.com"}},
 		"one zone, four tasks": {
 			map[string]cty.Value{"proxy_subnets": texts("a"), "minimum_tasks": cty.NumberIntVal(4)},
 			settings{"ProxySubnets": "a", "Zones": "1", "MinimumTasks": "4"},

@@ -89,13 +89,16 @@ func statementsOf(r resource) any {
 
 // sharedOfProxy is what the module of the proxy shares with proxy.yaml.
 func sharedOfProxy(t *testing.T) map[string]any {
-	s := asVariables(t, "proxy.yaml", nil)
+	s := asVariables(t, "proxy.yaml", map[string]any{"Tls": "yes"}) // the module leaves out what is there with it alone
 	of := func(name string) resource { return s.Resources[name] }
 	const configuration = "TargetTrackingScalingPolicyConfiguration"
 	return map[string]any{
 		"targets":          without(of("Targets").Properties, "VpcId", "TargetGroupAttributes"),
 		"attributes":       attributes(of("Targets")),
 		"listener":         without(of("Listener").Properties, "LoadBalancerArn", "DefaultActions"),
+		"tls_targets":      without(of("TlsTargets").Properties, "VpcId", "TargetGroupAttributes"),
+		"tls_attributes":   attributes(of("TlsTargets")),
+		"tls_listener":     without(of("TlsListener").Properties, "LoadBalancerArn", "DefaultActions"),
 		"assume":           of("ExecutionRole").Properties["AssumeRolePolicyDocument"],
 		"execution":        statementsOf(of("ExecutionRole")),
 		"task":             statementsOf(of("TaskRole")),
@@ -137,10 +140,14 @@ func dashboardBody(t *testing.T, body any) (v any) {
 
 // sharedOfNetwork is what the module of the network shares with network.yaml.
 func sharedOfNetwork(t *testing.T) map[string]any {
-	organization := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes"})
-	account := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes", "OrganizationId": ""})
+	organization := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes", "Sts": "yes", "TokenAudience": "${token_audience}"})
+	account := asVariables(t, "network.yaml", map[string]any{"Ssm": "yes", "Sts": "yes", "TokenAudience": "${token_audience}", "OrganizationId": ""})
 	statement := func(s *stack, i int) any {
 		return at(s.Resources["SsmEndpoint"].Properties, "PolicyDocument", "Statement", i)
+	}
+	tokens := func(s *stack) any {
+		statements, _ := at(s.Resources["StsEndpoint"].Properties, "PolicyDocument", "Statement").([]any)
+		return statements[1:]
 	}
 	images := asVariables(t, "network.yaml", map[string]any{"PartnerBuckets": []any{"arn"}}).Resources["ProxyS3Endpoint"].Properties
 	return map[string]any{
@@ -150,6 +157,8 @@ func sharedOfNetwork(t *testing.T) map[string]any {
 		"organization":            without(statement(organization, 0), "Action"),
 		"parameters_account":      statement(account, 1),
 		"parameters_organization": statement(organization, 1),
+		"tokens_account":          tokens(account),
+		"tokens_organization":     tokens(organization),
 		"flow_assume":             account.Resources["FlowLogRole"].Properties["AssumeRolePolicyDocument"],
 		"flow_statements":         statementsOf(account.Resources["FlowLogRole"]),
 	}

@@ -8,10 +8,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"math/big"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,6 +234,37 @@ func TestABalancersHeaderStandsBeforeTheHandshake(t *testing.T) {
 	c.Close()
 	if m := r.one("opened"); m["client"] != "10.1.2.9:40000" || m["function"] != "certified" {
 		t.Errorf("record: %v", m)
+	}
+}
+
+// What breaks off must not look whole: an end of TLS, or of the socket below it, would.
+func TestTunnelThatItsOriginResetsIsResetBelowTLS(t *testing.T) {
+	for name, header := range map[string]string{"behind a balancer": headerV2(proxied, tcp4, from10129), "without one": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAuthority(t)
+			o := newOrigin(t, func(c net.Conn) {
+				_, _ = io.CopyN(c, c, 5)
+				_, _ = c.Read(make([]byte, 1))
+				_ = c.(*tapConn).Conn.(*net.TCPConn).SetLinger(0)
+				_ = c.Close()
+			})
+			r := tlsRig(t, a, o, a.listener(tls.VerifyClientCertIfGiven), rigOptions{options: func(opt *proxy.Options) {
+				if header != "" {
+					opt.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+				}
+			}})
+			c := tls.Client(&fusing{Conn: r.dial(), first: header},
+				&tls.Config{RootCAs: a.pool(), ServerName: "proxy.test", Certificates: []tls.Certificate{a.issue("certified.internal")}})
+			_, _ = io.WriteString(c, withAuth(o.at("any.test"))+"early")
+			br := bufio.NewReader(c)
+			wantEstablished(t, br)
+			wantExactly(t, br, "early")
+			_, _ = io.WriteString(c, "x")
+			if _, err := br.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the client read %v, want a reset", err)
+			}
+		})
 	}
 }
 

@@ -16,6 +16,24 @@ variable "image_tag" {
   description = "The tag that you pushed, such as v1.0.0."
 }
 
+variable "tls" {
+  type        = bool
+  default     = false
+  description = "Port 3129 reaches the proxy's own TLS listener; the policy must say listen.tls 0.0.0.0:3129 before. Functions that AWS attests need it."
+}
+
+variable "token_audience" {
+  type        = string
+  default     = ""
+  description = "aws.audience of the policy. Functions then reach STS through an endpoint that gives such tokens for it alone. Empty, there is no endpoint of STS."
+}
+
+variable "proxy_domain" {
+  type        = string
+  default     = ""
+  description = "The name of the proxy's certificate, such as proxy.example.com, which a private hosted zone then resolves. Empty, the load balancer's own name."
+}
+
 variable "alarm_topic_arn" {
   type    = string
   default = ""
@@ -35,9 +53,11 @@ module "store" {
 }
 
 module "network" {
-  source             = "./network"
-  name               = "${var.name}-network"
-  availability_zones = var.availability_zones
+  source              = "./network"
+  name                = "${var.name}-network"
+  availability_zones  = var.availability_zones
+  interface_endpoints = var.token_audience == "" ? [] : ["sts"]
+  token_audience      = var.token_audience
 }
 
 module "proxy" {
@@ -50,6 +70,8 @@ module "proxy" {
   image_repository_arn       = module.store.repository_arn
   policy_bucket              = module.store.policy_bucket
   log_group                  = module.store.log_group
+  tls                        = var.tls
+  proxy_domain               = var.proxy_domain
   alarm_topic_arn            = var.alarm_topic_arn
 }
 
@@ -63,7 +85,7 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints_from_tasks" {
 }
 
 output "proxy_host" {
-  description = "Behind http://NAME:TOKEN@ and before :3128 it is the functions' HTTPS_PROXY."
+  description = "Behind http://NAME:TOKEN@ and before :3128 it is the functions' HTTPS_PROXY; with tls the proxy_host of ./function."
   value       = module.proxy.proxy_host
 }
 

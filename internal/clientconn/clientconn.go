@@ -121,6 +121,7 @@ func (s *Set) PreAuthSources() int { return s.preAuth.Sources() }
 // and returns nil.
 func (s *Set) Add(raw net.Conn) *Conn {
 	c := &Conn{Conn: raw, raw: raw, set: s, preAuth: true}
+	c.stream.Init(raw)
 	if peer, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
 		ap := peer.AddrPort()
 		c.Client = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())

@@ -9,6 +9,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/admission"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 )
 
 const (
@@ -35,7 +36,8 @@ type Conn struct {
 	Reused      bool            // a request has been served on it
 	Refused     bool            // the last one was refused, and the connection is kept
 
-	raw      net.Conn // as it was accepted; the one field that others than its goroutine use
+	stream   reactor.Stream // reads and writes Conn
+	raw      net.Conn       // as it was accepted; the one field that others than its goroutine use
 	set      *Set
 	buf      *[]byte // pooled; what has been read and not been consumed; nil: nothing
 	preAuth  bool    // its caller is not known, and it holds a place for that
@@ -55,8 +57,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.Consume(n)
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	return c.stream.Read(p)
 }
+
+// Write implements net.Conn. One goroutine at a time may write.
+func (c *Conn) Write(p []byte) (int, error) { return c.stream.Write(p) }
 
 // Consume drops the first n bytes of the buffer.
 func (c *Conn) Consume(n int) {
@@ -177,6 +182,7 @@ func (c *Conn) OnLoop(e admission.Evictable) { c.loop = e }
 // Attach gives a connection that an event loop had to a goroutine, with a net.Conn.
 func (c *Conn) Attach(client net.Conn) {
 	c.Conn, c.raw = client, client
+	c.stream.Init(client)
 	if !c.set.track(c) {
 		_ = client.Close()
 	}
@@ -292,7 +298,7 @@ func (c *Conn) readMore() error {
 		c.Free()
 		c.buf = &larger
 	}
-	n, err := c.Conn.Read(b[len(b):cap(b)])
+	n, err := c.stream.Read(b[len(b):cap(b)])
 	*c.buf = b[:len(b)+n]
 	if n == 0 && err != nil {
 		return err

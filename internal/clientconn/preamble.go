@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
 
@@ -43,10 +44,8 @@ func (c *Conn) ReadPreamble(tlsConfig *tls.Config) (verdict.Reason, bool) {
 func (c *Conn) handshake(config *tls.Config) (verdict.Reason, bool) {
 	// A peer that takes nothing must not hold the handshake either.
 	_ = c.SetWriteDeadline(time.Now().Add(c.set.opt.HeaderTimeout))
-	under := c.Conn
-	if len(c.Buffered()) > 0 {
-		under = &replayConn{Conn: c.Conn, ahead: bytes.Clone(c.Buffered())}
-	}
+	under := &underTLS{Conn: c.Conn, ahead: bytes.Clone(c.Buffered())}
+	under.stream.Init(c.Conn)
 	c.Free()
 	tc := tls.Server(under, config)
 	ended := handshakeOf(tc.HandshakeContext(c.set.opt.Base))
@@ -66,30 +65,30 @@ func (c *Conn) handshake(config *tls.Config) (verdict.Reason, bool) {
 		c.Certificate = []string{}
 	}
 	c.Conn = tc
+	c.stream.Init(tc)
 	return verdict.ReasonNone, true
 }
 
-// replayConn is the raw connection under TLS, with what the PROXY header's
-// reader had read ahead.
-type replayConn struct {
+// underTLS is the raw connection under TLS, with what the PROXY header's reader had read
+// ahead.
+type underTLS struct {
 	net.Conn
-	ahead []byte
+	stream reactor.Stream
+	ahead  []byte
 }
 
 // Read reads what was read ahead first.
-func (r *replayConn) Read(p []byte) (int, error) {
-	if len(r.ahead) > 0 {
-		n := copy(p, r.ahead)
-		r.ahead = r.ahead[n:]
+func (u *underTLS) Read(p []byte) (int, error) {
+	if len(u.ahead) > 0 {
+		n := copy(p, u.ahead)
+		u.ahead = u.ahead[n:]
 		return n, nil
 	}
-	return r.Conn.Read(p)
+	return u.stream.Read(p)
 }
 
-// CloseWrite passes the end of the TLS stream on to the socket.
-func (r *replayConn) CloseWrite() error {
-	if t, ok := r.Conn.(*net.TCPConn); ok {
-		return t.CloseWrite()
-	}
-	return nil
-}
+// Write implements net.Conn.
+func (u *underTLS) Write(p []byte) (int, error) { return u.stream.Write(p) }
+
+// NetConn returns the raw connection.
+func (u *underTLS) NetConn() net.Conn { return u.Conn }

@@ -169,7 +169,7 @@ func (a *answer) write(b []byte, n int64) {
 	if a.err != nil {
 		return
 	}
-	if _, a.err = a.x.Conn.Conn.Write(b); a.err == nil {
+	if _, a.err = a.x.Conn.Write(b); a.err == nil {
 		a.x.watch.Down.Add(n)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
@@ -76,7 +75,7 @@ func TestUploadIsOverWhenItsReaderIs(t *testing.T) {
 		far, host := net.Pipe()
 		defer host.Close()
 		s := New(exchange.NewShared(exchange.Options{}))
-		x := &plainRequest{Exchange: &exchange.Exchange{Conn: &clientconn.Conn{Conn: ours}}, client: s.Client()}
+		x := &plainRequest{Exchange: &exchange.Exchange{Conn: s.Conns.Add(ours)}, client: s.Client()}
 		x.Head = &httphead.Head{Method: "POST", Lengths: []string{"10"}}
 		x.conn = origin.NewPool(1).Add(far, origin.Key{})
 		x.upload.init(x)

@@ -41,10 +41,11 @@ type Key struct {
 type Conn struct {
 	net.Conn
 
-	key  Key
-	pool *Pool
-	raw  syscall.RawConn // nil: it is none of the system's
-	look func(fd uintptr)
+	stream reactor.Stream // reads and writes Conn
+	key    Key
+	pool   *Pool
+	raw    syscall.RawConn // nil: it is none of the system's
+	look   func(fd uintptr)
 
 	buf   *[]byte // pooled; what has been read and not been consumed is behind read; nil: nothing
 	read  int
@@ -111,7 +112,7 @@ func (c *Conn) Fill() (int, error) {
 		c.free()
 		c.buf = new([]byte)
 	}
-	n, err := c.Conn.Read(b[len(b):cap(b)])
+	n, err := c.stream.Read(b[len(b):cap(b)])
 	*c.buf = b[:len(b)+n]
 	c.full = len(*c.buf) == cap(*c.buf)
 	if n > 0 {
@@ -198,6 +199,9 @@ func (c *Conn) idle() bool {
 
 // lookAt asks the socket, for idle.
 func (c *Conn) lookAt(fd uintptr) { c.still = reactor.Idle(int(fd)) }
+
+// Write implements net.Conn.
+func (c *Conn) Write(b []byte) (int, error) { return c.stream.Write(b) }
 
 // Detach gives the connection away: what is buffered has been taken.
 func (c *Conn) Detach() net.Conn {

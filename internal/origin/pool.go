@@ -53,6 +53,7 @@ func (p *Pool) Measure(reg prometheus.Registerer) {
 // Add makes a Conn of one that has been dialed.
 func (p *Pool) Add(c net.Conn, k Key) *Conn {
 	o := &Conn{Conn: c, key: k, pool: p}
+	o.stream.Init(c)
 	if s, ok := c.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
 			o.raw, o.look = raw, o.lookAt

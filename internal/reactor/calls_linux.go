@@ -25,6 +25,22 @@ func Write(fd int, b []byte) (int, error) {
 	return call(unix.SYS_WRITE, fd, unsafe.Pointer(unsafe.SliceData(b)), len(b))
 }
 
+// Splice moves at most n bytes from a socket into a pipe, or out of a pipe into a socket,
+// as splice(2) does. It returns 0 at the end, and unix.EAGAIN where there is nothing or no
+// room.
+func Splice(from, to, n int) (int, error) {
+	for {
+		r, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_NONBLOCK)
+		switch errno {
+		case 0:
+			return int(r), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
 // CloseWrite tells the peer that no more will come.
 func CloseWrite(fd int) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0); errno != 0 {

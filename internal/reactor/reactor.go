@@ -8,7 +8,8 @@
 //
 // Beside it stand the calls that handlers make on sockets (Accept, Connect,
 // Read, Write, CloseWrite, Close), none of which blocks, and the way out: Conn and
-// Connected make a net.Conn of a socket for a goroutine to go on with.
+// Connected make a net.Conn of a socket for a goroutine to go on with. A Stream makes the
+// same calls where a goroutine waits.
 //
 // What it does not do: a loop reads, writes and closes nothing by itself, decides
 // nothing (Connect goes where it is told; who may call it is checked at the root),

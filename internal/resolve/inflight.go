@@ -33,6 +33,8 @@ type inflight struct {
 	caller fair.Caller // who has begun it, and whose place it has
 	place  fair.Place
 	askers int // who wait for it; guarded by the shard's mu
+
+	patience time.Duration // of upstream.Pool.Exchange
 }
 
 // errLate is why a question is not waited for any longer.
@@ -150,7 +152,11 @@ func (r *Resolver) isLate(k key, now time.Duration) bool {
 // prefetch refreshes a popular entry that will expire soon. Nobody waits for it,
 // and the entry serves on whatever comes of it.
 func (r *Resolver) prefetch(k key, old *cache.Entry) {
-	if r.prefetching.Add(1) > min(maxPrefetch, int32(max(r.cfg.Lookups/4, 1))) {
+	most := min(maxPrefetch, int32(max(r.cfg.Lookups/4, 1)))
+	if r.upstreams.NoneAnswers(staleAfter) {
+		most = min(most, maxProbing)
+	}
+	if r.prefetching.Add(1) > most {
 		r.prefetching.Add(-1)
 		return
 	}
@@ -198,6 +204,9 @@ func (r *Resolver) start(k key, old *cache.Entry, c fair.Caller, askers int) (f 
 		return done(nil, fmt.Errorf("the resolver is closed: %w", ErrFailed)), false
 	}
 	f = &inflight{done: make(chan struct{}), began: r.now(), caller: c, askers: max(askers, 1)}
+	if askers == 0 {
+		f.patience = refreshPatience
+	}
 	f.ctx, f.stop = context.WithCancelCause(r.base) // before it can be evicted
 	out, ok := r.places.Acquire(&f.place, c, f)
 	if ok {
@@ -233,7 +242,7 @@ func done(e *cache.Entry, err error) *inflight {
 func (r *Resolver) finish(k key, f *inflight) {
 	ctx, cancel := context.WithTimeout(f.ctx, r.cfg.Timeout)
 	defer cancel()
-	f.entry, f.err = r.resolve(ctx, k)
+	f.entry, f.err = r.resolve(ctx, k, f.patience)
 	r.places.Release(&f.place)
 
 	s := r.cache.of(k)
@@ -287,7 +296,7 @@ func (r *Resolver) keepFailure(s *shard, k key, err error) {
 // resolve asks the upstreams for k, and where a reply ends in a CNAME that its
 // upstream did not follow, for the CNAME's target. Each round follows one CNAME or
 // is the last, so MaxChain bounds them.
-func (r *Resolver) resolve(ctx context.Context, k key) (*cache.Entry, error) {
+func (r *Resolver) resolve(ctx context.Context, k key, patience time.Duration) (*cache.Entry, error) {
 	select {
 	case r.asking <- struct{}{}:
 		defer func() { <-r.asking }()
@@ -296,7 +305,7 @@ func (r *Resolver) resolve(ctx context.Context, k key) (*cache.Entry, error) {
 	}
 	c := chain.New(k, r.cfg.MaxChain)
 	for {
-		reply, err := r.upstreams.Exchange(ctx, key{Name: c.At, Type: k.Type, DNSSEC: k.DNSSEC})
+		reply, err := r.upstreams.Exchange(ctx, key{Name: c.At, Type: k.Type, DNSSEC: k.DNSSEC}, patience)
 		if err != nil {
 			return nil, err
 		}

@@ -1,8 +1,10 @@
 package resolve
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +94,30 @@ func TestNameWhoseRefreshIsNotLateIsWaitedFor(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		mustTake(t, r, "x.example", 700*time.Millisecond, false, "192.0.2.2")
 		mustAsk(t, s, 2)
+	})
+}
+
+// Who waits is worth a question that is sent again soon; what nobody waits for is not, least
+// of all where all upstreams are silent.
+func TestRefreshIsNotSentAgainAsSoonAsAQuestionThatIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newScripted(t, Config{Upstreams: []netip.AddrPort{
+			netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("127.0.0.2:53"),
+		}}, script{"x.example. A": {answer: first}})
+		var again []time.Duration
+		r.upstreams.Query = func(ctx context.Context, try upstream.Try) (*dns.Msg, error) {
+			again = append(again, try.Again)
+			return s.ask(ctx, try)
+		}
+		for range 3 {
+			mustLookup(t, r, "x.example", "192.0.2.1")
+		}
+		time.Sleep(50 * time.Second)
+		mustLookup(t, r, "x.example", "192.0.2.1")
+		synctest.Wait()
+		if len(again) != 2 || again[0] >= refreshPatience || again[1] < refreshPatience {
+			t.Errorf("the question and its refresh are sent again after %v", again)
+		}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel/pipes"
 )
 
@@ -201,7 +202,7 @@ func (d *direction) read(fd int) bool {
 	if d.buf == nil {
 		d.buf = d.t.group.buffers.Get().(*[bufferSize]byte)
 	}
-	n, err := retry(func() (int, error) { return syscall.Read(fd, d.buf[:d.most(bufferSize)]) })
+	n, err := reactor.Read(fd, d.buf[:d.most(bufferSize)])
 	if errors.Is(err, syscall.EAGAIN) {
 		d.came(0)
 		d.release()
@@ -219,7 +220,7 @@ func (d *direction) read(fd int) bool {
 
 func (d *direction) write(fd int) bool {
 	for len(d.pending) > 0 {
-		n, err := retry(func() (int, error) { return syscall.Write(fd, d.pending) })
+		n, err := reactor.Write(fd, d.pending)
 		if errors.Is(err, syscall.EAGAIN) {
 			return false
 		}
@@ -254,15 +255,5 @@ func (d *direction) dropBuffer() {
 	if d.buf != nil {
 		d.t.group.buffers.Put(d.buf)
 		d.buf = nil
-	}
-}
-
-// retry repeats a system call that a signal has interrupted.
-func retry(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, syscall.EINTR) {
-			return n, err
-		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/reactor"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/tunnel/pipes"
 )
 
@@ -20,7 +21,7 @@ func (d *direction) takePipe() bool {
 
 // spliceIn moves what the source has into the pipe, which is empty: EAGAIN is the socket's.
 func (d *direction) spliceIn(fd int) bool {
-	n, err := retry(func() (int, error) { return splice(fd, d.pipe.W, d.most(pipes.Size)) })
+	n, err := reactor.Splice(fd, d.pipe.W, d.most(pipes.Size))
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		d.came(0)
@@ -42,7 +43,7 @@ func (d *direction) spliceIn(fd int) bool {
 
 func (d *direction) spliceOut(fd int) bool {
 	for d.piped > 0 {
-		n, err := retry(func() (int, error) { return splice(d.pipe.R, fd, d.piped) })
+		n, err := reactor.Splice(d.pipe.R, fd, d.piped)
 		if errors.Is(err, unix.EAGAIN) {
 			return false
 		}
@@ -57,9 +58,4 @@ func (d *direction) spliceOut(fd int) bool {
 		d.count(n)
 	}
 	return true
-}
-
-func splice(from, to, size int) (int, error) {
-	n, err := unix.Splice(from, nil, to, nil, size, unix.SPLICE_F_NONBLOCK)
-	return int(n), err
 }

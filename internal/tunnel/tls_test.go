@@ -65,18 +65,33 @@ func TestTLSClientThatClosesWithoutAFarewellIsTheCause(t *testing.T) {
 	r.ended(t, tunnel.Client)
 }
 
-// A close_notify after the origin's reset would turn a cut-off transfer into a complete one.
+// A close_notify after the origin's reset would turn a cut-off transfer into a complete one. TLS need not be right above
+// the socket: something may be between that has read ahead.
 func TestResetOfTheOriginIsNotAnOrderlyEndToATLSClient(t *testing.T) {
-	client, r := tlsRig(t, newGroup(t, tunnel.Options{}))
-	roundTrip(t, client, r.origin, make([]byte, 64))
-	must(t, r.origin.SetLinger(0))
-	must(t, r.origin.Close())
-	must(t, client.SetReadDeadline(time.Now().Add(testTimeout)))
-	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		t.Fatalf("client read %v, want a reset", err)
+	for name, layers := range map[string]func(net.Conn) net.Conn{
+		"above the socket": func(c net.Conn) net.Conn { return c },
+		"above layers":     func(c net.Conn) net.Conn { return below{below{c}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dialed, accepted := egresstest.Pair(t)
+			client, r := tlsRigOver(t, newGroup(t, tunnel.Options{}), dialed, layers(accepted))
+			roundTrip(t, client, r.origin, make([]byte, 64))
+			must(t, r.origin.SetLinger(0))
+			must(t, r.origin.Close())
+			must(t, client.SetReadDeadline(time.Now().Add(testTimeout)))
+			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Fatalf("client read %v, want a reset", err)
+			}
+			r.ended(t, tunnel.Error)
+		})
 	}
-	r.ended(t, tunnel.Error)
 }
+
+// below is a layer between TLS and the socket.
+type below struct{ net.Conn }
+
+// NetConn returns what is below.
+func (b below) NetConn() net.Conn { return b.Conn }
 
 // What was cut off in the middle is reset, on TLS too, and End waits for no farewell to a client that reads nothing.
 func TestTLSClientThatReadsNothingIsResetWhenTheTunnelIsRevoked(t *testing.T) {

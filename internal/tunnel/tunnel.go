@@ -131,13 +131,20 @@ func (t *Tunnel) keepAlive(c net.KeepAliveConfig) {
 // keepAliveConns is keepAlive where each direction has a goroutine.
 func (t *Tunnel) keepAliveConns(c net.KeepAliveConfig) {
 	for _, e := range [...]*end{&t.client, &t.origin} {
-		inner := e.conn
-		if tc, ok := inner.(interface{ NetConn() net.Conn }); ok {
-			inner = tc.NetConn()
-		}
-		if tcp, ok := inner.(*net.TCPConn); ok {
+		if tcp, ok := innermost(e.conn).(*net.TCPConn); ok {
 			_ = tcp.SetKeepAliveConfig(c)
 		}
+	}
+}
+
+// innermost returns what is below all layers of a connection: the socket below TLS, also where TLS is not right above it.
+func innermost(c net.Conn) net.Conn {
+	for {
+		layer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = layer.NetConn()
 	}
 }
 
@@ -241,10 +248,7 @@ func (t *Tunnel) finish() {
 // close closes the connection, with abort by a reset that also drops what the kernel has not sent yet.
 func (e *end) close(abort bool) {
 	if abort {
-		inner := e.conn
-		if c, ok := inner.(interface{ NetConn() net.Conn }); ok {
-			inner = c.NetConn() // TLS would say goodbye first, which is what an orderly end looks like
-		}
+		inner := innermost(e.conn) // TLS would say goodbye first, which is what an orderly end looks like
 		if socket, ok := inner.(interface{ SetLinger(sec int) error }); ok {
 			_ = socket.SetLinger(0)
 		}

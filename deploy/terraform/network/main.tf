@@ -37,6 +37,12 @@ variable "interface_endpoints" {
   description = "Services that functions reach without the proxy, such as sts, secretsmanager, ssm, logs, kms."
 }
 
+variable "token_audience" {
+  type        = string
+  default     = ""
+  description = "aws.audience of the policy, with sts among interface_endpoints: tokens that say who a function is (sts:GetWebIdentityToken) are given through the endpoint for this audience alone. Empty, for any."
+}
+
 variable "organization_id" {
   type        = string
   default     = ""
@@ -88,9 +94,12 @@ locals {
     partition       = data.aws_partition.this.partition
     region          = data.aws_region.this.region
     organization_id = var.organization_id
+    token_audience  = var.token_audience
     flow_log_group  = aws_cloudwatch_log_group.flows.arn
   }))
   ours = var.organization_id == "" ? local.shared.account : local.shared.organization
+  # What the endpoint of STS says of tokens, where there is an audience.
+  tokens = var.organization_id == "" ? local.shared.tokens_account : local.shared.tokens_organization
 
   # Network ACLs, as network.yaml explains them: who is let through, by kind of subnet.
   acls = merge(
@@ -123,6 +132,13 @@ resource "aws_vpc" "this" {
   enable_dns_support   = true
   enable_dns_hostnames = true
   tags                 = { Name = var.name }
+
+  lifecycle {
+    precondition {
+      condition     = var.token_audience == "" || contains(var.interface_endpoints, "sts")
+      error_message = "token_audience binds the endpoint of STS, which sts among interface_endpoints makes."
+    }
+  }
 }
 
 # A default security group that lets nothing through, which CloudFormation cannot say.
@@ -378,6 +394,7 @@ resource "aws_vpc_endpoint" "interface" {
     Statement = concat(
       [merge(local.ours, { Action = "${each.key}:*" })],
       each.key != "ssm" ? [] : var.organization_id == "" ? [local.shared.parameters_account] : [local.shared.parameters_organization],
+      [for s in local.tokens : s if each.key == "sts" && var.token_audience != ""],
     )
   })
 }

@@ -46,6 +46,7 @@ locals {
     region                    = data.aws_region.this.region
   }))
   port     = local.shared.targets.Port
+  tls_port = local.shared.tls_targets.Port
   boundary = var.permissions_boundary_arn == "" ? null : var.permissions_boundary_arn
 
   least = var.minimum_tasks != 0 ? var.minimum_tasks : max(2, length(var.proxy_subnets))
@@ -89,6 +90,15 @@ resource "aws_vpc_security_group_ingress_rule" "balancer_from_functions" {
   referenced_security_group_id = var.function_security_group_id
 }
 
+resource "aws_vpc_security_group_ingress_rule" "balancer_from_functions_tls" {
+  count                        = var.tls ? 1 : 0
+  security_group_id            = aws_security_group.balancer.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.tls_port
+  to_port                      = local.tls_port
+  referenced_security_group_id = var.function_security_group_id
+}
+
 resource "aws_vpc_security_group_egress_rule" "balancer_to_task" {
   security_group_id            = aws_security_group.balancer.id
   ip_protocol                  = "tcp"
@@ -97,11 +107,29 @@ resource "aws_vpc_security_group_egress_rule" "balancer_to_task" {
   referenced_security_group_id = aws_security_group.task.id
 }
 
+resource "aws_vpc_security_group_egress_rule" "balancer_to_task_tls" {
+  count                        = var.tls ? 1 : 0
+  security_group_id            = aws_security_group.balancer.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.tls_port
+  to_port                      = local.tls_port
+  referenced_security_group_id = aws_security_group.task.id
+}
+
 resource "aws_vpc_security_group_ingress_rule" "task_from_balancer" {
   security_group_id            = aws_security_group.task.id
   ip_protocol                  = "tcp"
   from_port                    = local.port
   to_port                      = local.port
+  referenced_security_group_id = aws_security_group.balancer.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "task_from_balancer_tls" {
+  count                        = var.tls ? 1 : 0
+  security_group_id            = aws_security_group.task.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.tls_port
+  to_port                      = local.tls_port
   referenced_security_group_id = aws_security_group.balancer.id
 }
 
@@ -128,6 +156,15 @@ resource "aws_vpc_security_group_egress_rule" "functions_to_balancer" {
   ip_protocol                  = "tcp"
   from_port                    = local.port
   to_port                      = local.port
+  referenced_security_group_id = aws_security_group.balancer.id
+}
+
+resource "aws_vpc_security_group_egress_rule" "functions_to_balancer_tls" {
+  count                        = var.tls ? 1 : 0
+  security_group_id            = var.function_security_group_id
+  ip_protocol                  = "tcp"
+  from_port                    = local.tls_port
+  to_port                      = local.tls_port
   referenced_security_group_id = aws_security_group.balancer.id
 }
 
@@ -178,6 +215,71 @@ resource "aws_lb_listener" "proxy" {
   }
 }
 
+# The load balancer passes TLS through: the proxy ends it, and so sees client certificates.
+resource "aws_lb_target_group" "tls" {
+  count                  = var.tls ? 1 : 0
+  name_prefix            = "egress"
+  vpc_id                 = var.vpc_id
+  target_type            = local.shared.tls_targets.TargetType
+  protocol               = local.shared.tls_targets.Protocol
+  port                   = local.shared.tls_targets.Port
+  proxy_protocol_v2      = local.shared.tls_attributes["proxy_protocol_v2.enabled"]
+  preserve_client_ip     = local.shared.tls_attributes["preserve_client_ip.enabled"]
+  deregistration_delay   = local.shared.tls_attributes["deregistration_delay.timeout_seconds"]
+  connection_termination = local.shared.tls_attributes["deregistration_delay.connection_termination.enabled"]
+
+  load_balancing_cross_zone_enabled = local.shared.tls_attributes["load_balancing.cross_zone.enabled"]
+
+  target_health_state {
+    enable_unhealthy_connection_termination = local.shared.tls_attributes["target_health_state.unhealthy.connection_termination.enabled"]
+  }
+
+  health_check {
+    protocol            = local.shared.tls_targets.HealthCheckProtocol
+    port                = local.shared.tls_targets.HealthCheckPort
+    interval            = local.shared.tls_targets.HealthCheckIntervalSeconds
+    healthy_threshold   = local.shared.tls_targets.HealthyThresholdCount
+    unhealthy_threshold = local.shared.tls_targets.UnhealthyThresholdCount
+  }
+}
+
+resource "aws_lb_listener" "tls" {
+  count                    = var.tls ? 1 : 0
+  load_balancer_arn        = aws_lb.proxy.arn
+  protocol                 = local.shared.tls_listener.Protocol
+  port                     = local.shared.tls_listener.Port
+  tcp_idle_timeout_seconds = local.shared.tls_listener.ListenerAttributes[0].Value
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.tls[0].arn
+  }
+}
+
+# Functions then know the proxy by the name that its certificate has.
+resource "aws_route53_zone" "proxy" {
+  count = var.proxy_domain == "" ? 0 : 1
+  name  = var.proxy_domain
+
+  vpc {
+    vpc_id     = var.vpc_id
+    vpc_region = data.aws_region.this.region
+  }
+}
+
+resource "aws_route53_record" "proxy" {
+  count   = var.proxy_domain == "" ? 0 : 1
+  zone_id = aws_route53_zone.proxy[0].zone_id
+  name    = var.proxy_domain
+  type    = "A"
+
+  alias {
+    name                   = aws_lb.proxy.dns_name
+    zone_id                = aws_lb.proxy.zone_id
+    evaluate_target_health = false
+  }
+}
+
 resource "aws_iam_role" "execution" {
   assume_role_policy   = jsonencode(local.shared.assume)
   permissions_boundary = local.boundary
@@ -223,7 +325,9 @@ resource "aws_ecs_task_definition" "proxy" {
   memory                   = var.memory
   execution_role_arn       = aws_iam_role.execution.arn
   task_role_arn            = aws_iam_role.task.arn
-  container_definitions    = jsonencode([local.shared.container])
+  container_definitions = jsonencode([merge(local.shared.container, {
+    portMappings = [for m in local.shared.container.portMappings : m if var.tls || m.containerPort != local.tls_port]
+  })])
 
   runtime_platform {
     cpu_architecture        = var.architecture
@@ -262,7 +366,16 @@ resource "aws_ecs_service" "proxy" {
     target_group_arn = aws_lb_target_group.proxy.arn
   }
 
-  depends_on = [aws_lb_listener.proxy, aws_iam_role_policy.execution, aws_iam_role_policy.task]
+  dynamic "load_balancer" {
+    for_each = aws_lb_target_group.tls[*].arn
+    content {
+      container_name   = "proxy"
+      container_port   = local.tls_port
+      target_group_arn = load_balancer.value
+    }
+  }
+
+  depends_on = [aws_lb_listener.proxy, aws_lb_listener.tls, aws_iam_role_policy.execution, aws_iam_role_policy.task]
 
   # Scaling sets it: an apply must not scale in a service that is busy.
   lifecycle {
@@ -369,8 +482,8 @@ resource "aws_cloudwatch_dashboard" "proxy" {
 }
 
 output "proxy_host" {
-  description = "The name of the proxy."
-  value       = aws_lb.proxy.dns_name
+  description = "The name of the proxy; proxy_host of the function."
+  value       = var.proxy_domain == "" ? aws_lb.proxy.dns_name : var.proxy_domain
 }
 
 output "task_security_group_id" {

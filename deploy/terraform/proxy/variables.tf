@@ -96,6 +96,18 @@ variable "deregistration_delay" {
   default = 120
 }
 
+variable "tls" {
+  type        = bool
+  default     = false
+  description = "Port 3129 reaches the proxy's own TLS listener, which client certificates and the Lambda extension need. The policy must say listen.tls 0.0.0.0:3129 before."
+}
+
+variable "proxy_domain" {
+  type        = string
+  default     = ""
+  description = "A name for the proxy, such as proxy.example.com, that a private hosted zone then resolves in this VPC: with tls that of its certificate. Empty, the load balancer's own name."
+}
+
 variable "plain_http" {
   type    = bool
   default = false

@@ -13,6 +13,7 @@ import (
 type race struct {
 	pool     *Pool
 	question Question
+	patience time.Duration // of Exchange
 	began    time.Duration
 	left     []*server // not asked yet
 	attempts []attempt
@@ -48,6 +49,7 @@ func (r *race) run(ctx context.Context, atOnce int) (*dns.Msg, error) {
 	if atOnce > 1 {
 		again = DownAfter // none answers: to ask them often does not change that
 	}
+	again = max(again, r.patience)
 	for range atOnce {
 		r.next(ctx, again)
 	}

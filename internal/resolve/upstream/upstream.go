@@ -14,7 +14,7 @@
 //	t := &upstream.Transport{}
 //	p := &upstream.Pool{Query: t.Query, Logger: logger, Now: now, Metrics: upstream.NewMetrics(reg)}
 //	p.Set(servers)
-//	reply, err := p.Exchange(ctx, upstream.Question{Name: "api.stripe.com", Type: dns.TypeA})
+//	reply, err := p.Exchange(ctx, upstream.Question{Name: "api.stripe.com", Type: dns.TypeA}, 0)
 package upstream
 
 import (
@@ -164,8 +164,9 @@ func (p *Pool) NoneAnswers(since time.Duration) bool {
 func (p *Pool) Close() { p.probes.Wait() }
 
 // Exchange asks the servers for q until one has an answer: the first, and each next one
-// when the one before has failed, or is late. All are waited for until ctx ends.
-func (p *Pool) Exchange(ctx context.Context, q Question) (*dns.Msg, error) {
+// when the one before has failed, or is late. All are waited for until ctx ends. No server is
+// sent the question again before it has had the time patience.
+func (p *Pool) Exchange(ctx context.Context, q Question, patience time.Duration) (*dns.Msg, error) {
 	now := p.Now()
 	left, atOnce := p.order(ctx, q, now)
 	switch len(left) {
@@ -177,7 +178,7 @@ func (p *Pool) Exchange(ctx context.Context, q Question) (*dns.Msg, error) {
 		if s.state(now) == behind {
 			again = DownAfter
 		}
-		reply, err := p.query(ctx, s, q, again)
+		reply, err := p.query(ctx, s, q, max(again, patience))
 		if err == nil && conclusive(reply) {
 			return reply, nil
 		}
@@ -185,7 +186,7 @@ func (p *Pool) Exchange(ctx context.Context, q Question) (*dns.Msg, error) {
 		f.add(s, reply, err)
 		return nil, f.err(ctx, p, now, left)
 	}
-	r := race{pool: p, question: q, began: now, left: left, results: make(chan result, len(left))}
+	r := race{pool: p, question: q, patience: patience, began: now, left: left, results: make(chan result, len(left))}
 	return r.run(ctx, atOnce)
 }
 

@@ -101,7 +101,7 @@ func (w *weather) ask(t *testing.T, name, want string, took time.Duration, fails
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	began := time.Now()
-	_, err := w.Exchange(ctx, Question{Name: name, Type: dns.TypeA})
+	_, err := w.Exchange(ctx, Question{Name: name, Type: dns.TypeA}, 0)
 	if !errors.Is(err, fails) || (err == nil) != (fails == nil) {
 		t.Errorf("%s: %v, want %v", name, err, fails)
 	}
@@ -249,7 +249,7 @@ func TestSilenceAboutANameIsKeptForThatName(t *testing.T) {
 		})
 		go func() {
 			time.Sleep(10 * time.Millisecond)
-			_, _ = w.Exchange(t.Context(), Question{Name: "other", Type: dns.TypeA})
+			_, _ = w.Exchange(t.Context(), Question{Name: "other", Type: dns.TypeA}, 0)
 		}()
 		w.ask(t, "odd", "AAB", firstRTO, nil)
 		w.ask(t, "odd", "B", 0, nil)
@@ -266,7 +266,7 @@ func TestSilenceAboutANameIsKeptForThatName(t *testing.T) {
 		})
 		go func() {
 			time.Sleep(10 * time.Millisecond)
-			_, _ = w.Exchange(t.Context(), Question{Name: "other", Type: dns.TypeA})
+			_, _ = w.Exchange(t.Context(), Question{Name: "other", Type: dns.TypeA}, 0)
 		}()
 		w.ask(t, "odd", "AA", 5*time.Second, ErrMute)
 		if w.NoneAnswers(time.Second) {
@@ -427,7 +427,7 @@ func (s says) series(server string, w *weather, t *testing.T) {
 	w.set(server, s)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if _, err := w.Exchange(ctx, Question{Name: "x", Type: dns.TypeA}); err == nil {
+	if _, err := w.Exchange(ctx, Question{Name: "x", Type: dns.TypeA}, 0); err == nil {
 		t.Errorf("%+v is an answer", s)
 	}
 }
