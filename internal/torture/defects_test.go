@@ -75,7 +75,7 @@ var defects = []defect{
 	}},
 	{"redirects_of_an_issuer_are_followed", "let through, but .*\\(forged token, by fetched keys\\)|refused: .*\\(tunnel by fetched keys\\)", settings{
 		recipes: map[string]int{"tunnel by fetched keys": 10, "token by fetched keys, its key may be gone": 5, "forged token, by fetched keys": 10},
-		faults:  []string{"issuer answers garbage"},
+		faults:  []string{"issuer redirects"},
 	}},
 	{"certificates_of_issuers_are_not_verified", "let through, but .*\\(forged token, by fetched keys\\)", settings{
 		recipes: map[string]int{"tunnel by fetched keys": 10, "token by fetched keys, its key may be gone": 5, "forged token, by fetched keys": 10},

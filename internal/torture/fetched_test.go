@@ -98,10 +98,13 @@ var ways = []way{
 	{"issuer hangs", 2, 500, 2500, func(_ *fetchedIssuer, _ http.ResponseWriter, r *http.Request) {
 		sleep(r.Context(), keysWithin+time.Second)
 	}},
-	{"issuer answers garbage", 4, 300, 2500, func(i *fetchedIssuer, w http.ResponseWriter, r *http.Request) {
-		i.answerGarbage(w, r)
+	{"issuer answers garbage", 4, 300, 2500, func(i *fetchedIssuer, w http.ResponseWriter, _ *http.Request) {
+		i.answerGarbage(w)
 	}},
-	{wrongCertificate, 2, 300, 2500, func(i *fetchedIssuer, w http.ResponseWriter, r *http.Request) {
+	{"issuer redirects", 2, 1500, 3000, func(_ *fetchedIssuer, w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	}},
+	{wrongCertificate, 2, 1500, 3000, func(i *fetchedIssuer, w http.ResponseWriter, r *http.Request) {
 		if i.deceived(r.RemoteAddr) {
 			_, _ = w.Write(i.attackers())
 			return
@@ -220,23 +223,21 @@ func (i *fetchedIssuer) attackers() []byte {
 }
 
 // answerGarbage answers what is no set of keys, by turns.
-func (i *fetchedIssuer) answerGarbage(w http.ResponseWriter, r *http.Request) {
+func (i *fetchedIssuer) answerGarbage(w http.ResponseWriter) {
 	bad := i.attackers()
-	switch rand.IntN(8) {
+	switch rand.IntN(7) {
 	case 0:
 		_, _ = io.WriteString(w, "<!doctype html><title>503</title>")
 	case 1:
 		_, _ = io.WriteString(w, `{"keys":[]}`)
-	case 2:
-		http.Redirect(w, r, "/elsewhere", http.StatusFound)
-	case 3: // one name with two keys
+	case 2: // one name with two keys
 		_, _ = w.Write(setOf(i.keys[0], standin.Key{ID: i.keys[0].ID, Algorithm: "RS256", Private: i.forger.Private}))
-	case 4: // it ends early
+	case 3: // it ends early
 		w.Header().Set("Content-Length", fmt.Sprint(len(bad)+1))
 		_, _ = w.Write(bad)
-	case 5: // it is too large
+	case 4: // it is too large
 		_, _ = w.Write(append(bad, bytes.Repeat([]byte(" "), 1<<20)...))
-	case 6:
+	case 5:
 		_, _ = w.Write(bad[:len(bad)/2])
 	default: // another status than 200
 		w.WriteHeader(http.StatusNonAuthoritativeInfo)
