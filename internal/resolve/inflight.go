@@ -34,7 +34,7 @@ type inflight struct {
 	place  fair.Place
 	askers int // who wait for it; guarded by the shard's mu
 
-	patience time.Duration // of upstream.Pool.Exchange
+	resendAfter time.Duration // of upstream.Pool.Exchange
 }
 
 // errLate is why a question is not waited for any longer.
@@ -205,7 +205,7 @@ func (r *Resolver) start(k key, old *cache.Entry, c fair.Caller, askers int) (f 
 	}
 	f = &inflight{done: make(chan struct{}), began: r.now(), caller: c, askers: max(askers, 1)}
 	if askers == 0 {
-		f.patience = refreshPatience
+		f.resendAfter = refreshResend
 	}
 	f.ctx, f.stop = context.WithCancelCause(r.base) // before it can be evicted
 	out, ok := r.places.Acquire(&f.place, c, f)
@@ -242,7 +242,7 @@ func done(e *cache.Entry, err error) *inflight {
 func (r *Resolver) finish(k key, f *inflight) {
 	ctx, cancel := context.WithTimeout(f.ctx, r.cfg.Timeout)
 	defer cancel()
-	f.entry, f.err = r.resolve(ctx, k, f.patience)
+	f.entry, f.err = r.resolve(ctx, k, f.resendAfter)
 	r.places.Release(&f.place)
 
 	s := r.cache.of(k)
@@ -296,7 +296,7 @@ func (r *Resolver) keepFailure(s *shard, k key, err error) {
 // resolve asks the upstreams for k, and where a reply ends in a CNAME that its
 // upstream did not follow, for the CNAME's target. Each round follows one CNAME or
 // is the last, so MaxChain bounds them.
-func (r *Resolver) resolve(ctx context.Context, k key, patience time.Duration) (*cache.Entry, error) {
+func (r *Resolver) resolve(ctx context.Context, k key, resendAfter time.Duration) (*cache.Entry, error) {
 	select {
 	case r.asking <- struct{}{}:
 		defer func() { <-r.asking }()
@@ -305,7 +305,7 @@ func (r *Resolver) resolve(ctx context.Context, k key, patience time.Duration) (
 	}
 	c := chain.New(k, r.cfg.MaxChain)
 	for {
-		reply, err := r.upstreams.Exchange(ctx, key{Name: c.At, Type: k.Type, DNSSEC: k.DNSSEC}, patience)
+		reply, err := r.upstreams.Exchange(ctx, key{Name: c.At, Type: k.Type, DNSSEC: k.DNSSEC}, resendAfter)
 		if err != nil {
 			return nil, err
 		}

@@ -115,7 +115,7 @@ func TestRefreshIsNotSentAgainAsSoonAsAQuestionThatIsWaitedFor(t *testing.T) {
 		time.Sleep(50 * time.Second)
 		mustLookup(t, r, "x.example", "192.0.2.1")
 		synctest.Wait()
-		if len(again) != 2 || again[0] >= refreshPatience || again[1] < refreshPatience {
+		if len(again) != 2 || again[0] >= refreshResend || again[1] < refreshResend {
 			t.Errorf("the question and its refresh are sent again after %v", again)
 		}
 	})

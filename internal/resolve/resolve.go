@@ -145,9 +145,9 @@ const (
 	// loneFor is how long a question goes on for which nobody waits any more, because
 	// what they had served them.
 	loneFor = upstream.DownAfter + 500*time.Millisecond
-	// refreshPatience is how long a refresh in the background, which nobody need wait for,
+	// refreshResend is how long a refresh in the background, which nobody need wait for,
 	// leaves a server before it sends the question again: what serves meanwhile is there.
-	refreshPatience = time.Second
+	refreshResend = time.Second
 	// maxPrefetch bounds the refreshes in the background at one time.
 	maxPrefetch = 256
 	// maxProbing bounds them where no upstream answers: so many find out whether one does

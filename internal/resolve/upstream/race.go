@@ -11,15 +11,15 @@ import (
 
 // race is one question at several servers.
 type race struct {
-	pool     *Pool
-	question Question
-	patience time.Duration // of Exchange
-	began    time.Duration
-	left     []*server // not asked yet
-	attempts []attempt
-	running  int
-	results  chan result
-	failed   failures
+	pool        *Pool
+	question    Question
+	resendAfter time.Duration // of Exchange
+	began       time.Duration
+	left        []*server // not asked yet
+	attempts    []attempt
+	running     int
+	results     chan result
+	failed      failures
 }
 
 // attempt is a server that has been asked.
@@ -49,7 +49,7 @@ func (r *race) run(ctx context.Context, atOnce int) (*dns.Msg, error) {
 	if atOnce > 1 {
 		again = DownAfter // none answers: to ask them often does not change that
 	}
-	again = max(again, r.patience)
+	again = max(again, r.resendAfter)
 	for range atOnce {
 		r.next(ctx, again)
 	}

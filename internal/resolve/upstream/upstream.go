@@ -165,8 +165,8 @@ func (p *Pool) Close() { p.probes.Wait() }
 
 // Exchange asks the servers for q until one has an answer: the first, and each next one
 // when the one before has failed, or is late. All are waited for until ctx ends. No server is
-// sent the question again before it has had the time patience.
-func (p *Pool) Exchange(ctx context.Context, q Question, patience time.Duration) (*dns.Msg, error) {
+// sent the question again before it has had resendAfter.
+func (p *Pool) Exchange(ctx context.Context, q Question, resendAfter time.Duration) (*dns.Msg, error) {
 	now := p.Now()
 	left, atOnce := p.order(ctx, q, now)
 	switch len(left) {
@@ -178,7 +178,7 @@ func (p *Pool) Exchange(ctx context.Context, q Question, patience time.Duration)
 		if s.state(now) == behind {
 			again = DownAfter
 		}
-		reply, err := p.query(ctx, s, q, max(again, patience))
+		reply, err := p.query(ctx, s, q, max(again, resendAfter))
 		if err == nil && conclusive(reply) {
 			return reply, nil
 		}
@@ -186,7 +186,7 @@ func (p *Pool) Exchange(ctx context.Context, q Question, patience time.Duration)
 		f.add(s, reply, err)
 		return nil, f.err(ctx, p, now, left)
 	}
-	r := race{pool: p, question: q, patience: patience, began: now, left: left, results: make(chan result, len(left))}
+	r := race{pool: p, question: q, resendAfter: resendAfter, began: now, left: left, results: make(chan result, len(left))}
 	return r.run(ctx, atOnce)
 }
 
