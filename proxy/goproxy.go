@@ -27,6 +27,7 @@ func closedGoproxy() *goproxy.ProxyHttpServer {
 	g.Verbose = false
 	g.KeepAcceptEncoding = true
 	g.KeepDestinationHeaders = false
+	g.KeepHeader = true // it has none: fields go past it
 	g.AllowHTTP2 = false
 	g.NonproxyHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)

@@ -246,7 +246,7 @@ var Exempt = map[string]string{
 	"internal/clientconn.Set.buffers":           pool,
 	"internal/exchange.Shared.unused":           pool,
 	"internal/exchange.Shared.replies":          pool,
-	"internal/forward.Server.handled":           pool,
+	"internal/forward.Server.requests":          pool,
 	"internal/forward.Server.heads":             pool,
 	"internal/forward.Server.bulk":              pool,
 	"internal/origin.Pool.buffers":              pool,

@@ -49,7 +49,7 @@ type Server struct {
 	heads  sync.Pool // *[]byte of headBuffer, for what goes on
 	bulk   sync.Pool // *[]byte of bulkBuffer, for content
 
-	handled sync.Pool // *handled
+	requests sync.Pool // *plainRequest
 }
 
 const (
@@ -71,7 +71,7 @@ func New(s *exchange.Shared) *Server {
 	f.pool.Measure(s.Registerer)
 	f.heads.New = func() any { b := make([]byte, 0, headBuffer); return &b }
 	f.bulk.New = func() any { b := make([]byte, 0, bulkBuffer); return &b }
-	f.handled.New = func() any { return f.newHandled() }
+	f.requests.New = func() any { return &plainRequest{handled: f.newHandled()} }
 	context.AfterFunc(s.Base, f.open.Close)
 	return f
 }
@@ -142,7 +142,7 @@ type handled struct {
 // handledKey is the context key of the request that a round trip is for.
 type handledKey struct{}
 
-// newHandled makes one that is used again and again.
+// newHandled makes one, for as many requests as its plainRequest serves.
 func (s *Server) newHandled() *handled {
 	h := &handled{fields: http.Header{}}
 	r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, URL: &url.URL{}, Header: h.fields, Body: http.NoBody}
@@ -152,7 +152,6 @@ func (s *Server) newHandled() *handled {
 
 // handle returns the request for the Handler.
 func (x *plainRequest) handle() *http.Request {
-	x.handled = x.client.server.handled.Get().(*handled)
 	x.handled.of = x
 	r := x.handled.request
 	r.Method, r.Host = x.Head.Method, x.Authority
@@ -163,11 +162,7 @@ func (x *plainRequest) handle() *http.Request {
 // unhandle ends the Handler's part.
 func (x *plainRequest) unhandle() {
 	h := x.handled
-	if h == nil {
-		return
-	}
-	x.handled, h.of = nil, nil
+	h.of = nil
 	clear(h.fields)
 	*h.request.URL = url.URL{}
-	x.client.server.handled.Put(h)
 }

@@ -30,7 +30,7 @@ func TestRoundTripWithoutAnExchangeDialsNothing(t *testing.T) {
 	if _, err := s.RoundTrip(r); !errors.Is(err, egress.ErrNotPermitted) {
 		t.Errorf("RoundTrip returned %v", err)
 	}
-	x := &plainRequest{Exchange: &exchange.Exchange{}, client: s.Client()}
+	x := &plainRequest{Exchange: &exchange.Exchange{}, client: s.Client(), handled: s.newHandled()}
 	x.Head = &httphead.Head{Method: "GET"}
 	again := x.handle()
 	x.unhandle()
@@ -50,7 +50,7 @@ func TestErrorsOfTheHandlerAreNotWritten(t *testing.T) {
 	ours, client := net.Pipe()
 	defer client.Close()
 	s := New(exchange.NewShared(exchange.Options{}))
-	x := &plainRequest{Exchange: &exchange.Exchange{Conn: s.Conns.Add(ours)}, client: s.Client(), failure: verdict.ReasonOriginFailed}
+	x := &plainRequest{Exchange: &exchange.Exchange{Conn: s.Conns.Add(ours)}, client: s.Client(), handled: s.newHandled(), failure: verdict.ReasonOriginFailed}
 	x.answer.x, x.Head = x, &httphead.Head{Method: "GET"}
 	_ = x.handle()
 	got := make(chan string, 1)
@@ -75,7 +75,7 @@ func TestUploadIsOverWhenItsReaderIs(t *testing.T) {
 		far, host := net.Pipe()
 		defer host.Close()
 		s := New(exchange.NewShared(exchange.Options{}))
-		x := &plainRequest{Exchange: &exchange.Exchange{Conn: s.Conns.Add(ours)}, client: s.Client()}
+		x := &plainRequest{Exchange: &exchange.Exchange{Conn: s.Conns.Add(ours)}, client: s.Client(), handled: s.newHandled()}
 		x.Head = &httphead.Head{Method: "POST", Lengths: []string{"10"}}
 		x.conn = origin.NewPool(1).Add(far, origin.Key{})
 		x.upload.init(x)

@@ -18,15 +18,17 @@ import (
 // alone, but for what upload and watch say.
 type plainRequest struct {
 	*exchange.Exchange
-	client  *Client
-	options hop.Options
-	upgrade bool           // it may become a tunnel
-	once    bool           // its connection to the origin is used for no other request
-	failure verdict.Reason // of what was permitted; ReasonNone: none
-	upload  upload
-	answer  answer
-	watch   inflight.Request
-	handled *handled // nil: the Handler has not been called, or is done
+	client   *Client
+	options  hop.Options
+	upgrade  bool           // it may become a tunnel
+	once     bool           // its connection to the origin is used for no other request
+	failure  verdict.Reason // of what was permitted; ReasonNone: none
+	upload   upload
+	answer   answer
+	watch    inflight.Request
+	handled  *handled      // as the Handler is given it; made once
+	reply    http.Response // what the Handler is given
+	unshared bool          // it is over, and nobody else has it
 
 	conn   *origin.Conn // nil: none
 	reused bool         // conn has answered another request before
@@ -45,12 +47,23 @@ func (c *Client) Serve(e *exchange.Exchange) (again bool) {
 		case gate.Open:
 			e.Give(e.Permit())
 		case gate.Forward:
-			x := &plainRequest{Exchange: e, client: c}
-			return x.forward()
+			return c.forward(e)
 		default:
 			return e.SendPlainRefusal()
 		}
 	}
+}
+
+// forward sends a request on, by a plainRequest that has served before where there is one.
+func (c *Client) forward(e *exchange.Exchange) (again bool) {
+	x := c.server.requests.Get().(*plainRequest)
+	x.Exchange, x.client = e, c
+	again = x.forward()
+	if x.unshared {
+		*x = plainRequest{handled: x.handled}
+		c.server.requests.Put(x)
+	}
+	return again
 }
 
 // verifyToken has a token of AWS verified, within the time that a request has for its
@@ -68,7 +81,7 @@ func (x *plainRequest) forward() (again bool) {
 	s := x.client.server
 	x.options = hop.Read(httphead.Fields(x.Head.Raw))
 	x.upgrade = x.upgrades()
-	x.once = x.Head.HasContent() && !hasContentByCustom(x.Head.Method)
+	x.once = x.Head.HasContent() && !httphead.HasContentByCustom(x.Head.Method)
 	x.upload.init(x)
 	x.answer.x = x
 	x.watch.Client, x.watch.Start, x.watch.Value = x.Conn, x.Start, x.Exchange
@@ -93,7 +106,7 @@ func (x *plainRequest) forward() (again bool) {
 
 // abandon gives up what is left, which without a bug is nothing.
 func (x *plainRequest) abandon() {
-	x.client.server.open.Remove(&x.watch)
+	x.unshared = x.client.server.open.Remove(&x.watch)
 	x.unhandle()
 	x.upload.stop()
 	x.closeConn()
@@ -161,16 +174,4 @@ func via(minor int) string {
 // result is what the last record says.
 func (x *plainRequest) result(why tunnel.Cause) tunnel.Result {
 	return tunnel.Result{Up: x.watch.Up.Load(), Down: x.watch.Down.Load(), Ended: why}
-}
-
-// hasContentByCustom reports whether requests of the method have content. Where
-// one has that should not, origins leave it unread and take it for the next request
-// (RFC 9110, section 9.3.1), so its connection is not used for another.
-func hasContentByCustom(method string) bool {
-	switch method {
-	case "POST", "PUT", "PATCH":
-		return true
-	default:
-		return false
-	}
 }

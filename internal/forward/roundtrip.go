@@ -38,10 +38,11 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	s.putBuffer(x.out)
 	x.out = nil
-	return &http.Response{
+	x.reply = http.Response{
 		StatusCode: x.answer.head.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h.fields, Body: content{&x.answer}, Request: r,
-	}, nil
+	}
+	return &x.reply, nil
 }
 
 // failureOf says why a request has failed behind the dial.
@@ -62,7 +63,7 @@ func (x *plainRequest) trip() error {
 		return errFailed
 	}
 	owner := x.owner()
-	repeatable := x.upload.whole.Load() && isIdempotent(x.Head.Method)
+	repeatable := x.upload.whole.Load() && httphead.IsIdempotent(x.Head.Method)
 	again := false
 	for reuse := repeatable || x.client.own != nil; ; reuse = false {
 		if err := x.connect(owner, reuse); err != nil {
@@ -89,10 +90,6 @@ func (x *plainRequest) mayRepeat() bool {
 	_, aborted := x.watch.Ended()
 	return x.reused && !aborted && !x.conn.Answered() && x.upload.done == nil
 }
-
-// isIdempotent reports whether the method may be repeated without being asked (RFC 9110,
-// section 9.2.2).
-func isIdempotent(method string) bool { return method != "POST" && method != "PATCH" }
 
 // connect brings a connection to the origin: one that waits, where reuse says so, or a new
 // one.

@@ -158,9 +158,10 @@ func (r *Request) sweep(now time.Time, idle, lifetime time.Duration) {
 
 // Set is the requests under way. The zero Set has none. Safe for concurrent use.
 type Set struct {
-	mu     sync.Mutex
-	closed bool
-	open   map[*Request]struct{}
+	mu      sync.Mutex
+	closed  bool
+	open    map[*Request]struct{}
+	looking int // calls of Each under way
 }
 
 // Add takes a request in; false: none is let in any more.
@@ -179,14 +180,17 @@ func (s *Set) Add(r *Request) bool {
 }
 
 // Remove takes a request out. Behind it nothing ends the request any more; it may be
-// called again.
-func (s *Set) Remove(r *Request) {
+// called again. It reports whether nobody else has the request: no look at all
+// requests is under way that could have found it.
+func (s *Set) Remove(r *Request) (unshared bool) {
 	s.mu.Lock()
 	delete(s.open, r)
+	unshared = s.looking == 0
 	s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.removed = true
+	return unshared
 }
 
 // Each calls f with each request that is under way. It may end it.
@@ -196,7 +200,13 @@ func (s *Set) Each(f func(*Request)) {
 	for r := range s.open {
 		all = append(all, r)
 	}
+	s.looking++
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.looking--
+	}()
 	for _, r := range all {
 		f(r)
 	}

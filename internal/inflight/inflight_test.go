@@ -184,6 +184,21 @@ func TestRequestThatIsOverIsNotEnded(t *testing.T) {
 	})
 }
 
+// Who looks at all requests has found them before: one that is over meanwhile must not become
+// another's while it is looked at.
+func TestRequestThatIsOverWhileAllAreLookedAtIsShared(t *testing.T) {
+	inSet(t, func(t *testing.T, e *env) {
+		e.set.Each(func(r *inflight.Request) {
+			if e.set.Remove(r) {
+				t.Error("nobody is said to have it while it is looked at")
+			}
+		})
+		if !e.set.Remove(&e.req) {
+			t.Error("somebody is said to have it though nobody looks")
+		}
+	})
+}
+
 func TestCloseEndsAllAndLetsNoneIn(t *testing.T) {
 	inSet(t, func(t *testing.T, e *env) {
 		e.req.WaitsFor(nil, e.origin)
