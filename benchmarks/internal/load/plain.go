@@ -16,7 +16,10 @@ import (
 // servePlain is the origin of plain requests: the content of a PUT is read and dropped, and
 // the response has as many bytes as the path says, 64 where it says nothing.
 func servePlain(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(struct{ io.Writer }{io.Discard}, r.Body)
+	if r.ContentLength > 0 {
+		// In pieces as large as the origin of bulk up takes: the two are compared.
+		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, make([]byte, min(r.ContentLength, 256<<10)))
+	}
 	left := replyBytes
 	if n, err := strconv.Atoi(strings.Trim(r.URL.Path, "/")); err == nil {
 		left = n
