@@ -152,9 +152,9 @@ func (x *Exchange) LookupHost(ctx context.Context) {
 	if x.LookupNow() {
 		return
 	}
-	ctx, cancel := context.WithDeadline(ctx, x.Start.Add(x.shared.Limits.lookupTime()))
-	defer cancel()
 	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, x.shared.Limits.lookupTime(began.Sub(x.Start)))
+	defer cancel()
 	found, err := x.shared.Lookup(fair.WithCaller(ctx, x.caller()), x.Target.Host.Name())
 	var timeout interface{ Timeout() bool }
 	var limit *fair.ShareError

@@ -41,9 +41,10 @@ func setDefault[T int | time.Duration](v *T, def T) {
 	}
 }
 
-// lookupTime returns how much of the time for lookup and dial the lookup may take: a host
-// that has been found late is still to be dialed.
-func (l Limits) lookupTime() time.Duration { return l.DialTimeout / 5 * 3 }
+// lookupTime returns how much of the time for lookup and dial a lookup may take that begins
+// so long after its request: a host that has been found late is still to be dialed, and
+// what a token has waited for its key is no fault of the resolver's.
+func (l Limits) lookupTime(after time.Duration) time.Duration { return (l.DialTimeout - after) / 5 * 3 }
 
 // wanted are the limits that descriptors and memory may cut.
 func (l Limits) wanted() capacity.Wanted {

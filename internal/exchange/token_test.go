@@ -14,6 +14,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/audit"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/clientconn"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/gate"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/hostname"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/identity"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/policy"
@@ -93,6 +94,29 @@ func TestTokenOfASpentSourceIsVerifiedLast(t *testing.T) {
 			t.Errorf("verified in the order %s, want hfs: the spent source last", order)
 		}
 		a.shared.Stop()
+	})
+}
+
+// A token that has waited for its key leaves the lookup its part of what is left: the resolver
+// would be said to be late that was asked too late.
+func TestLookupBehindATokenHasItsPartOfTheTimeThatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAttested(t, "h")
+		defer a.shared.Stop()
+		var had time.Duration
+		a.shared.Lookup = func(ctx context.Context, _ hostname.Name) (Resolved, error) {
+			if at, ok := ctx.Deadline(); ok {
+				had = time.Until(at)
+			}
+			return Resolved{}, context.DeadlineExceeded
+		}
+		for _, row := range [][2]time.Duration{{0, 3 * time.Second}, {4 * time.Second, 600 * time.Millisecond}} {
+			x := a.shows("10.0.0.1", "h")
+			time.Sleep(row[0])
+			if x.LookupHost(t.Context()); had != row[1] {
+				t.Errorf("%v behind its request a lookup has %v, want %v", row[0], had, row[1])
+			}
+		}
 	})
 }
 
