@@ -13,11 +13,10 @@ import (
 	"time"
 )
 
-// servePlain is the origin of plain requests: the content of a PUT is read and dropped, and
-// the response has as many bytes as the path says, 64 where it says nothing.
+// servePlain is the origin of plain requests: the content of a PUT is dropped, read in pieces
+// as serveUp reads, and the response has as many bytes as the path says, else 64.
 func servePlain(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength > 0 {
-		// In pieces as large as the origin of bulk up takes: the two are compared.
 		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, make([]byte, min(r.ContentLength, 256<<10)))
 	}
 	left := replyBytes
