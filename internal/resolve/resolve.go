@@ -147,7 +147,7 @@ const (
 	loneFor = upstream.DownAfter + 500*time.Millisecond
 	// refreshResend is how long a refresh in the background, which nobody need wait for,
 	// leaves a server before it sends the question again: what serves meanwhile is there.
-	refreshResend = time.Second
+	refreshResend = upstream.DownAfter
 	// maxPrefetch bounds the refreshes in the background at one time.
 	maxPrefetch = 256
 	// maxProbing bounds them where no upstream answers: so many find out whether one does
