@@ -31,6 +31,7 @@ func TestChangeOfATeamsFileIsAReloadAndRecordsSayTheFile(t *testing.T) {
 	first := p.one("started")
 	w.write(file, team("after.test"))
 	p.becomes("the team's change is in force", "after.test", "before.test")
+	w.eventually("it is recorded", func() bool { return len(p.of("reloaded")) == 1 }) // in its own time
 	now := p.one("reloaded")
 	if now.Was != first.Policy || now.Policy == first.Policy || now.Gained != 1 || now.Lost != 1 {
 		t.Errorf("the record of the reload is %+v, behind the policy %s", now, first.Policy)
