@@ -13,6 +13,7 @@ import (
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/egress"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/exchange"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/httphead"
+	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/inflight"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/origin"
 	"github.com/lambda-egress-proxy/lambda-egress-proxy/internal/verdict"
 )
@@ -63,6 +64,31 @@ func TestErrorsOfTheHandlerAreNotWritten(t *testing.T) {
 	ours.Close()
 	if text := <-got; text != "" || x.answer.begun {
 		t.Errorf("the client got %q", text)
+	}
+}
+
+// Who looks at all requests would end, or judge, another function's request for this one.
+func TestRequestThatIsLookedAtBecomesNoOther(t *testing.T) {
+	s := New(exchange.NewShared(exchange.Options{}))
+	begun := func() *plainRequest {
+		x := &plainRequest{Exchange: &exchange.Exchange{}, client: s.Client(), handled: s.newHandled()}
+		x.answer.x = x
+		s.open.Add(&x.watch)
+		return x
+	}
+	over := func(x *plainRequest) (another bool) {
+		x.abandon()
+		x.recycle()
+		return x.client == nil
+	}
+	x := begun()
+	s.open.Each(func(*inflight.Request) {
+		if over(x) {
+			t.Error("it is another's while it is looked at")
+		}
+	})
+	if !over(begun()) {
+		t.Error("it serves no other though nobody looks at it")
 	}
 }
 

@@ -59,11 +59,17 @@ func (c *Client) forward(e *exchange.Exchange) (again bool) {
 	x := c.server.requests.Get().(*plainRequest)
 	x.Exchange, x.client = e, c
 	again = x.forward()
-	if x.unshared {
-		*x = plainRequest{handled: x.handled}
-		c.server.requests.Put(x)
-	}
+	x.recycle()
 	return again
+}
+
+// recycle lets x serve another request, of whatever function, unless somebody may still have
+// found this one.
+func (x *plainRequest) recycle() {
+	if s := x.client.server; x.unshared {
+		*x = plainRequest{handled: x.handled}
+		s.requests.Put(x)
+	}
 }
 
 // verifyToken has a token of AWS verified, within the time that a request has for its
